@@ -1,0 +1,132 @@
+"""The error tree.
+
+    MoeserveError
+    ├── InputError (exit 2)           what the user gave cannot be used
+    │   ├── UnknownName               a name that is not in a catalog or registry
+    │   ├── BadValue                  a flag, field or column with a value that is not allowed
+    │   ├── BadFile                   a file that cannot be read as what it should be
+    │   ├── ChangedExperiment         another experiment already lives in this directory
+    │   └── MissingExtra              an optional dependency is not installed
+    ├── Infeasible (exit 4)           nothing of what was asked fits the hardware
+    ├── RunFailed (exit 3)            a server, endpoint or cluster did not do its part
+    │   ├── ServerError
+    │   │   ├── ServerStartFailed
+    │   │   ├── ServerStartTimeout
+    │   │   └── ServerDied
+    │   ├── EndpointError
+    │   └── ClusterError
+    └── ResultsError (exit 2)         stored results are damaged or of another schema
+
+Each says in one line what is wrong, where, what was given, what is allowed and, where it helps,
+the way out. The command line prints that line and exits with `exit_code`.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+MOST_LISTED = 24
+
+
+class MoeserveError(Exception):
+    """Base of every error whose message is meant for the user; `except` this at a border."""
+
+    exit_code = 1
+
+
+class InputError(MoeserveError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class BadValue(InputError, ValueError):
+    """A value that is not allowed for this flag, field or column."""
+
+    def __init__(self, what: str, given: object, allowed: str, *, where: str = "") -> None:
+        place = f"{where}: " if where else ""
+        super().__init__(f"{place}{what}: got {given!r}, allowed: {allowed}")
+
+
+class UnknownName(InputError, LookupError):
+    """A name that is in no catalog; the message lists close names and then what exists."""
+
+    def __init__(self, kind: str, given: str, known: Iterable[str], *, hint: str = "") -> None:
+        names = sorted(set(known))
+        message = f"unknown {kind} {given!r}."
+        close = closest(given, names)
+        if close:
+            message += f" Did you mean {' or '.join(close)}?"
+        listed = ", ".join(names[:MOST_LISTED]) + (", …" if len(names) > MOST_LISTED else "")
+        message += f" Allowed: {listed}."
+        super().__init__(message + (f" {hint}" if hint else ""))
+
+
+class BadFile(InputError, ValueError):
+    """A file that cannot be read as what it should be."""
+
+    def __init__(self, path: object, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+
+
+class ChangedExperiment(InputError):
+    """Another experiment already lives in this results directory."""
+
+
+class MissingExtra(InputError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional part: pip install 'moeserve[{extra}]'")
+
+
+class Infeasible(MoeserveError):
+    """Nothing of what was asked fits; the message names the number that fails."""
+
+    exit_code = 4
+
+
+class RunFailed(MoeserveError):
+    """A server, endpoint or cluster did not do its part."""
+
+    exit_code = 3
+
+
+class ServerError(RunFailed):
+    """A server that moeserve started failed; `log_tail` holds the last lines it wrote."""
+
+    def __init__(self, message: str, *, stage: str = "", log_tail: str = "") -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.log_tail = log_tail
+
+
+class ServerStartFailed(ServerError):
+    """The server ended, or was refused, before it was ready."""
+
+
+class ServerStartTimeout(ServerError):
+    """The server was not ready by its deadline."""
+
+
+class ServerDied(ServerError):
+    """The server ended after it had been ready, whatever its exit code."""
+
+
+class EndpointError(RunFailed):
+    """A server that moeserve did not start does not answer as an OpenAI-compatible one."""
+
+
+class ClusterError(RunFailed):
+    """Ray or Slurm did not do its part."""
+
+
+class ResultsError(MoeserveError):
+    """Stored results are damaged or of a schema this version cannot read."""
+
+    exit_code = 2
+
+
+def closest(given: str, known: Iterable[str]) -> list[str]:
+    """Return up to two known names that the given one is probably a slip of."""
+    by_lower = {name.lower(): name for name in known}
+    return [by_lower[m] for m in difflib.get_close_matches(given.lower(), by_lower, n=2)]
