@@ -1,0 +1,1 @@
+"""Runs an experiment: cells, servers, launchers, the environment and the store of results."""
