@@ -1,0 +1,1 @@
+"""What is sent, when, and what is measured of it."""
