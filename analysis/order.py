@@ -1,0 +1,45 @@
+"""The order and the names of levels: the same in every table, plot and legend."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from catalog.errors import InputError
+from strategies import STANDARD, parse_layout
+
+WORKLOADS = ("decode-heavy", "prefill-heavy", "balanced")
+_FIRST = (*(name for name in ("tp", "ep", "tp+ep", "single") if name in STANDARD),)
+
+
+def canonical_strategies(column: pd.Series) -> pd.Series:
+    """Rename layouts that have another spelling; what does not parse stays as it is."""
+    return column.map({name: _canonical(str(name)) for name in column.unique()})
+
+
+def _canonical(name: str) -> str:
+    try:
+        return parse_layout(name).name
+    except InputError:
+        return name
+
+
+def ordered(levels: Iterable[object]) -> list[object]:
+    """Sort levels: numbers by size, strategies and workloads as in the field, the rest by name."""
+    return sorted(set(levels), key=_rank)
+
+
+def _rank(level: object) -> tuple[int, float, str]:
+    if isinstance(level, int | float):
+        return (0, float(level), "")
+    text = str(level)
+    for first in (_FIRST, WORKLOADS):
+        if text in first:
+            return (1, float(first.index(text)), "")
+    return (2, 0.0, text.lower())
+
+
+def shown(level: object) -> str:
+    """A level as text: whole numbers without a decimal point."""
+    if isinstance(level, float) and level.is_integer():
+        return str(int(level))
+    return f"{level:g}" if isinstance(level, float) else str(level)
