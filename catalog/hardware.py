@@ -17,6 +17,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     name: str
     memory_bytes: float
+    """What the driver lets a process address, which differs from the size on the box."""
     bandwidth_bytes_per_s: float
     flops_per_s: dict[str, float]
     """Peak FLOP/s by data type."""

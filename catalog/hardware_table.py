@@ -127,7 +127,7 @@ _ROWS = (
         per_node=8,
         price_per_hour_usd=1.85,
         source="AMD Instinct MI300X data sheet",
-        price_source="Vultr, on demand, as quoted by gpu.blog (page of 2025)",
+        price_source="Vultr, on demand, as quoted by cliffcenter.com on 18 May 2026",
     ),
     Gpu(
         name="A6000",

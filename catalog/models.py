@@ -64,6 +64,7 @@ class LatentAttention(
         return self.kv_rank + self.rope_dim
 
     def params(self, hidden: int) -> int:
+        """Projections, with one RMS norm weight for each element of the two latents."""
         query_dim = self.heads * (self.nope_dim + self.rope_dim)
         query = (
             hidden * query_dim
@@ -94,6 +95,7 @@ class Experts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """3 with a gate (SwiGLU, GeGLU), 2 without (Switch)."""
     bias: bool = False
     router_bias: bool = False
+    """One number an expert: a bias (gpt-oss) or DeepSeek-V3's load-balancing correction."""
 
     @property
     def active_fraction(self) -> float:
@@ -122,6 +124,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     experts: Experts | None
     dense_width: int
     """Width of the feed-forward part of layers without experts; 0 when there are none."""
+    dense_matrices: int = 3
+    """Of that part: 3 with a gate, 2 without."""
     tied_embeddings: bool
     max_context: int
     norms_per_layer: int = 2
@@ -150,8 +154,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def dense_ffn_params(self) -> int:
-        matrices = self.experts.matrices if self.experts else 3
-        return self.dense_layers * matrices * self.hidden * self.dense_width
+        return self.dense_layers * self.dense_matrices * self.hidden * self.dense_width
 
     @property
     def shared_expert_params(self) -> int:
