@@ -1,0 +1,1 @@
+"""What serves a model: vLLM, the simulated engine, or a server that already runs."""

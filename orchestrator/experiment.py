@@ -1,0 +1,147 @@
+"""What is asked: an experiment as one YAML file, or the same fields from flags."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import msgspec
+import yaml
+
+from catalog.errors import BadFile, BadValue
+
+EngineName = Literal["auto", "vllm", "simulated", "diffusion", "endpoint"]
+LauncherName = Literal["local", "ray"]
+ENGINES: tuple[str, ...] = get_args(EngineName)
+
+DEFAULT_MODEL = "OLMoE-1B-7B"
+DEFAULT_CONCURRENCY = "1,4,8,16,32,64,128"
+DEFAULT_WORKLOADS = ("decode-heavy", "prefill-heavy", "balanced")
+LARGEST_FILE_BYTES = 1_000_000
+
+
+class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the server under test is started; every field is part of the record."""
+
+    args: tuple[str, ...] = ()
+    """Further arguments, after moeserve's own; the last one given wins in vLLM."""
+    command: tuple[str, ...] = ()
+    """The server's command instead of the vLLM found here: another environment, a container."""
+    env: dict[str, str] = {}
+    start_timeout_s: float = 1800.0
+    weights: Literal["checkpoint", "dummy"] = "checkpoint"
+    """`dummy` starts with random weights: speed without a download, routing not the model's own."""
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A study: models × strategies × techniques × workloads × load points × replicates."""
+
+    name: str = "experiment"
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    strategies: tuple[str, ...] = ("all",)
+    gpus: int | None = None
+    """Degree of `tp`, `ep` and `tp+ep`, which leave it open."""
+    workloads: tuple[str, ...] = DEFAULT_WORKLOADS
+    concurrency: str | None = None
+    """Levels such as `1..128`, `1,4,8`, `4..64:x4`; a cap when request rates are given."""
+    request_rates: tuple[float, ...] = ()
+    """Requests per second of an open loop; empty for a closed loop."""
+    burstiness: float | Literal["constant"] = 1.0
+    """Shape of the gamma distribution of gaps between arrivals; 1 is Poisson."""
+    num_prompts: int | Literal["auto"] | None = None
+    """Instead of each workload's own count."""
+    num_warmups: int | None = None
+    """Requests before each measured run; None is one at each of its concurrent slots."""
+    num_runs: int = 1
+    seed: int = 0
+    engine: EngineName = "auto"
+    endpoint: str | None = None
+    hardware: str | dict[str, str] | None = None
+    """A GPU's name, or one for each strategy with the rest under `default`."""
+    launcher: LauncherName = "local"
+    ray_address: str | None = None
+    goodput: dict[str, float] = {}
+    """Latency limits in ms by metric: ttft, tpot, e2el."""
+    server: ServerOptions = msgspec.field(default_factory=ServerOptions)
+    api: Literal["completions", "chat"] = "completions"
+    api_key_file: str | None = None
+    """The key itself is never part of an experiment."""
+    client_workers: int = 1
+    split_tp: bool = False
+    """Allow a tensor-parallel group over nodes."""
+
+    def __post_init__(self) -> None:
+        for field, least in (("num_runs", 1), ("client_workers", 1), ("seed", 0)):
+            if getattr(self, field) < least:
+                raise BadValue(field, getattr(self, field), f"{least} or more")
+        if self.gpus is not None and self.gpus < 1:
+            raise BadValue("gpus", self.gpus, "1 or more")
+        if isinstance(self.num_prompts, int) and self.num_prompts < 1:
+            raise BadValue("num_prompts", self.num_prompts, "1 or more, or auto")
+        if not all(0 < rate < float("inf") for rate in self.request_rates):
+            raise BadValue("request_rates", self.request_rates, "requests per second above 0")
+        if self.burstiness != "constant" and not 0 < self.burstiness < float("inf"):
+            raise BadValue("burstiness", self.burstiness, "above 0 (1 is Poisson), or constant")
+
+
+# Fields that say how to get at a server rather than what is studied: they may differ on resume.
+NOT_STUDIED = ("ray_address", "api_key_file", "launcher")
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read an experiment from YAML; an error names the file, the place and what is allowed."""
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise BadFile(path, f"larger than {LARGEST_FILE_BYTES} bytes, not an experiment")
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (safe subclass)
+    except FileNotFoundError:
+        raise BadFile(path, "no such experiment file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(path, f"cannot be read: {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise BadFile(path, f"is not YAML: {' '.join(str(error).split())}") from error
+    return experiment_from(document if document is not None else {}, source=str(path))
+
+
+def experiment_from(document: object, *, source: str) -> Experiment:
+    """Check a decoded document against the fields of an experiment."""
+    try:
+        return msgspec.convert(_with_lists(document), Experiment, strict=True)
+    except msgspec.ValidationError as error:
+        known = ", ".join(Experiment.__struct_fields__)
+        hint = f"; fields: {known}" if "unknown field" in str(error) else ""
+        raise BadFile(source, f"{error}{hint}") from error
+
+
+def override(experiment: Experiment, changes: Mapping[str, Any], server: Mapping[str, Any]) -> Experiment:
+    """Return the experiment with what the command line set; unset (None or empty) keeps the file's."""
+    options = msgspec.structs.replace(experiment.server, **server)
+    return msgspec.structs.replace(experiment, **changes, server=options)
+
+
+def _with_lists(document: object) -> object:
+    """Let a single value stand where a list is meant: `strategies: tp`."""
+    if not isinstance(document, dict):
+        return document
+    plural = ("models", "strategies", "workloads", "request_rates")
+    return {
+        key: [value] if key in plural and isinstance(value, str | float | int) else value
+        for key, value in document.items()
+    }
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and aliases, which an experiment has no use for."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"aliases are not allowed, line {event.start_mark.line + 1}")
+        return super().compose_node(parent, index)  # type: ignore[no-any-return, no-untyped-call]
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"key {twice!r} stands twice in the mapping at line {line}")
+        return super().construct_mapping(node, deep)

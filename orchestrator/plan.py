@@ -1,0 +1,112 @@
+"""The plan: server groups in randomised blocks, and what was refused before anything starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from catalog.errors import BadValue, Infeasible
+from catalog.hardware_table import gpu
+from catalog.models import Model
+from orchestrator.cells import Run, Setup, cells_of, models_of, setups
+from orchestrator.experiment import Experiment
+from perfmodel.memory import memory_shortfall
+from strategies import Layout
+from strategies.feasible import misfits
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGroup:
+    """One server start and all it serves, in the order it serves them."""
+
+    setup: Setup
+    replicate: int
+    runs: tuple[Run, ...]
+
+    @property
+    def group_id(self) -> str:
+        setup = self.setup
+        return f"{setup.model}.{setup.strategy or 'endpoint'}.{setup.technique}.r{self.replicate}"
+
+    @property
+    def num_gpus(self) -> int | None:
+        return self.setup.layout.num_gpus if self.setup.layout else None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A setup that is not started, and the number that fails."""
+
+    setup: Setup
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything an experiment will do."""
+
+    experiment: Experiment
+    models: Mapping[str, Model]
+    groups: tuple[ServerGroup, ...]
+    refused: tuple[Refused, ...] = field(default=())
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return tuple(run for group in self.groups for run in group.runs)
+
+
+def make_plan(experiment: Experiment, engine: str, *, gpus_here: int | None = None) -> Plan:
+    """Expand, check and order an experiment.
+
+    A layout that cannot carry any of the models asked for is bad input. One that does not fit
+    some model, or the memory, or the GPUs at hand (`gpus_here`) is refused with its reason and
+    the rest goes on; nothing left is Infeasible.
+    """
+    models = models_of(experiment)
+    wanted = tuple(setups(experiment, engine, models))
+    _check_layouts(wanted, models)
+    reasons = {setup: _reasons(setup, models[setup.model], gpus_here) for setup in wanted}
+    feasible = tuple(setup for setup in wanted if not reasons[setup])
+    refused = tuple(Refused(setup, why) for setup, why in reasons.items() if why)
+    if not feasible:
+        told = "; ".join(f"{r.setup.model} {r.setup.strategy}: {r.reasons[0]}" for r in refused)
+        raise Infeasible(f"nothing fits: {told}")
+    return Plan(experiment, models, _blocks(experiment, feasible), refused)
+
+
+def _check_layouts(wanted: tuple[Setup, ...], models: Mapping[str, Model]) -> None:
+    by_layout: dict[Layout, list[tuple[str, ...]]] = {}
+    for setup in wanted:
+        if setup.layout and not setup.endpoint:
+            by_layout.setdefault(setup.layout, []).append(
+                misfits(setup.layout, models[setup.model])
+            )
+    for layout, found in by_layout.items():
+        if all(found):
+            raise BadValue("strategy", layout.name, f"a layout that fits the model: {found[0][0]}")
+
+
+def _reasons(setup: Setup, model: Model, gpus_here: int | None) -> tuple[str, ...]:
+    layout = setup.layout
+    if layout is None or setup.endpoint:
+        return ()
+    reasons = list(misfits(layout, model))
+    if gpus_here is not None and layout.num_gpus > gpus_here:
+        reasons.append(f"needs {layout.num_gpus} GPUs, {gpus_here} here")
+    if setup.hardware != "CPU":
+        short = memory_shortfall(model, layout, gpu(setup.hardware))
+        reasons += [short] if short else []
+    return tuple(reasons)
+
+
+def _blocks(experiment: Experiment, feasible: tuple[Setup, ...]) -> tuple[ServerGroup, ...]:
+    """Randomised complete blocks: each replicate starts every server once, in its own order."""
+    groups = []
+    for replicate in range(experiment.num_runs):
+        rng = np.random.default_rng([experiment.seed, replicate])
+        for index in rng.permutation(len(feasible)):
+            setup = feasible[index]
+            cells = cells_of(experiment, setup)
+            runs = tuple(Run(cells[i], replicate) for i in rng.permutation(len(cells)))
+            groups.append(ServerGroup(setup, replicate, runs))
+    return tuple(groups)

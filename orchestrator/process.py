@@ -1,0 +1,95 @@
+"""One supervised server process: started with its log, ended with everything it started."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from orchestrator import supervisor
+
+MARKER = "MOESERVE_ATTEMPT"
+SUPERVISOR_LIMIT_S = 20.0
+TAIL_BYTES = 4000
+
+
+class ServerProcess:
+    """A command under its own supervisor; it cannot outlive this process, even a killed one."""
+
+    def __init__(
+        self, command: Sequence[str], *, log: Path, env: Mapping[str, str], grace_s: float = 30.0
+    ) -> None:
+        self.command = tuple(command)
+        self.log = log
+        self.marker = uuid.uuid4().hex
+        self._grace_s = grace_s
+        read_end, self._pipe = os.pipe()
+        try:
+            with log.open("ab") as sink:
+                self._supervisor = subprocess.Popen(
+                    [sys.executable, "-I", "-S", supervisor.__file__, str(read_end), str(grace_s)]
+                    + list(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **env, MARKER: self.marker},
+                    pass_fds=(read_end,),
+                    start_new_session=True,  # Ctrl-C is for us: the server ends in our order
+                )
+        except BaseException:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(read_end)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while the server runs."""
+        return self._supervisor.poll()
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process; the server and all it started descend from it."""
+        return self._supervisor.pid
+
+    def log_tail(self) -> str:
+        """The end of the log, without control characters."""
+        with contextlib.suppress(OSError), self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+            return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
+        return ""
+
+    async def stop(self) -> None:
+        """End the server and verify that nothing with its marker is left. Idempotent."""
+        if self._pipe < 0:
+            return
+        os.close(self._pipe)
+        self._pipe = -1
+        with contextlib.suppress(ProcessLookupError):
+            self._supervisor.send_signal(signal.SIGTERM)
+        limit_s = self._grace_s + SUPERVISOR_LIMIT_S
+        try:
+            await asyncio.to_thread(self._supervisor.wait, limit_s)
+        except subprocess.TimeoutExpired:
+            self._supervisor.kill()
+            self._supervisor.wait()
+        for process in marked(self.marker):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def marked(marker: str) -> list[psutil.Process]:
+    """Every process that carries the marker in its environment, wherever it hid in the tree."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARKER) == marker:
+                found.append(process)
+    return found

@@ -1,0 +1,179 @@
+"""The results directory: attempts write beside each other, a finished run is published once.
+
+    DIR/experiment.json                what was asked; another experiment is refused
+    DIR/runs/RUN.json                  a finished run: its record, and the hashes of its files
+    DIR/failed/ATTEMPT.json            an attempt that failed or was interrupted, and why
+    DIR/attempts/ATTEMPT/…             request rows and server logs of each attempt
+    DIR/environments/HASH.json         machine and software the runs were made with
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from catalog.errors import BadFile, BadValue, ChangedExperiment, ResultsError
+from orchestrator.experiment import NOT_STUDIED, Experiment
+from orchestrator.files import publish_once, write_durably
+from orchestrator.record import RunRecord
+
+SCHEMA_VERSION = 1
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of a run, as it was when the run was published."""
+
+    path: str
+    """Relative to the results directory."""
+    size_bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run as it is published: its row of the run table, its files, and everything else kept."""
+
+    schema: int = SCHEMA_VERSION
+    record: RunRecord
+    files: tuple[StoredFile, ...] = ()
+    details: dict[str, Any] = {}
+
+
+class Store:
+    """One experiment's results on disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def manifests(self) -> Path:
+        return self.root / "runs"
+
+    def create(self, experiment: Experiment) -> None:
+        """Make the directory, or check that it holds this experiment."""
+        try:
+            for folder in ("runs", "failed", "attempts", "environments"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            _check_same(self.root, experiment)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise BadValue("--result-dir", str(self.root), f"a writable directory: {reason}") from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second moeserve on this host out of the directory."""
+        with (self.root / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                allowed = "one run at a time: another one is working in this directory"
+                raise BadValue("--result-dir", str(self.root), allowed) from None
+            yield
+
+    def finished(self) -> set[str]:
+        """Ids of the runs that are published."""
+        return {path.stem for path in self.manifests.glob("*.json")}
+
+    def attempts(self, run_id: str) -> int:
+        """Number of attempts at a run so far."""
+        return sum(1 for _ in (self.root / "attempts").glob(f"{run_id}.a*"))
+
+    def publish(self, manifest: Manifest) -> bool:
+        """Publish a finished run; False when another attempt at it was first."""
+        path = self.manifests / f"{manifest.record.run_id}.json"
+        return publish_once(path, msgspec.json.encode(manifest))
+
+    def record_failure(self, manifest: Manifest) -> None:
+        record = manifest.record
+        path = self.root / "failed" / f"{record.run_id}.a{record.attempt}.json"
+        write_durably(path, msgspec.json.encode(manifest))
+
+    def stored(self, path: Path) -> StoredFile:
+        """Describe a file of an attempt for its manifest."""
+        data = path.read_bytes()
+        return StoredFile(
+            path=str(path.relative_to(self.root)),
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+
+    def keep_environment(self, environment: dict[str, Any]) -> str:
+        """Store a description of the machine once, and return its name."""
+        data = msgspec.json.encode(environment, order="deterministic")
+        name = hashlib.sha256(data).hexdigest()[:16]
+        publish_once(self.root / "environments" / f"{name}.json", data)
+        return name
+
+
+def fresh_directory(root: Path) -> Path | None:
+    """Move an old results directory aside, so that nothing is lost; return where it went."""
+    if not root.exists():
+        return None
+    number = 1
+    while (aside := root.with_name(f"{root.name}.old{number}")).exists():
+        number += 1
+    return root.rename(aside)
+
+
+def read_manifests(root: Path) -> list[Manifest]:
+    """Read every published run, and of runs that never finished the last failed attempt."""
+    if not (root / "runs").is_dir():
+        raise BadFile(root, "is not a results directory: it has no runs/ in it")
+    done = [_read(path) for path in sorted((root / "runs").glob("*.json"))]
+    finished = {manifest.record.run_id for manifest in done}
+    failed = {m.record.run_id: m for m in _failures(root)}
+    return done + [m for run_id, m in failed.items() if run_id not in finished]
+
+
+def _failures(root: Path) -> list[Manifest]:
+    found = [_read(path) for path in (root / "failed").glob("*.json")]
+    return sorted(found, key=lambda manifest: manifest.record.attempt)
+
+
+def _read(path: Path) -> Manifest:
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path}: is damaged: {error}") from error
+    if manifest.schema > SCHEMA_VERSION:
+        raise ResultsError(
+            f"{path}: schema {manifest.schema} is newer than {SCHEMA_VERSION}; update moeserve"
+        )
+    return manifest
+
+
+def _check_same(root: Path, experiment: Experiment) -> None:
+    path = root / "experiment.json"
+    if not path.exists():
+        if os.access(root, os.W_OK):
+            write_durably(path, msgspec.json.format(msgspec.json.encode(experiment)))
+        return
+    try:
+        old = msgspec.json.decode(path.read_bytes(), type=Experiment)
+    except (msgspec.DecodeError, BadValue) as error:
+        raise ResultsError(f"{path}: is damaged: {error}") from error
+    changes = _differences(old, experiment)
+    if changes:
+        raise ChangedExperiment(
+            f"{root} holds another experiment: {'; '.join(changes)}. Give another directory with "
+            "-o, or --fresh to start over (the old results are moved aside)."
+        )
+    if experiment.num_runs > old.num_runs:
+        write_durably(path, msgspec.json.format(msgspec.json.encode(experiment)))
+
+
+def _differences(old: Experiment, new: Experiment) -> list[str]:
+    """List the fields that differ; more replicates of the same study are no difference."""
+    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
+    ignored = {*NOT_STUDIED, "name"}
+    if new.num_runs >= old.num_runs:
+        ignored.add("num_runs")
+    return [
+        f"{field} was {before[field]!r}, now {after[field]!r}"
+        for field in before
+        if field not in ignored and before[field] != after[field]
+    ]
