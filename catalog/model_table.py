@@ -249,11 +249,17 @@ _BY_LOWER = {
 }
 
 
-def model(name: str) -> Model:
+HINT = "Or give the path of a config.json, or a Hugging Face id such as Qwen/Qwen3-30B-A3B."
+
+
+def find_model(name: str) -> Model | None:
     """Return a row by its name, an alias or its Hugging Face id, in any case."""
-    found = _BY_LOWER.get(name.strip().lower())
+    return _BY_LOWER.get(name.strip().lower())
+
+
+def model(name: str) -> Model:
+    """Return a row as `find_model` does; a name that no row has is an error."""
+    found = find_model(name)
     if found is None:
-        raise UnknownName(
-            "model", name, MODELS, hint="Or give the path of a config.json, or a Hugging Face id."
-        )
+        raise UnknownName("model", name, MODELS, hint=HINT)
     return found
