@@ -1,0 +1,104 @@
+"""Engines in virtual time: groups of replicas that step together."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from perfmodel.arrays import FloatArray
+from perfmodel.batching import Batcher, Limits, Step
+from perfmodel.load import DUMMY
+from perfmodel.noise import Noise
+from perfmodel.step import StepModel, StepTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Steps of the same composition, one after another; `ends_s` is when each ends."""
+
+    plans: tuple[Step | None, ...]
+    times: StepTimes
+    ends_s: FloatArray
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What a server's steps added up to."""
+
+    steps: int = 0
+    seconds_by_phase: dict[str, float] = field(default_factory=dict)
+    seconds_by_bound: dict[str, float] = field(default_factory=dict)
+
+    def add(self, run: Run, steps: int) -> None:
+        self.steps += steps
+        phase = max((plan.load for plan in run.plans if plan), key=lambda load: load.tokens).phase
+        times = run.times
+        self._count(self.seconds_by_phase, phase, float(times.total_s[:steps].sum()))
+        for bound in ("launch", "memory", "compute", "communication"):
+            part: FloatArray = getattr(times, f"{bound}_s")
+            self._count(self.seconds_by_bound, bound, float(part[:steps].sum()))
+        self._count(self.seconds_by_bound, "host", times.host_s * steps)
+
+    def _count(self, into: dict[str, float], name: str, seconds: float) -> None:
+        into[name] = into.get(name, 0.0) + seconds
+
+
+class Group:
+    """Replicas in lockstep, or a single one: at most one run of steps is under way."""
+
+    def __init__(
+        self,
+        step_model: StepModel,
+        limits: Limits,
+        *,
+        replicas: int,
+        noise: Noise | None,
+        fast_forward: bool,
+    ) -> None:
+        self.batchers = [Batcher(limits) for _ in range(replicas)]
+        self.ledger = Ledger()
+        self.run: Run | None = None
+        self._model = step_model
+        self._noise = noise
+        self._fast_forward = fast_forward
+
+    @property
+    def ends_s(self) -> float:
+        """When the run under way ends; infinity when idle."""
+        return float(self.run.ends_s[-1]) if self.run else np.inf
+
+    def start(self, now_s: float) -> None:
+        """Begin the next run of steps, if there is anything to do."""
+        plans = tuple(batcher.plan() for batcher in self.batchers)
+        if not any(plans):
+            self.run = None
+            return
+        steps = self._steady(plans) if self._fast_forward else 1
+        times = self._model.times([plan.load if plan else DUMMY for plan in plans], steps)
+        took_s = times.total_s
+        if self._noise is not None:
+            took_s = took_s * self._noise.factors(self.ledger.steps, steps)
+        self.run = Run(plans, times, np.cumsum(np.concatenate(([now_s], took_s)))[1:])
+
+    def cut(self, now_s: float) -> None:
+        """Let the run end with the step under way at `now_s`, so that an arrival can join."""
+        if self.run is None:
+            return
+        keep = int(np.searchsorted(self.run.ends_s, now_s)) + 1
+        self.run = Run(self.run.plans, self.run.times, self.run.ends_s[:keep])
+
+    def finish(self) -> list[tuple[int, bool]]:
+        """Commit the run under way; return who got its tokens and who is finished."""
+        assert self.run is not None
+        run, steps = self.run, len(self.run.ends_s)
+        self.ledger.add(run, steps)
+        self.run = None
+        return [
+            entry
+            for batcher, plan in zip(self.batchers, run.plans, strict=True)
+            if plan is not None
+            for entry in batcher.commit(plan, steps)
+        ]
+
+    def _steady(self, plans: tuple[Step | None, ...]) -> int:
+        both = zip(self.batchers, plans, strict=True)
+        return min(batcher.steady_steps(plan) for batcher, plan in both if plan is not None)
