@@ -11,7 +11,7 @@ from perfmodel.arrays import FloatArray, Real
 from perfmodel.constants import Constants
 from perfmodel.experts import Routing, busiest_share, touched
 from perfmodel.load import StepLoad
-from perfmodel.shard import default_kv_dtype, shard
+from perfmodel.shard import context_ways, default_kv_dtype, shard
 from strategies.layout import Layout
 
 PhaseName = Literal["attention", "projections", "dense", "experts", "head"]
@@ -45,7 +45,9 @@ class Phases:
         routing: Routing,
         kv_dtype: str | None,
     ) -> None:
-        self._shard = shard(model, layout, kv_dtype=kv_dtype)
+        self._shard = shard(
+            model, tp=layout.tp, context_ways=context_ways(layout), kv_dtype=kv_dtype
+        )
         self._experts = model.experts
         self._routing = routing
         self._ranks = layout.tp * layout.dp
