@@ -56,18 +56,20 @@ def cached_config(hf_id: str) -> Path | None:
     )
 
 
-def download_config(hf_id: str) -> Path | None:
-    """Fetch `config.json` alone where huggingface_hub is installed and online, else None."""
+def fetch_config(hf_id: str) -> Path:
+    """Fetch `config.json` and nothing else; a ConnectionError says why it could not."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in _YES:
-        return None
+        raise ConnectionError("HF_HUB_OFFLINE is set")
     try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        return None
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    except ImportError as error:
+        raise ConnectionError("huggingface_hub is not installed") from error
     try:
+        # Asked first: without a network this fails at once, the download only after half a minute.
+        get_hf_file_metadata(hf_hub_url(hf_id, "config.json"), timeout=10)
         return Path(hf_hub_download(hf_id, "config.json"))
-    except (OSError, ValueError):  # every error of the hub's library is one of these
-        return None
+    except Exception as error:
+        raise ConnectionError(f"{type(error).__name__}: {_one_line(error)}") from error
 
 
 def printable(path: Path) -> str:

@@ -10,7 +10,7 @@ from catalog.config_file import (
     HF_ID,
     cache_directory,
     cached_config,
-    download_config,
+    fetch_config,
     printable,
     read_config,
 )
@@ -115,14 +115,22 @@ def _name(path: Path) -> str:
 
 
 def _from_hub(hf_id: str) -> Model:
-    path = cached_config(hf_id) or download_config(hf_id)
+    path = cached_config(hf_id)
     if path is None:
-        close = closest(hf_id, MODELS)
-        guess = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise BadFile(
-            hf_id,
-            f"no model of the catalog, no path, and not in {cache_directory()}.{guess} Fetch it "
-            f"with `hf download {hf_id} config.json`, or give the path of its config.json.",
-        )
+        try:
+            path = fetch_config(hf_id)
+        except ConnectionError as error:
+            raise _not_found(hf_id, error) from error
     found = model_from_config(read_config(path), name=hf_id, where=printable(path))
     return msgspec.structs.replace(found, hf_id=hf_id)
+
+
+def _not_found(hf_id: str, reason: ConnectionError) -> BadFile:
+    close = closest(hf_id, MODELS)
+    guess = f" Did you mean {' or '.join(close)}?" if close else ""
+    return BadFile(
+        hf_id,
+        f"no model of the catalog, no path, not in {cache_directory()}, and fetching its config "
+        f"failed ({reason}).{guess} Get it with `hf download {hf_id} config.json`, or give the "
+        "path of its config.json.",
+    )

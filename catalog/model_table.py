@@ -91,6 +91,20 @@ _ROWS = (
         "table 1",
     ),
     Model(
+        name="Mixtral-4x7B",
+        hf_id=None,
+        layers=32,
+        hidden=4096,
+        vocab=32000,
+        attention=_gqa(32, 8, 128),
+        experts=Experts(count=4, top_k=2, width=14336, layers=32),
+        dense_width=0,
+        tied_embeddings=False,
+        max_context=32768,
+        source="Navigating the Design Space of MoE LLM Inference Optimization, table 2 ('4x7B', no "
+        "checkpoint named): assumed to be Mixtral-8x7B with half of its experts",
+    ),
+    Model(
         name="Qwen1.5-MoE-A2.7B",
         hf_id="Qwen/Qwen1.5-MoE-A2.7B-Chat",
         layers=24,
@@ -171,6 +185,20 @@ _ROWS = (
         extra_params=15 * (4 * 2080 * 1920 + 2080) + 2 * 32 * 30 + 2080,
         source="Switch Transformers (arXiv 2101.03961), table 9; switch_c.gin of "
         "github.com/google/flaxformer (15 encoder and 15 decoder layers, all with experts)",
+    ),
+    Model(
+        name="LLaMA-65B",
+        hf_id="huggyllama/llama-65b",
+        layers=80,
+        hidden=8192,
+        vocab=32000,
+        attention=_gqa(64, 64, 128),
+        experts=None,
+        dense_width=22016,
+        tied_embeddings=False,
+        max_context=2048,
+        weight_dtype="float16",
+        source="LLaMA (arXiv 2302.13971), table 2; config.json of huggyllama/llama-65b",
     ),
     Model(
         name="LLaDA-8B",

@@ -32,9 +32,7 @@ def switch(fields: Fields, *, name: str, source: str) -> Model:
             layers=sparse,
             matrices=_MATRICES,
             router_bias=fields.boolean("router_bias", default=False),
-        )
-        if sparse
-        else None,
+        ),
         dense_width=width if sparse < encoder + decoder else 0,
         dense_matrices=_MATRICES,
         tied_embeddings=fields.boolean("tie_word_embeddings", default=True),
@@ -46,11 +44,12 @@ def switch(fields: Fields, *, name: str, source: str) -> Model:
 
 
 def _sparse(fields: Fields, key: str, layers: int) -> int:
-    """Return how many layers of one stack hold experts: every step-th, counted from the second."""
+    """Return how many layers of one stack hold experts: every step-th, counted from the second.
+
+    With none wanted transformers still makes the second layer sparse, and so does this.
+    """
     wanted = fields.integer(key, default=0, least=0)
     if wanted > layers:
         raise fields.bad(key, f"{wanted} of {layers} layers; for switch-c use the catalog's row")
-    if not wanted:
-        return 0
-    step = layers // wanted
+    step = layers // wanted if wanted else layers
     return layers if step == 1 else len(range(1, layers, step))
