@@ -112,8 +112,10 @@ def experiment_from(document: object, *, source: str) -> Experiment:
         raise BadFile(source, f"{error}{hint}") from error
 
 
-def override(experiment: Experiment, changes: Mapping[str, Any], server: Mapping[str, Any]) -> Experiment:
-    """Return the experiment with what the command line set; unset (None or empty) keeps the file's."""
+def override(
+    experiment: Experiment, changes: Mapping[str, Any], server: Mapping[str, Any]
+) -> Experiment:
+    """Return the experiment with the fields that the command line set."""
     options = msgspec.structs.replace(experiment.server, **server)
     return msgspec.structs.replace(experiment, **changes, server=options)
 
@@ -134,9 +136,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.YAMLError(f"aliases are not allowed, line {event.start_mark.line + 1}")
-        return super().compose_node(parent, index)  # type: ignore[no-any-return, no-untyped-call]
+            raise yaml.YAMLError("anchors and aliases are not allowed")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]

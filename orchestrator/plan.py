@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from catalog.errors import BadValue, Infeasible
-from catalog.hardware_table import gpu
+from catalog.hardware_table import GPUS
 from catalog.models import Model
 from orchestrator.cells import Run, Setup, cells_of, models_of, setups
 from orchestrator.experiment import Experiment
-from perfmodel.memory import memory_shortfall
+from perfmodel.memory import memory
 from strategies import Layout
 from strategies.feasible import misfits
+from workloads.profiles import parse_workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ def make_plan(experiment: Experiment, engine: str, *, gpus_here: int | None = No
     models = models_of(experiment)
     wanted = tuple(setups(experiment, engine, models))
     _check_layouts(wanted, models)
-    reasons = {setup: _reasons(setup, models[setup.model], gpus_here) for setup in wanted}
+    workloads = [parse_workload(text) for text in experiment.workloads]
+    longest = max(workload.input_len + workload.output_len for workload in workloads)
+    reasons = {setup: _reasons(setup, models[setup.model], longest, gpus_here) for setup in wanted}
     feasible = tuple(setup for setup in wanted if not reasons[setup])
     refused = tuple(Refused(setup, why) for setup, why in reasons.items() if why)
     if not feasible:
@@ -86,17 +89,25 @@ def _check_layouts(wanted: tuple[Setup, ...], models: Mapping[str, Model]) -> No
             raise BadValue("strategy", layout.name, f"a layout that fits the model: {found[0][0]}")
 
 
-def _reasons(setup: Setup, model: Model, gpus_here: int | None) -> tuple[str, ...]:
+def _reasons(setup: Setup, model: Model, longest: int, gpus_here: int | None) -> tuple[str, ...]:
     layout = setup.layout
     if layout is None or setup.endpoint:
         return ()
     reasons = list(misfits(layout, model))
     if gpus_here is not None and layout.num_gpus > gpus_here:
         reasons.append(f"needs {layout.num_gpus} GPUs, {gpus_here} here")
-    if setup.hardware != "CPU":
-        short = memory_shortfall(model, layout, gpu(setup.hardware))
-        reasons += [short] if short else []
-    return tuple(reasons)
+    return (*reasons, *_memory(setup, model, longest))
+
+
+def _memory(setup: Setup, model: Model, longest: int) -> tuple[str, ...]:
+    """Check weights and one longest sequence against a GPU the catalog knows."""
+    if setup.layout is None or setup.hardware not in GPUS or setup.hardware == "CPU":
+        return ()
+    try:
+        memory(model, setup.layout, GPUS[setup.hardware]).check(longest)
+    except Infeasible as error:
+        return (str(error),)
+    return ()
 
 
 def _blocks(experiment: Experiment, feasible: tuple[Setup, ...]) -> tuple[ServerGroup, ...]:

@@ -17,6 +17,7 @@ from orchestrator import supervisor
 MARKER = "MOESERVE_ATTEMPT"
 SUPERVISOR_LIMIT_S = 20.0
 TAIL_BYTES = 4000
+LARGEST_LOG_BYTES = 4_000_000
 
 
 class ServerProcess:
@@ -33,8 +34,7 @@ class ServerProcess:
         try:
             with log.open("ab") as sink:
                 self._supervisor = subprocess.Popen(
-                    [sys.executable, "-I", "-S", supervisor.__file__, str(read_end), str(grace_s)]
-                    + list(command),
+                    [*supervised(read_end, grace_s), *command],
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=subprocess.STDOUT,
@@ -58,12 +58,17 @@ class ServerProcess:
         """The supervisor's process; the server and all it started descend from it."""
         return self._supervisor.pid
 
+    def log_text(self) -> str:
+        """The log so far (its first 4 MB), without control characters."""
+        with contextlib.suppress(OSError), self.log.open("rb") as file:
+            return _printable(file.read(LARGEST_LOG_BYTES))
+        return ""
+
     def log_tail(self) -> str:
         """The end of the log, without control characters."""
         with contextlib.suppress(OSError), self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-            return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
+            return _printable(file.read())
         return ""
 
     async def stop(self) -> None:
@@ -83,6 +88,16 @@ class ServerProcess:
         for process in marked(self.marker):
             with contextlib.suppress(psutil.Error):
                 process.kill()
+
+
+def supervised(pipe: int, grace_s: float) -> list[str]:
+    """Return the supervisor's command line, up to the command it is to run."""
+    return [sys.executable, "-I", "-S", supervisor.__file__, str(pipe), str(grace_s)]
+
+
+def _printable(text: bytes) -> str:
+    decoded = text.decode(errors="replace")
+    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in decoded)
 
 
 def marked(marker: str) -> list[psutil.Process]:

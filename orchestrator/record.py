@@ -25,11 +25,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     provenance: Provenance
     model: str
     strategy: str
-    tp: int
-    dp: int
-    pp: int
-    ep: bool
-    num_gpus: int
+    tp: int | None
+    """Layout columns are None where a running server was measured and its layout not named."""
+    dp: int | None
+    pp: int | None
+    ep: bool | None
+    num_gpus: int | None
     gpu_type: str
     technique: str
     workload: str
@@ -37,10 +38,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     output_len: int
     num_prompts: int
     max_concurrency: int | None
-    effective_concurrency: float | None
-    request_rate: float | None
+    effective_concurrency: float | None = None
+    request_rate: float | None = None
     """Requests per second asked for; None in a closed loop."""
-    burstiness: float | None
+    burstiness: float | None = None
 
     duration: float | None = None
     completed: int | None = None

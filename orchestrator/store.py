@@ -1,10 +1,11 @@
 """The results directory: attempts write beside each other, a finished run is published once.
 
-    DIR/experiment.json                what was asked; another experiment is refused
-    DIR/runs/RUN.json                  a finished run: its record, and the hashes of its files
-    DIR/failed/ATTEMPT.json            an attempt that failed or was interrupted, and why
-    DIR/attempts/ATTEMPT/…             request rows and server logs of each attempt
-    DIR/environments/HASH.json         machine and software the runs were made with
+DIR/experiment.json                what was asked; another experiment is refused
+DIR/runs/RUN.json                  a finished run: its record, and the hashes of its files
+DIR/failed/ATTEMPT.json            an attempt that failed or was interrupted, and why
+DIR/attempts/ATTEMPT/…             request rows of each attempt
+DIR/servers/START/server.log       the log of each server start
+DIR/environments/HASH.json         machine and software the runs were made with
 """
 
 import contextlib
@@ -56,12 +57,14 @@ class Store:
     def create(self, experiment: Experiment) -> None:
         """Make the directory, or check that it holds this experiment."""
         try:
-            for folder in ("runs", "failed", "attempts", "environments"):
+            for folder in ("runs", "failed", "attempts", "servers", "environments"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             _check_same(self.root, experiment)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise BadValue("--result-dir", str(self.root), f"a writable directory: {reason}") from error
+            raise BadValue(
+                "--result-dir", str(self.root), f"a writable directory: {reason}"
+            ) from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -78,9 +81,13 @@ class Store:
         """Ids of the runs that are published."""
         return {path.stem for path in self.manifests.glob("*.json")}
 
-    def attempts(self, run_id: str) -> int:
-        """Number of attempts at a run so far."""
-        return sum(1 for _ in (self.root / "attempts").glob(f"{run_id}.a*"))
+    def new_attempt(self, run_id: str) -> tuple[int, Path]:
+        """Make the folder of the next attempt at a run; return its number and the folder."""
+        return _numbered(self.root / "attempts", f"{run_id}.a")
+
+    def new_server_folder(self, group_id: str) -> Path:
+        """Make the folder of one server start, for its log."""
+        return _numbered(self.root / "servers", f"{group_id}.")[1]
 
     def publish(self, manifest: Manifest) -> bool:
         """Publish a finished run; False when another attempt at it was first."""
@@ -107,6 +114,18 @@ class Store:
         name = hashlib.sha256(data).hexdigest()[:16]
         publish_once(self.root / "environments" / f"{name}.json", data)
         return name
+
+
+def _numbered(folder: Path, prefix: str) -> tuple[int, Path]:
+    """Make `prefix` + the first free number; mkdir decides between two who want the same one."""
+    number = 1
+    while True:
+        try:
+            path = folder / f"{prefix}{number}"
+            path.mkdir()
+            return number, path
+        except FileExistsError:
+            number += 1
 
 
 def fresh_directory(root: Path) -> Path | None:

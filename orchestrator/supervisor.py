@@ -7,6 +7,7 @@ becomes the parent of whatever CMD orphans, descendants that called setsid inclu
 that only they had mapped is unlinked. It exits with CMD's status, or 143 when told to stop.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -78,11 +79,10 @@ def _descendants(root: int) -> set[int]:
 def _children(pid: int) -> list[int]:
     children: list[int] = []
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            text = Path(f"/proc/{pid}/task/{task}/children").read_text()
-            children += map(int, text.split())
-    except OSError:  # it ended while we looked
-        pass
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children += map(int, (task / "children").read_text().split())
+    except OSError:
+        return children  # it ended while we looked
     return children
 
 
@@ -96,18 +96,14 @@ def _mapped_segments(pid: int) -> set[str]:
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(OSError):  # already gone
         os.kill(pid, number)
-    except OSError:  # already gone
-        pass
 
 
 def _reap() -> None:
-    try:
+    with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    except ChildProcessError:
-        pass
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def register() -> None:
     found = _vllm_version()
     if not found.startswith(TESTED):
         logger.warning(
-            "moeserve: expert parallelism on the CPU is tested with vLLM %s only, not %s: not enabled",
+            "moeserve: expert parallelism on the CPU needs vLLM %s, this is %s: not enabled",
             " and ".join(f"{prefix}x" for prefix in TESTED),
             found,
         )
@@ -68,9 +68,7 @@ def local_experts_only(apply: Callable[..., None]) -> Callable[..., None]:
             elsewhere = local < 0
             topk_weights = topk_weights.masked_fill(elsewhere, 0.0)
             topk_ids = local.masked_fill(elsewhere, 0).to(topk_ids.dtype)
-        apply(
-            self, topk_weights=topk_weights, topk_ids=topk_ids, expert_map=None, **arguments
-        )
+        apply(self, topk_weights=topk_weights, topk_ids=topk_ids, expert_map=None, **arguments)
 
     return apply_local
 

@@ -1,0 +1,72 @@
+"""The seam between an experiment and whatever serves it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from catalog.models import Model
+from orchestrator.cells import Run
+from orchestrator.experiment import Experiment
+from orchestrator.plan import ServerGroup
+from orchestrator.record import Provenance
+from workloads.transcript import RequestRow
+
+Figure = float | int | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a measurement reports while it goes on, and how it is told to stop."""
+
+    on_row: Callable[[RequestRow], None] = lambda _: None
+    on_stage: Callable[[str], None] = lambda _: None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one run gave besides its rows."""
+
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """Further columns of the run table: the server's own view, the client's self-checks."""
+    reasons: tuple[str, ...] = ()
+    """Codes of what makes the run invalid, each `CODE: numbers and advice`."""
+
+
+class Session(Protocol):
+    """A server that is ready (or a model of one)."""
+
+    @property
+    def provenance(self) -> Provenance: ...
+    @property
+    def gpu_type(self) -> str: ...
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """How the server was started and what it said of itself; kept with every run."""
+        ...
+
+    async def measure(self, run: Run, watch: Watch) -> Measurement:
+        """Load the server with one run's traffic; every request ends as one row."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a server group runs: its model, its folder for logs, what may be used."""
+
+    experiment: Experiment
+    model: Model
+    folder: Path
+    gpus: tuple[str, ...] | None = None
+    """Device ids the server may see; None leaves the environment alone."""
+
+
+class Engine(Protocol):
+    """Serves a group's model in its layout."""
+
+    def open(
+        self, group: ServerGroup, site: Site, watch: Watch
+    ) -> AbstractAsyncContextManager[Session]: ...

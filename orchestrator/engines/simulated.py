@@ -1,0 +1,106 @@
+"""The simulated engine in virtual time: planning, dispatch, metrics and records as ever, no socket.
+
+Its numbers come from a model of the GPU and say so: provenance `simulated` in every row.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from catalog.hardware_table import gpu
+from orchestrator.cells import Run
+from orchestrator.engines.base import Measurement, Session, Site, Watch
+from orchestrator.engines.traffic import due_of
+from orchestrator.plan import ServerGroup
+from orchestrator.record import Provenance
+from perfmodel.serving import Server, server
+from perfmodel.simulate import Simulated, simulate
+from workloads.dispatch import Dispatcher
+from workloads.transcript import RequestRow
+
+
+class SimulatedEngine:
+    """Serves a group in virtual time."""
+
+    @contextlib.asynccontextmanager
+    async def open(self, group: ServerGroup, site: Site, _: Watch) -> AsyncIterator[Session]:
+        layout = group.setup.layout
+        assert layout is not None
+        workloads = [run.cell.workload for run in group.runs]
+        longest = max(workload.input_len + workload.output_len for workload in workloads)
+        hardware = gpu(group.setup.hardware)
+        yield SimulatedSession(server(site.model, layout, hardware, longest=longest))
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedSession:
+    """A simulated server; every run on it begins with an empty cache and empty queues."""
+
+    server: Server
+
+    @property
+    def provenance(self) -> Provenance:
+        return "simulated"
+
+    @property
+    def gpu_type(self) -> str:
+        return self.server.step_model.gpu.name
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        return {
+            "kv_tokens_capacity": self.server.kv_tokens_capacity,
+            "calibration": self.server.step_model.constants.name,
+            "assumptions": list(self.server.memory.assumptions),
+        }
+
+    async def measure(self, run: Run, watch: Watch) -> Measurement:
+        workload, load = run.cell.workload, run.cell.load
+        count, due_s = run.cell.num_prompts, due_of(run)
+        result = simulate(
+            Dispatcher(
+                count,
+                max_concurrency=load.max_concurrency,
+                due_s=None if due_s is None else due_s.tolist(),
+            ),
+            [(workload.input_len, workload.output_len)] * count,
+            self.server.step_model,
+            limits=self.server.limits,
+        )
+        for request in np.argsort(result.done_s, kind="stable"):
+            watch.on_row(_row(result, int(request), workload.input_len))
+        return Measurement(
+            figures={
+                "peak_kv_usage": result.peak_kv_usage,
+                "preemptions": result.preemptions,
+                **{f"{phase}_share": share for phase, share in _shares(result).items()},
+            }
+        )
+
+
+def _row(result: Simulated, request: int, input_tokens: int) -> RequestRow:
+    times_s = result.token_times_s[request]
+    return RequestRow(
+        request=request,
+        due_s=float(result.due_s[request]),
+        sent_s=float(result.sent_s[request]),
+        first_token_s=float(times_s[0]),
+        done_s=float(times_s[-1]),
+        input_tokens=input_tokens,
+        output_tokens=len(times_s),
+        token_times_s=times_s,
+        reads=len(times_s),
+        events=len(times_s),
+        finish_reason="length",
+    )
+
+
+def _shares(result: Simulated) -> dict[str, float]:
+    """Share of the servers' busy time that each bound took."""
+    total_s = sum(result.seconds_by_bound.values())
+    return (
+        {name: each / total_s for name, each in result.seconds_by_bound.items()} if total_s else {}
+    )

@@ -1,0 +1,53 @@
+"""What happens while an experiment runs, as data: a terminal shows it, a test reads it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.cells import Run
+from orchestrator.plan import ServerGroup
+from orchestrator.record import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStarted:
+    group: ServerGroup
+    runs: int
+    """Runs of the group that are still to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a server, or a run on it, is busy with."""
+
+    group: ServerGroup
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDone:
+    run: Run
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    record: RunRecord
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFailed:
+    group: ServerGroup
+    error: str
+    log: str
+    """Where the server's log is."""
+    log_tail: str
+
+
+Event = GroupStarted | Stage | RunStarted | RequestDone | RunFinished | GroupFailed
+Listener = Callable[[Event], None]

@@ -1,0 +1,49 @@
+"""Why a server failed, from its log: a class, and what to do about it."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FailureClass:
+    """One known way for a server to fail."""
+
+    code: str
+    pattern: re.Pattern[str]
+    advice: str
+
+
+def _row(code: str, pattern: str, advice: str) -> FailureClass:
+    return FailureClass(code, re.compile(pattern), advice)
+
+
+# Most telling first: an out-of-memory error is also an engine that died.
+FAILURES = (
+    _row("SERVER_ARGS",
+         r"(?m)^\S*:? ?error: (?:unrecognized|argument|invalid|one of)|ValidationError",
+         "the server refused its arguments: see --server-arg"),
+    _row("GPU_NOT_CLEAN", r"Free memory on device \S+ \(.*\) on startup is less than",
+         "something else holds GPU memory: see nvidia-smi"),
+    _row("OOM_KV", r"No available memory for the cache blocks|larger than the maximum number of "
+         r"tokens that can be stored in KV cache|KV cache is needed, which is larger",
+         "use more GPUs, or a smaller --server-arg=--max-model-len=…"),
+    _row("OOM_WEIGHTS", r"OutOfMemoryError|CUDA out of memory|bad_alloc|Cannot allocate memory",
+         "the model does not fit: use more GPUs or a quantised checkpoint"),
+    _row("PORT_CONFLICT", r"EADDRINUSE|[Aa]ddress already in use", "try again"),
+    _row("MODEL_FETCH", r"LocalEntryNotFoundError|GatedRepoError|RepositoryNotFoundError|"
+         r"OfflineModeIsEnabled|couldn't connect to 'https|does not appear to have a file",
+         "fetch the model first (hf download …), or give --model a directory"),
+    _row("DEVICE_MAP", r"invalid device ordinal", "fewer GPUs are visible than the layout needs"),
+    _row("COLLECTIVE_HANG", r"Watchdog caught collective operation timeout",
+         "check the links between the GPUs"),
+    _row("MISSING_MODULE", r"ModuleNotFoundError|No module named",
+         "the server's environment lacks a package: see moeserve doctor"),
+)  # fmt: skip
+
+
+def classify(log: str, default: str) -> tuple[str, str]:
+    """Return the failure's class and advice; `default` when the log shows nothing known."""
+    for known in FAILURES:
+        if known.pattern.search(log):
+            return known.code, known.advice
+    return default, "see the end of the server's log"

@@ -1,0 +1,100 @@
+"""From a run's rows to its row of the run table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from catalog.errors import MoeserveError, ServerError
+from orchestrator.cells import Run
+from orchestrator.engines.base import Measurement, Session
+from orchestrator.plan import ServerGroup
+from orchestrator.record import RunRecord, Verdict
+from orchestrator.verdict import reasons_against
+from workloads.metrics import summarise
+from workloads.transcript import RequestRow
+
+_FIELDS = frozenset(RunRecord.__struct_fields__)
+
+
+def record_of(
+    run: Run,
+    rows: Sequence[RequestRow],
+    measurement: Measurement,
+    *,
+    identity: Mapping[str, Any],
+    goodput: Mapping[str, float],
+) -> tuple[RunRecord, tuple[str, ...]]:
+    """Summarise a finished run and judge it; return its row and every reason in words."""
+    load = run.cell.load
+    summary = summarise(rows, goodput=goodput or None, max_concurrency=load.max_concurrency)
+    reasons = (*reasons_against(run.cell, rows, summary), *measurement.reasons)
+    figures: dict[str, Any] = {**summary, **measurement.figures}
+    throughput, num_gpus = summary["output_throughput"], identity["num_gpus"]
+    record = RunRecord(
+        **identity,
+        verdict="invalid" if reasons else "valid",
+        verdict_reasons=";".join(dict.fromkeys(code_of(reason) for reason in reasons)),
+        output_throughput_per_gpu=throughput / num_gpus if throughput and num_gpus else None,
+        **{name: value for name, value in figures.items() if name in _FIELDS},
+        extra={name: value for name, value in figures.items() if name not in _FIELDS},
+    )
+    return record, reasons
+
+
+def code_of(reason: str) -> str:
+    """Return the code that a reason `CODE: numbers and advice` begins with."""
+    return reason.split(":", 1)[0]
+
+
+def failed_record(
+    error: BaseException, verdict: Verdict, *, identity: Mapping[str, Any]
+) -> RunRecord:
+    """Build the row of a run that did not come to its end."""
+    text = str(error) if isinstance(error, MoeserveError) else f"{type(error).__name__}: {error}"
+    code = code_of(text) if isinstance(error, ServerError) else verdict.upper()
+    return RunRecord(**identity, verdict=verdict, verdict_reasons=code, error=text)
+
+
+def identity_of(
+    run: Run,
+    group: ServerGroup,
+    session: Session | None,
+    *,
+    attempt: int,
+    started_at: str,
+    server_group: str,
+) -> dict[str, Any]:
+    """Return the columns that say which run this is."""
+    cell, setup = run.cell, group.setup
+    layout = setup.layout
+    return {
+        "run_id": run.run_id,
+        "cell_id": cell.cell_id,
+        "replicate": run.replicate,
+        "attempt": attempt,
+        "block": group.replicate,
+        "started_at": started_at,
+        "engine": setup.engine,
+        "provenance": session.provenance if session else _expected_provenance(setup.engine),
+        "model": setup.model,
+        "strategy": setup.strategy,
+        "tp": layout.tp if layout else None,
+        "dp": layout.dp if layout else None,
+        "pp": layout.pp if layout else None,
+        "ep": layout.ep if layout else None,
+        "num_gpus": layout.num_gpus if layout else None,
+        "gpu_type": session.gpu_type if session else setup.hardware,
+        "technique": setup.technique,
+        "workload": cell.workload.name,
+        "input_len": cell.workload.input_len,
+        "output_len": cell.workload.output_len,
+        "num_prompts": cell.num_prompts,
+        "max_concurrency": cell.load.max_concurrency,
+        "request_rate": cell.load.request_rate,
+        "burstiness": cell.load.burstiness,
+        "server_group": server_group,
+        "seed": cell.seed,
+    }
+
+
+def _expected_provenance(engine: str) -> str:
+    return "simulated" if engine == "simulated" else "measured"

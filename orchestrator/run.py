@@ -1,0 +1,178 @@
+"""Run a plan: each server group is started once, and measured run by run."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from catalog.errors import MoeserveError, ServerError
+from orchestrator.cells import Run
+from orchestrator.engines.base import Engine, Session, Site, Watch
+from orchestrator.events import (
+    GroupFailed,
+    GroupStarted,
+    Listener,
+    RequestDone,
+    RunFinished,
+    RunStarted,
+    Stage,
+)
+from orchestrator.outcome import failed_record, identity_of, record_of
+from orchestrator.plan import Plan, ServerGroup
+from orchestrator.record import RunRecord, Verdict
+from orchestrator.rows import RowLog, write_parquet
+from orchestrator.store import Manifest, Store
+from workloads.transcript import RequestRow
+
+
+class Interrupted(Exception):
+    """The user asked to stop while a run was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs the groups of a plan one after another into a store."""
+
+    plan: Plan
+    engine: Engine
+    store: Store
+    environment: str
+    listen: Listener
+    stop: asyncio.Event
+    gpus: tuple[str, ...] | None = None
+
+    async def run(self) -> None:
+        """Do every run not yet published; a failed one becomes a record, and the rest goes on."""
+        finished = self.store.finished()
+        for group in self.plan.groups:
+            missing = [run for run in group.runs if run.run_id not in finished]
+            if missing and not self.stop.is_set():
+                await _Group(self, group, missing).run()
+
+
+class _Group:
+    """One server start and the runs on it."""
+
+    def __init__(self, runner: Runner, group: ServerGroup, missing: Sequence[Run]) -> None:
+        self._runner, self._group, self._missing = runner, group, missing
+        self._folder = runner.store.new_server_folder(group.group_id)
+
+    async def run(self) -> None:
+        runner, group = self._runner, self._group
+        runner.listen(GroupStarted(group, len(self._missing)))
+        site = Site(
+            experiment=runner.plan.experiment,
+            model=runner.plan.models[group.setup.model],
+            folder=self._folder,
+            gpus=runner.gpus,
+        )
+        watch = Watch(on_stage=lambda text: runner.listen(Stage(group, text)), stop=runner.stop)
+        left = list(self._missing)
+        try:
+            async with runner.engine.open(group, site, watch) as session:
+                while left and not runner.stop.is_set():
+                    await self._run_one(left[0], session)
+                    left.pop(0)
+        except MoeserveError as error:
+            self._fail(left, error)
+
+    def _fail(self, left: Sequence[Run], error: MoeserveError) -> None:
+        """Record a server that failed against every run it still owed."""
+        tail = error.log_tail if isinstance(error, ServerError) else ""
+        for run in left:
+            self._record_failure(run, error, "failed", None, log_tail=tail)
+        log = str(self._folder / "server.log")
+        self._runner.listen(GroupFailed(self._group, str(error), log, tail))
+
+    async def _run_one(self, run: Run, session: Session) -> None:
+        runner = self._runner
+        runner.listen(RunStarted(run))
+        attempt, folder = runner.store.new_attempt(run.run_id)
+        identity = self._identity(run, session, attempt)
+        rows: list[RequestRow] = []
+        log = RowLog(folder / "requests.jsonl")
+
+        def on_row(row: RequestRow) -> None:
+            rows.append(row)
+            log.append(row)
+            runner.listen(RequestDone(run, row.output_tokens))
+
+        watch = Watch(
+            on_row=on_row,
+            on_stage=lambda text: runner.listen(Stage(self._group, text)),
+            stop=runner.stop,
+        )
+        try:
+            measurement = await session.measure(run, watch)
+        except (MoeserveError, asyncio.CancelledError) as error:
+            verdict: Verdict = "failed" if isinstance(error, MoeserveError) else "interrupted"
+            if isinstance(error, ServerError):
+                raise
+            self._record_failure(run, error, verdict, session, attempt=attempt)
+            if verdict == "interrupted":
+                raise
+            return
+        finally:
+            log.close()
+        if runner.stop.is_set() and len(rows) < run.cell.num_prompts:
+            self._record_failure(
+                run, Interrupted("stopped"), "interrupted", session, attempt=attempt
+            )
+            return
+        record, reasons = record_of(
+            run, rows, measurement, identity=identity, goodput=runner.plan.experiment.goodput
+        )
+        self._publish(record, reasons, rows, folder, session)
+
+    def _publish(
+        self,
+        record: RunRecord,
+        reasons: tuple[str, ...],
+        rows: Sequence[RequestRow],
+        folder: Path,
+        session: Session,
+    ) -> None:
+        store = self._runner.store
+        parquet = folder / "requests.parquet"
+        write_parquet(parquet, record.run_id, rows)
+        details = {**self._details(session), "reasons": list(reasons)}
+        store.publish(Manifest(record=record, files=(store.stored(parquet),), details=details))
+        # Its rows are in the published file now; the log is what a crash would have left.
+        (folder / "requests.jsonl").unlink()
+        self._runner.listen(RunFinished(record, reasons))
+
+    def _record_failure(
+        self,
+        run: Run,
+        error: BaseException,
+        verdict: Verdict,
+        session: Session | None,
+        *,
+        attempt: int | None = None,
+        log_tail: str = "",
+    ) -> None:
+        store = self._runner.store
+        number = attempt or store.new_attempt(run.run_id)[0]
+        record = failed_record(error, verdict, identity=self._identity(run, session, number))
+        details = {**self._details(session), "log_tail": log_tail}
+        store.record_failure(Manifest(record=record, details=details))
+        self._runner.listen(RunFinished(record, (record.error,)))
+
+    def _identity(self, run: Run, session: Session | None, attempt: int) -> dict[str, Any]:
+        return identity_of(
+            run,
+            self._group,
+            session,
+            attempt=attempt,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            server_group=self._folder.name,
+        )
+
+    def _details(self, session: Session | None) -> dict[str, Any]:
+        return {
+            "environment": self._runner.environment,
+            "server_folder": str(self._folder.relative_to(self._runner.store.root)),
+            "server": dict(session.details) if session else {},
+        }
