@@ -51,9 +51,7 @@ def test_fast_forward_gives_the_times_of_plain_stepping_to_the_last_bit(
     layout = layout.replace("dp3+ep", "dp3").replace("+ep", "") if dense else layout
     layout = "dp2" if dense and layout == "ep" else layout
     window = model(name).attention.window
-    limits = Limits(
-        kv_blocks=kv_blocks, max_num_batched_tokens=128, max_num_seqs=6, window=window
-    )
+    limits = Limits(kv_blocks=kv_blocks, max_num_batched_tokens=128, max_num_seqs=6, window=window)
     due_s = None if gaps is None else np.cumsum(gaps)[: len(lengths)].tolist()
 
     def run(fast_forward: bool) -> Simulated:

@@ -1,0 +1,98 @@
+"""One step taken apart: what each phase moves and computes, and what bounds it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from perfmodel.load import StepLoad
+from perfmodel.phases import PhaseCost
+from perfmodel.step import StepModel, StepTimes
+
+Bound = Literal["launch", "memory", "compute", "communication", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One phase of a step on the busiest GPU."""
+
+    name: str
+    moved_bytes: float
+    flops: float
+    seconds: float
+    bound: Bound
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """A step's time, its parts, and the bound that most of it comes from."""
+
+    seconds: float
+    parts: tuple[Part, ...]
+    seconds_by_bound: dict[Bound, float]
+
+    @property
+    def bound(self) -> Bound:
+        return max(self.seconds_by_bound, key=lambda name: self.seconds_by_bound[name])
+
+    @property
+    def moved_bytes(self) -> float:
+        """Bytes the busiest GPU reads from its memory."""
+        return sum(part.moved_bytes for part in self.parts)
+
+
+def step_cost(step_model: StepModel, loads: Sequence[StepLoad]) -> StepCost:
+    """Take apart the step of replicas in lockstep, or of a single one."""
+    times = step_model.times(loads)
+    fullest = max(loads, key=lambda load: load.tokens)
+    ways = step_model.micro_batches(fullest)
+    phases = step_model.phases
+    costs = [
+        phases.attention(fullest, np.zeros(1), ways=ways),
+        *phases.local(fullest, ways=ways),
+    ]
+    experts = phases.experts(sum(step_model.micro_tokens(load) for load in loads))
+    parts = [_part(cost) for cost in [*costs, *([experts] if experts else [])]]
+    return StepCost(
+        seconds=float(times.total_s[0]),
+        parts=(*parts, *_other_parts(step_model, times, max(map(step_model.micro_tokens, loads)))),
+        seconds_by_bound=_by_bound(times),
+    )
+
+
+def _part(cost: PhaseCost) -> Part:
+    memory_s, compute_s = _first(cost.memory_s), _first(cost.compute_s)
+    return Part(
+        name=cost.name,
+        moved_bytes=_first(cost.moved_bytes),
+        flops=_first(cost.flops),
+        seconds=max(memory_s, compute_s),
+        bound="memory" if memory_s >= compute_s else "compute",
+    )
+
+
+def _other_parts(step_model: StepModel, times: StepTimes, tokens: float) -> tuple[Part, ...]:
+    exchange = step_model.fabric.exchange(tokens)
+    sent = (
+        ("all-reduce", exchange.tensor_s),
+        ("expert dispatch", exchange.expert_s),
+        ("pipeline hops", exchange.pipeline_s),
+    )
+    parts = [Part(name, 0.0, 0.0, seconds, "communication") for name, seconds in sent if seconds]
+    launch = Part("launches", 0.0, 0.0, step_model.launch_s, "launch")
+    return (*parts, launch, Part("host", 0.0, 0.0, times.host_s, "host"))
+
+
+def _by_bound(times: StepTimes) -> dict[Bound, float]:
+    return {
+        "launch": float(times.launch_s[0]),
+        "memory": float(times.memory_s[0]),
+        "compute": float(times.compute_s[0]),
+        "communication": float(times.communication_s[0]),
+        "host": times.host_s,
+    }
+
+
+def _first(value: object) -> float:
+    return float(np.ravel(np.asarray(value))[0])

@@ -1,0 +1,90 @@
+"""Admissible batches: the open conventions, and the fit to the printed ones."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.errors import BadValue
+from catalog.model_table import model
+from perfmodel.capacity import Split, calibrated_capacity, largest_batch
+from perfmodel.reference import table
+
+B200_BYTES = 180e9
+
+
+def test_the_calibrated_capacity_gives_13_of_the_14_batches_of_table_4():
+    capacity = calibrated_capacity("DeepSeek-V3", 64)
+    wrong = []
+    for row in table("qs_table4_context"):
+        context = int(row["context_tokens"])
+        for name, billions in (("b_moe", 671.0), ("b_dense", 104.84375)):
+            batch = capacity.largest_batch(billions, context=context)
+            if batch != int(row[name]):
+                wrong.append((context, name, batch))
+    # 35.1 M tokens hold two sequences of 16 Mi; the paper prints one.
+    assert wrong == [(16777216, "b_dense", 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "billions", "batch"),
+    [
+        ("DeepSeek-V3", 32, 671.0, 100),
+        ("DeepSeek-V3", 32, 104.84375, 130),
+        ("Qwen3-235B-A22B", 64, 235.0, 86),
+        ("Qwen3-235B-A22B", 64, 73.4375, 89),
+        ("Grok-1", 64, 392.5, 114),
+        ("Grok-1", 64, 235.5, 143),
+        ("Grok-1", 64, 157.0, 158),
+    ],
+)
+def test_the_calibrated_capacities_give_table_3(name, gpus, billions, batch):
+    capacity = calibrated_capacity(name, gpus)
+    assert capacity is not None
+    assert capacity.largest_batch(billions, context=131072) == batch
+
+
+def test_the_fit_fails_for_groks_own_row():
+    capacity = calibrated_capacity("Grok-1", 64)
+    assert capacity is not None
+    assert capacity.largest_batch(314.0, context=131072) == 129  # the paper prints 127
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "billions", "batch"),
+    [
+        ("DeepSeek-V3", 64, 671.0, 131),
+        ("DeepSeek-V3", 64, 104.84375, 139),
+        ("DeepSeek-V3", 32, 671.0, 61),
+        ("DeepSeek-V3", 32, 104.84375, 68),
+        ("Qwen3-235B-A22B", 64, 235.0, 200),
+        ("Qwen3-235B-A22B", 64, 73.4375, 203),
+    ],
+)
+def test_helix_sharding_by_the_text_gives_other_batches_than_the_paper_prints(
+    name, gpus, billions, batch
+):
+    split = Split(gpus=gpus, memory_bytes=B200_BYTES)
+    assert largest_batch(model(name), billions * 1e9, context=131072, split=split) == batch
+
+
+def test_switch_c_is_infeasible_without_expert_parallelism_and_feasible_with_it():
+    switch = model("Switch-C-2048")
+    without = Split(gpus=64, memory_bytes=B200_BYTES, tp=8, ep=1)
+    everywhere = Split(gpus=64, memory_bytes=B200_BYTES, tp=8)
+    total = switch.total_params
+    assert largest_batch(switch, total, context=131072, split=without) == 0
+    assert largest_batch(switch, total, context=131072, split=everywhere) > 0
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6))
+def test_more_context_never_admits_more_sequences(context, more):
+    split = Split(gpus=64, memory_bytes=B200_BYTES)
+    gpt = model("gpt-oss-120b")
+    short = largest_batch(gpt, gpt.total_params, context=context, split=split)
+    assert largest_batch(gpt, gpt.total_params, context=context + more, split=split) <= short
+
+
+@pytest.mark.parametrize("wrong", [{"gpus": 0}, {"tp": 7}, {"ep": 9}, {"ep": 0}])
+def test_splits_that_do_not_divide_the_cluster_are_refused(wrong):
+    with pytest.raises(BadValue):
+        Split(**{"gpus": 64, "memory_bytes": B200_BYTES, **wrong})

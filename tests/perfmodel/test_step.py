@@ -1,0 +1,185 @@
+"""Step times: what must hold of them, and what they are made of."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.hardware_table import gpu
+from catalog.model_table import model
+from perfmodel.breakdown import step_cost
+from perfmodel.constants import A100_VLLM, ROOFLINE, calibration, default_calibration
+from perfmodel.experts import Routing
+from perfmodel.launches import launches_per_step
+from perfmodel.load import DUMMY, decode_load, prefill_load
+from perfmodel.memory import memory
+from perfmodel.step import StepModel
+from strategies.parse import parse_layout
+
+NAMES = ["Mixtral-8x7B", "OLMoE-1B-7B", "gpt-oss-20b", "DeepSeek-V3", "Qwen3-30B-A3B"]
+LAYOUTS = ["tp8", "dp8+ep", "tp2+dp4+ep", "pp2+tp4", "tp4+ep"]
+
+
+def step_model(name: str = "OLMoE-1B-7B", layout: str = "tp", hardware: str = "H100") -> StepModel:
+    return StepModel(model(name), parse_layout(layout), gpu(hardware), constants=ROOFLINE)
+
+
+def decode_s(step: StepModel, batch: int, context: int) -> float:
+    window = step.model.attention.window
+    return float(step.times([decode_load(batch, context, window=window)]).total_s[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "per_layer"),
+    [
+        ("Mixtral-8x7B", "tp", 20),
+        ("OLMoE-1B-7B", "tp", 27),
+        ("Qwen1.5-MoE-A2.7B", "tp", 27),
+        ("Mixtral-8x7B", "ep", 18 + 6.7),
+        ("OLMoE-1B-7B", "ep", 20 + 6.7),
+        ("Qwen1.5-MoE-A2.7B", "ep", 25 + 6.7),
+        ("Mixtral-8x7B", "tp+ep", 20 + 31.3),
+        ("OLMoE-1B-7B", "tp+ep", 27 + 31.3),
+    ],
+)
+def test_launches_of_the_a100_study(name, layout, per_layer):
+    spec = model(name)
+    launches = launches_per_step(spec, parse_layout(layout), A100_VLLM)
+    assert launches == pytest.approx(spec.layers * per_layer)
+
+
+def test_a_launch_bound_step_is_the_launches_and_the_host():
+    step = StepModel(model("OLMoE-1B-7B"), parse_layout("tp"), gpu("A100-80GB"))
+    assert step.constants is A100_VLLM
+    assert decode_s(step, 1, 128) == pytest.approx(16 * 27 * 44e-6 + 29e-6)
+    assert step_cost(step, [decode_load(1, 128)]).bound == "launch"
+
+
+def test_a_large_dense_batch_is_bound_by_compute_and_a_small_one_by_memory():
+    step = step_model("LLaDA-8B", "single")
+    assert step_cost(step, [decode_load(4, 100)]).bound == "memory"
+    assert step_cost(step, [prefill_load(8, 1024)]).bound == "compute"
+
+
+def test_reading_mixtrals_weights_takes_what_bandwidth_allows():
+    step = step_model("Mixtral-8x7B", "tp", "A100-80GB")
+    cost = step_cost(step, [decode_load(64, 128)])
+    # 64 tokens touch all 8 experts; the input embedding is not read.
+    read = 2.0 * (model("Mixtral-8x7B").total_params - 32000 * 4096) / 2
+    weights = sum(part.moved_bytes for part in cost.parts if part.name != "attention")
+    assert weights == pytest.approx(read, rel=1e-6)
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    layout=st.sampled_from(LAYOUTS),
+    batch=st.integers(1, 512),
+    context=st.integers(1, 20_000),
+    factor=st.floats(1, 10),
+)
+def test_more_work_is_never_faster_and_more_bandwidth_never_slower(
+    name, layout, batch, context, factor
+):
+    step = step_model(name, layout)
+    base = decode_s(step, batch, context)
+    assert decode_s(step, batch, context + 500) >= base
+    assert decode_s(step, batch + step.layout.pp, context) >= base * (1 - 1e-12)
+    faster = msgspec.structs.replace(
+        step.gpu, bandwidth_bytes_per_s=step.gpu.bandwidth_bytes_per_s * factor
+    )
+    assert decode_s(
+        StepModel(step.model, step.layout, faster, constants=ROOFLINE), batch, context
+    ) <= (base * (1 + 1e-12))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_step_at_the_largest_batch_reads_more_than_the_gpu_holds(name, layout):
+    step = step_model(name, layout, "H200")
+    budget = memory(step.model, step.layout, step.gpu)
+    for context in (1024, 32768):
+        batch = budget.largest_batch(context)
+        if step.layout.pp > 1 or batch == 0:
+            continue  # micro-batches read a stage's weights once each
+        loads = [decode_load(batch, context - 1, window=budget.window)] * step.layout.dp
+        assert step_cost(step, loads).moved_bytes <= step.gpu.memory_bytes
+
+
+@given(
+    st.lists(st.integers(0, 64), min_size=4, max_size=4).filter(any),
+    st.integers(1, 4000),
+)
+def test_replicas_in_lockstep_wait_for_the_slowest(batches, context):
+    step = step_model("OLMoE-1B-7B", "dp4+ep")
+    loads = [decode_load(batch, context) if batch else DUMMY for batch in batches]
+    total = step.times(loads).total_s[0]
+    assert total == step.times(list(reversed(loads))).total_s[0]
+    lighter = [loads[i] if batches[i] == max(batches) else DUMMY for i in range(4)]
+    assert total >= step.times(lighter).total_s[0]
+
+
+@given(st.integers(1, 300), st.integers(1, 3000), st.integers(2, 50))
+def test_steps_priced_together_equal_steps_priced_alone(batch, context, steps):
+    step = step_model("gpt-oss-20b", "tp2+dp2+ep")
+    window = step.model.attention.window
+    gap = max(1, min(steps, window - context)) if context + 1 < window else steps
+    together = step.times([decode_load(batch, context, window=window), DUMMY], gap).total_s
+    alone = [
+        step.times([decode_load(batch, context + j, window=window), DUMMY]).total_s[0]
+        for j in range(gap)
+    ]
+    assert np.array_equal(together, alone)
+
+
+def test_parts_add_up_to_the_step():
+    step = step_model("DeepSeek-V3", "tp8", "H200")
+    cost = step_cost(step, [decode_load(32, 4096)])
+    gpu_s = sum(part.seconds for part in cost.parts if part.name not in ("launches", "host"))
+    host_s = sum(part.seconds for part in cost.parts if part.name == "host")
+    assert cost.seconds == pytest.approx(gpu_s + host_s)
+    assert sum(cost.seconds_by_bound.values()) == pytest.approx(cost.seconds)
+
+
+def test_pipeline_stages_split_the_cache_but_each_micro_batch_reads_the_weights():
+    whole, piped = step_model("Mixtral-8x7B", "tp4"), step_model("Mixtral-8x7B", "pp2+tp4")
+    one = [step_cost(each, [decode_load(1, 1000)]).moved_bytes for each in (whole, piped)]
+    assert one[0] == pytest.approx(one[1])
+    two = [step_cost(each, [decode_load(64, 1000)]).parts[0].moved_bytes for each in (whole, piped)]
+    assert two[0] == pytest.approx(2 * two[1])
+
+
+def test_skewed_routing_loads_the_busiest_rank():
+    spec, layout, h100 = model("OLMoE-1B-7B"), parse_layout("dp4+ep"), gpu("H100")
+    skewed = StepModel(spec, layout, h100, constants=ROOFLINE, routing=Routing(zipf=1.0))
+    even = StepModel(spec, layout, h100, constants=ROOFLINE)
+    load = [prefill_load(4, 1024)] * 4
+    assert skewed.times(load).total_s[0] > even.times(load).total_s[0]
+
+
+def test_a_true_all_to_all_sends_less_than_gathering_when_few_experts_are_chosen():
+    gather = step_model("Mixtral-8x7B", "dp8+ep")
+    direct = step_model("Mixtral-8x7B", "dp8+ep[all2all=deepep_low_latency]")
+    assert direct.fabric.exchange(4096).expert_s < gather.fabric.exchange(4096).expert_s
+
+
+def test_re_reading_experts_costs_bytes_only_when_switched_on():
+    torn = msgspec.structs.replace(ROOFLINE, expert_rereads=32.0)
+    spec, layout, h200 = model("Qwen3-30B-A3B"), parse_layout("tp8"), gpu("H200")
+    plain = step_cost(StepModel(spec, layout, h200, constants=ROOFLINE), [decode_load(64, 1000)])
+    fragmented = step_cost(StepModel(spec, layout, h200, constants=torn), [decode_load(64, 1000)])
+    experts = [
+        part.moved_bytes
+        for cost in (plain, fragmented)
+        for part in cost.parts
+        if part.name == "experts"
+    ]
+    assert experts[1] == pytest.approx(32 * experts[0])
+
+
+def test_every_gpu_of_the_catalog_has_a_calibration():
+    assert default_calibration("A100-40GB") is A100_VLLM
+    assert default_calibration("CPU") is ROOFLINE
+    assert calibration("roofline") is ROOFLINE
+    cpu = StepModel(model("tiny-olmoe"), parse_layout("tp"), gpu("CPU"))
+    assert 0 < decode_s(cpu, 4, 16) < 1
