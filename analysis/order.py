@@ -25,10 +25,11 @@ def _canonical(name: str) -> str:
 
 def ordered(levels: Iterable[object]) -> list[object]:
     """Sort levels: numbers by size, strategies and workloads as in the field, the rest by name."""
-    return sorted(set(levels), key=_rank)
+    return sorted(set(levels), key=rank)
 
 
-def _rank(level: object) -> tuple[int, float, str]:
+def rank(level: object) -> tuple[int, float, str]:
+    """Sort key of a level."""
     if isinstance(level, int | float):
         return (0, float(level), "")
     text = str(level)

@@ -1,0 +1,55 @@
+"""Intervals of means and of ratios of means, from few independent values."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its bounds; bounds are None where the data cannot give them."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    """Independent values the interval rests on."""
+
+
+def mean_interval(values: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Ȳ ± t·s/√n."""
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return Interval(mean, None, None, n)
+    error = float(stats.sem(values))
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def ratio_of_means(over: np.ndarray, under: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Ȳ/X̄ of pairs, with Fieller's interval: every ρ whose paired t-test of y − ρ·x passes.
+
+    Bounds solve (X̄² − h·s_x²)·ρ² − 2·(X̄Ȳ − h·s_xy)·ρ + (Ȳ² − h·s_y²) = 0 with h = t²/n
+    (Fieller 1954); there are none when X̄ itself is not distinguishable from zero.
+    """
+    n, x, y = len(over), float(np.mean(under)), float(np.mean(over))
+    if n < 2:
+        return Interval(y / x, None, None, n)
+    (var_y, cov), (_, var_x) = np.cov(over, under)
+    h = float(stats.t.ppf((1 + level) / 2, n - 1)) ** 2 / n
+    a, b, c = x * x - h * var_x, x * y - h * cov, y * y - h * var_y
+    if a <= 0:
+        return Interval(y / x, None, None, n)
+    # Rounding can put an exact zero (all ratios equal) just below it.
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    return Interval(y / x, (b - root) / a, (b + root) / a, n)
+
+
+def log_interval(logs: np.ndarray, *, level: float = 0.95) -> Interval:
+    """exp of the t-interval of logarithms: a geometric mean, or a ratio from log-ratios."""
+    found = mean_interval(logs, level=level)
+    low = None if found.low is None else math.exp(found.low)
+    high = None if found.high is None else math.exp(found.high)
+    return Interval(math.exp(found.value), low, high, found.n)

@@ -1,0 +1,81 @@
+"""Paired log-ratios of two strategies within a stratum: what contrasts are computed from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.grid import keyed
+from analysis.order import rank, shown
+
+LOAD = ("max_concurrency", "request_rate")
+Key = tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Log-ratios and what one of them is: a block or a condition."""
+
+    logs: np.ndarray
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """The runs that agree in every column a comparison is made within."""
+
+    key: Key
+    logs: dict[str, np.ndarray]
+    """Log response of each strategy: conditions × blocks, NaN where there is no run."""
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{c} {shown(v)}" for c, v in self.key if v is not None) or "all runs"
+
+    def pairs(self, strategy: str, reference: str) -> Pairs:
+        """Pair two strategies: by block where there are several, else by condition.
+
+        A block's pair is its mean log-ratio over the conditions both have in every block, so a
+        launch that shifts all its conditions counts once.
+        """
+        ratios = self.logs[strategy] - self.logs[reference]
+        ratios = ratios[np.isfinite(ratios).any(axis=1)]
+        complete = ratios[:, np.isfinite(ratios).all(axis=0)]
+        if complete.shape[1] > 1 or len(ratios) < 2:
+            by_block = complete.mean(axis=0) if len(ratios) else np.empty(0)
+            return Pairs(by_block, "block")
+        return Pairs(np.nanmean(ratios, axis=1), "condition")
+
+
+def strata(frame: pd.DataFrame, response: str, by: Sequence[str]) -> Iterator[Stratum]:
+    """Split a frame by columns, in the order of their levels."""
+    inner = [name for name in ("model", "_condition") if name in frame or name == "_condition"]
+    index = list(dict.fromkeys([*by, *inner]))
+    cells = keyed(frame).groupby([*index, "strategy", "_replicate"], dropna=False)[response].mean()
+    wide = np.log(cells).unstack(["strategy", "_replicate"])
+    keys = [tuple(_value(v) for v in _as_tuple(label)[: len(by)]) for label in wide.index]
+    rows: dict[tuple[object, ...], list[int]] = {}
+    for position, key in enumerate(keys):
+        rows.setdefault(key, []).append(position)
+    strategies = wide.columns.get_level_values("strategy")
+    blocks = {str(name): wide.loc[:, strategies == name] for name in strategies.unique()}
+    width = sorted(set(wide.columns.get_level_values("_replicate")))
+    arrays = {
+        name: block.droplevel("strategy", axis="columns").reindex(columns=width).to_numpy()
+        for name, block in blocks.items()
+    }
+    for key in sorted(rows, key=lambda key: [rank(value) for value in key]):
+        here = {name: array[rows[key]] for name, array in arrays.items()}
+        yield Stratum(
+            tuple(zip(by, key, strict=True)),
+            {name: logs for name, logs in here.items() if np.isfinite(logs).any()},
+        )
+
+
+def _as_tuple(label: object) -> tuple[object, ...]:
+    return label if isinstance(label, tuple) else (label,)
+
+
+def _value(level: object) -> object:
+    return None if isinstance(level, float) and np.isnan(level) else level

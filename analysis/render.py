@@ -1,0 +1,181 @@
+"""Tables as text: terminal, Markdown, CSV and LaTeX from the same cells."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from analysis.cells import Cell
+from analysis.read import FORMULA_STARTS
+from analysis.table import Table
+
+Row = Mapping[str, object]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LATEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "×": r"$\times$",
+    "–": "--",
+}
+
+
+def number(value: float | None, *, digits: int = 4) -> str:
+    """A number for people: significant digits, «–» for what is not known."""
+    if value is None or math.isnan(value):
+        return "–"
+    if value == 0 or 1e-3 <= abs(value) < 10 ** (digits + 2):
+        whole = len(str(int(abs(round(value, digits - 1)))))
+        return f"{value:.{max(0, min(digits, digits - whole))}f}"
+    return f"{value:.{digits - 1}g}"
+
+
+def cell_text(cell: Cell, unit: str, *, paper: bool) -> str:
+    """`672.4 [640.1, 704.7] n=21`, and the paper's number behind it."""
+    if cell.value is None:
+        text = "–"
+    else:
+        text = number(cell.value) + ("%" if unit == "%" else "")
+        if cell.low is not None:
+            text += f" [{number(cell.low)}, {number(cell.high)}]"
+        text += f" n={cell.n}"
+    return f"{text} (paper {number(cell.paper)})" if paper and cell.paper else text
+
+
+def grid_of(table: Table, *, paper: bool) -> tuple[list[str], list[list[str]]]:
+    """Heading and lines of a table as text."""
+    heading = [table.corner, *table.columns]
+    lines = [
+        [
+            name,
+            *(
+                cell_text(cell, "%" if column == "EP/TP" else table.unit, paper=paper)
+                for column, cell in zip(table.columns, cells, strict=True)
+            ),
+        ]
+        for name, cells in table.rows
+    ]
+    return heading, lines
+
+
+def caption(table: Table) -> str:
+    """What the table shows and what its intervals are."""
+    over = sorted({cell.over for _, cells in table.rows for cell in cells if cell.over})
+    level = f"{100 * table.level:g} %"
+    basis = (
+        f"; {level} intervals over {' and '.join(over)}" if over else "; one run each, no interval"
+    )
+    kind = "" if table.provenance == "measured" else f" ({table.provenance})"
+    return f"Table {table.number}{kind}: {table.title}, {table.unit}{basis}"
+
+
+def terminal(table: Table, *, paper: bool = False) -> str:
+    """Aligned columns; control characters in names are dropped."""
+    heading, lines = grid_of(table, paper=paper)
+    return "\n".join([plain(caption(table)), aligned(heading, lines), *map(plain, table.notes)])
+
+
+def aligned(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell, numbers to the right of the first column."""
+    rows = [[plain(cell) for cell in row] for row in (heading, *lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    texts = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([texts[0], "  ".join("-" * width for width in widths), *texts[1:]])
+
+
+def plain(text: str) -> str:
+    """Text without control characters: a name from a file must not drive the terminal."""
+    return _CONTROL.sub("", text).replace("\n", " ")
+
+
+def markdown(table: Table, *, paper: bool = False) -> str:
+    """A pipe table under its caption."""
+    heading, lines = grid_of(table, paper=paper)
+    notes = [f"- {_markdown_safe(note)}" for note in table.notes]
+    return "\n".join([f"**{caption(table)}**", "", pipes(heading, lines), "", *notes]).rstrip()
+
+
+def pipes(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [[_markdown_safe(cell) for cell in row] for row in (heading, *lines)]
+    rule = ["---", *["---:"] * (len(heading) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
+
+
+def _markdown_safe(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", plain(text))
+
+
+def latex(table: Table, *, paper: bool = False) -> str:
+    """A `table` environment with booktabs rules."""
+    heading, lines = grid_of(table, paper=paper)
+    body = [" & ".join(map(latex_safe, line)) + r" \\" for line in lines]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{latex_safe(caption(table))}}}",
+            rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+            r"\toprule",
+            " & ".join(map(latex_safe, heading)) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def latex_safe(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in plain(text))
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Flat objects as CSV (RFC 4180); text that a spreadsheet would run is defused."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(map(defused, names))
+    writer.writerows([csv_cell(row.get(name)) for name in names] for row in rows)
+    return out.getvalue()
+
+
+def csv_cell(value: object) -> object:
+    """A cell that reads back as it was: empty for missing, text defused, numbers untouched."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return defused(value) if isinstance(value, str) else value
+
+
+def defused(text: str) -> str:
+    """Text behind an apostrophe where a spreadsheet would take it for a formula (OWASP)."""
+    return (
+        f"'{text}"
+        if text.lstrip().startswith(FORMULA_STARTS) or (text[:1] in "\t\r\n" and text)
+        else text
+    )
+
+
+def json_text(rows: object) -> str:
+    """JSON without the NaN that other readers refuse."""
+    return json.dumps(_finite(rows), ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    item = getattr(value, "item", None)
+    return _finite(item()) if item else value
