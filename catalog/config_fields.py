@@ -78,7 +78,7 @@ class Fields:
         return Fields(value, where=f"{self.where}: {key}")
 
     def bad(self, key: str, problem: str) -> BadFile:
-        return BadFile(self.where, f"{key}: {problem}")
+        return BadFile(self.where, f"{key if key.isprintable() else repr(key)}: {problem}")
 
 
 def _shown(value: object) -> str:

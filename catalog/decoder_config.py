@@ -35,7 +35,6 @@ def decoder(fields: Fields, family: Family, *, name: str, source: str) -> Model:
         attention=_attention(fields, family, hidden=hidden, layers=layers),
         experts=experts,
         dense_width=dense_width,
-        dense_matrices=family.matrices,
         tied_embeddings=_tied(fields, family),
         max_context=fields.integer(*CONTEXT),
         norms_per_layer=family.norms_per_layer,
@@ -94,6 +93,8 @@ def _window(fields: Fields, family: Family, layers: int) -> tuple[int | None, in
     if not used or not fields.has("sliding_window"):
         return None, 0
     kinds = fields.sequence("layer_types")
+    if kinds and len(kinds) != layers:
+        raise fields.bad("layer_types", f"{len(kinds)} entries for {layers} layers")
     if kinds:
         windowed = kinds.count("sliding_attention")
     elif family.every_other_windowed:

@@ -28,7 +28,6 @@ class Family:
     shared_gate: bool = False
     norms_per_layer: int = 2
     tied_default: bool = False
-    matrices: int = 3
     kind: Kind = "autoregressive"
 
 

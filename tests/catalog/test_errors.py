@@ -7,7 +7,7 @@ from catalog.units import DTYPE_BYTES, GB, GIB, gib
 
 
 def test_exit_codes_are_the_documented_ones() -> None:
-    documented = {
+    documented: dict[type[errors.MoeserveError], int] = {
         errors.InputError: 2,
         errors.BadValue: 2,
         errors.UnknownName: 2,
