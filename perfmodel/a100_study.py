@@ -1,0 +1,95 @@
+"""The 189 cells of the A100 parallelism study in virtual time.
+
+"Parallelism Strategies and Concurrency Effects for Mixture-of-Experts Inference on GPU Systems",
+tables I to III: three models, three strategies, three workloads, seven concurrencies. The
+study's sweep replays the same prompts on one server, and its time to first token is below what
+computing them takes, so the prefix cache is taken as warm.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+
+from catalog.hardware_table import gpu
+from catalog.model_table import model
+from perfmodel.constants import A100_VLLM, Constants
+from perfmodel.reference import table
+from perfmodel.serving import Setup, server
+from perfmodel.simulate import Simulated, simulate
+from strategies.parse import parse_layout
+
+MODELS = ("Mixtral-8x7B", "OLMoE-1B-7B", "Qwen1.5-MoE-A2.7B")
+HARDWARE = {"tp": "A100-80GB", "ep": "A100-80GB", "tp+ep": "A100-40GB"}
+CONCURRENCIES = (1, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One benchmark configuration, by the study's names."""
+
+    model: str
+    strategy: str
+    workload: str
+    concurrency: int
+
+
+class ClosedLoop:
+    """Send each request when one of `concurrency` slots is free."""
+
+    def __init__(self, count: int, concurrency: int) -> None:
+        self._waiting = deque(range(count))
+        self._free_at_s = deque([0.0] * min(count, concurrency))
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._waiting
+
+    def take(self, now_s: float) -> list[tuple[int, float]]:
+        taken = []
+        while self._waiting and self._free_at_s and self._free_at_s[0] <= now_s:
+            taken.append((self._waiting.popleft(), self._free_at_s.popleft()))
+        return taken
+
+    def done(self, request: int, now_s: float) -> None:  # noqa: ARG002 (every slot is alike)
+        self._free_at_s.append(now_s)
+
+    def next_due_s(self) -> float | None:
+        return self._free_at_s[0] if self._waiting and self._free_at_s else None
+
+
+def workloads() -> dict[str, tuple[int, int, int]]:
+    """Input tokens, output tokens and prompts of table III."""
+    return {
+        row["workload"]: (int(row["input_tokens"]), int(row["output_tokens"]), int(row["prompts"]))
+        for row in table("parallelism_workloads")
+    }
+
+
+def study_cells() -> tuple[Cell, ...]:
+    return tuple(Cell(*levels) for levels in product(MODELS, HARDWARE, workloads(), CONCURRENCIES))
+
+
+def simulate_cells(
+    cells: Iterable[Cell], *, constants: Constants = A100_VLLM, prefix_cached: bool = True
+) -> dict[Cell, float]:
+    """Return each cell's output throughput in tokens a second."""
+    setup = Setup(constants=constants, prefix_cached=prefix_cached)
+    return {cell: throughput(simulate_cell(cell, setup)) for cell in cells}
+
+
+def simulate_cell(cell: Cell, setup: Setup) -> Simulated:
+    prompt, output, count = workloads()[cell.workload]
+    built = server(
+        model(cell.model),
+        parse_layout(cell.strategy),
+        gpu(HARDWARE[cell.strategy]),
+        longest=prompt + output,
+        setup=setup,
+    )
+    loop = ClosedLoop(count, cell.concurrency)
+    return simulate(loop, [(prompt, output)] * count, built.step_model, limits=built.limits)
+
+
+def throughput(result: Simulated) -> float:
+    return sum(map(len, result.token_times_s)) / float(result.done_s.max() - result.sent_s.min())
