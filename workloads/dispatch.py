@@ -1,9 +1,13 @@
 """Which request is due when: closed loop, open loop, or open loop under a cap."""
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
+
+SOON_S = 1.0
+SPARE = 8
 
 
 class Dispatch(Protocol):
@@ -13,6 +17,10 @@ class Dispatch(Protocol):
     def in_flight(self) -> int: ...
     @property
     def exhausted(self) -> bool: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def standby(self) -> int: ...
     def take(self, now_s: float) -> list[tuple[int, float]]: ...
     def done(self, request: int, now_s: float) -> None: ...
     def next_due_s(self) -> float | None: ...
@@ -38,15 +46,23 @@ class Dispatcher:
         if due_s is not None and any(later < earlier for earlier, later in pairwise(due_s)):
             raise ValueError("due times must not decrease")
         self.count = count
-        self._slots = count if max_concurrency is None else max_concurrency
+        self.slots = count if max_concurrency is None else min(max_concurrency, count)
+        """The most that can be in flight."""
         self._due_s = due_s
-        self._free_at_s = deque([0.0] * min(self._slots, count))
+        self._free_at_s = deque([0.0] * self.slots)
         self._next = 0
         self._in_flight = 0
 
     @property
     def in_flight(self) -> int:
         return self._in_flight
+
+    @property
+    def standby(self) -> int:
+        """How many connections are worth opening ahead: what may be due within a second."""
+        if self._due_s is None:
+            return self.slots
+        return min(self.slots, bisect_right(self._due_s, SOON_S) + SPARE)
 
     @property
     def exhausted(self) -> bool:

@@ -117,7 +117,7 @@ def _latencies(done: Transcript) -> Summary:
 
 
 def distribution(name: str, values: NDArray[np.float64]) -> Summary:
-    """Return mean, median, population standard deviation, p90, p95 and p99, linear between ranks."""
+    """Return mean, median, population standard deviation and (linear) p90, p95 and p99."""
     known = values[~np.isnan(values)]
     statistics = ("mean", "median", "std", "p90", "p95", "p99")
     if not len(known):

@@ -38,7 +38,7 @@ class LoadSearch:
         return self._between(self.passed, self.failed)
 
     def tell(self, level: float, *, met: bool) -> None:
-        """Record whether a level met the SLOs; an outcome against the order of levels is refused."""
+        """Record whether a level met the SLOs; one outside the open range is refused."""
         if met and (self.failed is None or level < self.failed):
             self.passed = max(level, self.passed or 0)
         elif not met and (self.passed is None or level > self.passed):

@@ -31,11 +31,13 @@ class RequestRow:
     status: Status = "ok"
     error_class: str = ""
     error: str = ""
-    token_times_s: Seconds = field(default=NO_TIMES)
+    token_times_s: Seconds = field(default_factory=lambda: NO_TIMES)
     """One entry a token; an event of several tokens shares its gap evenly over them."""
     reads: int = 0
     events: int = 0
     multi_token_events: int = 0
+    coalesced_reads: int = 0
+    """Reads that brought several events: the server packs them, or the client reads late."""
     finish_reason: str = ""
     reconnects: int = 0
 

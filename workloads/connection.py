@@ -1,0 +1,185 @@
+"""One connection of the measured path: a non-blocking socket and what is read from it."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+
+from workloads.exchange import Exchange
+from workloads.target import Target
+
+READ_BYTES = 65_536
+
+Address = tuple[int, tuple[str | int | bytes, ...] | str]
+
+
+class Connection:
+    """`recv` and `send` are the socket's; `keep` and `stamp` belong to the exchange in flight."""
+
+    __slots__ = (
+        "closing",
+        "exact",
+        "exchange",
+        "fd",
+        "keep",
+        "recv",
+        "send",
+        "served",
+        "sock",
+        "stamp",
+        "unsent",
+    )
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.recv: Callable[[int], bytes] = (
+            _tls_recv(sock) if isinstance(sock, ssl.SSLSocket) else sock.recv
+        )
+        self.send: Callable[[bytes | memoryview], int] = (
+            _tls_send(sock) if isinstance(sock, ssl.SSLSocket) else sock.send
+        )
+        self.exchange: Exchange | None = None
+        self.keep: Callable[[bytes], None] = _ignore
+        self.stamp: Callable[[float], None] = _ignore
+        self.exact = True
+        """True while each read must be looked at: heads, bodies that are not plain chunked SSE."""
+        self.closing = False
+        self.served = 0
+        self.unsent: memoryview | None = None
+
+    def carry(self, exchange: Exchange) -> None:
+        """Take an exchange on; what is read from now on is its answer."""
+        self.exchange = exchange
+        self.keep = exchange.reads.append
+        self.stamp = exchange.stamps.append
+        self.exact = True
+
+    def release(self) -> None:
+        """Let go of the exchange; whatever is read now is unasked for."""
+        self.exchange = None
+        self.keep = self.stamp = _ignore
+        self.exact = True
+        self.served += 1
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def _tls_recv(sock: ssl.SSLSocket) -> Callable[[int], bytes]:
+    def recv(size: int) -> bytes:
+        try:
+            data = sock.recv(size)
+            # What OpenSSL has already decrypted does not make the socket readable again.
+            while sock.pending():
+                data += sock.recv(size)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+        return data
+
+    return recv
+
+
+def _tls_send(sock: ssl.SSLSocket) -> Callable[[bytes | memoryview], int]:
+    def send(data: bytes | memoryview) -> int:
+        try:
+            return sock.send(data)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+
+    return send
+
+
+class Connector:
+    """Opens connections to a target: addresses resolved once, no proxies, Nagle off."""
+
+    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
+        self._target, self._loop = target, loop
+        self._addresses: list[Address] = []
+        self._tls = _tls_context(target) if target.secure else None
+
+    async def resolve(self) -> None:
+        """Find the target's addresses; raises OSError if it has none."""
+        path = self._target.unix_path
+        if path is not None:
+            self._addresses = [(socket.AF_UNIX, path)]
+            return
+        host, port = self._target.address
+        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        self._addresses = [(family, tuple(place)) for family, _, _, _, place in found]
+
+    async def open(self) -> Connection:
+        """Open one connection; raises OSError or TimeoutError."""
+        async with asyncio.timeout(self._target.connect_timeout_s):
+            if not self._addresses:
+                await self.resolve()
+            return Connection(await self._secured(await self._connected()))
+
+    async def _connected(self) -> socket.socket:
+        failure: OSError = ConnectionError("no address")
+        for address in list(self._addresses):
+            try:
+                sock = await self._connect(address)
+            except OSError as error:
+                failure = error
+            else:
+                # The address that works is tried first from now on.
+                self._addresses.sort(key=address.__ne__)
+                return sock
+        raise failure
+
+    async def _connect(self, address: Address) -> socket.socket:
+        family, place = address
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.sock_connect(sock, place)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def _secured(self, sock: socket.socket) -> socket.socket:
+        if self._tls is None:
+            return sock
+        host, _ = self._target.address
+        tls = self._tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+        try:
+            await self._handshake(tls)
+        except BaseException:
+            tls.close()
+            raise
+        return tls
+
+    async def _handshake(self, tls: ssl.SSLSocket) -> None:
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._wait(self._loop.add_reader, self._loop.remove_reader, tls.fileno())
+            except ssl.SSLWantWriteError:
+                await self._wait(self._loop.add_writer, self._loop.remove_writer, tls.fileno())
+            else:
+                return
+
+    async def _wait(self, add: Callable[..., None], remove: Callable[[int], bool], fd: int) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        add(fd, _settle, ready)
+        try:
+            await ready
+        finally:
+            remove(fd)
+
+
+def _settle(ready: "asyncio.Future[None]") -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _tls_context(target: Target) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=target.ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,80 @@
+"""What a client does now and then: notice its own delays, time-outs, and what needs preparing."""
+
+import asyncio
+from array import array
+from collections.abc import Callable
+from time import perf_counter
+
+from workloads.session import Progress, Session
+
+TICK_S = 0.02
+TICKS_A_REPORT = 5
+TICKS_A_SWEEP = 25
+PREPARE_S = 200e-6
+QUIET_S = 0.25
+"""After this silence an answer is decoded: it may have ended in a way the quick look misses."""
+MANY_READS = 2_048
+DECODE_S = 0.001
+
+
+class Watch:
+    """Ticks beside a session, from `begin` to `end`."""
+
+    def __init__(self, session: Session, on_progress: Callable[[Progress], None] | None) -> None:
+        self._session, self._on_progress = session, on_progress
+        self._handle: asyncio.TimerHandle | None = None
+        self._ticks = 0
+        self._expected = 0.0
+        self.lags_s = array("d")
+
+    def begin(self) -> None:
+        self._expected = perf_counter() + TICK_S
+        self._handle = self._session.loop.call_later(TICK_S, self._tick)
+
+    def end(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._report()
+
+    def _tick(self) -> None:
+        self.lags_s.append(max(0.0, perf_counter() - self._expected))
+        self._ticks += 1
+        self._session.payloads.prepare(PREPARE_S)
+        if self._ticks % TICKS_A_REPORT == 0:
+            self._report()
+        if self._ticks % TICKS_A_SWEEP == 0:
+            self._sweep()
+        self._open_more()
+        self.begin()
+
+    def _report(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(self._session.progress())
+
+    def _open_more(self) -> None:
+        """Keep some connections open beyond those in use, as many as may become due."""
+        session, dispatcher = self._session, self._session.dispatcher
+        if dispatcher.exhausted or session.stopping:
+            return
+        wanted = min(dispatcher.slots, dispatcher.in_flight + dispatcher.standby)
+        session.pool.replenish(min(wanted, len(session.pool.table) + dispatcher.standby))
+
+    def _sweep(self) -> None:
+        """Look at each answer under way: is it over, silent for too long, or piling up?"""
+        session, now = self._session, perf_counter()
+        until = now + DECODE_S
+        for connection in list(session.pool.table.values()):
+            exchange = connection.exchange
+            if exchange is None or exchange.sent is None:
+                continue
+            silence_s = now - exchange.last_heard
+            piled = len(exchange.reads) > MANY_READS and perf_counter() < until
+            if exchange.reads and (piled or silence_s > QUIET_S):
+                session.decode_now(connection, exchange, exchange.last_heard)
+            target = session.target
+            if silence_s > target.idle_timeout_s:
+                session.abort(connection, "TIMEOUT", f"nothing for {silence_s:.1f} s")
+            elif now - exchange.sent > target.request_timeout_s:
+                session.abort(
+                    connection, "TIMEOUT", f"not complete after {now - exchange.sent:.1f} s"
+                )
