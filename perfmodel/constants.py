@@ -1,4 +1,4 @@
-"""The constants of the step-time model, and the two sets that ship."""
+"""The constants of the step-time model, and the sets that ship."""
 
 import msgspec
 
@@ -26,6 +26,12 @@ class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Further launches a layer for sending tokens to experts over data-parallel ranks."""
     hybrid_launches: float = 0.0
     """The same where those ranks are tensor-parallel as well."""
+    shared_launches: float = 7.0
+    """Launches a layer of shared experts, with their gate."""
+    hybrid_growth_s: float = 0.0
+    """A layer's further time per sequence of a replica, under tensor and data parallelism both."""
+    shared_growth_s: float = 0.0
+    """The same per squared sequence, for shared experts sliced by tensor parallelism."""
     expert_rereads: float = 1.0
     """Times a touched expert is read in one step; more than 1 is the qs paper's fragmentation."""
     source: str = ""
@@ -44,6 +50,22 @@ A100_VLLM = Constants(
     source="four constants fitted to Table IV of the A100 parallelism study (vLLM 0.8)",
 )
 
+# The same study with costs that grow with the batch. hybrid_growth_s takes the place of
+# hybrid_launches, fitted to the three hybrid means; shared_launches and shared_growth_s are fitted
+# to Qwen's mean and its concurrency-128 point under tensor parallelism.
+A100_VLLM_GROWTH = Constants(
+    name="a100-vllm-growth",
+    kernel_s=44.0e-6,
+    sequence_s=29.0e-6,
+    hop_s=0.0,
+    dispatch_launches=6.7,
+    shared_launches=4.33,
+    hybrid_growth_s=80.3e-6,
+    shared_growth_s=60.7e-9,
+    source="a100-vllm with growing costs: six constants fitted to the same study's means and one "
+    "of its points",
+)
+
 # Assumed, fitted to nothing: CUDA graphs at 2 µs a kernel, weights streamed once a step at 80 % of
 # the datasheet's bandwidth, matrix products at 60 % of its peak.
 ROOFLINE = Constants(
@@ -57,7 +79,7 @@ ROOFLINE = Constants(
     source="read-once roofline; its constants are assumptions, fitted to no measurement",
 )
 
-CALIBRATIONS = {each.name: each for each in (A100_VLLM, ROOFLINE)}
+CALIBRATIONS = {each.name: each for each in (A100_VLLM, A100_VLLM_GROWTH, ROOFLINE)}
 
 
 def calibration(name: str) -> Constants:

@@ -9,7 +9,6 @@ ATTENTION = 9
 # Router, top-k, sort and align, two grouped products with activation, weighted sum.
 EXPERTS = 9
 DENSE_FFN = 3
-SHARED_EXPERTS = 7
 # Down and up projections of queries and latents, and their norms.
 LATENT = 6
 
@@ -17,11 +16,24 @@ LATENT = 6
 def launches_per_step(model: Model, layout: Layout, constants: Constants) -> float:
     """Return the launches of all layers of one step, dispatch to experts included."""
     moe_layers = model.experts.layers if model.experts else 0
-    shared = SHARED_EXPERTS if model.experts and model.experts.shared_width else 0
-    moe = EXPERTS + shared + dispatch_launches(layout, constants)
+    moe = EXPERTS + dispatch_launches(layout, constants)
+    moe += constants.shared_launches if has_shared_experts(model) else 0.0
     per_layer = ATTENTION + _norms(model, layout) + (2 if layout.tp > 1 else 0)
     per_layer += LATENT if isinstance(model.attention, LatentAttention) else 0
     return model.layers * per_layer + moe_layers * moe + model.dense_layers * DENSE_FFN
+
+
+def has_shared_experts(model: Model) -> bool:
+    return model.experts is not None and model.experts.shared_width > 0
+
+
+def growth_s(model: Model, layout: Layout, constants: Constants, *, sequences: int) -> float:
+    """Return the time of a step that grows with a replica's sequences B: η_H L B + η_S L B²."""
+    if model.experts is None or layout.tp == 1:
+        return 0.0
+    hybrid_s = constants.hybrid_growth_s * sequences if layout.dp > 1 else 0.0
+    shared_s = constants.shared_growth_s * sequences**2 if has_shared_experts(model) else 0.0
+    return model.experts.layers * (hybrid_s + shared_s)
 
 
 def dispatch_launches(layout: Layout, constants: Constants) -> float:

@@ -1,7 +1,7 @@
 """Time of one engine step, and what bounds it.
 
     t = max(launches t_k, Σ_phases max(bytes / BW, FLOP / peak) + exposed communication)
-        + t_step + σ sequences
+        + t_step + σ sequences + growth
 
 Within a phase reading and computing overlap; phases follow one another. Replicas that share experts
 go in lockstep: every layer waits for the slowest of them, and one without work runs a dummy token.
@@ -21,7 +21,7 @@ from perfmodel.collectives import exposed
 from perfmodel.constants import Constants, default_calibration
 from perfmodel.exchange import Fabric
 from perfmodel.experts import UNIFORM, Routing
-from perfmodel.launches import launches_per_step
+from perfmodel.launches import growth_s, launches_per_step
 from perfmodel.load import StepLoad
 from perfmodel.phases import PhaseCost, Phases
 from strategies.layout import Layout
@@ -119,6 +119,7 @@ class StepModel:
     def _compose(self, work: _Rank, communication_s: Real, sequences: int) -> StepTimes:
         gpu_s = work.seconds + communication_s
         host_s = self.constants.step_s + self.constants.sequence_s * sequences
+        host_s += growth_s(self.model, self.layout, self.constants, sequences=sequences)
         busy = gpu_s >= self.launch_s
         return StepTimes(
             total_s=np.maximum(gpu_s, self.launch_s) + host_s,

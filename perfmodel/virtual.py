@@ -6,7 +6,7 @@ import numpy as np
 
 from perfmodel.arrays import FloatArray
 from perfmodel.batching import Batcher, Limits, Step
-from perfmodel.load import DUMMY
+from perfmodel.load import DUMMY, StepLoad
 from perfmodel.noise import Noise
 from perfmodel.step import StepModel, StepTimes
 
@@ -18,6 +18,10 @@ class Run:
     plans: tuple[Step | None, ...]
     times: StepTimes
     ends_s: FloatArray
+
+    @property
+    def loads(self) -> tuple[StepLoad, ...]:
+        return tuple(plan.load if plan else DUMMY for plan in self.plans)
 
 
 @dataclass(slots=True)
@@ -57,6 +61,7 @@ class Group:
         self.batchers = [Batcher(limits) for _ in range(replicas)]
         self.ledger = Ledger()
         self.run: Run | None = None
+        self.trace: list[tuple[tuple[StepLoad, ...], int]] | None = None
         self._model = step_model
         self._noise = noise
         self._fast_forward = fast_forward
@@ -91,6 +96,8 @@ class Group:
         assert self.run is not None
         run, steps = self.run, len(self.run.ends_s)
         self.ledger.add(run, steps)
+        if self.trace is not None:
+            self.trace.append((run.loads, steps))
         self.run = None
         return [
             entry
