@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from analysis.contrast import (
+    NO_SPREAD,
     Adjustment,
     Rule,
     Verdict,
@@ -239,11 +240,15 @@ def _used(frame: pd.DataFrame, strategy: str, column: str) -> str:
 
 
 def _deterministic(contrasts: Sequence[Contrast]) -> tuple[str, ...]:
-    same = [c for c in contrasts if c.pairs > 1 and c.ratio.low == c.ratio.high]
+    same = [c for c in contrasts if c.pairs > 1 and _width(c.ratio) < NO_SPREAD]
     if not same:
         return ()
     text = f"{len(same)} contrasts have no spread between replicates"
     return (f"{text}: they repeat one number, so their p counts copies, not evidence",)
+
+
+def _width(ratio: Interval) -> float:
+    return (ratio.high or 0.0) - (ratio.low or 0.0)
 
 
 def _check(question: Question) -> None:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
@@ -118,7 +119,8 @@ def _effect(
 def companions(fit: Fit, *, alpha: float = 0.05) -> Companions:
     """Welch's F, Kruskal–Wallis, and the interval of η² from the noncentral F distribution."""
     effect = fit.effects[0]
-    interval = confint_effectsize_oneway(effect.f, (effect.df, effect.df_residual), alpha=alpha)
+    with np.errstate(divide="ignore"):  # a lower bound of zero passes through 1/0 to zero
+        interval = confint_effectsize_oneway(effect.f, (effect.df, effect.df_residual), alpha=alpha)
     rank = stats.kruskal(*fit.groups)
     welch = _welch(fit.groups)
     return Companions(

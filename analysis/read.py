@@ -29,7 +29,7 @@ def column_kinds() -> dict[str, Kind]:
         if name == "extra":
             continue
         is_number = bool(types & {int, float})
-        kinds[name] = "flag" if hint is bool else "number" if is_number else "text"
+        kinds[name] = "flag" if bool in types else "number" if is_number else "text"
     return kinds
 
 

@@ -28,10 +28,13 @@ def number(value: float | None, *, digits: int = 4) -> str:
     """A number for people: significant digits, «–» for what is not known."""
     if value is None or math.isnan(value):
         return "–"
-    if value == 0 or 1e-3 <= abs(value) < 10 ** (digits + 2):
-        whole = len(str(int(abs(round(value, digits - 1)))))
-        return f"{value:.{max(0, min(digits, digits - whole))}f}"
-    return f"{value:.{digits - 1}g}"
+    if value == 0:
+        return "0"
+    scientific = f"{value:.{digits - 1}e}"
+    exponent = int(scientific.partition("e")[2])
+    if not -4 <= exponent < digits + 3:
+        return f"{value:.{digits - 1}g}"
+    return f"{value:.{max(0, digits - 1 - exponent)}f}"
 
 
 def cell_text(cell: Cell, unit: str, *, paper: bool) -> str:

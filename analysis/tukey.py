@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.intervals import Interval
+from analysis.order import ordered
 from analysis.pairs import Stratum
 
 
@@ -41,7 +42,7 @@ def tukey(stratum: Stratum, *, level: float = 0.95) -> tuple[TukeyPair, ...]:
     residual mean square of y = strategy + block with (k − 1)(b − 1) degrees of freedom, and p from
     the studentized range (Tukey 1953; Montgomery, Design and Analysis of Experiments, 4.1).
     """
-    names = list(stratum.logs)
+    names = [str(name) for name in ordered(stratum.logs)]
     y = np.stack([np.nanmean(stratum.logs[name], axis=0) for name in names])
     if any(np.isnan(stratum.logs[name]).any(axis=None) for name in names):
         whole = np.all([np.isfinite(stratum.logs[name]).all(axis=0) for name in names], axis=0)

@@ -1,0 +1,65 @@
+"""Studies built in memory with known effects, for every test of the analysis."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+STRATEGIES = {"tp": (1.0, 2), "ep": (0.9, 2), "tp+ep": (0.45, 4)}
+MODELS = {"Mixtral-8x7B": 60.0, "OLMoE-1B-7B": 110.0, "Qwen1.5-MoE-A2.7B": 70.0}
+WORKLOADS = {"decode-heavy": (128, 100), "prefill-heavy": (256, 50), "balanced": (512, 20)}
+LOADS = (1, 4, 8, 16, 32, 64, 128)
+
+Study = Callable[..., pd.DataFrame]
+
+
+def build_study(replicates: int = 1, *, seed: int = 0, noise: float = 0.03, **columns: Any):
+    """The 189 conditions of the parallelism paper with known factors for strategy and model."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for replicate, (model, base), (strategy, (factor, gpus)) in itertools.product(
+        range(replicates), MODELS.items(), STRATEGIES.items()
+    ):
+        launch = rng.normal(0, noise)
+        for (workload, (output, prompts)), load in itertools.product(WORKLOADS.items(), LOADS):
+            reached = min(load, prompts)
+            tokens = base * factor * reached / (1 + reached / 40)
+            tokens *= np.exp(launch + rng.normal(0, noise))
+            itl = 1e3 * reached / tokens
+            cell = f"{model}.{strategy}.{workload}.{load}"
+            rows.append(
+                {
+                    "run_id": f"{cell}-r{replicate}",
+                    "cell_id": cell,
+                    "replicate": replicate,
+                    "block": replicate,
+                    "verdict": "valid",
+                    "verdict_reasons": "",
+                    "engine": "simulated",
+                    "provenance": "simulated",
+                    "model": model,
+                    "strategy": strategy,
+                    "num_gpus": gpus,
+                    "gpu_type": "A100-80GB",
+                    "workload": workload,
+                    "num_prompts": prompts,
+                    "output_len": output,
+                    "max_concurrency": load,
+                    "output_throughput": tokens,
+                    "output_throughput_per_gpu": tokens / gpus,
+                    "mean_ttft_ms": 20 * (1 + reached / 16) / factor,
+                    "mean_itl_ms": itl,
+                    "mean_tpot_ms": itl,
+                    "mean_e2el_ms": 20 * (1 + reached / 16) / factor + itl * (output - 1),
+                    "server_group": f"{model}.{strategy}.none.r{replicate}",
+                }
+            )
+    return pd.DataFrame(rows).assign(**columns)
+
+
+@pytest.fixture(scope="session")
+def study() -> Study:
+    return build_study
