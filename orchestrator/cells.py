@@ -2,24 +2,24 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
 import msgspec
 import numpy as np
 
-from catalog.errors import BadValue
+from catalog.errors import BadValue, InputError
 from catalog.from_hf import load_model
-from catalog.hardware import Gpu
 from catalog.hardware_table import gpu
-from catalog.models import Model
+from catalog.models import GroupedQueryAttention, Model
 from orchestrator.experiment import DEFAULT_CONCURRENCY, Experiment
 from strategies import Layout, parse_layout, parse_layouts
 from workloads.concurrency import parse_levels
 from workloads.profiles import Workload, parse_workload
 
-DEFAULT_HARDWARE = "A100-80GB"
+UNKNOWN_VOCAB = 512
+"""Every vocabulary in use is at least this large."""
 
 
 class LoadPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +93,27 @@ def models_of(experiment: Experiment) -> dict[str, Model]:
     return {model.name: model for model in map(load_model, experiment.models)}
 
 
+def served_model(name: str) -> Model:
+    """Return the model a running server says it serves, or a stand-in with a vocabulary alone."""
+    try:
+        return load_model(name)
+    except InputError:
+        attention = GroupedQueryAttention(heads=1, kv_heads=1, head_dim=1)
+        return Model(
+            name=name,
+            hf_id=None,
+            layers=1,
+            hidden=1,
+            vocab=UNKNOWN_VOCAB,
+            attention=attention,
+            experts=None,
+            dense_width=1,
+            tied_embeddings=True,
+            max_context=0,
+            source="unknown to the catalog: its prompts use the first ids of any vocabulary",
+        )
+
+
 def layouts_of(experiment: Experiment) -> tuple[Layout | None, ...]:
     if experiment.endpoint and experiment.strategies == ("all",):
         return (None,)
@@ -115,28 +136,35 @@ def load_points(experiment: Experiment) -> tuple[LoadPoint, ...]:
     )
 
 
-def hardware_of(experiment: Experiment, layout: Layout | None) -> Gpu:
-    """Return the GPU a layout is estimated and simulated on."""
+def hardware_of(experiment: Experiment, layout: Layout | None) -> str | None:
+    """Return the catalog's name of the GPU asked for, for this layout; None if none was named."""
     asked = experiment.hardware
-    if not isinstance(asked, dict):
-        return gpu(asked or DEFAULT_HARDWARE)
+    if asked is None:
+        return None
+    if isinstance(asked, str):
+        return gpu(asked).name
     by_layout = {parse_layout(k).name: name for k, name in asked.items() if k != "default"}
     name = by_layout.get(layout.name if layout else "", asked.get("default"))
     if name is None:
         shown = layout.name if layout else "the endpoint"
         raise BadValue("hardware", asked, f"an entry for {shown}, or one named default")
-    return gpu(name)
+    return gpu(name).name
 
 
-def setups(experiment: Experiment, engine: str, models: dict[str, Model]) -> Iterator[Setup]:
-    """Yield every server the experiment needs, in the order asked."""
+def setups(
+    experiment: Experiment, engine: str, models: Mapping[str, Model], *, here: str
+) -> Iterator[Setup]:
+    """Yield every server the experiment needs, in the order asked.
+
+    `here` is the GPU of a setup that names none: what was found, or what is simulated.
+    """
     for model, layout in product(models, layouts_of(experiment)):
         yield Setup(
             engine=engine,
             model=model,
             layout=layout,
             technique="none",
-            hardware=hardware_of(experiment, layout).name,
+            hardware=hardware_of(experiment, layout) or here,
             server_args=experiment.server.args,
             server_env=tuple(sorted(experiment.server.env.items())),
             endpoint=experiment.endpoint,

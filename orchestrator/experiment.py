@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
 import yaml
 
-from catalog.errors import BadFile, BadValue
+from catalog.errors import BadFile, BadValue, UnknownName
 
-EngineName = Literal["auto", "vllm", "simulated", "diffusion", "endpoint"]
-LauncherName = Literal["local", "ray"]
-ENGINES: tuple[str, ...] = get_args(EngineName)
+ENGINES = ("auto", "vllm", "simulated")
+LAUNCHERS = ("local",)
+WEIGHTS = ("checkpoint", "dummy")
 
 DEFAULT_MODEL = "OLMoE-1B-7B"
 DEFAULT_CONCURRENCY = "1,4,8,16,32,64,128"
@@ -28,8 +28,14 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The server's command instead of the vLLM found here: another environment, a container."""
     env: dict[str, str] = {}
     start_timeout_s: float = 1800.0
-    weights: Literal["checkpoint", "dummy"] = "checkpoint"
+    weights: str = "checkpoint"
     """`dummy` starts with random weights: speed without a download, routing not the model's own."""
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise UnknownName("weights", self.weights, WEIGHTS)
+        if not self.start_timeout_s > 0:
+            raise BadValue("start_timeout_s", self.start_timeout_s, "seconds above 0")
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,16 +59,14 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Requests before each measured run; None is one at each of its concurrent slots."""
     num_runs: int = 1
     seed: int = 0
-    engine: EngineName = "auto"
+    engine: str = "auto"
     endpoint: str | None = None
     hardware: str | dict[str, str] | None = None
     """A GPU's name, or one for each strategy with the rest under `default`."""
-    launcher: LauncherName = "local"
-    ray_address: str | None = None
+    launcher: str = "local"
     goodput: dict[str, float] = {}
     """Latency limits in ms by metric: ttft, tpot, e2el."""
     server: ServerOptions = msgspec.field(default_factory=ServerOptions)
-    api: Literal["completions", "chat"] = "completions"
     api_key_file: str | None = None
     """The key itself is never part of an experiment."""
     client_workers: int = 1
@@ -70,6 +74,13 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Allow a tensor-parallel group over nodes."""
 
     def __post_init__(self) -> None:
+        self._check_names_and_counts()
+        self._check_arrivals()
+
+    def _check_names_and_counts(self) -> None:
+        for field, known in (("engine", ENGINES), ("launcher", LAUNCHERS)):
+            if getattr(self, field) not in known:
+                raise UnknownName(field, getattr(self, field), known)
         for field, least in (("num_runs", 1), ("client_workers", 1), ("seed", 0)):
             if getattr(self, field) < least:
                 raise BadValue(field, getattr(self, field), f"{least} or more")
@@ -77,6 +88,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise BadValue("gpus", self.gpus, "1 or more")
         if isinstance(self.num_prompts, int) and self.num_prompts < 1:
             raise BadValue("num_prompts", self.num_prompts, "1 or more, or auto")
+
+    def _check_arrivals(self) -> None:
         if not all(0 < rate < float("inf") for rate in self.request_rates):
             raise BadValue("request_rates", self.request_rates, "requests per second above 0")
         if self.burstiness != "constant" and not 0 < self.burstiness < float("inf"):
@@ -84,7 +97,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 # Fields that say how to get at a server rather than what is studied: they may differ on resume.
-NOT_STUDIED = ("ray_address", "api_key_file", "launcher")
+NOT_STUDIED = ("api_key_file", "launcher")
 
 
 def read_experiment(path: Path) -> Experiment:

@@ -8,12 +8,15 @@ import numpy as np
 from catalog.errors import BadValue, Infeasible
 from catalog.hardware_table import GPUS
 from catalog.models import Model
-from orchestrator.cells import Run, Setup, cells_of, models_of, setups
+from orchestrator.cells import Run, Setup, cells_of, models_of, served_model, setups
+from orchestrator.devices import Device
 from orchestrator.experiment import Experiment
 from perfmodel.memory import memory
 from strategies import Layout
 from strategies.feasible import misfits
 from workloads.profiles import parse_workload
+
+DEFAULT_HARDWARE = "A100-80GB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Plan:
 
     experiment: Experiment
     models: Mapping[str, Model]
+    setups: tuple[Setup, ...]
+    """What will be started, in the order asked."""
     groups: tuple[ServerGroup, ...]
     refused: tuple[Refused, ...] = field(default=())
 
@@ -55,16 +60,28 @@ class Plan:
     def runs(self) -> tuple[Run, ...]:
         return tuple(run for group in self.groups for run in group.runs)
 
+    @property
+    def as_asked(self) -> tuple[Run, ...]:
+        """The same runs in the order of the experiment, for people to read."""
+        cells = [cell for setup in self.setups for cell in cells_of(self.experiment, setup)]
+        return tuple(Run(cell, r) for cell in cells for r in range(self.experiment.num_runs))
 
-def make_plan(experiment: Experiment, engine: str, *, gpus_here: int | None = None) -> Plan:
-    """Expand, check and order an experiment.
+
+def make_plan(
+    experiment: Experiment, engine: str, *, found: tuple[Device, ...] = (), served: str = ""
+) -> Plan:
+    """Expand, check and order an experiment; `found` are the GPUs that real servers get.
+
+    `served` is the model that a running server says it serves.
 
     A layout that cannot carry any of the models asked for is bad input. One that does not fit
-    some model, or the memory, or the GPUs at hand (`gpus_here`) is refused with its reason and
-    the rest goes on; nothing left is Infeasible.
+    some model, or the memory, or the GPUs at hand is refused with its reason and the rest goes
+    on; nothing left is Infeasible.
     """
-    models = models_of(experiment)
-    wanted = tuple(setups(experiment, engine, models))
+    models = {served: served_model(served)} if served else models_of(experiment)
+    wanted = tuple(setups(experiment, engine, models, here=_hardware_here(engine, found)))
+    _check_hardware(wanted, found)
+    gpus_here = len(found) or None
     _check_layouts(wanted, models)
     workloads = [parse_workload(text) for text in experiment.workloads]
     longest = max(workload.input_len + workload.output_len for workload in workloads)
@@ -74,7 +91,23 @@ def make_plan(experiment: Experiment, engine: str, *, gpus_here: int | None = No
     if not feasible:
         told = "; ".join(f"{r.setup.model} {r.setup.strategy}: {r.reasons[0]}" for r in refused)
         raise Infeasible(f"nothing fits: {told}")
-    return Plan(experiment, models, _blocks(experiment, feasible), refused)
+    return Plan(experiment, models, feasible, _blocks(experiment, feasible), refused)
+
+
+def _hardware_here(engine: str, found: tuple[Device, ...]) -> str:
+    if engine == "simulated":
+        return DEFAULT_HARDWARE
+    if engine == "endpoint":
+        return ""
+    return found[0].gpu_type if found else "CPU"
+
+
+def _check_hardware(wanted: tuple[Setup, ...], found: tuple[Device, ...]) -> None:
+    """Refuse a real run whose GPUs are not the ones that were named."""
+    for setup in wanted:
+        here = found[0].gpu_type if found else "CPU"
+        if setup.engine == "vllm" and setup.hardware != here:
+            raise BadValue("--hardware", setup.hardware, f"what is here: {here}")
 
 
 def _check_layouts(wanted: tuple[Setup, ...], models: Mapping[str, Model]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from catalog.errors import MoeserveError, ServerError
 from orchestrator.cells import Run
-from orchestrator.engines.base import Engine, Session, Site, Watch
+from orchestrator.engines.base import Engine, Session, Site, Stopped, Watch
 from orchestrator.events import (
     GroupFailed,
     GroupStarted,
@@ -75,6 +75,8 @@ class _Group:
                 while left and not runner.stop.is_set():
                     await self._run_one(left[0], session)
                     left.pop(0)
+        except Stopped:
+            return
         except MoeserveError as error:
             self._fail(left, error)
 

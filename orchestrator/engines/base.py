@@ -26,6 +26,10 @@ class Watch:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class Stopped(Exception):
+    """The user asked to stop while a server was starting: nothing failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What one run gave besides its rows."""

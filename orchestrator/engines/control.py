@@ -11,6 +11,8 @@ from catalog.errors import EndpointError
 TIMEOUT_S = 15.0
 """Long enough for a saturated but healthy server; a short probe kills those."""
 LARGEST_REPLY_BYTES = 16_000_000
+SIMULATED_OWNER = "moeserve-simulated"
+"""What our simulated server calls itself in /v1/models: its numbers are never «measured»."""
 
 
 class Control:

@@ -5,17 +5,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 
 import numpy as np
-from workloads.client import measure
 from workloads.server_metrics import parse_metrics
 
 from catalog.errors import ServerDied, ServerError, ServerStartFailed, ServerStartTimeout
+from orchestrator.engines.base import Stopped, Watch
 from orchestrator.engines.control import Control
 from orchestrator.engines.readback import stage
 from orchestrator.failures import classify
 from orchestrator.process import ServerProcess
+from workloads.client import measure
 from workloads.dispatch import Dispatcher
 from workloads.prompts import token_prompts
 from workloads.target import Target
@@ -33,7 +33,7 @@ async def wait_until_listening(
     *,
     served_name: str,
     limit_s: float,
-    on_stage: Callable[[str], None],
+    watch: Watch,
 ) -> None:
     """Wait for our own server (its model has the name only we know) to answer."""
     deadline = time.monotonic() + limit_s
@@ -43,7 +43,9 @@ async def wait_until_listening(
         if await control.healthy():
             await _check_ours(process, control, served_name)
             return
-        on_stage(stage(process.log_text()))
+        if watch.stop.is_set():
+            raise Stopped
+        watch.on_stage(stage(process.log_text()))
         await asyncio.sleep(POLL_S)
     raise start_failure(process, "START_TIMEOUT", f"not ready after {limit_s:.0f} s")
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from catalog.hardware_table import gpu
+from catalog.models import Model
 from orchestrator.cells import Run
 from orchestrator.engines.base import Measurement, Session, Site, Watch
 from orchestrator.engines.traffic import due_of
@@ -27,12 +28,35 @@ class SimulatedEngine:
 
     @contextlib.asynccontextmanager
     async def open(self, group: ServerGroup, site: Site, _: Watch) -> AsyncIterator[Session]:
-        layout = group.setup.layout
-        assert layout is not None
-        workloads = [run.cell.workload for run in group.runs]
-        longest = max(workload.input_len + workload.output_len for workload in workloads)
-        hardware = gpu(group.setup.hardware)
-        yield SimulatedSession(server(site.model, layout, hardware, longest=longest))
+        yield SimulatedSession(simulated_server(group, site.model))
+
+
+def simulated_server(group: ServerGroup, model: Model) -> Server:
+    """Build the model of a group's server, with room for its longest request."""
+    layout = group.setup.layout
+    assert layout is not None
+    workloads = [run.cell.workload for run in group.runs]
+    longest = max(workload.input_len + workload.output_len for workload in workloads)
+    return server(model, layout, gpu(group.setup.hardware), longest=longest)
+
+
+def serve(run: Run, on: Server) -> Simulated:
+    """Send one run's requests to a simulated server that is empty."""
+    workload, load = run.cell.workload, run.cell.load
+    count, due_s = run.cell.num_prompts, due_of(run)
+    source = Dispatcher(
+        count,
+        max_concurrency=load.max_concurrency,
+        due_s=None if due_s is None else due_s.tolist(),
+    )
+    lengths = [(workload.input_len, workload.output_len)] * count
+    return simulate(source, lengths, on.step_model, limits=on.limits)
+
+
+def estimated_seconds(group: ServerGroup, model: Model) -> float:
+    """Estimate how long a real server would be measured."""
+    on = simulated_server(group, model)
+    return sum(float(serve(run, on).done_s.max()) for run in group.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +82,9 @@ class SimulatedSession:
         }
 
     async def measure(self, run: Run, watch: Watch) -> Measurement:
-        workload, load = run.cell.workload, run.cell.load
-        count, due_s = run.cell.num_prompts, due_of(run)
-        result = simulate(
-            Dispatcher(
-                count,
-                max_concurrency=load.max_concurrency,
-                due_s=None if due_s is None else due_s.tolist(),
-            ),
-            [(workload.input_len, workload.output_len)] * count,
-            self.server.step_model,
-            limits=self.server.limits,
-        )
+        result = serve(run, self.server)
         for request in np.argsort(result.done_s, kind="stable"):
-            watch.on_row(_row(result, int(request), workload.input_len))
+            watch.on_row(_row(result, int(request), run.cell.workload.input_len))
         return Measurement(
             figures={
                 "peak_kv_usage": result.peak_kv_usage,

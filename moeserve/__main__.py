@@ -1,0 +1,5 @@
+"""`python -m moeserve`."""
+
+from moeserve.cli import main
+
+main()

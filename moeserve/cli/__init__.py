@@ -1,0 +1,67 @@
+"""The command line: known errors as one line with an exit code by kind, commands by module."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from catalog.errors import MoeserveError
+from moeserve.cli import facts, results, run, serve
+
+app = typer.Typer(
+    name="moeserve",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="How should this Mixture-of-Experts model be laid out over my GPUs, and what will it do "
+    "under load? Plan it, launch real servers, measure them, decide.",
+)
+for module in (run, results, serve, facts):
+    module.add_to(app)
+
+INTERRUPTED = 130
+# vLLM's own flags take several values after one name: --goodput ttft:200 tpot:50.
+SEVERAL_VALUES = {"--goodput": re.compile(r"(ttft|tpot|e2el):.*")}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave with its exit code."""
+    try:
+        app(args=repeat_flags(sys.argv[1:] if arguments is None else arguments))
+    except MoeserveError as error:
+        if os.environ.get("MOESERVE_DEBUG") == "1":
+            raise
+        typer.echo(f"moeserve: {one_line(str(error))}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("moeserve: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def one_line(text: str) -> str:
+    """Fold a message into one printable line."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def repeat_flags(arguments: Sequence[str]) -> list[str]:
+    """Write `--goodput a b` as `--goodput a --goodput b`."""
+    repeated: list[str] = []
+    flag = ""
+    for word in arguments:
+        if flag and SEVERAL_VALUES[flag].fullmatch(word) and repeated[-1] != flag:
+            repeated += [flag, word]
+            continue
+        if word in SEVERAL_VALUES:
+            flag = word
+        elif not (flag and repeated[-1] == flag):
+            flag = ""
+        repeated.append(word)
+    return repeated

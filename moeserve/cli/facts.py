@@ -1,0 +1,119 @@
+"""`moeserve models`, `hardware`, `strategies` and `doctor`: the catalogs, and this machine."""
+
+import typer
+
+from moeserve.cli.show import Format, FormatOption, note, show
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("models", help="List the models in the catalog.\n\nExample: moeserve models")(
+        models
+    )
+    app.command("hardware", help="List GPUs and links.\n\nExample: moeserve hardware")(hardware)
+    app.command(
+        "strategies", help="List layouts and their knobs.\n\nExample: moeserve strategies --gpus 8"
+    )(strategies)
+    app.command(
+        "doctor",
+        help="Say what this machine can run and what is missing.\n\nExample: moeserve doctor",
+    )(doctor)
+
+
+def models(output: FormatOption = Format.table) -> None:
+    from catalog.model_table import MODELS
+
+    show(
+        [
+            {
+                "model": model.name,
+                "kind": model.kind,
+                "total_params": model.total_params,
+                "active_params": model.active_params,
+                "layers": model.layers,
+                "hidden": model.hidden,
+                "experts": model.experts.count if model.experts else None,
+                "top_k": model.experts.top_k if model.experts else None,
+                "expert_width": model.experts.width if model.experts else None,
+                "kv_elements_per_token": model.kv_elements_per_token,
+                "hf_id": model.hf_id,
+                "source": model.source,
+            }
+            for model in MODELS.values()
+        ],
+        output,
+        columns=(
+            "model", "kind", "total_params", "active_params", "layers", "hidden", "experts",
+            "top_k", "expert_width", "hf_id",
+        ),
+    )  # fmt: skip
+
+
+def hardware(output: FormatOption = Format.table) -> None:
+    from catalog.hardware_table import GPUS
+
+    show(
+        [
+            {
+                "hardware": gpu.name,
+                "memory_bytes": gpu.memory_bytes,
+                "bandwidth_bytes_per_s": gpu.bandwidth_bytes_per_s,
+                **{f"{dtype}_flops_per_s": peak for dtype, peak in gpu.flops_per_s.items()},
+                "intra_node": gpu.intra_node.name,
+                "intra_node_bytes_per_s": gpu.intra_node.bandwidth_bytes_per_s,
+                "inter_node": gpu.inter_node.name,
+                "inter_node_bytes_per_s": gpu.inter_node.bandwidth_bytes_per_s,
+                "gpus_per_node": gpu.per_node,
+                "price_per_hour_usd": gpu.price_per_hour_usd,
+                "source": gpu.source,
+                "price_source": gpu.price_source,
+            }
+            for gpu in GPUS.values()
+        ],
+        output,
+        columns=(
+            "hardware", "memory_bytes", "bandwidth_bytes_per_s", "bfloat16_flops_per_s",
+            "fp8_flops_per_s", "intra_node", "inter_node", "gpus_per_node", "price_per_hour_usd",
+        ),
+    )  # fmt: skip
+
+
+def strategies(
+    gpus: int | None = typer.Option(None, "--gpus", help="Degree of tp, ep and tp+ep."),
+    output: FormatOption = Format.table,
+) -> None:
+    from strategies import ALL, parse_layout
+    from strategies.knobs import KNOBS
+    from strategies.vllm_args import vllm_args
+
+    named = [parse_layout(name, gpus=gpus) for name in ALL]
+    show(
+        [
+            {
+                "strategy": layout.name,
+                "tp": layout.tp,
+                "dp": layout.dp,
+                "pp": layout.pp,
+                "ep": layout.ep,
+                "num_gpus": layout.num_gpus,
+                "ep_degree": layout.ep_degree,
+                "vllm_args": " ".join(vllm_args(layout)),
+            }
+            for layout in named
+        ],
+        output,
+    )
+    note("any degrees: tp4, dp8+ep, tp2+dp4+ep, pp2+tp4; knobs in brackets: dp8+ep[eplb=32]")
+    for name, knob in KNOBS.items():
+        note(f"  {name}: {knob.about} ({knob.allowed})")
+
+
+def doctor(output: FormatOption = Format.table) -> None:
+    from moeserve.doctor import checks
+
+    show(
+        [
+            {"check": each.name, "ok": each.ok, "found": each.found, "mend": each.mend}
+            for each in checks()
+        ],
+        output,
+    )

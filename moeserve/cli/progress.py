@@ -1,0 +1,157 @@
+"""Progress of a run on standard error: a live display on a terminal, plain lines in a pipe."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from moeserve.cli.show import note
+from orchestrator.cells import Run
+from orchestrator.events import (
+    Event,
+    GroupFailed,
+    GroupStarted,
+    Listener,
+    RequestDone,
+    RunFinished,
+    RunStarted,
+    Stage,
+)
+from orchestrator.plan import Plan
+from orchestrator.record import RunRecord
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+LOG_LINES = 12
+SHOWN_EVERY_S = 0.1
+
+
+@contextmanager
+def progress(plan: Plan, done: int, *, quiet: bool) -> Iterator[Listener]:
+    """Give a listener that shows what happens; `done` runs were finished before."""
+    if quiet:
+        yield _failures_only
+    elif sys.stderr.isatty():
+        with _live(len(plan.runs), done) as listener:
+            yield listener
+    else:
+        yield _Lines(len(plan.runs), done)
+
+
+class _Lines:
+    """One line for each thing worth knowing, for logs and pipes."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self._total, self._done = total, done
+        self._stage = ""
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case GroupStarted(group, runs):
+                self._stage = ""
+                note(f"{group.group_id}: {runs} runs")
+            case Stage(group, text) if text != self._stage and group.setup.engine != "simulated":
+                self._stage = text
+                note(f"{group.group_id}: {text}")
+            case RunFinished(record, reasons):
+                self._done += 1
+                note(f"[{self._done}/{self._total}] {summary_line(record, reasons)}")
+            case GroupFailed():
+                _failures_only(event)
+
+
+@contextmanager
+def _live(total: int, done: int) -> Iterator[Listener]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _Live(bar, bar.add_task("", total=total, completed=done))
+
+
+class _Live:
+    """Feeds the bar: what is going on, tokens per second so far, runs finished."""
+
+    def __init__(self, bar: "Progress", task: "TaskID") -> None:
+        self._bar, self._task = bar, task
+        self._what = ""
+        self._tokens, self._started, self._shown = 0, 0.0, 0.0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case GroupStarted(group, _):
+                self._say(group.group_id)
+            case Stage(group, text):
+                self._say(f"{group.group_id}: {text}")
+            case RunStarted(run):
+                self._tokens, self._started = 0, time.monotonic()
+                self._say(run_name(run))
+            case RequestDone(_, tokens):
+                self._count(tokens)
+            case RunFinished(record, reasons):
+                self._bar.advance(self._task)
+                if reasons:
+                    self._print(summary_line(record, reasons))
+            case GroupFailed():
+                self._print(failure_text(event))
+
+    def _say(self, what: str) -> None:
+        self._what = what
+        self._bar.update(self._task, description=what)
+
+    def _print(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False)
+
+    def _count(self, tokens: int) -> None:
+        self._tokens += tokens
+        now = time.monotonic()
+        if now - self._shown > SHOWN_EVERY_S:
+            self._shown = now
+            rate = self._tokens / max(now - self._started, 1e-9)
+            self._bar.update(self._task, description=f"{self._what}  {rate:,.0f} tok/s")
+
+
+def _failures_only(event: Event) -> None:
+    if isinstance(event, GroupFailed):
+        note(failure_text(event))
+
+
+def failure_text(event: GroupFailed) -> str:
+    """Say why a server failed, with the end of its log."""
+    text = f"{event.group.group_id}: {event.error} (log: {event.log})"
+    lines = event.log_tail.strip().splitlines()[-LOG_LINES:]
+    return "\n".join([text, *(f"  | {line}" for line in lines)])
+
+
+def run_name(run: Run) -> str:
+    cell = run.cell
+    load = f"c={cell.load.max_concurrency}" if cell.load.max_concurrency else ""
+    rate = f"{cell.load.request_rate:g}/s" if cell.load.request_rate else ""
+    parts = (cell.setup.model, cell.setup.strategy, cell.workload.name, load, rate)
+    return " ".join(part for part in parts if part)
+
+
+def summary_line(record: RunRecord, reasons: tuple[str, ...]) -> str:
+    """Say in one line what a run gave, or what is wrong with it."""
+    load = f"c={record.max_concurrency}" if record.max_concurrency else ""
+    rate = f"{record.request_rate:g}/s" if record.request_rate else ""
+    names = (record.model, record.strategy, record.workload, load, rate)
+    name = " ".join(part for part in names if part)
+    if record.output_throughput is None:
+        return f"{name}: {record.verdict}: {record.error}"
+    figures = f"{record.output_throughput:,.1f} tok/s, TTFT {record.mean_ttft_ms or 0:.1f} ms"
+    return f"{name}: {figures} ({record.verdict}{': ' if reasons else ''}{'; '.join(reasons)})"

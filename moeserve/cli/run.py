@@ -1,0 +1,166 @@
+"""`moeserve run` and `moeserve plan`: the main job, and what it would do."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
+from moeserve.cli.show import Format, FormatOption, Row, note, show
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+    from orchestrator.study import Study
+
+RUN_EXAMPLES = """Run the main job: plan, launch, load, record, summarise.
+
+Examples:
+
+  moeserve run --strategy ep --concurrency 1..128
+
+  moeserve run --engine vllm --model Qwen/Qwen1.5-MoE-A2.7B-Chat --strategy tp,ep -o out
+
+  moeserve run --endpoint http://127.0.0.1:8000 --workload 128:128:auto -c 32
+
+The same command again does only what is missing.
+"""
+PLAN_EXAMPLES = """Show what `run` would do with the same flags: servers, runs, GPUs; start nothing.
+
+Example: moeserve plan --model mixtral --strategy tp,ep --num-runs 3
+"""
+
+SUMMARY = (
+    "model", "strategy", "num_gpus", "workload", "max_concurrency", "request_rate",
+    "output_throughput", "output_throughput_per_gpu", "mean_ttft_ms", "p99_ttft_ms",
+    "mean_itl_ms", "mean_e2el_ms", "request_goodput", "replicate", "provenance", "verdict",
+    "verdict_reasons",
+)  # fmt: skip
+
+ResultDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--result-dir", "-o", help="Where results go; default results/NAME-HASH of the study.",
+        show_default=False,
+    ),
+]  # fmt: skip
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("run", help=RUN_EXAMPLES)(run)
+    app.command("plan", help=PLAN_EXAMPLES)(plan)
+
+
+@with_experiment
+def run(
+    flags: ExperimentFlags,
+    experiment: ExperimentArgument = None,
+    result_dir: ResultDir = None,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh/--resume", help="Start over (old results are moved aside), or resume."
+        ),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="As moeserve plan.")] = False,
+    output: FormatOption = Format.table,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    if dry_run:
+        _show_plan(flags, experiment, output)
+        return
+    from orchestrator.study import default_directory
+
+    study = _prepare(flags, experiment)
+    directory = result_dir or default_directory(study.plan.experiment)
+    store, stopped = asyncio.run(_run(study, directory, fresh=fresh, quiet=quiet))
+    raise typer.Exit(_summarise(study, store, output, stopped=stopped))
+
+
+@with_experiment
+def plan(
+    flags: ExperimentFlags,
+    experiment: ExperimentArgument = None,
+    output: FormatOption = Format.table,
+) -> None:
+    _show_plan(flags, experiment, output)
+
+
+def _prepare(flags: ExperimentFlags, path: Path | None) -> "Study":
+    from orchestrator.study import prepare
+
+    study = asyncio.run(prepare(flags.experiment(path)))
+    if study.notice:
+        note(study.notice)
+    for refused in study.plan.refused:
+        setup = refused.setup
+        note(f"not run: {setup.model} {setup.strategy}: {'; '.join(refused.reasons)}")
+    return study
+
+
+async def _run(
+    study: "Study", directory: Path, *, fresh: bool, quiet: bool
+) -> tuple["Store", bool]:
+    """Run the study; Ctrl-C or SIGTERM once drains and cleans up, twice gives up waiting."""
+    from moeserve.cli.progress import progress
+    from orchestrator.store import Store
+    from orchestrator.study import run_study
+
+    stop, task = asyncio.Event(), asyncio.current_task()
+    assert task is not None
+
+    def interrupt() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+        note("stopping: requests in flight may finish, servers are taken down (again to hurry)")
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, interrupt)
+    planned = {each.run_id for each in study.plan.runs}
+    done = 0 if fresh else len(planned & Store(directory).finished())
+    try:
+        with progress(study.plan, done, quiet=quiet) as listen:
+            await run_study(study, directory, listen=listen, stop=stop, fresh=fresh)
+    except asyncio.CancelledError:
+        pass  # the servers are down: the context managers saw to that on the way
+    return Store(directory), stop.is_set()
+
+
+def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool) -> int:
+    """Print the run table; return the exit code."""
+    from orchestrator.store import read_manifests
+    from orchestrator.table import row_of
+
+    order = {each.run_id: number for number, each in enumerate(study.plan.as_asked)}
+    records = [m.record for m in read_manifests(store.root) if m.record.run_id in order]
+    records.sort(key=lambda record: order[record.run_id])
+    columns = [name for name in SUMMARY if any(getattr(r, name) not in (None, "") for r in records)]
+    show([row_of(record) for record in records], output, columns=columns)
+    verdicts = [record.verdict for record in records]
+    valid = verdicts.count("valid")
+    note(f"{valid} of {len(order)} runs valid; results in {store.root}")
+    for record in records:
+        if record.provenance == "simulated":
+            note("simulated: these numbers come from a model of the GPU, not from one")
+            break
+    if stopped:
+        note("interrupted: the same command goes on where this one stopped")
+        return 130
+    if valid == len(order):
+        return 0
+    measured = any(verdict in ("valid", "invalid") for verdict in verdicts)
+    return 5 if measured else 3
+
+
+def _show_plan(flags: ExperimentFlags, path: Path | None, output: Format) -> None:
+    from orchestrator.preview import preview
+
+    study = _prepare(flags, path)
+    rows: list[Row] = list(preview(study))
+    show(rows, output)
+    groups = len(study.plan.groups)
+    wall_s = sum(float(row["expected_wall_s"] or 0) for row in rows)
+    note(f"{len(study.plan.runs)} runs on {groups} servers, about {wall_s:,.0f} s expected")

@@ -1,0 +1,87 @@
+"""`moeserve serve`: one server of a layout in the foreground."""
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moeserve.cli.show import note
+
+POLL_S = 0.2
+
+SERVE_HELP = """Start one server of a layout in the foreground; Ctrl-C ends it and all it started.
+
+Examples:
+
+  moeserve serve --engine simulated --model mixtral --strategy ep --port 8000
+
+  moeserve serve --engine vllm --model tiny-olmoe --strategy tp
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("serve", help=SERVE_HELP)(serve)
+
+
+def serve(
+    model: Annotated[str, typer.Option("--model", "-m", help="Name, id or path.")] = "OLMoE-1B-7B",
+    strategy: Annotated[str, typer.Option("--strategy", "-s", help="One layout.")] = "single",
+    gpus: Annotated[int | None, typer.Option("--gpus", help="Degree of tp, ep, tp+ep.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="auto, vllm or simulated.")] = "auto",
+    hardware: Annotated[
+        str | None, typer.Option("--hardware", help="GPU to simulate; default A100-80GB.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8000,
+    served_name: Annotated[
+        str | None, typer.Option("--served-model-name", help="Default: the model's name.")
+    ] = None,
+    server_arg: Annotated[
+        list[str] | None, typer.Option("--server-arg", help="Passed on to the server; repeatable.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option("--fault", help="Simulated only: die-after-tokens=100, hang-after-tokens, …"),
+    ] = None,
+) -> None:
+    from orchestrator.experiment import Experiment, ServerOptions
+    from orchestrator.foreground import foreground
+
+    faults = [word for each in fault or [] for word in ("--fault", each)]
+    experiment = Experiment(
+        models=(model,),
+        strategies=(strategy,),
+        gpus=gpus,
+        engine=engine,
+        hardware=hardware,
+        workloads=("1:1:1",),
+        concurrency="1",
+        server=ServerOptions(args=("--host", host, *(server_arg or []), *faults)),
+    )
+    command = foreground(experiment, served_name=served_name, port=port)
+    if command.notice:
+        note(command.notice)
+    raise typer.Exit(asyncio.run(_run(list(command.words), dict(command.env))))
+
+
+async def _run(words: list[str], env: dict[str, str]) -> int:
+    from orchestrator.process import ServerProcess
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    process = ServerProcess(words, log=Path("/dev/stderr"), env=env)
+    try:
+        while process.exit_code is None and not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), POLL_S)
+    finally:
+        code = process.exit_code
+        await process.stop()
+    if stop.is_set():
+        return 130
+    return 3 if code else 0

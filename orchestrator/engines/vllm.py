@@ -1,0 +1,116 @@
+"""Real vLLM: on the GPUs of this host or, without one, on its CPU."""
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+from catalog.errors import ServerStartFailed
+from orchestrator.devices import devices
+from orchestrator.engines.base import Session, Site, Watch
+from orchestrator.engines.command import find_command, server_command, server_environment
+from orchestrator.engines.control import SIMULATED_OWNER, Control
+from orchestrator.engines.http_session import HttpSession
+from orchestrator.engines.readback import layout_difference, observed
+from orchestrator.engines.readiness import death, prove_ready, wait_until_listening
+from orchestrator.plan import ServerGroup
+from orchestrator.ports import port_range
+from orchestrator.process import ServerProcess
+from orchestrator.record import Provenance
+from workloads.target import Target
+
+
+class VllmEngine:
+    """Starts one vLLM server a group, proves it ready, and takes it down again."""
+
+    @contextlib.asynccontextmanager
+    async def open(self, group: ServerGroup, site: Site, watch: Watch) -> AsyncIterator[Session]:
+        with port_range() as ports:
+            served_name = f"moeserve-{secrets.token_hex(6)}"
+            process = _start(group, site, ports, served_name)
+            base_url = f"http://127.0.0.1:{ports.start}"
+            try:
+                async with Control(base_url) as control:
+                    yield await _ready(process, control, served_name, group, site, watch)
+            finally:
+                watch.on_stage("stopping the server")
+                await process.stop()
+
+
+def _start(group: ServerGroup, site: Site, ports: range, served_name: str) -> ServerProcess:
+    base = list(site.experiment.server.command) or find_command()
+    if base is None:
+        raise ServerStartFailed(
+            "SERVER_MISSING: no vLLM here: pip install 'moeserve[vllm]', or name its command with "
+            "--server-command, or use --engine simulated",
+            stage="launch",
+        )
+    command = server_command(group, site, base=base, port=ports.start, served_name=served_name)
+    environment = server_environment(group, site, ports)
+    try:
+        return ServerProcess(command, log=site.folder / "server.log", env=environment)
+    except OSError as error:
+        raise ServerStartFailed(f"SERVER_MISSING: {base[0]}: {error}", stage="launch") from error
+
+
+async def _ready(
+    process: ServerProcess,
+    control: Control,
+    served_name: str,
+    group: ServerGroup,
+    site: Site,
+    watch: Watch,
+) -> Session:
+    layout = group.setup.layout
+    assert layout is not None
+    await wait_until_listening(
+        process,
+        control,
+        served_name=served_name,
+        limit_s=site.experiment.server.start_timeout_s,
+        watch=watch,
+    )
+    target = Target(base_url=control.base_url, model=served_name)
+    watch.on_stage("proving every rank ready")
+    await prove_ready(target, control, ranks=layout.dp, vocab=site.model.vocab)
+    difference = layout_difference(layout, process.log_text())
+    if difference:
+        raise ServerStartFailed(
+            f"CONFIG_DRIFT: {difference}", stage="read-back", log_tail=process.log_tail()
+        )
+
+    def alive() -> None:
+        if process.exit_code is not None:
+            raise death(process)
+
+    return HttpSession(
+        target=target,
+        control=control,
+        vocab=site.model.vocab,
+        provenance=await provenance_of(control),
+        gpu_type=_gpu_type(),
+        details=await _details(process, control),
+        num_warmups=site.experiment.num_warmups,
+        alive=alive,
+    )
+
+
+async def provenance_of(control: Control) -> Provenance:
+    owners = {entry.get("owned_by") for entry in await control.models()}
+    return "simulated" if SIMULATED_OWNER in owners else "measured"
+
+
+def _gpu_type() -> str:
+    found = devices()
+    return found[0].gpu_type if found else "CPU"
+
+
+async def _details(process: ServerProcess, control: Control) -> dict[str, Any]:
+    seen = observed(process.log_text())
+    return {
+        "command": list(process.command),
+        "version": await control.version(),
+        "observed_layout": seen.layout.name if seen.layout else None,
+        "kv_tokens_capacity": seen.kv_tokens_capacity,
+        "non_default_args": seen.non_default_args,
+    }

@@ -1,0 +1,65 @@
+"""The command of one server that a user wants in the foreground."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog.errors import BadValue, ServerStartFailed
+from orchestrator.devices import devices
+from orchestrator.engines.base import Site
+from orchestrator.engines.command import find_command, server_command, server_environment
+from orchestrator.engines.registry import resolve
+from orchestrator.experiment import Experiment
+from orchestrator.plan import Plan, make_plan
+from strategies.vllm_args import vllm_args
+
+
+@dataclass(frozen=True, slots=True)
+class Foreground:
+    """What to start, and what to tell the user first."""
+
+    words: tuple[str, ...]
+    env: Mapping[str, str]
+    notice: str
+
+
+def foreground(experiment: Experiment, *, served_name: str | None, port: int) -> Foreground:
+    """Plan a single server as a run would and return its command line.
+
+    The experiment names one model and one strategy; an address that is not loopback is the user's
+    own choice and stands after ours.
+    """
+    name, notice = resolve(experiment)
+    found = devices() if name == "vllm" else ()
+    plan = make_plan(experiment, name, found=found)
+    if len(plan.groups) != 1:
+        given = f"{experiment.models} as {experiment.strategies}"
+        raise BadValue("serve", given, "one model in one layout")
+    build = _simulated if name == "simulated" else _vllm
+    return build(plan, served_name or next(iter(plan.models)), port, notice)
+
+
+def _simulated(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
+    setup = plan.groups[0].setup
+    assert setup.layout is not None
+    words = (
+        *(sys.executable, "-m", "orchestrator.simserver"),
+        *("--model", plan.experiment.models[0], "--served-model-name", served_name),
+        *("--port", str(port), "--hardware", setup.hardware),
+        *vllm_args(setup.layout),
+        *setup.server_args,
+    )
+    return Foreground(words, {}, notice)
+
+
+def _vllm(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
+    group = plan.groups[0]
+    gpus = tuple(str(device.index) for device in devices()) or None
+    site = Site(plan.experiment, plan.models[group.setup.model], Path(), gpus)
+    base = list(plan.experiment.server.command) or find_command()
+    if base is None:
+        raise ServerStartFailed("SERVER_MISSING: no vLLM here: see moeserve doctor", stage="launch")
+    words = server_command(group, site, base=base, port=port, served_name=served_name)
+    environment = server_environment(group, site, range(port, port + 50))
+    return Foreground(tuple(words), environment, notice)

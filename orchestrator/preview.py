@@ -1,0 +1,54 @@
+"""What a study would do, as rows: one a server, with its command line and expected time."""
+
+from collections.abc import Iterator
+
+from orchestrator.engines.base import Site
+from orchestrator.engines.command import find_command, server_command
+from orchestrator.engines.simulated import estimated_seconds
+from orchestrator.plan import ServerGroup
+from orchestrator.study import Study
+from orchestrator.table import Value
+
+START_S = 120.0
+"""An allowance for a server to be ready: loading, compiling, capturing graphs."""
+VIRTUAL_RUN_S = 0.02
+"""What one run in virtual time takes with its record."""
+
+
+def preview(study: Study) -> Iterator[dict[str, Value]]:
+    """Yield a row for every server group, in the order they would be started."""
+    for group in study.plan.groups:
+        setup = group.setup
+        yield {
+            "server_group": group.group_id,
+            "engine": setup.engine,
+            "model": setup.model,
+            "strategy": setup.strategy,
+            "num_gpus": group.num_gpus,
+            "gpu_type": setup.hardware,
+            "runs": len(group.runs),
+            "requests": sum(run.cell.num_prompts for run in group.runs),
+            "expected_wall_s": _wall_s(study, group),
+            "command": _command(study, group),
+        }
+
+
+def _wall_s(study: Study, group: ServerGroup) -> float | None:
+    """Start-up and the model's estimate of every run; None for a server we know nothing of."""
+    if group.setup.engine == "endpoint" or group.setup.hardware == "CPU":
+        return None
+    if group.setup.engine == "simulated":
+        return VIRTUAL_RUN_S * len(group.runs)
+    return START_S + estimated_seconds(group, study.plan.models[group.setup.model])
+
+
+def _command(study: Study, group: ServerGroup) -> str:
+    import shlex
+    from pathlib import Path
+
+    if group.setup.engine != "vllm":
+        return ""
+    site = Site(study.plan.experiment, study.plan.models[group.setup.model], Path())
+    base = list(site.experiment.server.command) or find_command() or ["vllm", "serve"]
+    words = server_command(group, site, base=base, port=0, served_name="NAME")
+    return shlex.join(words).replace("--port 0", "--port PORT")

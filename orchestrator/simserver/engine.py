@@ -1,0 +1,99 @@
+"""Drives the continuous-batching state machine by the clock, and hands out tokens as they come."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchestrator.simserver.faults import Faults
+from orchestrator.simserver.metrics import Metrics
+from perfmodel.batching import Batcher
+from perfmodel.serving import Server
+from perfmodel.virtual import Group
+
+
+@dataclass(slots=True)
+class Live:
+    """A request in the engine."""
+
+    on_tokens: Callable[[int], None]
+    """Called with the number of new tokens; 0 says that the engine gave it up."""
+    arrived_s: float
+    rank: int
+    output_tokens: int
+    times_s: list[float] = field(default_factory=list)
+
+
+class Engine:
+    """The replicas of one simulated server.
+
+    The schedule of steps is exact: a step begins when the one before was to end, so that what the
+    event loop is late by does not add up.
+    """
+
+    def __init__(self, server: Server, metrics: Metrics, faults: Faults) -> None:
+        layout = server.step_model.layout
+        groups, each = (1, layout.dp) if server.step_model.lockstep else (layout.dp, 1)
+        self._groups = [
+            Group(server.step_model, server.limits, replicas=each, noise=None, fast_forward=False)
+            for _ in range(groups)
+        ]
+        self.replicas = [(group, batcher) for group in self._groups for batcher in group.batchers]
+        self.metrics, self._faults = metrics, faults
+        self._live: dict[int, Live] = {}
+        self._next = 0
+        self._tokens = 0
+        self._clock = asyncio.get_running_loop().time
+        self.died = asyncio.Event()
+
+    def add(self, prompt_tokens: int, output_tokens: int, on_tokens: Callable[[int], None]) -> int:
+        """Queue a request on the replica with the fewest; raise Infeasible if it can never fit."""
+        usable = [rank for rank in range(len(self.replicas)) if rank != self._faults.dead_rank]
+        rank = min(usable, key=lambda each: self.replicas[each][1].num_unfinished)
+        request, self._next = self._next, self._next + 1
+        group, batcher = self.replicas[rank]
+        batcher.add(request, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+        self._live[request] = Live(on_tokens, self._clock(), rank, output_tokens)
+        self.metrics.arrived(rank, prompt_tokens)
+        if group.run is None:
+            self._start(group, self._clock())
+        return request
+
+    def abort(self, request: int) -> None:
+        """Forget a request whose client has gone."""
+        live = self._live.pop(request, None)
+        if live is not None:
+            self._batcher(live.rank).abort(request)
+            self.metrics.finished(live.rank, "abort", live.arrived_s, live.times_s)
+
+    def _batcher(self, rank: int) -> Batcher:
+        return self.replicas[rank][1]
+
+    @property
+    def _stuck(self) -> bool:
+        after = self._faults.hang_after_tokens
+        return self._faults.never_ready or (after is not None and self._tokens >= after)
+
+    def _start(self, group: Group, now_s: float) -> None:
+        if self._stuck:
+            return
+        group.start(now_s)
+        if group.run is not None:
+            ends_s = now_s + (group.ends_s - now_s) * self._faults.slow_factor
+            asyncio.get_running_loop().call_at(ends_s, self._finish, group, ends_s)
+
+    def _finish(self, group: Group, ended_s: float) -> None:
+        now_s = self._clock()
+        for request, finished in group.finish():
+            live = self._live.get(request)
+            if live is None:
+                continue
+            live.times_s.append(now_s)
+            self._tokens += 1
+            live.on_tokens(1)
+            if finished:
+                del self._live[request]
+                self.metrics.finished(live.rank, "length", live.arrived_s, live.times_s)
+        fatal = self._faults.die_after_tokens
+        if fatal is not None and self._tokens >= fatal:
+            self.died.set()
+        self._start(group, ended_s)

@@ -1,0 +1,78 @@
+"""An experiment from its description to its results directory."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.devices import Device, devices
+from orchestrator.engines.endpoint import inspect
+from orchestrator.engines.registry import engine, resolve
+from orchestrator.environment import describe
+from orchestrator.events import Listener
+from orchestrator.experiment import DEFAULT_MODEL, Experiment
+from orchestrator.plan import Plan, make_plan
+from orchestrator.run import Runner
+from orchestrator.store import Store, fresh_directory
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A plan and what it was made for: nothing has been started or written yet."""
+
+    plan: Plan
+    engine: str
+    notice: str
+    devices: tuple[Device, ...]
+
+
+async def prepare(experiment: Experiment) -> Study:
+    """Choose the engine, ask a running server what it is, look at the GPUs, and plan."""
+    name, notice = resolve(experiment)
+    served = await _served(experiment) if name == "endpoint" else ""
+    found = devices() if name == "vllm" else ()
+    plan = make_plan(experiment, name, found=found, served=served)
+    return Study(plan, name, notice, found)
+
+
+async def _served(experiment: Experiment) -> str:
+    """Name the model of a running server: as the user does, else as the server itself does."""
+    found = await inspect(experiment)
+    named = experiment.models != (DEFAULT_MODEL,)
+    return experiment.models[0] if named else found.served_name
+
+
+def default_directory(experiment: Experiment) -> Path:
+    """Name a directory after what is studied: the same command finds its own results again."""
+    studied = msgspec.structs.replace(experiment, num_runs=1, api_key_file=None)
+    digest = hashlib.sha256(msgspec.json.encode(studied, order="deterministic")).hexdigest()
+    return Path("results") / f"{experiment.name}-{digest[:8]}"
+
+
+async def run_study(
+    study: Study,
+    directory: Path,
+    *,
+    listen: Listener,
+    stop: asyncio.Event | None = None,
+    fresh: bool = False,
+) -> Store:
+    """Do what is missing in the directory; every finished run is on disk before the next begins."""
+    if fresh:
+        fresh_directory(directory)
+    store = Store(directory)
+    store.create(study.plan.experiment)
+    with store.locked():
+        runner = Runner(
+            plan=study.plan,
+            engine=engine(study.engine),
+            store=store,
+            environment=store.keep_environment(describe()),
+            listen=listen,
+            stop=stop or asyncio.Event(),
+            gpus=tuple(str(device.index) for device in study.devices) or None,
+        )
+        await runner.run()
+    return store
