@@ -12,6 +12,7 @@ import numpy as np
 
 from perfmodel.arrays import FloatArray
 from perfmodel.batching import Limits
+from perfmodel.load import StepLoad
 from perfmodel.noise import Noise
 from perfmodel.step import StepModel
 from perfmodel.virtual import Group
@@ -58,14 +59,33 @@ def simulate(
 
     `limits` are those of one replica. Each request goes to the replica with the fewest in flight.
     """
+    engines = _engines(step_model, limits, noise=noise, fast_forward=fast_forward)
+    return _Simulation(source, lengths, engines).run()
+
+
+def trace(
+    source: Source, lengths: Sequence[tuple[int, int]], step_model: StepModel, limits: Limits
+) -> list[tuple[tuple[StepLoad, ...], int]]:
+    """Return the loads of each stretch of steps, in order of their end, and its length."""
+    engines = _engines(step_model, limits, noise=None, fast_forward=True)
+    steps: list[tuple[tuple[StepLoad, ...], int]] = []
+    for engine in engines:
+        engine.trace = steps
+    _Simulation(source, lengths, engines).run()
+    return steps
+
+
+def _engines(
+    step_model: StepModel, limits: Limits, *, noise: Noise | None, fast_forward: bool
+) -> list[Group]:
+    """One group in lockstep, or one for each replica."""
     layout = step_model.layout
     groups, each = (1, layout.dp) if step_model.lockstep else (layout.dp, 1)
     noises = [noise] + [noise.sibling() if noise else None for _ in range(groups - 1)]
-    engines = [
+    return [
         Group(step_model, limits, replicas=each, noise=one, fast_forward=fast_forward)
         for one in noises
     ]
-    return _Simulation(source, lengths, engines).run()
 
 
 class _Simulation:
