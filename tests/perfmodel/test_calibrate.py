@@ -59,6 +59,7 @@ def test_known_constants_come_back_from_exact_runs(runs):
         assert (np.abs(errors).max() < 0.02) == (name != "Mixtral-8x7B")
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say(runs):
     held = 0
     repeats = 10
