@@ -1,0 +1,183 @@
+"""The partition search: what it enumerates, ranks and refuses."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalog.errors import BadValue, Infeasible
+from catalog.hardware_table import gpu
+from catalog.model_table import model
+from perfmodel.autotune import Candidate, Goal, autotune, pareto_front, weight_bytes
+from perfmodel.decode import DecodeModel, Pricing
+from perfmodel.memory import total_weight_bytes
+from perfmodel.partition import partitions
+from perfmodel.shard import shard
+from perfmodel.twin import dense_twin
+
+NAMES = ["DeepSeek-V3", "Qwen3-30B-A3B", "LLaMA-65B", "gpt-oss-120b"]
+
+
+def feasible(candidates: list[Candidate]) -> list[Candidate]:
+    return [each for each in candidates if each.feasible]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(gpus=st.integers(1, 200))
+@settings(deadline=None, max_examples=25)
+def test_every_partition_uses_all_gpus_and_divides_what_it_splits(name, gpus):
+    spec, parts = model(name), partitions(model(name), gpus)
+    assert np.all(parts.gpus == gpus)
+    assert np.all((parts.kvp == 1) | (parts.cp == 1))
+    assert np.all(spec.attention.heads % parts.tp == 0)
+    assert np.all(parts.pp <= spec.layers)
+    if spec.experts:
+        assert np.all(spec.experts.count % parts.ep == 0)
+        assert np.all(parts.slices * parts.ep == parts.stage)
+        assert np.all(spec.experts.width % parts.slices == 0)
+    rows = np.stack([parts.tp, parts.pp, parts.ep, parts.dp, parts.kvp, parts.cp])
+    assert len(np.unique(rows, axis=1).T) == len(parts)
+
+
+def test_weights_of_all_gpus_hold_each_expert_once():
+    spec, parts = model("DeepSeek-V3"), partitions(model("DeepSeek-V3"), 64)
+    held = weight_bytes(spec, parts, shard(spec, tp=parts.tp, context_ways=parts.context_ways))
+    assert np.all(held * 64 >= total_weight_bytes(spec) * (1 - 1e-9) - spec.embedding_params)
+    assert held.min() * 64 < total_weight_bytes(spec) * 1.3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_best_come_first_and_the_infeasible_last_with_a_reason(name):
+    rows = autotune(model(name), gpu("H100"), 32, goal=Goal(context=8192))
+    rates = [row.tokens_per_s_per_gpu or 0.0 for row in rows]
+    assert rates == sorted(rates, reverse=True)
+    for row in rows:
+        assert row.feasible == (row.latency_s is not None) == (row.batch > 0)
+        assert row.why
+        if row.feasible:
+            assert row.batch <= row.b_max
+            assert row.tokens_per_s == pytest.approx(row.batch / row.latency_s)
+            assert "of the step is" in row.why
+        else:
+            assert "GB" in row.why
+
+
+def test_the_same_search_serves_a_model_and_its_dense_twin():
+    moe = model("DeepSeek-V3")
+    twin = dense_twin(moe, 5)
+    assert twin.total_params == pytest.approx(0.15625 * moe.total_params, rel=0.005)
+    goal = Goal(context=131072)
+    best = [autotune(each, gpu("B200"), 64, goal=goal)[0] for each in (moe, twin)]
+    assert best[1].tokens_per_s_per_gpu > best[0].tokens_per_s_per_gpu
+    assert best[1].ep == 1
+
+
+def test_a_latency_limit_is_met_and_costs_throughput():
+    free = autotune(model("DeepSeek-V3"), gpu("H200"), 64, goal=Goal(context=4096))
+    limited = autotune(
+        model("DeepSeek-V3"), gpu("H200"), 64, goal=Goal(context=4096, latency_s=0.04)
+    )
+    assert all(row.latency_s <= 0.04 for row in feasible(limited))
+    assert limited[0].tokens_per_s < free[0].tokens_per_s
+    assert limited[0].batch < free[0].b_max
+
+
+def test_a_batch_too_large_is_refused_with_what_fits():
+    rows = autotune(model("LLaMA-65B"), gpu("H100"), 8, goal=Goal(context=4096, batch=10_000))
+    assert not feasible(rows)
+    assert any("batch 10000 is over the" in row.why for row in rows)
+
+
+@given(st.integers(10, 17), st.integers(10, 17))
+@settings(deadline=None, max_examples=15)
+def test_more_context_never_admits_more_batch(one, other):
+    short, long = sorted((2**one, 2**other))
+    axes = ("tp", "pp", "ep", "dp", "kvp", "cp")
+    batches = [
+        {
+            tuple(getattr(row, axis) for axis in axes): row.b_max
+            for row in autotune(model("Qwen3-30B-A3B"), gpu("H100"), 8, goal=Goal(context=context))
+        }
+        for context in (short, long)
+    ]
+    assert all(batches[1][part] <= batches[0][part] for part in batches[0])
+
+
+@given(st.floats(1, 8))
+@settings(deadline=None, max_examples=15)
+def test_more_bandwidth_is_never_slower(factor):
+    spec, base = model("DeepSeek-V3"), gpu("H200")
+    better = msgspec.structs.replace(
+        base, bandwidth_bytes_per_s=base.bandwidth_bytes_per_s * factor
+    )
+    parts = partitions(spec, 64)
+    batch = np.full(len(parts), 512.0)
+    slow, fast = (DecodeModel(spec, parts, each).cost(batch, 8192) for each in (base, better))
+    assert np.all(fast.total_s <= slow.total_s * (1 + 1e-12))
+
+
+def test_no_step_reads_more_than_the_gpu_holds():
+    spec, h200 = model("DeepSeek-V3"), gpu("H200")
+    rows = feasible(autotune(spec, h200, 64, goal=Goal(context=131072)))
+    parts = partitions(spec, 64)
+    cost = DecodeModel(spec, parts, h200)
+    axes = list(zip(parts.tp, parts.pp, parts.ep, parts.dp, parts.kvp, parts.cp, strict=True))
+    batch = np.ones(len(parts))
+    for row in rows:
+        batch[axes.index((row.tp, row.pp, row.ep, row.dp, row.kvp, row.cp))] = row.batch
+    moved = cost.cost(batch, 131072).moved_bytes
+    assert np.all(moved[parts.pp == 1] <= h200.memory_bytes)
+
+
+def test_the_faster_dispatch_of_two_is_the_best_one():
+    spec, h200 = model("DeepSeek-V3"), gpu("H200")
+    parts = partitions(spec, 64)
+    batch = np.full(len(parts), 4096.0)
+    best, gather, direct = (
+        DecodeModel(spec, parts, h200, Pricing(dispatch=way)).cost(batch, 4096).communication_s
+        for way in ("best", "gather", "all-to-all")
+    )
+    assert np.allclose(best, np.minimum(gather, direct))
+    assert np.any(gather < direct)
+    assert np.any(direct < gather)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=40))
+def test_the_front_is_exactly_what_nothing_dominates(points):
+    rate = np.array([float(rate) for rate, _ in points])
+    latency_s = np.array([float(latency) for _, latency in points])
+    front = pareto_front(rate, latency_s)
+    for i, (r, s) in enumerate(points):
+        dominated = any((a >= r and b <= s) and (a > r or b < s) for a, b in points)
+        assert front[i] == (r > 0 and not dominated)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "goal", "error"),
+    [(0, {"context": 1}, BadValue), (2048, {"context": 1}, BadValue), (7, {"context": 8}, None)],
+)
+def test_gpus_outside_the_range_are_refused_and_odd_numbers_are_not(gpus, goal, error):
+    if error is None:
+        assert autotune(model("OLMoE-1B-7B"), gpu("H100"), gpus, goal=Goal(**goal))
+        return
+    with pytest.raises(error, match="1 to 1024"):
+        autotune(model("OLMoE-1B-7B"), gpu("H100"), gpus, goal=Goal(**goal))
+
+
+def test_a_number_of_gpus_nothing_divides_is_infeasible():
+    with pytest.raises(Infeasible, match="no partition of 997 GPUs"):
+        autotune(model("OLMoE-1B-7B"), gpu("H100"), 997, goal=Goal(context=128))
+
+
+@pytest.mark.parametrize("wrong", [{"context": 0}, {"batch": 0}, {"latency_s": 0.0}])
+def test_goals_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(BadValue):
+        Goal(**{"context": 128, **wrong})
+
+
+def test_a_twin_smaller_than_its_attention_is_refused():
+    with pytest.raises(BadValue, match="exceeds attention"):
+        dense_twin(model("Switch-C-2048"), 0.1)
+    with pytest.raises(BadValue, match="one with experts"):
+        dense_twin(model("LLaMA-65B"), 5)
