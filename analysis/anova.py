@@ -97,7 +97,7 @@ def anova(
         checks,
         mixed_model(rows, y, model.factors),
         chosen.provenance,
-        (*chosen.notes, *pseudo_replication(rows, model.factors), *_scope(model)),
+        (*chosen.notes, *pseudo_replication(rows, model.response, model.factors), *_scope(model)),
     )
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from analysis.contrast import (
-    NO_SPREAD,
     Adjustment,
     Rule,
     Verdict,
@@ -21,7 +20,7 @@ from analysis.intervals import Interval, log_interval
 from analysis.order import ordered
 from analysis.pairs import LOAD, Pairs, Stratum, strata
 from analysis.place import source_of
-from analysis.select import log_of, need_levels, select
+from analysis.select import Selection, log_of, need_levels, select
 from catalog.errors import BadFile, BadValue, UnknownName
 
 BY = ("model", "workload", *LOAD)
@@ -114,9 +113,29 @@ def compare(
 ) -> Comparison:
     """Compare strategies within each stratum and adjust over all of them together."""
     question = question or Question()
+    chosen = chosen_rows(frame, question, provenance=provenance, every_verdict=every_verdict)
+    reference = _reference(chosen.frame, question.reference)
+    groups = list(strata(chosen.frame, question.response, columns(frame, question)))
+    adjust = question.adjust or ("holm" if len(groups) == 1 else "bh")
+    contrasts = _contrasts(groups, reference, question, adjust)
+    if not contrasts:
+        problem = f"no stratum holds both {reference!r} and another strategy"
+        raise BadFile(source_of(chosen.frame), problem)
+    notes = (*chosen.notes, *confounds(chosen.frame, reference))
+    return Comparison(question, adjust, contrasts, chosen.provenance, notes)
+
+
+def columns(frame: pd.DataFrame, question: Question) -> tuple[str, ...]:
+    """Columns to compare within: those asked for, of the two kinds of load the one there is."""
+    return tuple(name for name in question.by if name in frame or name not in LOAD)
+
+
+def chosen_rows(
+    frame: pd.DataFrame, question: Question, *, provenance: str | None, every_verdict: bool
+) -> Selection:
+    """Check a question and select the runs it is asked of."""
     _check(question)
-    by = tuple(name for name in question.by if name in frame or name not in LOAD)
-    factors = ["strategy", *(name for name in by if name not in LOAD)]
+    factors = ["strategy", *(name for name in columns(frame, question) if name not in LOAD)]
     chosen = select(
         frame,
         response=question.response,
@@ -126,15 +145,7 @@ def compare(
     )
     need_levels(chosen.frame, "strategy")
     log_of(chosen.frame, question.response)
-    reference = _reference(chosen.frame, question.reference)
-    groups = list(strata(chosen.frame, question.response, by))
-    adjust = question.adjust or ("holm" if len(groups) == 1 else "bh")
-    contrasts = _contrasts(groups, reference, question, adjust)
-    if not contrasts:
-        problem = f"no stratum holds both {reference!r} and another strategy"
-        raise BadFile(source_of(chosen.frame), problem)
-    notes = (*chosen.notes, *confounds(chosen.frame, reference), *_deterministic(contrasts))
-    return Comparison(question, adjust, contrasts, chosen.provenance, notes)
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +161,11 @@ def _contrasts(
     raw = [found for group in groups for found in _raw(group, reference)]
     rule = Rule(question.rule.alpha, question.rule.margin, adjust, question.rule.power)
     fewest = rule.fewest_pairs(len(raw))
-    tested = [sign_flip(r.pairs.logs) if len(r.pairs.logs) >= fewest else None for r in raw]
-    equal = [equivalence_p(r.pairs.logs, rule.log_margin) for r in raw]
+    tested = [
+        sign_flip(r.pairs.logs) if len(r.pairs.logs) >= fewest and not r.pairs.copies else None
+        for r in raw
+    ]
+    equal = [None if r.pairs.copies else equivalence_p(r.pairs.logs, rule.log_margin) for r in raw]
     every = zip(raw, tested, adjusted(tested, adjust), adjusted(equal, adjust), strict=True)
     return tuple(
         _contrast(
@@ -183,7 +197,8 @@ def _contrast(
     ratio = log_interval(logs, level=1 - rule.alpha)
     better_up = higher_is_better(question.response)
     said = verdict(ratio, p_adjusted, p_equal, alpha=rule.alpha, higher_is_better=better_up)
-    needed = runs_needed(logs, rule, family) if said == "undecided" else None
+    open_question = said == "undecided" and not raw.pairs.copies
+    needed = runs_needed(logs, rule, family) if open_question else None
     return Contrast(
         stratum=raw.stratum,
         strategy=raw.strategy,
@@ -201,6 +216,8 @@ def _contrast(
 
 
 def _reason(found: Pairs, rule: Rule, family: int, *, tested: bool) -> str:
+    if found.copies:
+        return "not tested: the replicates repeat one number, which is no evidence of spread"
     pairs = len(found.logs)
     level, floor = rule.hardest_level(family), smallest_p(pairs)
     if tested and found.unit == "condition":
@@ -237,18 +254,6 @@ def confounds(frame: pd.DataFrame, reference: str) -> tuple[str, ...]:
 
 def _used(frame: pd.DataFrame, strategy: str, column: str) -> str:
     return ", ".join(sorted(set(frame.loc[frame["strategy"] == strategy, column].astype(str))))
-
-
-def _deterministic(contrasts: Sequence[Contrast]) -> tuple[str, ...]:
-    same = [c for c in contrasts if c.pairs > 1 and _width(c.ratio) < NO_SPREAD]
-    if not same:
-        return ()
-    text = f"{len(same)} contrasts have no spread between replicates"
-    return (f"{text}: they repeat one number, so their p counts copies, not evidence",)
-
-
-def _width(ratio: Interval) -> float:
-    return (ratio.high or 0.0) - (ratio.low or 0.0)
 
 
 def _check(question: Question) -> None:

@@ -18,8 +18,6 @@ Verdict = Literal["better", "worse", "equivalent", "undecided"]
 # Up to this many pairs all 2^k sign patterns are looked at; beyond, as many random ones.
 MOST_EXACT = 14
 MOST_RUNS = 10_000
-# Log-ratios this close together are copies of one number up to rounding.
-NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +67,6 @@ def equivalence_p(logs: np.ndarray, log_margin: float) -> float | None:
     """p of the two one-sided t-tests that the mean log-ratio lies within ± the margin."""
     if len(logs) < 2:
         return None
-    if np.ptp(logs) < NO_SPREAD:
-        return 0.0 if abs(float(logs[0])) < log_margin else 1.0
     return float(DescrStatsW(logs).ttost_mean(-log_margin, log_margin)[0])
 
 
@@ -91,7 +87,7 @@ def runs_needed(logs: np.ndarray, rule: Rule, family: int) -> int:
     """
     fewest = rule.fewest_pairs(family)
     spread = float(np.std(logs, ddof=1)) if len(logs) > 1 else 0.0
-    if spread < NO_SPREAD:
+    if spread == 0:
         return fewest
     size, level = rule.log_margin / spread, rule.hardest_level(family)
     # The normal approximation is never above the answer, so the search may start there.

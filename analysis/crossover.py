@@ -1,18 +1,20 @@
 """The concurrency at which two strategies change places, with the interval the data allow."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.compare import higher_is_better
+from analysis.compare import Question, chosen_rows, higher_is_better
+from analysis.frame import require
 from analysis.order import ordered
-from analysis.pairs import strata
-from analysis.select import log_of, need_levels, select
+from analysis.pairs import Key, strata
+from analysis.select import need_levels
 from catalog.errors import UnknownName
 
+LOAD = "max_concurrency"
 # Points between the lowest and highest load at which the confidence set is evaluated.
 STEPS = 2001
 
@@ -21,7 +23,7 @@ STEPS = 2001
 class Crossover:
     """Where a strategy overtakes another; None where that is outside of what was measured."""
 
-    key: tuple[tuple[str, object], ...]
+    key: Key
     strategy: str
     reference: str
     concurrency: float | None
@@ -49,39 +51,45 @@ class Crossover:
 
 def crossovers(
     frame: pd.DataFrame,
-    strategy: str,
-    reference: str,
+    question: Question | None = None,
     *,
-    response: str = "output_throughput",
     provenance: str | None = None,
-    alpha: float = 0.05,
+    every_verdict: bool = False,
 ) -> list[Crossover]:
-    """Find the crossovers of two strategies per model and workload.
+    """Find where each strategy and the reference change places, per model and workload.
 
     The log-ratio is interpolated linearly in log concurrency within each block. The estimate is
     where its mean is zero; the interval holds every concurrency at which a t-test of the blocks'
     log-ratios does not reject zero (test inversion), so an open end is reported as open.
     """
-    load = "max_concurrency"
-    factors = ["model", "workload", "strategy", load]
-    chosen = select(frame, response=response, factors=factors, provenance=provenance)
-    need_levels(chosen.frame, load)
-    log_of(chosen.frame, response)
-    known = [str(name) for name in ordered(chosen.frame["strategy"])]
-    for name in (strategy, reference):
-        if name not in known:
-            raise UnknownName("strategy", name, known)
-    found = []
-    for group in strata(chosen.frame, response, ("model", "workload")):
-        if {strategy, reference} <= set(group.logs):
-            rows = chosen.frame
-            for column, value in group.key:
-                rows = rows[rows[column] == value]
-            curve = _curve(rows, response, (strategy, reference))
-            sign = 1.0 if higher_is_better(response) else -1.0
-            names = (strategy, reference)
-            found += list(_find(group.key, names, curve[0], sign * curve[1], alpha))
+    question = replace(question or Question(), by=("model", "workload"))
+    chosen = chosen_rows(frame, question, provenance=provenance, every_verdict=every_verdict)
+    require(chosen.frame, [LOAD])
+    need_levels(chosen.frame, LOAD)
+    names = [str(name) for name in ordered(chosen.frame["strategy"])]
+    reference = question.reference or names[0]
+    if reference not in names:
+        raise UnknownName("strategy", reference, names)
+    sign = 1.0 if higher_is_better(question.response) else -1.0
+    found: list[Crossover] = []
+    for key, rows in _groups(chosen.frame):
+        for strategy in names:
+            if strategy == reference or not {strategy, reference} <= set(rows["strategy"]):
+                continue
+            pair = (strategy, reference)
+            loads, ratios = _curve(rows, question.response, pair)
+            found += _find(key, pair, loads, sign * ratios, question.rule.alpha)
     return found
+
+
+def _groups(frame: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
+    for model in ordered(frame["model"]):
+        here = frame[frame["model"] == model]
+        for workload in ordered(here["workload"]):
+            yield (
+                (("model", model), ("workload", workload)),
+                here[here["workload"] == workload],
+            )
 
 
 def _curve(
@@ -89,7 +97,7 @@ def _curve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log₂ loads, and the log-ratio of each load (rows) in each complete block (columns)."""
     loads, ratios = [], []
-    for group in strata(rows, response, ("max_concurrency",)):
+    for group in strata(rows, response, (LOAD,)):
         if set(names) <= set(group.logs):
             loads.append(np.log2(float(str(group.key[0][1]))))
             ratios.append(np.nanmean(group.logs[names[0]] - group.logs[names[1]], axis=0))
@@ -99,7 +107,7 @@ def _curve(
 
 
 def _find(
-    key: tuple[tuple[str, object], ...],
+    key: Key,
     names: tuple[str, str],
     loads: np.ndarray,
     ratios: np.ndarray,
@@ -165,8 +173,3 @@ def _note(blocks: int, low: float | None, high: float | None) -> str:
     if low is None and high is None:
         return "the runs do not show a crossover within the measured loads"
     return "the interval is open: it goes beyond the measured loads" if None in (low, high) else ""
-
-
-def all_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Every pair of strategies, the later one against the earlier one."""
-    return [(late, early) for i, early in enumerate(names) for late in names[i + 1 :]]

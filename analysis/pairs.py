@@ -10,6 +10,9 @@ from analysis.grid import keyed
 from analysis.order import rank, shown
 
 LOAD = ("max_concurrency", "request_rate")
+# Log-ratios this close together are one number up to rounding.
+NO_SPREAD = 1e-12
+
 Key = tuple[tuple[str, object], ...]
 
 
@@ -19,6 +22,11 @@ class Pairs:
 
     logs: np.ndarray
     unit: str
+
+    @property
+    def copies(self) -> bool:
+        """Several pairs that are one number up to rounding, as a simulation repeats itself."""
+        return len(self.logs) > 1 and float(np.ptp(self.logs)) < NO_SPREAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +86,7 @@ def _as_tuple(label: object) -> tuple[object, ...]:
 
 
 def _value(level: object) -> object:
-    return None if isinstance(level, float) and np.isnan(level) else level
+    """A level as it is printed: None for a missing one, whole numbers without a fraction."""
+    if isinstance(level, float):
+        return None if np.isnan(level) else int(level) if level.is_integer() else level
+    return level

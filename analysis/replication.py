@@ -40,10 +40,17 @@ def replication(frame: pd.DataFrame, factors: Sequence[str]) -> Replication:
     return Replication(int(launch.nunique()), cells, between, repeated)
 
 
-def pseudo_replication(frame: pd.DataFrame, factors: Sequence[str]) -> tuple[str, ...]:
+def pseudo_replication(
+    frame: pd.DataFrame, response: str, factors: Sequence[str]
+) -> tuple[str, ...]:
     """Say where a p-value would count rows that are not independent."""
     found = replication(frame, factors)
     notes = []
+    if found.repeated and _copies(frame, response, factors):
+        notes.append(
+            "replicates repeat the same numbers to the last digit (a simulation without noise "
+            "does): each row is counted several times, so p is too small; keep one replicate"
+        )
     if found.launches == 0 and found.repeated:
         notes.append(
             "conditions repeat but no column 'server_group' says which server launch a row came "
@@ -61,6 +68,14 @@ def pseudo_replication(frame: pd.DataFrame, factors: Sequence[str]) -> tuple[str
             "p counts rows, mixed_p counts launches and is the one to claim"
         )
     return tuple(notes)
+
+
+def _copies(frame: pd.DataFrame, response: str, factors: Sequence[str]) -> bool:
+    """Whether every condition that was repeated gave the same number each time."""
+    condition = [c for c in dict.fromkeys(("strategy", *CONDITION, *factors)) if c in frame]
+    cells = frame.groupby(condition, dropna=False)[response].agg(["min", "max", "count"])
+    repeated = cells[cells["count"] > 1]
+    return bool((repeated["min"] == repeated["max"]).all())
 
 
 def _list(names: Sequence[str]) -> str:

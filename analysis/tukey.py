@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
+from analysis.compare import Question, chosen_rows, columns
 from analysis.intervals import Interval
 from analysis.order import ordered
-from analysis.pairs import Stratum
+from analysis.pairs import Stratum, strata
+from analysis.place import source_of
+from catalog.errors import BadValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,26 @@ class TukeyPair:
         }
 
 
-def tukey(stratum: Stratum, *, level: float = 0.95) -> tuple[TukeyPair, ...]:
+def tukey(
+    frame: pd.DataFrame,
+    question: Question | None = None,
+    *,
+    provenance: str | None = None,
+    every_verdict: bool = False,
+) -> list[TukeyPair]:
+    """Compare all pairs of strategies in every stratum that has complete blocks."""
+    question = question or Question()
+    chosen = chosen_rows(frame, question, provenance=provenance, every_verdict=every_verdict)
+    level = 1 - question.rule.alpha
+    groups = strata(chosen.frame, question.response, columns(frame, question))
+    pairs = [pair for group in groups for pair in tukey_pairs(group, level=level)]
+    if not pairs:
+        way = "two or more complete blocks of two or more strategies: repeat with --num-runs"
+        raise BadValue("replicates", 1, way, where=source_of(chosen.frame))
+    return pairs
+
+
+def tukey_pairs(stratum: Stratum, *, level: float = 0.95) -> tuple[TukeyPair, ...]:
     """Compare all pairs; empty where fewer than two complete blocks or no spread is left.
 
     With k strategies in b complete blocks and log response y: q = √b·|ȳ_i − ȳ_j|/s, s² the

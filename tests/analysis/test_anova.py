@@ -144,6 +144,12 @@ def test_repeats_of_unknown_launches_are_called_doubtful(study):
     assert any("server_group" in note for note in anova(rows).notes)
 
 
+def test_copies_of_one_simulated_run_are_called_what_they_are(study):
+    copies = pd.concat([study(), study(replicate=1, run_id="")], ignore_index=True)
+    assert any("to the last digit" in note for note in anova(copies).notes)
+    assert not any("to the last digit" in note for note in anova(study(2)).notes)
+
+
 def test_rows_in_another_order_or_unit_give_the_same_tests(study):
     rows = study()
     scaled = rows.sample(frac=1, random_state=0).assign(

@@ -9,7 +9,7 @@ from analysis.compare import Question, compare, higher_is_better
 from analysis.contrast import Rule
 from analysis.crossover import crossovers
 from analysis.pairs import strata
-from analysis.tukey import tukey
+from analysis.tukey import tukey, tukey_pairs
 from catalog.errors import BadFile, BadValue, InputError, UnknownName
 
 
@@ -133,8 +133,10 @@ def test_false_alarms_stay_at_their_rate_when_nothing_differs():
 
 
 def test_copies_of_one_run_are_not_evidence():
-    comparison = compare(arms(8, noise=0.0, ep=0.9))
-    assert any("copies, not evidence" in note for note in comparison.notes)
+    contrast = compare(arms(8, noise=0.0, ep=0.9)).contrasts[0]
+    assert (contrast.p, contrast.p_equivalence, contrast.verdict) == (None, None, "undecided")
+    assert "repeat one number" in contrast.reason
+    assert contrast.ratio.value == pytest.approx(0.9)
 
 
 def test_other_hardware_under_one_strategy_is_a_confound():
@@ -160,7 +162,7 @@ def test_tukey_is_its_textbook_formula_and_without_blocks_scipys():
     """Centred blocks leave the residual of y = strategy + block; scipy's test has no blocks."""
     rows = arms(5, ep=1.02, single=0.99, noise=0.02)
     stratum = next(strata(rows, "output_throughput", ("model", "workload", "max_concurrency")))
-    found = {(pair.strategy, pair.reference): pair for pair in tukey(stratum)}
+    found = {(pair.strategy, pair.reference): pair for pair in tukey_pairs(stratum)}
     wide = np.log(rows.pivot_table(index="block", columns="strategy", values="output_throughput"))
     centred = wide.sub(wide.mean(axis=1), axis=0)
     reference = stats.tukey_hsd(*(centred[name] for name in ("tp", "ep", "single")))
@@ -169,6 +171,12 @@ def test_tukey_is_its_textbook_formula_and_without_blocks_scipys():
         q_there = stats.studentized_range.isf(reference.pvalue[i, j], 3, 12)
         q_here = stats.studentized_range.isf(found[late, early].p, 3, 8)
         assert q_here == pytest.approx(q_there * np.sqrt(8 / 12), rel=1e-4)
+
+
+def test_tukey_needs_complete_blocks():
+    assert len(tukey(arms(5, ep=1.02, single=0.99))) == 3
+    with pytest.raises(BadValue, match="--num-runs"):
+        tukey(arms(1, ep=1.02))
 
 
 def crossing(replicates, at, *, seed=0, noise=0.02):
@@ -186,7 +194,7 @@ def crossing(replicates, at, *, seed=0, noise=0.02):
 
 
 def test_a_crossover_is_found_where_it_was_put():
-    found = crossovers(crossing(6, 20, noise=1e-6), "ep", "tp")
+    found = crossovers(crossing(6, 20, noise=1e-6))
     assert len(found) == 1
     assert found[0].concurrency == pytest.approx(20, rel=1e-3)
     assert (found[0].better_below, found[0].better_above) == ("tp", "ep")
@@ -194,7 +202,7 @@ def test_a_crossover_is_found_where_it_was_put():
 
 def test_for_a_latency_the_crossover_turns_round():
     rows = crossing(6, 20, noise=1e-6).rename(columns={"output_throughput": "mean_itl_ms"})
-    found = crossovers(rows, "ep", "tp", response="mean_itl_ms")[0]
+    found = crossovers(rows, Question(response="mean_itl_ms"))[0]
     assert (found.better_below, found.better_above) == ("ep", "tp")
 
 
@@ -202,7 +210,7 @@ def test_crossover_intervals_cover_at_their_level():
     """The load 16 is a node of the interpolation, so its t-test is exact there."""
     covered = 0
     for seed in range(120):
-        found = crossovers(crossing(6, 16, seed=seed), "ep", "tp")
+        found = crossovers(crossing(6, 16, seed=seed))
         covered += any(
             (c.low or 0) <= 16 <= (c.high or np.inf) for c in found if c.concurrency is not None
         )
@@ -210,9 +218,9 @@ def test_crossover_intervals_cover_at_their_level():
 
 
 def test_no_crossover_and_one_run_are_said_plainly():
-    none = crossovers(crossing(6, 4000, noise=1e-3), "ep", "tp")[0]
+    none = crossovers(crossing(6, 4000, noise=1e-3))[0]
     assert none.concurrency is None
     assert "tp is ahead at every load" in none.note
-    single = crossovers(crossing(1, 20, noise=1e-6), "ep", "tp")[0]
+    single = crossovers(crossing(1, 20, noise=1e-6))[0]
     assert (single.low, single.high) == (None, None)
     assert "no interval" in single.note

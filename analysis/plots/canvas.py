@@ -1,0 +1,118 @@
+"""Axes in a grid of models and workloads, with labels that names from files cannot break."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from analysis.order import ordered, shown
+from analysis.render import plain
+from analysis.style import label_of, style_of
+
+PANEL = (3.4, 2.7)
+"""Width and height of one panel, in inches."""
+
+
+def look() -> AbstractContextManager[None]:
+    """The settings every figure is made and written with."""
+    return mpl.rc_context(
+        {
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "figure.constrained_layout.use": True,
+            # Text stays text: searchable, and no glyph outlines in the file.
+            "svg.fonttype": "none",
+            "svg.hashsalt": "moeserve",
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes and the rows it shows."""
+
+    axes: Axes
+    rows: pd.DataFrame
+    title: str
+
+
+def label(text: object) -> str:
+    """A name as it stands: no control characters, no formula between dollar signs."""
+    return plain(str(text)).replace("$", r"\$")
+
+
+def panels(
+    rows: pd.DataFrame, by: Sequence[str], title: str, *, across: Sequence[object] = ()
+) -> tuple[Figure, list[Panel]]:
+    """A panel for each level of the first column across, of the second down."""
+    across = across or ordered(rows[by[0]])
+    down: list[object] = ordered(rows[by[1]]) if len(by) > 1 else [None]
+    with look():
+        size = (PANEL[0] * len(across), PANEL[1] * len(down) + 0.6)
+        figure = Figure(figsize=size)
+        grid = figure.subplots(len(down), len(across), squeeze=False)
+        figure.suptitle(label(title), fontsize=10)
+    made = []
+    for i, second in enumerate(down):
+        for j, first in enumerate(across):
+            here = rows[rows[by[0]] == first]
+            here = here if second is None else here[here[by[1]] == second]
+            name = label(first) if second is None else f"{label(first)}\n{label(second)}"
+            grid[i][j].set_title(name, fontsize=9)
+            made.append(Panel(grid[i][j], here, name))
+    return figure, made
+
+
+def strategies(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for name in ordered(rows["strategy"]):
+        yield str(name), rows[rows["strategy"] == name]
+
+
+def line(axes: Axes, name: str, rows: pd.DataFrame, *, x: str = "max_concurrency") -> None:
+    """Means joined, with bars where there is an interval."""
+    look = style_of(name)
+    rows = rows.sort_values(x)
+    errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+    known = rows["low"].notna().any()
+    axes.errorbar(
+        rows[x],
+        rows["mean"],
+        yerr=[each.fillna(0) for each in errors] if known else None,
+        color=look.colour,
+        marker=look.marker,
+        linestyle=look.dash,
+        markersize=4,
+        capsize=2,
+        label=label(name),
+    )
+
+
+def concurrency_axis(axes: Axes, rows: pd.DataFrame) -> None:
+    """Doubling loads at equal distances, each level named."""
+    levels = [float(str(level)) for level in ordered(rows["max_concurrency"])]
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(levels)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(float(value))))
+    axes.set_xlabel(label_of("max_concurrency"))
+
+
+def legend(figure: Figure, made: Sequence[Panel]) -> None:
+    """One legend for all panels, without repeats."""
+    found = {
+        text: handle
+        for panel in made
+        for handle, text in zip(*panel.axes.get_legend_handles_labels(), strict=True)
+    }
+    if found:
+        figure.legend(
+            list(found.values()), list(found), loc="outside lower center", ncols=len(found)
+        )

@@ -1,0 +1,35 @@
+"""Figures to files; the ending picks the format."""
+
+import io
+import warnings
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from analysis.plots.canvas import look
+from catalog.errors import BadValue
+
+FORMATS = ("svg", "png", "pdf")
+DPI = 200
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure; the same figure gives the same bytes."""
+    ending = path.suffix.lower().lstrip(".")
+    if ending not in FORMATS:
+        raise BadValue("-o", str(path), "a file name that ends in .svg, .png or .pdf")
+    if not path.parent.is_dir():
+        raise BadValue("-o", str(path), f"a file in a folder that exists, not {path.parent}")
+    path.write_bytes(encoded(figure, ending))
+    return path
+
+
+def encoded(figure: Figure, ending: str) -> bytes:
+    """Encode a figure in memory."""
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    buffer = io.BytesIO()
+    with look(), warnings.catch_warnings():
+        # A name may hold characters that the font does not have; a box is drawn for them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format=ending, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()

@@ -1,0 +1,68 @@
+"""One look for a strategy everywhere: colour, marker and dash that also differ without colour."""
+
+import zlib
+from dataclasses import dataclass
+
+# Okabe and Ito, Color Universal Design (2008): told apart with every common colour blindness.
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, YELLOW, GREY = "#E69F00", "#56B4E9", "#B8A800", "#666666"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a strategy is drawn; marker and dash are matplotlib's codes."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+_FIXED = {
+    "tp": Style(BLUE, "o", "-"),
+    "ep": Style(VERMILLION, "s", "--"),
+    "tp+ep": Style(GREEN, "^", "-."),
+    "single": Style(PURPLE, "D", ":"),
+}
+_COLOURS = (ORANGE, SKY, YELLOW, GREY, BLUE, VERMILLION, GREEN, PURPLE)
+_MARKERS = ("v", "P", "X", "*", "<", ">", "h")
+_DASHES = ("-", "--", "-.", ":")
+
+
+def style_of(strategy: str) -> Style:
+    """The paper's four have fixed looks; any other name always hashes to the same one."""
+    if strategy in _FIXED:
+        return _FIXED[strategy]
+    code = zlib.crc32(strategy.encode())
+    return Style(
+        _COLOURS[code % len(_COLOURS)],
+        _MARKERS[code // 8 % len(_MARKERS)],
+        _DASHES[code // 64 % len(_DASHES)],
+    )
+
+
+LABELS = {
+    "output_throughput": "Output throughput (tokens/s)",
+    "output_throughput_per_gpu": "Output throughput per GPU (tokens/s/GPU)",
+    "total_token_throughput": "Total token throughput (tokens/s)",
+    "request_throughput": "Request throughput (requests/s)",
+    "request_goodput": "Goodput (requests/s within SLO)",
+    "max_concurrency": "Concurrency (requests in flight)",
+    "duration": "Duration (s)",
+}
+_METRICS = {
+    "ttft": "time to first token",
+    "itl": "inter-token latency",
+    "tpot": "time per output token",
+    "e2el": "end-to-end latency",
+}
+
+
+def label_of(column: str) -> str:
+    """Axis label of a column, with its unit."""
+    if column in LABELS:
+        return LABELS[column]
+    statistic, _, rest = column.partition("_")
+    metric = rest.removesuffix("_ms")
+    if metric in _METRICS:
+        return f"{statistic.capitalize()} {_METRICS[metric]} (ms)"
+    return column

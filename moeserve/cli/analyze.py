@@ -1,0 +1,327 @@
+"""`moeserve tables`, `anova`, `compare`, `plot` and `report`: what a run table says."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypedDict, cast
+
+import typer
+
+from catalog.errors import BadValue
+from moeserve.cli.show import Format, FormatOption, Row, note, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.contrast import Adjustment
+
+HELP = {
+    "tables": """Print the parallelism paper's Tables IV, V, VI and VII from any results.
+
+Each cell has its interval and its number of runs.
+
+Example: moeserve tables out --paper --format markdown
+""",
+    "anova": """Test which factor moves the response: F, df, p, η², ω².
+
+Each factor alone unless --interactions fits them together; with checks of the assumptions,
+Welch and Kruskal-Wallis beside F, and a mixed model when server launches are replicated.
+
+Example: moeserve anova out --factor strategy --factor model --interactions
+""",
+    "compare": """Compare strategies with each other: ratio, interval, test, verdict.
+
+Verdicts are better, worse, equivalent (within --margin) and undecided (with the runs needed).
+
+Example: moeserve compare out --reference tp --margin 0.03
+""",
+    "plot": """Draw a figure as SVG or PNG.
+
+Example: moeserve plot out --kind throughput --workload decode-heavy -o throughput.svg
+""",
+    "report": """Write one self-contained HTML page: question, answer, and the evidence.
+
+Example: moeserve report out -o report.html
+""",
+}
+
+ANOVA_COLUMNS = (
+    "factor", "df", "df_residual", "sum_sq", "f", "p", "eta_squared", "eta_squared_low",
+    "eta_squared_high", "omega_squared", "partial_eta_squared", "welch_p", "kruskal_p", "mixed_f",
+    "mixed_df_residual", "mixed_p",
+)  # fmt: skip
+COMPARE_COLUMNS = (
+    "model", "workload", "max_concurrency", "request_rate", "strategy", "reference", "ratio",
+    "ratio_low", "ratio_high", "pairs", "p_adjusted", "p_equivalence", "verdict", "runs_needed",
+    "reason",
+)  # fmt: skip
+
+
+class Chosen(TypedDict):
+    """Which rows an analysis rests on."""
+
+    provenance: str | None
+    every_verdict: bool
+
+
+class TableFormat(StrEnum):
+    """How the paper's tables are printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+    latex = "latex"
+
+
+class Adjust(StrEnum):
+    """How p-values of many contrasts are adjusted."""
+
+    auto = "auto"
+    holm = "holm"
+    bh = "bh"
+    none = "none"
+
+
+Results = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RESULTS...", help="Results directories, or CSV or Parquet files of runs."
+    ),
+]
+Provenance = Annotated[
+    str | None,
+    typer.Option("--provenance", help="measured, simulated or imported: they are never pooled."),
+]
+EveryVerdict = Annotated[
+    bool, typer.Option("--include-invalid", help="Use runs whose verdict is not valid, too.")
+]
+Response = Annotated[str, typer.Option("--response", help="Column that is explained.")]
+Alpha = Annotated[float, typer.Option("--alpha", help="Level of tests; intervals cover 1 − α.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (tables, anova, compare, plot, report):
+        app.command(command.__name__, help=HELP[command.__name__])(command)
+
+
+def tables(
+    results: Results,
+    number: Annotated[
+        list[str] | None, typer.Option("--table", "-t", help="IV, V, VI or VII; repeatable.")
+    ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The paper's own numbers beside each cell.")
+    ] = False,
+    provenance: Provenance = None,
+    include_invalid: EveryVerdict = False,
+    output: Annotated[TableFormat, typer.Option("--format", help="How to print.")] = (
+        TableFormat.table
+    ),
+) -> None:
+    from analysis import render
+    from analysis.tables import tables as make
+
+    made = make(
+        read(results), tuple(number or ()), provenance=provenance, every_verdict=include_invalid
+    )
+    if output in (TableFormat.json, TableFormat.csv):
+        rows = clean(row for table in made for row in table.flat())
+        show(rows, Format(output.value))
+        return
+    style = {
+        TableFormat.table: render.terminal,
+        TableFormat.markdown: render.markdown,
+        TableFormat.latex: render.latex,
+    }[output]
+    sys.stdout.write("\n\n".join(style(table, paper=paper) for table in made) + "\n")
+
+
+def anova(
+    results: Results,
+    response: Response = "output_throughput",
+    factor: Annotated[
+        list[str] | None,
+        typer.Option("--factor", help="Column; repeatable. max_concurrency, strategy, model."),
+    ] = None,
+    interactions: Annotated[
+        bool, typer.Option("--interactions", help="All factors in one model, with interactions.")
+    ] = False,
+    order: Annotated[
+        int | None, typer.Option("--order", help="Highest order of interaction.")
+    ] = None,
+    kind: Annotated[int, typer.Option("--type", help="Sums of squares of Type 2 or 3.")] = 2,
+    log: Annotated[bool, typer.Option("--log", help="Analyse the logarithm: ratios.")] = False,
+    alpha: Alpha = 0.05,
+    provenance: Provenance = None,
+    include_invalid: EveryVerdict = False,
+    output: FormatOption = Format.table,
+) -> None:
+    from dataclasses import asdict
+
+    from analysis.anova import FACTORS, Model
+    from analysis.anova import anova as fit
+
+    model = Model(
+        response=response,
+        factors=tuple(factor or FACTORS),
+        interactions=interactions or order is not None,
+        order=order,
+        kind=kind,
+        log=log,
+        alpha=alpha,
+    )
+    found = fit(read(results), model, provenance=provenance, every_verdict=include_invalid)
+    rows = clean(found.rows())
+    show(rows, output, columns=present(ANOVA_COLUMNS, rows), title=found.response_name)
+    if output is Format.table:
+        show(clean(asdict(check) for check in found.checks), output, title="Assumptions")
+    say(found.notes)
+
+
+def compare(
+    results: Results,
+    response: Response = "output_throughput",
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Strategy the others are compared with.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", help="Column to compare within; repeatable. model, workload, load."),
+    ] = None,
+    alpha: Alpha = 0.05,
+    margin: Annotated[
+        float, typer.Option("--margin", help="Relative difference that counts as none.")
+    ] = 0.03,
+    power: Annotated[float, typer.Option("--power", help="Power behind runs_needed.")] = 0.8,
+    adjust: Annotated[
+        Adjust,
+        typer.Option("--adjust", help="holm for one stratum, bh (Benjamini-Hochberg) for a sweep."),
+    ] = Adjust.auto,
+    all_pairs: Annotated[
+        bool, typer.Option("--tukey", help="All pairs of strategies, by Tukey's test.")
+    ] = False,
+    crossover: Annotated[
+        bool, typer.Option("--crossover", help="The concurrency where strategies change places.")
+    ] = False,
+    provenance: Provenance = None,
+    include_invalid: EveryVerdict = False,
+    output: FormatOption = Format.table,
+) -> None:
+    from analysis.compare import BY, Question
+    from analysis.compare import compare as contrast
+    from analysis.contrast import Rule
+    from analysis.crossover import crossovers
+    from analysis.tukey import tukey
+
+    question = Question(
+        response=response,
+        reference=reference,
+        by=tuple(by or BY),
+        rule=Rule(alpha=alpha, margin=margin, power=power),
+        adjust=None if adjust is Adjust.auto else cast("Adjustment", adjust.value),
+    )
+    if all_pairs and crossover:
+        raise BadValue("--tukey", "--crossover", "one of the two")
+    chosen: Chosen = {"provenance": provenance, "every_verdict": include_invalid}
+    frame = read(results)
+    found = contrast(frame, question, **chosen)
+    if crossover:
+        changes = crossovers(frame, question, **chosen)
+        show(clean(row.row() for row in changes), output, title="Crossover concurrency")
+    elif all_pairs:
+        pairs = tukey(frame, question, **chosen)
+        show(clean(row.row() for row in pairs), output, title="All pairs (Tukey)")
+    else:
+        rows = clean(found.rows())
+        show(rows, output, columns=present(COMPARE_COLUMNS, rows), title=response)
+    say(found.notes)
+
+
+def plot(
+    results: Results,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File: .svg, .png or .pdf.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            "-k",
+            help="throughput, latency, bars, latency-bars, pareto, scaling, heatmap, residuals "
+            "or timeline.",
+        ),
+    ] = "throughput",
+    response: Annotated[str, typer.Option("--response", help="Column on the axis.")] = "",
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Only this.")] = None,
+    workload: Annotated[
+        list[str] | None, typer.Option("--workload", "-w", help="Only this.")
+    ] = None,
+    concurrency: Annotated[
+        float | None, typer.Option("--concurrency", "-c", help="Load of the bars.")
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Run of the timeline.")] = None,
+    provenance: Provenance = None,
+    include_invalid: EveryVerdict = False,
+) -> None:
+    from analysis.plots import View, draw, save
+    from analysis.plots.timeline import timeline_of
+
+    if kind == "timeline":
+        if run is None or len(results) > 1:
+            raise BadValue("--run", run, "the id of one run of one results directory")
+        figure = timeline_of(results[0], run)
+    else:
+        view = View(response, tuple(model or ()), tuple(workload or ()), concurrency)
+        chosen: Chosen = {"provenance": provenance, "every_verdict": include_invalid}
+        figure = draw(read(results), kind, view, **chosen)
+    sys.stdout.write(f"{save(figure, output)}\n")
+
+
+def report(
+    results: Results,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")],
+    title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Strategy the others are compared with.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option("--margin", help="Relative difference that counts as none.")
+    ] = 0.03,
+) -> None:
+    from analysis.report import Options, write_report
+
+    options = Options(title=title, reference=reference, margin=margin)
+    sys.stdout.write(f"{write_report(results, output, options)}\n")
+
+
+def read(results: list[Path]) -> "pd.DataFrame":
+    from analysis.frame import load
+
+    return load(*results)
+
+
+def clean(rows: Iterable[Mapping[str, object]]) -> list[Row]:
+    """Plain values: what is not known is None, and counts read from tables are whole numbers."""
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: object) -> float | int | str | bool | None:
+    import math
+
+    item = getattr(value, "item", None)
+    value = item() if item else value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
+
+
+def present(columns: Iterable[str], rows: list[Row]) -> list[str]:
+    """The columns that hold anything."""
+    return [name for name in columns if any(row.get(name) not in (None, "") for row in rows)]
+
+
+def say(notes: Iterable[str]) -> None:
+    for text in notes:
+        note(text)
