@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.devices import Device, devices
-from orchestrator.engines.endpoint import inspect
 from orchestrator.engines.registry import engine, resolve
 from orchestrator.environment import describe
 from orchestrator.events import Listener
@@ -39,6 +38,8 @@ async def prepare(experiment: Experiment) -> Study:
 
 async def _served(experiment: Experiment) -> str:
     """Name the model of a running server: as the user does, else as the server itself does."""
+    from orchestrator.engines.running import inspect
+
     found = await inspect(experiment)
     named = experiment.models != (DEFAULT_MODEL,)
     return experiment.models[0] if named else found.served_name

@@ -31,12 +31,28 @@ PLAN_EXAMPLES = """Show what `run` would do with the same flags: servers, runs, 
 Example: moeserve plan --model mixtral --strategy tp,ep --num-runs 3
 """
 
-SUMMARY = (
-    "model", "strategy", "num_gpus", "workload", "max_concurrency", "request_rate",
-    "output_throughput", "output_throughput_per_gpu", "mean_ttft_ms", "p99_ttft_ms",
-    "mean_itl_ms", "mean_e2el_ms", "request_goodput", "replicate", "provenance", "verdict",
-    "verdict_reasons",
-)  # fmt: skip
+# What people read of a run, and the heading over it; programs get every column by its own name.
+SUMMARY = {
+    "model": "model",
+    "strategy": "strategy",
+    "num_gpus": "GPUs",
+    "gpu_type": "GPU",
+    "workload": "workload",
+    "max_concurrency": "asked",
+    "effective_concurrency": "in flight",
+    "request_rate": "req/s",
+    "output_throughput": "tok/s",
+    "output_throughput_per_gpu": "tok/s/GPU",
+    "mean_ttft_ms": "TTFT ms",
+    "p99_ttft_ms": "p99 TTFT ms",
+    "mean_itl_ms": "ITL ms",
+    "mean_e2el_ms": "E2E ms",
+    "request_goodput": "good req/s",
+    "replicate": "replicate",
+    "provenance": "provenance",
+    "verdict": "verdict",
+    "verdict_reasons": "reasons",
+}
 
 ResultDir = Annotated[
     Path | None,
@@ -137,15 +153,12 @@ def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool)
     order = {each.run_id: number for number, each in enumerate(study.plan.as_asked)}
     records = [m.record for m in read_manifests(store.root) if m.record.run_id in order]
     records.sort(key=lambda record: order[record.run_id])
-    columns = [name for name in SUMMARY if any(getattr(r, name) not in (None, "") for r in records)]
-    show([row_of(record) for record in records], output, columns=columns)
+    show([row_of(record) for record in records], output, columns=SUMMARY)
     verdicts = [record.verdict for record in records]
     valid = verdicts.count("valid")
     note(f"{valid} of {len(order)} runs valid; results in {store.root}")
-    for record in records:
-        if record.provenance == "simulated":
-            note("simulated: these numbers come from a model of the GPU, not from one")
-            break
+    if any(record.provenance == "simulated" for record in records):
+        note("simulated: these numbers come from a model of the GPU, not from one")
     if stopped:
         note("interrupted: the same command goes on where this one stopped")
         return 130

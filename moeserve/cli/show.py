@@ -31,16 +31,18 @@ FormatOption = Annotated[
 
 
 def show(
-    rows: Iterable[Row], output: Format, *, columns: Sequence[str] | None = None, title: str = ""
+    rows: Iterable[Row], output: Format, *, columns: Mapping[str, str] | Sequence[str] | None = None
 ) -> None:
-    """Print rows; `columns` picks those of the table, JSON and CSV have all."""
+    """Print rows; `columns` picks (and heads) those of the table, JSON and CSV have all."""
     listed = list(rows)
     if output is Format.json:
         print_json(listed)
     elif output is Format.csv:
         print_csv(listed)
     else:
-        print_table(listed, columns, title)
+        names = columns or _names(listed)
+        headed = names if isinstance(names, Mapping) else {name: name for name in names}
+        print_table(listed, headed)
 
 
 def print_json(value: object) -> None:
@@ -56,19 +58,26 @@ def print_csv(rows: Sequence[Row]) -> None:
         writer.writerow([_cell(row.get(name)) for name in names])
 
 
-def print_table(rows: Sequence[Row], columns: Sequence[str] | None, title: str) -> None:
+def print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
+    """Print a table; what is the same in all of several rows stands once, above it."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    names = list(columns or _names(rows))
-    table = Table(title=Text(title) if title else None, header_style="bold")
-    for name in names:
-        numeric = any(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(Text(name), justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*[Text(shown(row.get(name))) for name in names])
+    texts = {name: [shown(row.get(name)) for row in rows] for name in columns}
+    filled = {name: text for name, text in texts.items() if any(text)} or texts
+    same = {n for n, text in filled.items() if len(rows) > 1 and len(set(text)) == 1}
+    # In a pipe no row may be folded, and none looked for above the table.
     console = Console(width=None if sys.stdout.isatty() else WIDE)
+    if same and console.is_terminal and len(filled) > len(same):
+        console.print(Text(" · ".join(f"{columns[n]} {filled[n][0]}" for n in filled if n in same)))
+        filled = {name: text for name, text in filled.items() if name not in same}
+    table = Table(header_style="bold")
+    for name in filled:
+        numeric = any(isinstance(row.get(name), int | float) for row in rows)
+        table.add_column(Text(columns[name]), justify="right" if numeric else "left")
+    for number in range(len(rows)):
+        table.add_row(*[Text(text[number]) for text in filled.values()])
     console.print(table)
 
 

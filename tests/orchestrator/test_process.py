@@ -1,0 +1,138 @@
+"""Servers end with everything they started, however the one who asked for them ends."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.ports import port_range
+from orchestrator.process import MARKER, ServerProcess, marked
+
+# A server with a child in a session of its own that ignores TERM, as an engine's workers may.
+STUBBORN = """
+import os, subprocess, sys, time
+child = (
+    "import os, signal, time; os.setsid(); signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "print('child', flush=True); time.sleep(600)"
+)
+subprocess.Popen([sys.executable, "-c", child])
+print("up", flush=True)
+time.sleep(600)
+"""
+
+# Starts the server and then reports what the test needs to find it again.
+OWNER = f"""
+import sys, time
+from pathlib import Path
+from orchestrator.process import ServerProcess
+process = ServerProcess(
+    [sys.executable, "-c", {STUBBORN!r}], log=Path(sys.argv[1]), env={{}}, grace_s=0.5
+)
+print(process.marker, flush=True)
+time.sleep(600)
+"""
+
+
+async def until(condition: object, limit_s: float = 20.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "waited too long"
+        await asyncio.sleep(0.05)
+
+
+async def test_stopping_leaves_no_process_not_even_one_that_hid_and_ignores_term(
+    tmp_path: Path,
+) -> None:
+    server = ServerProcess(
+        [sys.executable, "-c", STUBBORN], log=tmp_path / "log", env={}, grace_s=0.5
+    )
+    await until(lambda: "child" in server.log_text() and "up" in server.log_text())
+    assert len(marked(server.marker)) == 3
+    await server.stop()
+    assert marked(server.marker) == []
+    await server.stop()  # twice is harmless
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+async def test_a_server_does_not_outlive_the_process_that_started_it(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    log = tmp_path / "log"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(log)], stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    marker = owner.stdout.readline().strip()
+    await until(lambda: log.exists() and "child" in log.read_text())
+    owner.send_signal(number)
+    owner.wait()
+    owner.stdout.close()
+    await until(lambda: not marked(marker))
+
+
+async def test_a_supervisor_killed_itself_takes_the_server_along_once_stopped(
+    tmp_path: Path,
+) -> None:
+    server = ServerProcess(
+        [sys.executable, "-c", STUBBORN], log=tmp_path / "log", env={}, grace_s=0.5
+    )
+    await until(lambda: "child" in server.log_text())
+    os.kill(server.pid, signal.SIGKILL)
+    await until(lambda: server.exit_code is not None)
+    await server.stop()
+    await until(lambda: not marked(server.marker))
+
+
+@pytest.mark.parametrize(("program", "code"), [("raise SystemExit(0)", 0), ("exit(7)", 7)])
+async def test_an_end_nobody_asked_for_is_seen_with_its_code(
+    tmp_path: Path, program: str, code: int
+) -> None:
+    server = ServerProcess([sys.executable, "-c", program], log=tmp_path / "log", env={})
+    await until(lambda: server.exit_code is not None)
+    assert server.exit_code == code
+    await server.stop()
+
+
+async def test_shared_memory_that_only_the_server_had_is_unlinked(tmp_path: Path) -> None:
+    name = f"/dev/shm/moeserve-test-{os.getpid()}"
+    program = (
+        f"import mmap, time; f = open({name!r}, 'wb+'); f.truncate(4096);"
+        "m = mmap.mmap(f.fileno(), 4096); print('up', flush=True); time.sleep(600)"
+    )
+    server = ServerProcess(
+        [sys.executable, "-c", program], log=tmp_path / "log", env={}, grace_s=0.5
+    )
+    await until(lambda: "up" in server.log_text())
+    assert Path(name).exists()
+    await server.stop()
+    assert not Path(name).exists()
+
+
+async def test_terminal_escapes_of_a_server_do_not_reach_ours(tmp_path: Path) -> None:
+    server = ServerProcess(
+        [sys.executable, "-c", r"print('\x1b[31mred\x07', flush=True)"],
+        log=tmp_path / "log",
+        env={},
+    )
+    await until(lambda: server.exit_code is not None)
+    assert "\x1b" not in server.log_tail()
+    assert "red" in server.log_tail()
+    await server.stop()
+
+
+def test_other_processes_do_not_carry_the_marker() -> None:
+    assert MARKER not in psutil.Process().environ()
+    assert marked("no such marker") == []
+
+
+def test_ranges_of_ports_held_at_once_do_not_overlap() -> None:
+    with port_range() as one, port_range() as two:
+        assert not set(one) & set(two)
+    with port_range() as again:
+        assert again.start <= max(one.start, two.start)
