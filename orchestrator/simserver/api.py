@@ -28,7 +28,7 @@ class Ask(msgspec.Struct):
     """What is read of a completion request; everything else is ignored."""
 
     model: str = ""
-    prompt: str | list[int] | list[list[int]] | list[str] = ""
+    prompt: str | list[int | str | list[int]] = ""
     messages: list[dict[str, Any]] = []
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
