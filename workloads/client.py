@@ -45,7 +45,7 @@ async def measure(  # noqa: PLR0913 - what is sent, where, when, and whom to tel
     run = Run(target, Payloads(target, prompts, output_len), dispatcher, on_row)
     try:
         await run.prepare()
-        await run.load(perf_counter(), stop or asyncio.Event(), on_progress)
+        await run.load(stop or asyncio.Event(), on_progress)
         return run.stats()
     finally:
         await run.close()
@@ -74,7 +74,9 @@ class Run:
         self._events += decoder.events
         self._coalesced += decoder.coalesced_reads
         self._bytes += decoder.bytes
-        self._on_row(exchange.row(self._session.start))
+        session = self._session
+        input_tokens = session.payloads.input_tokens(exchange.request)
+        self._on_row(exchange.row(session.start, input_tokens))
 
     async def prepare(self) -> None:
         """Build requests and open connections, so that the load finds both ready."""
@@ -84,20 +86,26 @@ class Run:
 
     async def load(
         self,
-        start: float,
         stop: asyncio.Event,
         on_progress: Callable[[Progress], None] | None = None,
+        *,
+        start: float | None = None,
     ) -> None:
-        """Run the load from the instant `start` of `perf_counter` on, then decode the rest."""
+        """Run the load, from the instant `start` of `perf_counter` on or now; decode the rest."""
         self._watch = Watch(self._session, on_progress)
-        await asyncio.sleep(max(0.0, start - perf_counter()))
         with quiet_collector():
-            cpu_s = thread_time()
-            await self._send_all(start, stop)
-            self._duration_s, self._cpu_s = perf_counter() - start, thread_time() - cpu_s
+            if start is not None:
+                await asyncio.sleep(max(0.0, start - perf_counter()))
+            begin, cpu_s = perf_counter() if start is None else start, thread_time()
+            await self._send_all(begin, stop)
+            self._duration_s, self._cpu_s = perf_counter() - begin, thread_time() - cpu_s
+        await self._decode_rest()
+
+    async def _decode_rest(self) -> None:
+        self._session.log.seal()
         left = True
         while left:
-            left = self._session.backlog.decode_for(DECODE_S)
+            left = self._session.replay.replay_for(DECODE_S)
             await asyncio.sleep(0)
 
     async def _send_all(self, start: float, stop: asyncio.Event) -> None:
@@ -118,7 +126,7 @@ class Run:
                 return
         await session.pool.give_up_opening()
         for connection in list(session.pool.table.values()):
-            session.abort(connection, "INTERRUPTED", f"not complete {DRAIN_S:g} s after the stop")
+            session.give_up(connection, "INTERRUPTED", f"not complete {DRAIN_S:g} s after the stop")
 
     def stats(self) -> RunStats:
         session, duration_s = self._session, self._duration_s
@@ -136,7 +144,7 @@ class Run:
             cpu_s=self._cpu_s,
             cpu_share=self._cpu_s / duration_s,
             busy_share=session.busy_s / duration_s,
-            decode_s=session.backlog.decode_s,
+            decode_s=session.replay.decode_s,
             longest_turn_s=session.longest_turn_s,
             mean_loop_lag_s=loop_lags[0],
             p99_loop_lag_s=loop_lags[1],

@@ -14,65 +14,41 @@ Address = tuple[int, tuple[str | int | bytes, ...] | str]
 
 
 class Connection:
-    """`recv` and `send` are the socket's; `keep` and `stamp` belong to the exchange in flight."""
+    """A socket, the exchange it carries, and how its answer must be read."""
 
-    __slots__ = (
-        "closing",
-        "exact",
-        "exchange",
-        "fd",
-        "keep",
-        "recv",
-        "send",
-        "served",
-        "sock",
-        "stamp",
-        "unsent",
-    )
+    __slots__ = ("closing", "direct", "exchange", "fd", "recv", "send", "served", "sock", "unsent")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.fd = sock.fileno()
-        self.recv: Callable[[int], bytes] = (
-            _tls_recv(sock) if isinstance(sock, ssl.SSLSocket) else sock.recv
-        )
-        self.send: Callable[[bytes | memoryview], int] = (
-            _tls_send(sock) if isinstance(sock, ssl.SSLSocket) else sock.send
-        )
+        secure = isinstance(sock, ssl.SSLSocket)
+        self.recv: Callable[[int], bytes] = _tls_recv(sock) if secure else sock.recv
+        self.send: Callable[[bytes | memoryview], int] = _tls_send(sock) if secure else sock.send
         self.exchange: Exchange | None = None
-        self.keep: Callable[[bytes], None] = _ignore
-        self.stamp: Callable[[float], None] = _ignore
-        self.exact = True
-        """True while each read must be looked at: heads, bodies that are not plain chunked SSE."""
+        self.direct = False
+        """True while each read is decoded at once: bodies that are not plain chunked SSE."""
         self.closing = False
+        """True if the server has said that it will close after this answer."""
         self.served = 0
         self.unsent: memoryview | None = None
 
     def carry(self, exchange: Exchange) -> None:
         """Take an exchange on; what is read from now on is its answer."""
         self.exchange = exchange
-        self.keep = exchange.reads.append
-        self.stamp = exchange.stamps.append
-        self.exact = True
+        exchange.fd = self.fd
 
     def release(self) -> None:
         """Let go of the exchange; whatever is read now is unasked for."""
         self.exchange = None
-        self.keep = self.stamp = _ignore
-        self.exact = True
         self.served += 1
 
 
-def _ignore(_: object) -> None:
-    pass
-
-
-def _tls_recv(sock: ssl.SSLSocket) -> Callable[[int], bytes]:
+def _tls_recv(sock: socket.socket) -> Callable[[int], bytes]:
     def recv(size: int) -> bytes:
         try:
             data = sock.recv(size)
             # What OpenSSL has already decrypted does not make the socket readable again.
-            while sock.pending():
+            while isinstance(sock, ssl.SSLSocket) and sock.pending():
                 data += sock.recv(size)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise BlockingIOError from None
@@ -81,7 +57,7 @@ def _tls_recv(sock: ssl.SSLSocket) -> Callable[[int], bytes]:
     return recv
 
 
-def _tls_send(sock: ssl.SSLSocket) -> Callable[[bytes | memoryview], int]:
+def _tls_send(sock: socket.socket) -> Callable[[bytes | memoryview], int]:
     def send(data: bytes | memoryview) -> int:
         try:
             return sock.send(data)

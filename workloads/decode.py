@@ -1,8 +1,12 @@
-"""From the reads of one response to its row."""
+"""From the reads of one response to its tokens, or to what went wrong."""
 
-from workloads.failure import ErrorClass, Failure
+import re
+from array import array
+from collections.abc import Sequence
+
+from workloads.failure import Failure
 from workloads.http1 import ResponseBody
-from workloads.openai import decode_event
+from workloads.openai import decode_event, decode_events
 from workloads.sse import EventStream
 from workloads.tokens import TokenCounter
 from workloads.transcript import clean_error
@@ -10,13 +14,17 @@ from workloads.transcript import clean_error
 SPARE_TOKENS = 16
 BYTES_PER_TOKEN = 65_536
 LONGEST_ERROR_BODY = 4_096
+# A whole chunk that is a whole event, as nearly all are.
+FRAME = re.compile(rb"([0-9a-fA-F]{1,8})\r\ndata: (\{[^\r\n]*)\n\n\r\n")
+SEPARATORS = 4
+"""Bytes of a frame that are neither its size nor its chunk: two CRLF."""
 
 
 class ResponseDecoder:
     """Feed it reads with their stamps; it counts tokens and classifies what went wrong.
 
     `asked` is the number of output tokens the server was told to produce; a response of more than
-    twice as many, or of absurdly many bytes for them, is cut off.
+    twice as many, or of absurdly many bytes for them, is refused.
     """
 
     def __init__(self, asked: int) -> None:
@@ -30,6 +38,9 @@ class ResponseDecoder:
         self._most_bytes = (self._most_tokens + SPARE_TOKENS) * BYTES_PER_TOKEN
         self._stream = EventStream()
         self._done = False
+        self._between_frames = False
+        self._frames: list[bytes] = []
+        self._frame_stamps = array("d")
         self._error_body = b""
 
     @property
@@ -37,25 +48,59 @@ class ResponseDecoder:
         """True when nothing more is to come, or nothing more is wanted."""
         return self.body.complete or self.failure is not None
 
-    def feed(self, data: bytes, stamp_s: float) -> None:
-        """Take one read that arrived at `stamp_s`."""
+    def feed(self, reads: Sequence[bytes], stamps: Sequence[float]) -> None:
+        """Take reads and the instants at which they arrived."""
         if self.failure is not None:
             return
-        self.reads += 1
-        self.bytes += len(data)
-        events = self.events
         try:
-            for piece in self.body.feed(data):
-                self._piece(piece, stamp_s)
-            self._limit()
+            for data, stamp_s in zip(reads, stamps, strict=True):
+                self._read(data, stamp_s)
+            self._decode_frames()
             if self.body.complete:
                 self._finish()
         except Failure as failure:
             self.failure = failure
+
+    def _read(self, data: bytes, stamp_s: float) -> None:
+        self.reads += 1
+        self.bytes += len(data)
+        events = self.events
+        rest = self._take_frames(data, stamp_s) if self._between_frames else 0
+        if rest < len(data):
+            self._decode_frames()
+            for piece in self.body.feed(data[rest:]):
+                self._piece(piece, stamp_s)
+            self._between_frames = (
+                self.body.between_chunks and not self._stream.pending and self._is_stream()
+            )
         self.coalesced_reads += self.events > events + 1
+        if self.bytes > self._most_bytes or self.events > 2 * self._most_tokens:
+            raise Failure("TOO_LARGE", f"far more than the {self._asked} tokens asked for")
+
+    def _take_frames(self, data: bytes, stamp_s: float) -> int:
+        """Take the frames that a read begins with; return where they end."""
+        at = 0
+        while match := FRAME.match(data, at):
+            size, end = match.end(1) - at, match.end()
+            if int(match[1], 16) != end - at - size - SEPARATORS:
+                break
+            self._frames.append(match[2])
+            self._frame_stamps.append(stamp_s)
+            self.events += 1
+            at = end
+        return at
+
+    def _decode_frames(self) -> None:
+        if not self._frames:
+            return
+        frames, stamps = self._frames, self._frame_stamps
+        self._frames, self._frame_stamps = [], array("d")
+        if not self._done:
+            for event, stamp_s in zip(decode_events(frames), stamps, strict=True):
+                self.tokens.add(event, stamp_s)
 
     def _piece(self, piece: bytes, stamp_s: float) -> None:
-        if self.body.status != 200 or not self._is_stream():
+        if not self._is_stream():
             self._error_body = (self._error_body + piece)[:LONGEST_ERROR_BODY]
             return
         for data in self._stream.feed(piece):
@@ -66,11 +111,8 @@ class ResponseDecoder:
                 self.tokens.add(decode_event(data), stamp_s)
 
     def _is_stream(self) -> bool:
-        return self.body.headers.get("content-type", "").lower().startswith("text/event-stream")
-
-    def _limit(self) -> None:
-        if self.bytes > self._most_bytes or len(self.tokens.counts) > self._most_tokens:
-            raise Failure("TOO_LARGE", f"far more than the {self._asked} tokens asked for")
+        kind = self.body.headers.get("content-type", "").lower()
+        return self.body.status == 200 and kind.startswith("text/event-stream")
 
     def end(self) -> None:
         """Tell that the server has closed the connection."""
@@ -83,11 +125,6 @@ class ResponseDecoder:
             self._finish()
         except Failure as failure:
             self.failure = failure
-
-    def abort(self, error_class: ErrorClass, detail: str) -> None:
-        """Tell that the client has given the response up."""
-        if self.failure is None:
-            self.failure = Failure(error_class, clean_error(detail))
 
     def _finish(self) -> None:
         self._status()
@@ -107,6 +144,6 @@ class ResponseDecoder:
             raise Failure("HTTP_5XX", f"{status}: {said}")
         if status >= 400:
             raise Failure("HTTP_4XX", f"{status}: {said}")
-        if status != 200 or not self._is_stream():
+        if not self._is_stream():
             kind = clean_error(self.body.headers.get("content-type", "none"))
             raise Failure("BAD_CONTENT", f"{status} with content type {kind}: {said}")

@@ -33,6 +33,11 @@ class ResponseBody:
         return bool(self._rest) or self.status > 0
 
     @property
+    def between_chunks(self) -> bool:
+        """True if the next byte begins a chunk."""
+        return self._step == self._chunk_size and not self._rest
+
+    @property
     def keep_alive(self) -> bool:
         """True if the server lets the connection carry another request."""
         return self.complete and "close" not in self.headers.get("connection", "").lower()

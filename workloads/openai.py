@@ -1,5 +1,7 @@
 """The parts of the OpenAI streaming protocol that a measurement needs."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from workloads.failure import Failure
@@ -42,6 +44,20 @@ class Event(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(Event)
+
+
+def decode_events(datas: list[bytes]) -> Iterator[Event]:
+    """Decode the JSON of events, none of which holds a line break; `Failure` at the first bad one.
+
+    One pass over all of them costs half as much as one each.
+    """
+    try:
+        events = _decoder.decode_lines(b"\n".join(datas))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        events = []
+    if len(events) != len(datas) or any(event.error or event.object == "error" for event in events):
+        return map(decode_event, datas)
+    return iter(events)
 
 
 def decode_event(data: bytes) -> Event:

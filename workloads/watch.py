@@ -1,4 +1,4 @@
-"""What a client does now and then: notice its own delays, time-outs, and what needs preparing."""
+"""What a client does now and then: notice its own delays and time-outs, prepare, report."""
 
 import asyncio
 from array import array
@@ -11,10 +11,6 @@ TICK_S = 0.02
 TICKS_A_REPORT = 5
 TICKS_A_SWEEP = 25
 PREPARE_S = 200e-6
-QUIET_S = 0.25
-"""After this silence an answer is decoded: it may have ended in a way the quick look misses."""
-MANY_READS = 2_048
-DECODE_S = 0.001
 
 
 class Watch:
@@ -60,21 +56,16 @@ class Watch:
         session.pool.replenish(min(wanted, len(session.pool.table) + dispatcher.standby))
 
     def _sweep(self) -> None:
-        """Look at each answer under way: is it over, silent for too long, or piling up?"""
-        session, now = self._session, perf_counter()
-        until = now + DECODE_S
+        """Give up on answers that are silent or under way for too long."""
+        session, target, now = self._session, self._session.target, perf_counter()
+        session.log.listen()
         for connection in list(session.pool.table.values()):
             exchange = connection.exchange
             if exchange is None or exchange.sent is None:
                 continue
-            silence_s = now - exchange.last_heard
-            piled = len(exchange.reads) > MANY_READS and perf_counter() < until
-            if exchange.reads and (piled or silence_s > QUIET_S):
-                session.decode_now(connection, exchange, exchange.last_heard)
-            target = session.target
+            silence_s = now - max(exchange.sent, session.log.heard(connection.fd))
+            age_s = now - exchange.sent
             if silence_s > target.idle_timeout_s:
-                session.abort(connection, "TIMEOUT", f"nothing for {silence_s:.1f} s")
-            elif now - exchange.sent > target.request_timeout_s:
-                session.abort(
-                    connection, "TIMEOUT", f"not complete after {now - exchange.sent:.1f} s"
-                )
+                session.give_up(connection, "TIMEOUT", f"nothing for {silence_s:.1f} s")
+            elif age_s > target.request_timeout_s:
+                session.give_up(connection, "TIMEOUT", f"not complete after {age_s:.1f} s")

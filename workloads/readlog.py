@@ -1,0 +1,109 @@
+"""The log of a run: what was read from which socket when, and which exchange it belonged to.
+
+While the load runs the client only appends. Whose bytes they are is found out when the log is
+replayed, since one growing log stays in the processor's caches and a buffer a stream does not.
+"""
+
+from array import array
+from collections import deque
+
+import numpy as np
+
+from workloads.exchange import Exchange
+
+ENTRIES = 16_384
+"""Entries of a segment, some megabytes of single tokens."""
+FLOOD_READS = 128
+SKIPPED = -1
+
+
+class Segment:
+    """Entries in order, and the marks between them: (index of the next entry, exchange, begins)."""
+
+    __slots__ = ("datas", "fds", "marks", "stamps")
+
+    def __init__(self) -> None:
+        self.datas: list[bytes] = []
+        self.fds = array("i")
+        self.stamps = array("d")
+        self.marks: list[tuple[int, Exchange, bool]] = []
+
+    @property
+    def held_bytes(self) -> int:
+        return sum(map(len, self.datas))
+
+
+class ReadLog:
+    """The segment being written and the sealed ones that wait to be replayed."""
+
+    def __init__(self) -> None:
+        self.now, self.limit = Segment(), ENTRIES
+        self.sealed: deque[tuple[Segment, int]] = deque()
+        self.limit = ENTRIES
+        """Seal the segment being written when it has this many entries."""
+        self.held_bytes = 0
+        self.replayed = 0
+        """How many entries of the first sealed segment are replayed."""
+        self.reads = 0
+        self._heard = np.zeros(1024)
+
+    def begins(self, exchange: Exchange) -> None:
+        """Mark that what comes from the exchange's socket from here on is its answer."""
+        self.now.marks.append((len(self.now.datas), exchange, True))
+
+    def ends(self, exchange: Exchange) -> None:
+        """Mark that an exchange is over; its row is made when the replay comes here."""
+        self.now.marks.append((len(self.now.datas), exchange, False))
+
+    def forget_last(self) -> None:
+        """Take back the last entry."""
+        segment = self.now
+        del segment.datas[-1], segment.fds[-1], segment.stamps[-1]
+
+    def flooded(self) -> None:
+        """Tell that a read filled its buffer: with many of those a segment is to be shorter."""
+        self.limit -= ENTRIES // FLOOD_READS
+
+    def seal(self) -> None:
+        """Hand what is written to the replay."""
+        segment = self.now
+        self._listen(segment)
+        held = segment.held_bytes
+        self.held_bytes += held
+        self.reads += len(segment.datas)
+        self.sealed.append((segment, held))
+        self.now, self.limit = Segment(), ENTRIES
+
+    def heard(self, fd: int) -> float:
+        """Return when something last came from a socket, as far as the sealed segments know."""
+        return float(self._heard[fd]) if fd < len(self._heard) else 0.0
+
+    def listen(self) -> None:
+        """Bring `heard` up to date."""
+        self._listen(self.now)
+
+    def _listen(self, segment: Segment) -> None:
+        if not segment.fds:
+            return
+        fds = np.array(segment.fds)
+        highest = int(fds.max())
+        if highest >= len(self._heard):
+            self._heard = np.concatenate([self._heard, np.zeros(2 * highest)])
+        # Stamps rise, and of equal indices numpy keeps the last.
+        self._heard[fds] = segment.stamps
+
+    def withdraw(self, exchange: Exchange) -> None:
+        """Move an exchange's entries out of the log, to the exchange itself."""
+        begin = self.replayed
+        for segment, _ in self.sealed:
+            _withdraw(segment, exchange, begin)
+            begin = 0
+        _withdraw(self.now, exchange, begin)
+
+
+def _withdraw(segment: Segment, exchange: Exchange, begin: int) -> None:
+    starts = [at for at, one, begins in segment.marks if one is exchange and begins]
+    begin = max([begin, *starts])
+    for index in np.flatnonzero(np.array(segment.fds[begin:]) == exchange.fd) + begin:
+        exchange.take(segment.datas[index], segment.stamps[index])
+        segment.datas[index], segment.fds[index] = b"", SKIPPED
