@@ -15,6 +15,8 @@ import psutil
 from orchestrator import supervisor
 
 MARKER = "MOESERVE_ATTEMPT"
+GRACE_S = 30.0
+"""How long a server may take to end by itself before it is killed."""
 SUPERVISOR_LIMIT_S = 20.0
 TAIL_BYTES = 4000
 LARGEST_LOG_BYTES = 4_000_000
@@ -24,17 +26,17 @@ class ServerProcess:
     """A command under its own supervisor; it cannot outlive this process, even a killed one."""
 
     def __init__(
-        self, command: Sequence[str], *, log: Path, env: Mapping[str, str], grace_s: float = 30.0
+        self, command: Sequence[str], *, log: Path, env: Mapping[str, str], grace_s: float | None = None
     ) -> None:
         self.command = tuple(command)
         self.log = log
         self.marker = uuid.uuid4().hex
-        self._grace_s = grace_s
+        self._grace_s = GRACE_S if grace_s is None else grace_s
         read_end, self._pipe = os.pipe()
         try:
             with log.open("ab") as sink:
                 self._supervisor = subprocess.Popen(
-                    [*supervised(read_end, grace_s), *command],
+                    [*supervised(read_end, self._grace_s), *command],
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=subprocess.STDOUT,

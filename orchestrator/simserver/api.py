@@ -142,7 +142,9 @@ class _Answer:
             pass
         text = WORD * self._ask.output_tokens
         choice = {"index": 0, "finish_reason": "length", **self._text(text, delta=False)}
-        return web.json_response({**self._head(), "choices": [choice], "usage": self._usage()})
+        kind = "chat.completion" if self._chat else "text_completion"
+        body = {**self._head(), "object": kind, "choices": [choice], "usage": self._usage()}
+        return web.json_response(body)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})

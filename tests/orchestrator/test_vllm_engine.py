@@ -1,0 +1,195 @@
+"""The vLLM engine against the simulated server, which takes vLLM's arguments and can fail."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.events import Event, GroupFailed, RunFinished
+from orchestrator.experiment import Experiment, ServerOptions
+from orchestrator.process import MARKER
+from orchestrator.store import read_manifests
+from orchestrator.study import prepare, run_study
+from orchestrator.table import run_rows
+from orchestrator.verify import verify_directory
+
+SIMULATED = (sys.executable, "-m", "orchestrator.simserver")
+
+
+def experiment(*faults: str, **changes: object) -> Experiment:
+    arguments = tuple(word for fault in faults for word in ("--fault", fault))
+    options = ServerOptions(
+        command=SIMULATED,
+        args=("--hardware", "H100", *arguments),
+        start_timeout_s=float(changes.pop("start_timeout_s", 30.0)),  # type: ignore[arg-type]
+    )
+    fields: dict[str, object] = {
+        "models": ("tiny-olmoe",),
+        "engine": "vllm",
+        "strategies": ("ep",),
+        "workloads": ("16:8:6",),
+        "concurrency": "1,4",
+    }
+    return Experiment(**{**fields, **changes}, server=options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulated server needs the checkpoint's name alone: none is made."""
+    monkeypatch.setattr("orchestrator.engines.tiny.checkpoint", lambda name: Path("/none") / name)
+
+
+def servers() -> list[psutil.Process]:
+    """Processes that a run of this test process started and left."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.status() != psutil.STATUS_ZOMBIE and MARKER in process.environ()
+    ]
+
+
+async def do(root: Path, asked: Experiment, stop: asyncio.Event | None = None) -> list[Event]:
+    events: list[Event] = []
+    await run_study(await prepare(asked), root, listen=events.append, stop=stop)
+    assert servers() == []
+    return events
+
+
+def failures(events: list[Event]) -> list[str]:
+    return [event.error for event in events if isinstance(event, GroupFailed)]
+
+
+async def test_every_layout_of_the_study_is_started_proved_measured_and_stopped(
+    tmp_path: Path,
+) -> None:
+    events = await do(tmp_path, experiment(strategies=("all",)))
+    assert failures(events) == []
+    rows = run_rows(tmp_path)
+    assert {row["verdict"] for row in rows} == {"valid"}, [row["verdict_reasons"] for row in rows]
+    assert {(row["strategy"], row["num_gpus"]) for row in rows} == {
+        ("single", 1),
+        ("tp", 2),
+        ("ep", 2),
+        ("tp+ep", 4),
+    }
+    assert verify_directory(tmp_path) == []
+    for manifest in read_manifests(tmp_path):
+        assert manifest.details["server"]["observed_layout"] == manifest.record.strategy
+
+
+async def test_numbers_of_the_simulated_server_are_never_called_measured(tmp_path: Path) -> None:
+    await do(tmp_path, experiment())
+    assert {row["provenance"] for row in run_rows(tmp_path)} == {"simulated"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("exit-at-start=1", "START_FAILED"),
+        ("exit-at-start=0", "START_FAILED"),
+        ("wrong-layout", "CONFIG_DRIFT"),
+    ],
+)
+async def test_a_server_that_does_not_come_up_right_fails_all_its_runs_with_a_class(
+    tmp_path: Path, fault: str, code: str
+) -> None:
+    (told,) = failures(await do(tmp_path, experiment(fault)))
+    assert told.startswith(code)
+    assert {row["verdict"] for row in run_rows(tmp_path)} == {"failed"}
+    assert {row["verdict_reasons"] for row in run_rows(tmp_path)} == {code}
+
+
+async def test_a_server_that_never_answers_is_given_up_at_its_deadline(tmp_path: Path) -> None:
+    started = time.monotonic()
+    (told,) = failures(await do(tmp_path, experiment("slow-start-s=600", start_timeout_s=2.0)))
+    assert told.startswith("START_TIMEOUT")
+    assert time.monotonic() - started < 30
+
+
+async def test_a_slow_start_is_waited_for(tmp_path: Path) -> None:
+    assert failures(await do(tmp_path, experiment("slow-start-s=3"))) == []
+
+
+async def test_a_rank_that_serves_nothing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.engines.readiness.PROBE_LIMIT_S", 2.0)
+    (told,) = failures(await do(tmp_path, experiment("dead-rank=1")))
+    assert told.startswith("RANK_NOT_READY: data-parallel ranks 1")
+
+
+async def test_a_server_whose_engine_dies_with_code_0_is_a_failure_not_a_success(
+    tmp_path: Path,
+) -> None:
+    (told,) = failures(await do(tmp_path, experiment("die-after-tokens=60")))
+    assert told.startswith("ENGINE_DEAD")
+    verdicts = {row["verdict"] for row in run_rows(tmp_path)}
+    assert "failed" in verdicts
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("cut-after-tokens=3", "ERRORS"),
+        ("error-after-tokens=3", "ERRORS"),
+        ("no-done", "ERRORS"),
+        ("usage-off-by=1", "ERRORS"),
+    ],
+)
+async def test_a_stream_that_lies_or_breaks_is_not_ready_or_not_valid(
+    tmp_path: Path, fault: str, reason: str
+) -> None:
+    events = await do(tmp_path, experiment(fault))
+    told = failures(events)
+    assert told, "the probe already streams a whole completion"
+    assert told[0].startswith("NOT_READY")
+    assert reason
+
+
+async def test_a_burst_of_errors_during_a_run_makes_it_invalid_and_keeps_its_rows(
+    tmp_path: Path,
+) -> None:
+    # The probes of two ranks are three requests a round, the warm-up one a slot.
+    await do(tmp_path, experiment("fail-every=11", concurrency="1", workloads=("16:8:40",)))
+    (row,) = run_rows(tmp_path)
+    assert row["verdict"] == "invalid"
+    assert row["verdict_reasons"] == "ERRORS"
+    assert row["completed"] + row["failed"] == 40
+
+
+async def test_a_server_that_ignores_term_is_still_taken_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.process.GRACE_S", 1.0)
+    assert failures(await do(tmp_path, experiment("ignore-term", concurrency="1"))) == []
+
+
+async def test_stopping_while_a_server_starts_takes_it_down_and_fails_nothing(
+    tmp_path: Path,
+) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().call_later(1.0, stop.set)
+    events = await do(tmp_path, experiment("slow-start-s=600"), stop)
+    assert failures(events) == []
+    assert run_rows(tmp_path) == []
+
+
+async def test_stopping_in_a_run_marks_it_interrupted_and_it_is_done_again(tmp_path: Path) -> None:
+    stop, asked = asyncio.Event(), experiment(workloads=("16:512:4",), concurrency="1")
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if type(event).__name__ == "RequestDone":
+            stop.set()
+
+    await run_study(await prepare(asked), tmp_path, listen=listen, stop=stop)
+    (row,) = run_rows(tmp_path)
+    assert row["verdict"] == "interrupted"
+    assert servers() == []
+    finished = [e for e in await do(tmp_path, asked) if isinstance(e, RunFinished)]
+    assert [event.record.verdict for event in finished] == ["valid"]
+    assert [row["attempt"] for row in run_rows(tmp_path)] == [2]

@@ -1,0 +1,78 @@
+"""The documents are true: links lead somewhere, commands are understood, the README's are run."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moeserve.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+BLOCK = re.compile(r"```(?:sh|console)\n(.*?)```", re.DOTALL)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield every `moeserve …` command line in a page's shell blocks."""
+    for block in BLOCK.findall(page.read_text()):
+        text = block.replace("\\\n", " ")
+        for line in text.splitlines():
+            match = re.match(r"(?:\$ )?(?:\.venv/bin/)?moeserve ([^#|>]*)", line.strip())
+            if match and "…" not in match[1]:
+                yield shlex.split(match[1])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_shown_has_flags_that_exist(
+    page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for words in commands(page):
+        groups = [words[0]] if words[0] not in ("slurm", "predict", "microbench") else words[:2]
+        with pytest.raises(SystemExit) as ended:
+            main([*groups, "--help"])
+        assert ended.value.code == 0, words
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        for flag in (word.split("=")[0] for word in words if word.startswith("--")):
+            assert flag in shown, f"{page.name}: moeserve {' '.join(words)}: {flag}"
+
+
+def test_the_readme_s_main_job_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    match = re.search(r"^ARGS \?= (.*)$", makefile, re.MULTILINE)
+    assert match is not None
+    assert f"moeserve run {match[1]}" in (ROOT / "README.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *shlex.split(match[1])])
+    assert ended.value.code == 0
+    assert "24 of 24 runs valid" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("study", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_example_study_can_be_planned(
+    study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", str(study), "--format", "csv"])
+    assert ended.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 1
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    """No path of a machine that built it."""
+    for path in ROOT.rglob("*.py"):
+        if ".venv" not in path.parts and path != Path(__file__):
+            assert "/work/" + "main" not in path.read_text(), path
