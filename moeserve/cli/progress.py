@@ -100,7 +100,8 @@ class _Live:
             case RunStarted(run):
                 self._tokens, self._started = 0, time.monotonic()
                 self._say(run_name(run))
-            case RequestDone(_, tokens):
+            case RequestDone(run, tokens) if run.cell.setup.engine != "simulated":
+                # In virtual time a rate would only say how fast we compute.
                 self._count(tokens)
             case RunFinished(record, reasons):
                 self._bar.advance(self._task)
