@@ -46,16 +46,41 @@ Example: moeserve report out -o report.html
 """,
 }
 
-ANOVA_COLUMNS = (
-    "factor", "df", "df_residual", "sum_sq", "f", "p", "eta_squared", "eta_squared_low",
-    "eta_squared_high", "omega_squared", "partial_eta_squared", "welch_p", "kruskal_p", "mixed_f",
-    "mixed_df_residual", "mixed_p",
-)  # fmt: skip
-COMPARE_COLUMNS = (
-    "model", "workload", "max_concurrency", "request_rate", "strategy", "reference", "ratio",
-    "ratio_low", "ratio_high", "pairs", "p_adjusted", "p_equivalence", "verdict", "runs_needed",
-    "reason",
-)  # fmt: skip
+ANOVA_COLUMNS = {
+    "factor": "factor",
+    "df": "df",
+    "df_residual": "df residual",
+    "sum_sq": "sum of squares",
+    "f": "F",
+    "p": "p",
+    "eta_squared": "η²",
+    "eta_squared_low": "η² from",
+    "eta_squared_high": "η² to",
+    "omega_squared": "ω²",
+    "partial_eta_squared": "partial η²",
+    "welch_p": "p (Welch)",
+    "kruskal_p": "p (Kruskal–Wallis)",
+    "mixed_f": "F (mixed)",
+    "mixed_df_residual": "df residual (mixed)",
+    "mixed_p": "p (mixed)",
+}
+COMPARE_COLUMNS = {
+    "model": "model",
+    "workload": "workload",
+    "max_concurrency": "concurrency",
+    "request_rate": "requests/s",
+    "strategy": "strategy",
+    "reference": "against",
+    "ratio": "ratio",
+    "ratio_low": "from",
+    "ratio_high": "to",
+    "pairs": "pairs",
+    "p_adjusted": "p adjusted",
+    "p_equivalence": "p equivalence",
+    "verdict": "verdict",
+    "runs_needed": "runs needed",
+    "reason": "reason",
+}
 
 
 class Chosen(TypedDict):
@@ -174,9 +199,9 @@ def anova(
     )
     found = fit(read(results), model, provenance=provenance, every_verdict=include_invalid)
     rows = clean(found.rows())
-    show(rows, output, columns=present(ANOVA_COLUMNS, rows), title=found.response_name)
+    show(rows, output, columns=present(ANOVA_COLUMNS, rows))
     if output is Format.table:
-        show(clean(asdict(check) for check in found.checks), output, title="Assumptions")
+        show(clean(asdict(check) for check in found.checks), output)
     say(found.notes)
 
 
@@ -229,13 +254,13 @@ def compare(
     found = contrast(frame, question, **chosen)
     if crossover:
         changes = crossovers(frame, question, **chosen)
-        show(clean(row.row() for row in changes), output, title="Crossover concurrency")
+        show(clean(row.row() for row in changes), output)
     elif all_pairs:
         pairs = tukey(frame, question, **chosen)
-        show(clean(row.row() for row in pairs), output, title="All pairs (Tukey)")
+        show(clean(row.row() for row in pairs), output)
     else:
         rows = clean(found.rows())
-        show(rows, output, columns=present(COMPARE_COLUMNS, rows), title=response)
+        show(rows, output, columns=present(COMPARE_COLUMNS, rows))
     say(found.notes)
 
 
@@ -317,9 +342,10 @@ def _plain(value: object) -> float | int | str | bool | None:
     return str(value)
 
 
-def present(columns: Iterable[str], rows: list[Row]) -> list[str]:
+def present(columns: Mapping[str, str], rows: list[Row]) -> dict[str, str]:
     """The columns that hold anything."""
-    return [name for name in columns if any(row.get(name) not in (None, "") for row in rows)]
+    filled = {name for row in rows for name, value in row.items() if value not in (None, "")}
+    return {name: heading for name, heading in columns.items() if name in filled}
 
 
 def say(notes: Iterable[str]) -> None:
