@@ -61,7 +61,7 @@ class Goal:
             raise BadValue("latency", self.latency_s, "over 0 s")
 
 
-def autotune(
+def search(
     model: Model,
     gpu: Gpu,
     gpus: int,

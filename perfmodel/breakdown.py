@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from perfmodel.load import StepLoad
 from perfmodel.phases import PhaseCost
-from perfmodel.step import StepModel, StepTimes
-
-Bound = Literal["launch", "memory", "compute", "communication", "host"]
+from perfmodel.step import Bound, StepModel, StepTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +47,14 @@ def step_cost(step_model: StepModel, loads: Sequence[StepLoad]) -> StepCost:
     phases = step_model.phases
     costs = [
         phases.attention(fullest, np.zeros(1), ways=ways),
-        *phases.local(fullest, ways=ways),
+        *phases.local(fullest.tokens, sampled=fullest.sampled, ways=ways),
     ]
     experts = phases.experts(sum(step_model.micro_tokens(load) for load in loads))
     parts = [_part(cost) for cost in [*costs, *([experts] if experts else [])]]
     return StepCost(
         seconds=float(times.total_s[0]),
         parts=(*parts, *_other_parts(step_model, times, max(map(step_model.micro_tokens, loads)))),
-        seconds_by_bound=_by_bound(times),
+        seconds_by_bound=times.seconds_by_bound(1),
     )
 
 
@@ -82,16 +79,6 @@ def _other_parts(step_model: StepModel, times: StepTimes, tokens: float) -> tupl
     parts = [Part(name, 0.0, 0.0, seconds, "communication") for name, seconds in sent if seconds]
     launch = Part("launches", 0.0, 0.0, step_model.launch_s, "launch")
     return (*parts, launch, Part("host", 0.0, 0.0, times.host_s, "host"))
-
-
-def _by_bound(times: StepTimes) -> dict[Bound, float]:
-    return {
-        "launch": float(times.launch_s[0]),
-        "memory": float(times.memory_s[0]),
-        "compute": float(times.compute_s[0]),
-        "communication": float(times.communication_s[0]),
-        "host": times.host_s,
-    }
 
 
 def _first(value: object) -> float:

@@ -27,6 +27,11 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise BadValue("gpus", self.gpus, "1 or more")
         if self.tp < 1 or self.gpus % self.tp:
             raise BadValue("tp", self.tp, f"a divisor of the {self.gpus} GPUs")
+        for name in ("weight_dtype", "kv_dtype"):
+            if getattr(self, name) not in DTYPE_BYTES:
+                raise BadValue(name, getattr(self, name), ", ".join(DTYPE_BYTES))
+        if not 0 < self.usable_fraction <= 1:
+            raise BadValue("usable fraction of memory", self.usable_fraction, "over 0, up to 1")
         if self.ep is not None and not 1 <= self.ep <= self.gpus // self.tp:
             raise BadValue("ep", self.ep, f"1 to {self.gpus // self.tp}: GPUs over tp")
 

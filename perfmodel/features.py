@@ -136,7 +136,10 @@ def _priced(
     fullest = max(loads, key=lambda load: load.sequences)
     ways = ideal.micro_batches(fullest)
     tokens = [ideal.micro_tokens(load) for load in loads]
-    costs = {cost.name: cost for cost in ideal.phases.local(fullest, ways=ways)}
+    costs = {
+        cost.name: cost
+        for cost in ideal.phases.local(fullest.tokens, sampled=fullest.sampled, ways=ways)
+    }
     costs["attention"] = ideal.phases.attention(fullest, np.array([middle]), ways=ways)
     if (experts := ideal.phases.experts(sum(tokens))) is not None:
         costs["experts"] = experts

@@ -77,18 +77,18 @@ class Phases:
             flops = flops + part.flops_per_pair_windowed * (load.windowed_pairs + near) / ways
         return self._cost("attention", moved, flops, self._peak["cache"])
 
-    def local(self, load: StepLoad, *, ways: int = 1) -> tuple[PhaseCost, ...]:
+    def local(self, tokens: float, *, sampled: float, ways: int = 1) -> tuple[PhaseCost, ...]:
         """What a replica computes of its own tokens: projections, dense parts, logits."""
         part, peak = self._shard, self._peak["weight"]
-        tokens = max(load.tokens / ways, 1.0)
+        tokens = max(tokens / ways, 1.0)
         phases = [
             self._cost("projections", part.attention_bytes, part.attention_flops * tokens, peak)
         ]
         if part.dense_bytes:
             phases.append(self._cost("dense", part.dense_bytes, part.dense_flops * tokens, peak))
-        if load.sampled:
+        if sampled:
             phases.append(
-                self._cost("head", part.head_bytes, part.head_flops * load.sampled / ways, peak)
+                self._cost("head", part.head_bytes, part.head_flops * sampled / ways, peak)
             )
         return tuple(phases)
 

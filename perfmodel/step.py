@@ -9,8 +9,10 @@ Pipeline stages are kept full by micro-batches, so a step of all of them costs t
 layers at 1/pp of the load.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -26,20 +28,42 @@ from perfmodel.load import StepLoad
 from perfmodel.phases import PhaseCost, Phases
 from strategies.layout import Layout
 
+MOST_REMEMBERED = 8192
+
+Bound = Literal["launch", "memory", "compute", "communication", "host"]
+
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """Times of consecutive steps, shape (steps,) each, and their parts, which add up to them.
-
-    A launch-bound step is all `launch_s` but for the host's part.
-    """
+    """Times of consecutive steps, shape (steps,), and what the GPU's part of them is made of."""
 
     total_s: FloatArray
-    launch_s: FloatArray
     memory_s: FloatArray
+    """Phases bound by memory."""
     compute_s: FloatArray
-    communication_s: FloatArray
+    communication_s: Real
+    launch_s: float
+    """The launches' floor: a step whose GPU time is below it takes this instead."""
     host_s: float
+
+    def seconds_by_bound(
+        self, steps: int, *, factors: FloatArray | None = None
+    ) -> dict[Bound, float]:
+        """Add up the first steps, each times its factor.
+
+        A launch-bound step is all launch but for the host's part.
+        """
+        weights = np.ones(steps) if factors is None else factors[:steps]
+        gpu_s = self.memory_s + self.compute_s + self.communication_s
+        busy = weights * (gpu_s[:steps] >= self.launch_s)
+        sent_s = np.broadcast_to(self.communication_s, self.total_s.shape)[:steps]
+        return {
+            "launch": self.launch_s * float((weights - busy).sum()),
+            "memory": float(self.memory_s[:steps] @ busy),
+            "compute": float(self.compute_s[:steps] @ busy),
+            "communication": float(sent_s @ busy),
+            "host": self.host_s * float(weights.sum()),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +97,10 @@ class StepModel:
             model, layout, gpu, constants=self.constants, routing=routing, kv_dtype=kv_dtype
         )
         self.fabric = Fabric(model, layout, gpu, self.constants)
+        # A run of steps meets few different token counts, each of them often.
+        self._experts_s = functools.lru_cache(MOST_REMEMBERED)(self._price_experts)
+        self._local_s = functools.lru_cache(MOST_REMEMBERED)(self._price_local)
+        self._exchange = functools.lru_cache(MOST_REMEMBERED)(self.fabric.exchange)
         self.launch_s = launches_per_step(model, layout, self.constants) * self.constants.kernel_s
 
     @property
@@ -90,17 +118,18 @@ class StepModel:
         More than one step only of decode loads, each context one longer every time.
         """
         ahead = np.arange(steps, dtype=np.float64)
-        slowest = _slowest([self._rank(load, ahead) for load in loads])
+        slowest = _slowest([self._rank(load, ahead) for load in dict.fromkeys(loads)])
         tokens = [self.micro_tokens(load) for load in loads]
-        experts = self.phases.experts(sum(tokens))
-        memory_s, compute_s = _split(experts) if experts else (0.0, 0.0)
-        exchange = self.fabric.exchange(max(tokens))
-        overlap = self.constants.overlap
-        shown = exposed(exchange.tensor_s, slowest.seconds, overlap=overlap)
-        shown = shown + exposed(exchange.expert_s, memory_s + compute_s, overlap=overlap)
+        memory_s, compute_s = self._experts_s(sum(tokens))
+        exchange = self._exchange(max(tokens))
+        shown_s: Real = exchange.total_s
+        if overlap := self.constants.overlap:
+            shown_s = exposed(exchange.tensor_s, slowest.seconds, overlap=overlap)
+            shown_s = shown_s + exposed(exchange.expert_s, memory_s + compute_s, overlap=overlap)
+            shown_s = shown_s + exchange.pipeline_s
         return self._compose(
             _Rank(slowest.memory_s + memory_s, slowest.compute_s + compute_s),
-            shown + exchange.pipeline_s,
+            shown_s,
             max(load.sequences for load in loads),
         )
 
@@ -110,34 +139,41 @@ class StepModel:
 
     def _rank(self, load: StepLoad, ahead: FloatArray) -> _Rank:
         ways = self.micro_batches(load)
-        memory_s, compute_s = _split(self.phases.attention(load, ahead, ways=ways))
-        for phase in self.phases.local(load, ways=ways):
-            more_memory_s, more_compute_s = _split(phase)
-            memory_s, compute_s = memory_s + more_memory_s, compute_s + more_compute_s
-        return _Rank(np.asarray(memory_s), np.asarray(compute_s))
+        attention = self.phases.attention(load, ahead, ways=ways)
+        memory_s, compute_s = self._local_s(load.tokens, load.sampled, ways)
+        reads = attention.memory_s >= attention.compute_s
+        return _Rank(
+            memory_s + np.where(reads, attention.memory_s, 0.0),
+            compute_s + np.where(reads, 0.0, attention.compute_s),
+        )
+
+    def _price_local(self, tokens: int, sampled: int, ways: int) -> tuple[float, float]:
+        """Seconds bound by memory and by compute of what a replica computes of its own tokens."""
+        return _split(self.phases.local(tokens, sampled=sampled, ways=ways))
+
+    def _price_experts(self, tokens: float) -> tuple[float, float]:
+        experts = self.phases.experts(tokens)
+        return _split((experts,) if experts else ())
 
     def _compose(self, work: _Rank, communication_s: Real, sequences: int) -> StepTimes:
         gpu_s = work.seconds + communication_s
         host_s = self.constants.step_s + self.constants.sequence_s * sequences
         host_s += growth_s(self.model, self.layout, self.constants, sequences=sequences)
-        busy = gpu_s >= self.launch_s
         return StepTimes(
             total_s=np.maximum(gpu_s, self.launch_s) + host_s,
-            launch_s=np.where(busy, 0.0, self.launch_s),
-            memory_s=np.where(busy, work.memory_s, 0.0),
-            compute_s=np.where(busy, work.compute_s, 0.0),
-            communication_s=np.where(busy, communication_s, 0.0),
+            memory_s=work.memory_s,
+            compute_s=work.compute_s,
+            communication_s=communication_s,
+            launch_s=self.launch_s,
             host_s=host_s,
         )
 
 
-def _split(phase: PhaseCost) -> tuple[Real, Real]:
-    """A phase's seconds as (bound by memory, bound by compute): one of the two is 0."""
-    if isinstance(phase.memory_s, float) and isinstance(phase.compute_s, float):
-        by_memory = phase.memory_s >= phase.compute_s
-        return (phase.memory_s, 0.0) if by_memory else (0.0, phase.compute_s)
-    memory_bound = phase.memory_s >= phase.compute_s
-    return np.where(memory_bound, phase.memory_s, 0.0), np.where(memory_bound, 0.0, phase.compute_s)
+def _split(phases: Sequence[PhaseCost]) -> tuple[float, float]:
+    """Sum the phases' seconds by what bounds each: (memory, compute)."""
+    both = [(float(phase.memory_s), float(phase.compute_s)) for phase in phases]
+    memory_s = sum(memory for memory, compute in both if memory >= compute)
+    return memory_s, sum(compute for memory, compute in both if memory < compute)
 
 
 def _slowest(ranks: list[_Rank]) -> _Rank:

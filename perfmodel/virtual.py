@@ -1,6 +1,6 @@
 """Engines in virtual time: groups of replicas that step together."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,8 @@ class Run:
     plans: tuple[Step | None, ...]
     times: StepTimes
     ends_s: FloatArray
+    factors: FloatArray | None
+    """Noise on each step's time."""
 
     @property
     def loads(self) -> tuple[StepLoad, ...]:
@@ -35,12 +37,12 @@ class Ledger:
     def add(self, run: Run, steps: int) -> None:
         self.steps += steps
         phase = max((plan.load for plan in run.plans if plan), key=lambda load: load.tokens).phase
-        times = run.times
-        self._count(self.seconds_by_phase, phase, float(times.total_s[:steps].sum()))
-        for bound in ("launch", "memory", "compute", "communication"):
-            part: FloatArray = getattr(times, f"{bound}_s")
-            self._count(self.seconds_by_bound, bound, float(part[:steps].sum()))
-        self._count(self.seconds_by_bound, "host", times.host_s * steps)
+        took_s = run.times.total_s[:steps]
+        if run.factors is not None:
+            took_s = took_s * run.factors[:steps]
+        self._count(self.seconds_by_phase, phase, float(took_s.sum()))
+        for bound, seconds in run.times.seconds_by_bound(steps, factors=run.factors).items():
+            self._count(self.seconds_by_bound, bound, seconds)
 
     def _count(self, into: dict[str, float], name: str, seconds: float) -> None:
         into[name] = into.get(name, 0.0) + seconds
@@ -79,17 +81,17 @@ class Group:
             return
         steps = self._steady(plans) if self._fast_forward else 1
         times = self._model.times([plan.load if plan else DUMMY for plan in plans], steps)
-        took_s = times.total_s
-        if self._noise is not None:
-            took_s = took_s * self._noise.factors(self.ledger.steps, steps)
-        self.run = Run(plans, times, np.cumsum(np.concatenate(([now_s], took_s)))[1:])
+        factors = self._noise.factors(self.ledger.steps, steps) if self._noise else None
+        ends_s = times.total_s * (1.0 if factors is None else factors)
+        ends_s[0] += now_s
+        self.run = Run(plans, times, np.cumsum(ends_s), factors)
 
     def cut(self, now_s: float) -> None:
         """Let the run end with the step under way at `now_s`, so that an arrival can join."""
         if self.run is None:
             return
         keep = int(np.searchsorted(self.run.ends_s, now_s)) + 1
-        self.run = Run(self.run.plans, self.run.times, self.run.ends_s[:keep])
+        self.run = replace(self.run, ends_s=self.run.ends_s[:keep])
 
     def finish(self) -> list[tuple[int, bool]]:
         """Commit the run under way; return who got its tokens and who is finished."""

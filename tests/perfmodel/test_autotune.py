@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from catalog.errors import BadValue, Infeasible
 from catalog.hardware_table import gpu
 from catalog.model_table import model
-from perfmodel.autotune import Candidate, Goal, autotune, pareto_front, weight_bytes
+from perfmodel.autotune import Candidate, Goal, pareto_front, search, weight_bytes
 from perfmodel.decode import DecodeModel, Pricing
 from perfmodel.memory import total_weight_bytes
 from perfmodel.partition import partitions
@@ -49,7 +49,7 @@ def test_weights_of_all_gpus_hold_each_expert_once():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_best_come_first_and_the_infeasible_last_with_a_reason(name):
-    rows = autotune(model(name), gpu("H100"), 32, goal=Goal(context=8192))
+    rows = search(model(name), gpu("H100"), 32, goal=Goal(context=8192))
     rates = [row.tokens_per_s_per_gpu or 0.0 for row in rows]
     assert rates == sorted(rates, reverse=True)
     for row in rows:
@@ -68,23 +68,21 @@ def test_the_same_search_serves_a_model_and_its_dense_twin():
     twin = dense_twin(moe, 5)
     assert twin.total_params == pytest.approx(0.15625 * moe.total_params, rel=0.005)
     goal = Goal(context=131072)
-    best = [autotune(each, gpu("B200"), 64, goal=goal)[0] for each in (moe, twin)]
+    best = [search(each, gpu("B200"), 64, goal=goal)[0] for each in (moe, twin)]
     assert best[1].tokens_per_s_per_gpu > best[0].tokens_per_s_per_gpu
     assert best[1].ep == 1
 
 
 def test_a_latency_limit_is_met_and_costs_throughput():
-    free = autotune(model("DeepSeek-V3"), gpu("H200"), 64, goal=Goal(context=4096))
-    limited = autotune(
-        model("DeepSeek-V3"), gpu("H200"), 64, goal=Goal(context=4096, latency_s=0.04)
-    )
+    free = search(model("DeepSeek-V3"), gpu("H200"), 64, goal=Goal(context=4096))
+    limited = search(model("DeepSeek-V3"), gpu("H200"), 64, goal=Goal(context=4096, latency_s=0.04))
     assert all(row.latency_s <= 0.04 for row in feasible(limited))
     assert limited[0].tokens_per_s < free[0].tokens_per_s
     assert limited[0].batch < free[0].b_max
 
 
 def test_a_batch_too_large_is_refused_with_what_fits():
-    rows = autotune(model("LLaMA-65B"), gpu("H100"), 8, goal=Goal(context=4096, batch=10_000))
+    rows = search(model("LLaMA-65B"), gpu("H100"), 8, goal=Goal(context=4096, batch=10_000))
     assert not feasible(rows)
     assert any("batch 10000 is over the" in row.why for row in rows)
 
@@ -97,7 +95,7 @@ def test_more_context_never_admits_more_batch(one, other):
     batches = [
         {
             tuple(getattr(row, axis) for axis in axes): row.b_max
-            for row in autotune(model("Qwen3-30B-A3B"), gpu("H100"), 8, goal=Goal(context=context))
+            for row in search(model("Qwen3-30B-A3B"), gpu("H100"), 8, goal=Goal(context=context))
         }
         for context in (short, long)
     ]
@@ -119,7 +117,7 @@ def test_more_bandwidth_is_never_slower(factor):
 
 def test_no_step_reads_more_than_the_gpu_holds():
     spec, h200 = model("DeepSeek-V3"), gpu("H200")
-    rows = feasible(autotune(spec, h200, 64, goal=Goal(context=131072)))
+    rows = feasible(search(spec, h200, 64, goal=Goal(context=131072)))
     parts = partitions(spec, 64)
     cost = DecodeModel(spec, parts, h200)
     axes = list(zip(parts.tp, parts.pp, parts.ep, parts.dp, parts.kvp, parts.cp, strict=True))
@@ -159,15 +157,15 @@ def test_the_front_is_exactly_what_nothing_dominates(points):
 )
 def test_gpus_outside_the_range_are_refused_and_odd_numbers_are_not(gpus, goal, error):
     if error is None:
-        assert autotune(model("OLMoE-1B-7B"), gpu("H100"), gpus, goal=Goal(**goal))
+        assert search(model("OLMoE-1B-7B"), gpu("H100"), gpus, goal=Goal(**goal))
         return
     with pytest.raises(error, match="1 to 1024"):
-        autotune(model("OLMoE-1B-7B"), gpu("H100"), gpus, goal=Goal(**goal))
+        search(model("OLMoE-1B-7B"), gpu("H100"), gpus, goal=Goal(**goal))
 
 
 def test_a_number_of_gpus_nothing_divides_is_infeasible():
     with pytest.raises(Infeasible, match="no partition of 997 GPUs"):
-        autotune(model("OLMoE-1B-7B"), gpu("H100"), 997, goal=Goal(context=128))
+        search(model("OLMoE-1B-7B"), gpu("H100"), 997, goal=Goal(context=128))
 
 
 @pytest.mark.parametrize("wrong", [{"context": 0}, {"batch": 0}, {"latency_s": 0.0}])

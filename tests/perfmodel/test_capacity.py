@@ -84,7 +84,10 @@ def test_more_context_never_admits_more_sequences(context, more):
     assert largest_batch(gpt, gpt.total_params, context=context + more, split=split) <= short
 
 
-@pytest.mark.parametrize("wrong", [{"gpus": 0}, {"tp": 7}, {"ep": 9}, {"ep": 0}])
-def test_splits_that_do_not_divide_the_cluster_are_refused(wrong):
+@pytest.mark.parametrize(
+    "wrong",
+    [{"gpus": 0}, {"tp": 7}, {"ep": 9}, {"ep": 0}, {"kv_dtype": "fp9"}, {"usable_fraction": 2.0}],
+)
+def test_splits_that_cannot_be_are_refused(wrong):
     with pytest.raises(BadValue):
         Split(**{"gpus": 64, "memory_bytes": B200_BYTES, **wrong})

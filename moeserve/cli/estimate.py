@@ -1,0 +1,203 @@
+"""`moeserve estimate`: what a layout will do under load, and constants fitted to what one did."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
+from moeserve.cli.show import Format, FormatOption, Row, note, show
+
+if TYPE_CHECKING:
+    from perfmodel.calibrate import Fit
+    from perfmodel.constants import Constants
+    from perfmodel.serving import Setup
+
+ESTIMATE_HELP = """Say what a layout will do under load; the same flags as `run`, nothing started.
+
+Examples:
+
+  moeserve estimate --model mixtral --strategy tp,ep --hardware H100 --concurrency 1..128
+
+  moeserve estimate --calibrate results/mine --save mine.json
+
+  moeserve estimate --calibration mine.json --strategy ep
+
+--calibrate fits the model's constants to measured runs; --calibration uses them.
+"""
+ESTIMATE_COLUMNS = {
+    "model": "model",
+    "strategy": "strategy",
+    "num_gpus": "GPUs",
+    "hardware": "GPU",
+    "workload": "workload",
+    "max_concurrency": "asked",
+    "effective_concurrency": "in flight",
+    "request_rate": "req/s",
+    "output_throughput": "tok/s",
+    "output_throughput_per_gpu": "tok/s/GPU",
+    "mean_ttft_ms": "TTFT ms",
+    "mean_itl_ms": "ITL ms",
+    "mean_e2el_ms": "E2E ms",
+    "kv_tokens_capacity": "KV tokens",
+    "bound": "bound by",
+    "provenance": "provenance",
+    "why": "infeasible because",
+}
+BREAKDOWN_COLUMNS = (
+    "model", "strategy", "hardware", "workload", "max_concurrency", "step", "step_ms", "part",
+    "part_ms", "part_bound", "moved_bytes", "flops",
+)  # fmt: skip
+FIT_COLUMNS = ("what", "name", "value", "low", "high", "runs")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("estimate", help=ESTIMATE_HELP)(estimate)
+
+
+@with_experiment
+def estimate(
+    flags: ExperimentFlags,
+    experiment: ExperimentArgument = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            "--calibration", help="a100-vllm, a100-vllm-growth, roofline, or a fitted FILE.json."
+        ),
+    ] = None,
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option("--calibrate", help="Fit constants to these results instead; repeatable."),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write the fitted constants to this file.")
+    ] = None,
+    breakdown: Annotated[
+        bool, typer.Option("--breakdown", help="The parts of a prefill and of a decode step.")
+    ] = False,
+    prefix_cached: Annotated[
+        bool, typer.Option("--prefix-cached", help="As if every prompt had been served before.")
+    ] = False,
+    zipf: Annotated[
+        float, typer.Option("--zipf", help="Skew of expert popularity; 0 is uniform.")
+    ] = 0.0,
+    imbalance: Annotated[
+        float, typer.Option("--imbalance", help="Busiest expert rank's load over the mean.")
+    ] = 1.0,
+    usable_fraction: Annotated[
+        float, typer.Option("--usable-fraction", help="Share of GPU memory the server may take.")
+    ] = 0.9,
+    max_num_batched_tokens: Annotated[
+        int, typer.Option("--max-num-batched-tokens", help="Tokens a step, as vLLM's flag.")
+    ] = 2048,
+    max_num_seqs: Annotated[
+        int, typer.Option("--max-num-seqs", help="Sequences a step, as vLLM's flag.")
+    ] = 256,
+    output: FormatOption = Format.table,
+) -> None:
+    from perfmodel.experts import Routing
+    from perfmodel.memory import Conventions
+    from perfmodel.serving import Setup
+
+    assumed = Setup(
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        prefix_cached=prefix_cached,
+        conventions=Conventions(usable_fraction=usable_fraction),
+        routing=Routing(zipf=zipf, imbalance=imbalance),
+        constants=constants_of(calibration),
+    )
+    if calibrate:
+        show(_fit(calibrate, assumed, save), output, columns=FIT_COLUMNS)
+    else:
+        _estimate(flags, experiment, assumed, output, breakdown=breakdown)
+
+
+def _estimate(
+    flags: ExperimentFlags,
+    experiment: Path | None,
+    assumed: "Setup",
+    output: Format,
+    *,
+    breakdown: bool,
+) -> None:
+    from moeserve.estimates import breakdowns, estimates, plan_of
+
+    plan = plan_of(flags.experiment(experiment))
+    if breakdown:
+        show(breakdowns(plan, assumed), output, columns=BREAKDOWN_COLUMNS)
+    else:
+        show(estimates(plan, assumed), output, columns=ESTIMATE_COLUMNS)
+    note("estimated: these numbers come from a model of the GPU, not from one")
+
+
+def constants_of(text: str | None) -> "Constants | None":
+    """Read a calibration by name, or one that --save wrote."""
+    from perfmodel.constants import Constants, calibration
+
+    if text is None or not text.endswith(".json"):
+        return None if text is None else calibration(text)
+    import msgspec
+
+    from catalog.errors import BadFile
+
+    try:
+        return msgspec.json.decode(Path(text).read_bytes(), type=Constants)
+    except OSError as error:
+        raise BadFile(text, f"cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise BadFile(text, f"not a calibration: {error}") from error
+
+
+def _fit(results: list[str], assumed: "Setup", save: Path | None) -> list[Row]:
+    """Fit constants to results; return them, the fit's error and that of models left out."""
+    from analysis.frame import load
+    from moeserve.estimates import measured_runs
+    from perfmodel.calibrate import calibrate
+    from perfmodel.constants import default_calibration
+
+    frame = load(*results)
+    runs = measured_runs(frame)
+    start = assumed.constants or default_calibration(runs[0].gpu.name if runs else "")
+    fit = calibrate(runs, start=start, setup=assumed)
+    if "provenance" in frame and (frame["provenance"] == "simulated").any():
+        note("simulated runs are among these: the constants describe a model, not a GPU")
+    for constant in fit.fitted:
+        if not constant.determined:
+            note(f"{constant.name}: these runs do not determine it; its starting value is kept")
+    if save is not None:
+        _save(fit.constants, save)
+    return _fit_rows(fit)
+
+
+def _save(constants: "Constants", path: Path) -> None:
+    import msgspec
+
+    from catalog.errors import BadFile
+
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(constants)) + b"\n")
+    except OSError as error:
+        raise BadFile(path, f"cannot be written: {error.strerror}") from error
+    note(f"constants written to {path}")
+
+
+def _fit_rows(fit: "Fit") -> list[Row]:
+    import numpy as np
+
+    constants: list[Row] = [
+        {"what": "constant", "name": c.name, "value": c.value, "low": c.low, "high": c.high}
+        for c in fit.fitted
+    ]
+    errors = {"fit": fit.errors, **fit.left_out}
+    return constants + [
+        {
+            "what": "rms_log_error" if name == "fit" else "left_out_rms_log_error",
+            "name": name,
+            "value": float(np.sqrt(np.mean(np.log1p(each) ** 2))),
+            "low": float(each.min()),
+            "high": float(each.max()),
+            "runs": len(each),
+        }
+        for name, each in errors.items()
+    ]
