@@ -30,7 +30,7 @@ def parse_levels(text: str) -> tuple[int, ...]:
 
 
 def _levels(part: str, text: str) -> Iterator[int]:
-    match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9})(?::([x+])(\d{1,9}))?)?", part)
+    match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9})(?::([x+])(\d{1,9}))?)?", part, re.ASCII)
     if match is None:
         raise BadValue("concurrency", text, ALLOWED_LEVELS)
     low = int(match[1])

@@ -7,6 +7,8 @@ import msgspec
 from workloads.failure import Failure
 from workloads.transcript import clean_error
 
+ABSENT = msgspec.Raw()
+
 
 class Usage(msgspec.Struct):
     # A server that lies about its usage may send anything here; see `whole`.
@@ -38,7 +40,7 @@ class Choice(msgspec.Struct):
 class Event(msgspec.Struct):
     choices: list[Choice] | None = None
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = ABSENT
     object: str | None = None
     message: str | None = None
 
@@ -55,7 +57,9 @@ def decode_events(datas: list[bytes]) -> Iterator[Event]:
         events = _decoder.decode_lines(b"\n".join(datas))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         events = []
-    if len(events) != len(datas) or any(event.error or event.object == "error" for event in events):
+    if len(events) != len(datas) or any(
+        event.error is not ABSENT or event.object == "error" for event in events
+    ):
         return map(decode_event, datas)
     return iter(events)
 
@@ -67,7 +71,7 @@ def decode_event(data: bytes) -> Event:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         shown = data[:80].decode(errors="replace")
         raise Failure("BAD_JSON", clean_error(f"{error}: {shown}")) from None
-    if event.error is not None and bytes(event.error) != b"null":
+    if bytes(event.error) not in (b"", b"null"):
         raise Failure("STREAM_ERROR", clean_error(bytes(event.error).decode(errors="replace")))
     if event.object == "error":
         raise Failure("STREAM_ERROR", clean_error(event.message or "error object in the stream"))

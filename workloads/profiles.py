@@ -51,7 +51,7 @@ def parse_workload(text: str) -> Workload:
         return PROFILES[name]
     if ":" not in name:
         raise UnknownName("workload", name, PROFILES, hint=f"Or give {ALLOWED}.")
-    match = re.fullmatch(r"(\d{1,9}):(\d{1,9}):(\d{1,9}|auto)", name)
+    match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}|auto)", name)
     if match is None:
         raise BadValue("workload", text, ALLOWED)
     inputs, outputs = int(match[1]), int(match[2])

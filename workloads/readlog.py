@@ -37,7 +37,7 @@ class ReadLog:
     """The segment being written and the sealed ones that wait to be replayed."""
 
     def __init__(self) -> None:
-        self.now, self.limit = Segment(), ENTRIES
+        self.now = Segment()
         self.sealed: deque[tuple[Segment, int]] = deque()
         self.limit = ENTRIES
         """Seal the segment being written when it has this many entries."""
