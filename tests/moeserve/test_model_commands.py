@@ -1,0 +1,181 @@
+"""`estimate`, `autotune` and `qs` as a user and as a script meet them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from moeserve.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str, str]:
+    code = 0
+    try:
+        main(line.split())
+    except SystemExit as leave:
+        code = int(leave.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def rows(capsys: pytest.CaptureFixture[str], line: str) -> list[dict]:
+    code, out, err = run(capsys, f"{line} --format json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+ESTIMATE_KEYS = {
+    "model", "strategy", "hardware", "workload", "max_concurrency", "output_throughput",
+    "mean_ttft_ms", "mean_itl_ms", "mean_e2el_ms", "kv_tokens_capacity", "feasible", "bound",
+}  # fmt: skip
+AUTOTUNE_KEYS = {
+    "tp", "pp", "ep", "dp", "kvp", "feasible", "b_max", "tokens_per_s_per_gpu", "tokens_per_s",
+    "latency_s",
+}  # fmt: skip
+QS_KEYS = {"model", "experts", "top_k", "s", "q", "qs", "dense_advantaged"}
+CLUSTER_KEYS = {
+    "b_moe", "b_dense", "r_moe", "r_dense", "routing_factor", "capacity_factor", "reuse_gap",
+    "feasible",
+}  # fmt: skip
+
+
+def test_estimate_gives_what_run_on_the_simulated_engine_gives(capsys, tmp_path):
+    flags = "--model OLMoE-1B-7B --strategy tp,ep --workload 64:16:32 --concurrency 1,8"
+    estimated = rows(capsys, f"estimate {flags}")
+    simulated = rows(capsys, f"run --engine simulated -q -o {tmp_path / 'out'} {flags}")
+    assert len(estimated) == len(simulated) == 4
+    for one, other in zip(estimated, simulated, strict=True):
+        assert one.keys() >= ESTIMATE_KEYS
+        assert one["provenance"] == "simulated"
+        for name in ("strategy", "max_concurrency", "output_throughput", "p99_ttft_ms"):
+            assert one[name] == other[name]
+
+
+def test_an_infeasible_layout_is_a_row_with_its_reason_and_no_numbers(capsys):
+    line = "estimate -m mixtral -s single,tp -w 64:16:32 -c 8 --hardware A100-80GB"
+    fits, fails = rows(capsys, line)
+    assert fits["feasible"]
+    assert not fails["feasible"]
+    assert "weights take 87.0 GiB" in fails["why"]
+    assert "output_throughput" not in fails
+
+
+def test_nothing_feasible_leaves_with_4(capsys):
+    code, out, err = run(capsys, "estimate -m DeepSeek-V3 -s tp")
+    assert (code, out) == (4, "")
+    assert "nothing fits: DeepSeek-V3 tp: weights take" in err
+    code, _, err = run(capsys, "autotune -m DeepSeek-V3 --gpus 2 --hardware H100")
+    assert code == 4
+    assert "0 of 9 partitions fit" in err
+
+
+def test_breakdown_parts_say_what_bounds_each(capsys):
+    parts = rows(capsys, "estimate -m mixtral -s tp -w 64:16:32 -c 8 --hardware H100 --breakdown")
+    decode = {row["part"]: row for row in parts if row["step"] == "decode"}
+    assert decode["experts"]["part_bound"] == "memory"
+    assert decode["experts"]["step_bound"] == "memory"
+    assert {"attention", "all-reduce", "launches", "host"} <= decode.keys()
+
+
+def test_a_fit_can_be_saved_and_used(capsys, tmp_path):
+    flags = "-m OLMoE-1B-7B -m mixtral -s tp,ep -w 64:16:32 --hardware H100 -c 1,8,32"
+    results, saved = tmp_path / "out", tmp_path / "fitted.json"
+    rows(capsys, f"run --engine simulated -q -o {results} {flags}")
+    fit = rows(capsys, f"estimate --calibrate {results} --save {saved}")
+    constants = {row["name"]: row for row in fit if row["what"] == "constant"}
+    assert constants["memory_efficiency"]["value"] == pytest.approx(0.8, rel=0.01)
+    assert {row["name"] for row in fit if row["what"].startswith("left_out")} == {
+        "OLMoE-1B-7B",
+        "Mixtral-8x7B",
+    }
+    line = "-m OLMoE-1B-7B -s tp -w 64:16:32 -c 8 --hardware H100"
+    (again,) = rows(capsys, f"estimate {line} --calibration {saved}")
+    (shipped,) = rows(capsys, f"estimate {line}")
+    assert again["output_throughput"] == pytest.approx(shipped["output_throughput"], rel=0.01)
+    assert again["calibration"] == "fitted"
+
+
+def test_autotune_ranks_and_honours_top_and_pareto(capsys):
+    line = "autotune -m DeepSeek-V3 --gpus 64 --hardware H200 --context 32768"
+    found = rows(capsys, line)
+    rates = [row["tokens_per_s_per_gpu"] or 0.0 for row in found]
+    assert rates == sorted(rates, reverse=True)
+    assert all(row.keys() >= AUTOTUNE_KEYS for row in found)
+    assert rows(capsys, f"{line} --top 3") == found[:3]
+    front = rows(capsys, f"{line} --pareto")
+    assert front == [row for row in found if row["pareto"]]
+    fast = rows(capsys, f"{line} --max-latency-ms 40")
+    assert all(row["latency_s"] <= 0.04 for row in fast if row["feasible"])
+
+
+def test_qs_from_counts_and_from_a_model(capsys):
+    (counts,) = rows(capsys, "qs --experts 128 --top-k 8 --quality 5")
+    assert counts.keys() >= QS_KEYS
+    assert (counts["s"], counts["qs"], counts["dense_advantaged"]) == (0.0625, 0.3125, True)
+    (cluster,) = rows(capsys, "qs -m DeepSeek-V3 --quality 5 --gpus 64 --context 131072")
+    assert cluster.keys() >= QS_KEYS | CLUSTER_KEYS
+    assert cluster["reuse_gap"] == pytest.approx(
+        cluster["routing_factor"] * cluster["capacity_factor"]
+    )
+    assert (cluster["paper_fit_b_moe"], cluster["paper_fit_b_dense"]) == (244, 267)
+
+
+def test_qs_says_that_switch_c_does_not_fit_without_expert_parallelism(capsys):
+    line = "qs -m Switch-C-2048 --gpus 64 --context 131072 --tp 8"
+    (alone,) = rows(capsys, f"{line} --ep 1")
+    assert alone["feasible"] is False
+    assert alone["b_moe"] is None
+    (spread,) = rows(capsys, line)
+    assert spread["feasible"] is True
+
+
+def test_qs_without_a_model_lists_the_published_ones_as_csv(capsys):
+    code, out, _ = run(capsys, "qs --format csv")
+    assert code == 0
+    names = [row["model"] for row in csv.DictReader(io.StringIO(out))]
+    assert "DeepSeek-V3" in names
+    assert not any(name.startswith("tiny") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("estimate --calibration a100-vlm", "Did you mean a100-vllm"),
+        ("estimate --calibration no/such.json", "cannot be read"),
+        ("estimate --calibrate no/such", "no such file"),
+        ("estimate -m mixtrla", "Did you mean"),
+        ("estimate -c 0..8", "concurrency"),
+        ("estimate --usable-fraction 1.5", "over 0, up to 1"),
+        ("estimate --zipf -1", "0 to 10"),
+        ("estimate --max-num-seqs 0", "1 or more"),
+        ("autotune -m OLMoE-1B-7B --gpus 0", "1 to 1024"),
+        ("autotune -m OLMoE-1B-7B --gpus 8 --hardware H1000", "Did you mean"),
+        ("autotune -m OLMoE-1B-7B --gpus 8 --context 0", "1 token or more"),
+        ("autotune -m OLMoE-1B-7B --gpus 8 --max-latency-ms 0", "over 0"),
+        ("autotune -m LLaMA-65B --gpus 8 --dense 5", "one with experts"),
+        ("qs --experts 8", "both, or a --model"),
+        ("qs --experts 8 --top-k 9", "1 to the number of experts"),
+        ("qs -m LLaMA-65B", "with experts"),
+        ("qs --quality 0", "--quality"),
+        ("qs --quality nan", "--quality"),
+        ("qs --gpus 64", "both"),
+        ("qs --gpus 7 --context 10 --tp 8", "a divisor of the 7"),
+        ("qs --gpus 8 --context 0", "--context"),
+        ("qs -m mixtral --gpus 8 --context 10 --weight-dtype fp9", "weight_dtype"),
+    ],
+)
+def test_bad_input_leaves_with_2_and_one_line(capsys, line, told):
+    code, out, err = run(capsys, line)
+    assert (code, out) == (2, "")
+    (complaint,) = [each for each in err.splitlines() if each.startswith("moeserve: ")]
+    assert told in complaint
+
+
+def test_a_calibration_file_with_an_unknown_field_is_refused(capsys, tmp_path):
+    path: Path = tmp_path / "c.json"
+    path.write_text('{"name": "x", "kernel_s": 1e-6, "sequence_s": 1e-6, "warp": 9}')
+    code, _, err = run(capsys, f"estimate --calibration {path}")
+    assert code == 2
+    assert "warp" in err
