@@ -8,7 +8,7 @@ from orchestrator.cells import Run
 from orchestrator.engines.base import Measurement, Session
 from orchestrator.plan import ServerGroup
 from orchestrator.record import RunRecord, Verdict
-from orchestrator.verdict import reasons_against
+from orchestrator.verdict import NOTES, reasons_against
 from workloads.metrics import summarise
 from workloads.transcript import RequestRow
 
@@ -26,13 +26,16 @@ def record_of(
     """Summarise a finished run and judge it; return its row and every reason in words."""
     load = run.cell.load
     summary = summarise(rows, goodput=goodput or None, max_concurrency=load.max_concurrency)
-    reasons = (*reasons_against(run.cell, rows, summary), *measurement.reasons)
     figures: dict[str, Any] = {**summary, **measurement.figures}
+    reasons = (*reasons_against(run.cell, rows, figures), *measurement.reasons)
     throughput, num_gpus = summary["output_throughput"], identity["num_gpus"]
+    codes = dict.fromkeys(code_of(reason) for reason in reasons)
+    against = [code for code in codes if code not in NOTES]
     record = RunRecord(
         **identity,
-        verdict="invalid" if reasons else "valid",
-        verdict_reasons=";".join(dict.fromkeys(code_of(reason) for reason in reasons)),
+        verdict="invalid" if against else "valid",
+        verdict_reasons=";".join(against),
+        verdict_notes=";".join(code for code in codes if code in NOTES),
         output_throughput_per_gpu=throughput / num_gpus if throughput and num_gpus else None,
         **{name: value for name, value in figures.items() if name in _FIELDS},
         extra={name: value for name, value in figures.items() if name not in _FIELDS},

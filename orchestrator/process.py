@@ -26,7 +26,12 @@ class ServerProcess:
     """A command under its own supervisor; it cannot outlive this process, even a killed one."""
 
     def __init__(
-        self, command: Sequence[str], *, log: Path, env: Mapping[str, str], grace_s: float | None = None
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str],
+        grace_s: float | None = None,
     ) -> None:
         self.command = tuple(command)
         self.log = log

@@ -20,7 +20,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """UTC, ISO 8601."""
     verdict: Verdict
     verdict_reasons: str
-    """Reason codes joined by `;`, empty when valid."""
+    """Codes of what makes the run invalid, joined by `;`; empty when valid."""
     engine: str
     provenance: Provenance
     model: str
@@ -79,6 +79,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     p95_e2el_ms: float | None = None
     p99_e2el_ms: float | None = None
 
+    verdict_notes: str = ""
+    """Codes of what a reader should know and that does not make the run invalid."""
     server_group: str = ""
     """Server launch this run was measured on: the unit of replication for claims."""
     seed: int | None = None

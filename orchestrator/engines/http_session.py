@@ -1,13 +1,13 @@
 """Measuring a server over HTTP: warm it up, load it, and keep what it says of the same window."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from workloads.selfcheck import client_limited
-from workloads.server_metrics import parse_metrics, window
 
+from catalog.units import MS_PER_S
 from orchestrator.cells import Run
 from orchestrator.engines.base import Figure, Measurement, Watch
 from orchestrator.engines.control import Control
@@ -16,10 +16,28 @@ from orchestrator.record import Provenance
 from workloads.client import measure
 from workloads.dispatch import Dispatcher
 from workloads.prompts import token_prompts
+from workloads.runstats import RunStats
+from workloads.selfcheck import client_limited
+from workloads.server_metrics import parse_metrics, window
 from workloads.target import Target
 
 WARMUP_OUTPUT = 16
 """Tokens a warm-up request asks for at most: enough to reach the decode path at full batch."""
+SETTLE_S = 0.2
+"""A server may count the last tokens a moment after it has sent them."""
+
+
+def client_figures(stats: RunStats) -> dict[str, Figure]:
+    """Columns that say how well the client did its part."""
+    return {
+        "client_cpu_share": stats.cpu_share,
+        "client_busy_share": stats.busy_share,
+        "client_cpu_us_per_event": stats.cpu_us_per_event,
+        "client_p99_loop_lag_ms": stats.p99_loop_lag_s * MS_PER_S,
+        "client_max_loop_lag_ms": stats.max_loop_lag_s * MS_PER_S,
+        "client_coalesced_reads": stats.coalesced_reads,
+        "client_reconnects": stats.reconnects,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +69,15 @@ class HttpSession:
             stop=watch.stop,
         )
         self.alive()
+        await asyncio.sleep(SETTLE_S)
         after = await self.control.metrics()
-        figures: dict[str, Figure] = dict(stats.figures())
-        reasons = [reason] if (reason := client_limited(stats)) else []
+        reason = client_limited(stats)
+        reasons = [reason] if reason else []
+        figures = client_figures(stats)
         if before and after:
             server = window(parse_metrics(before), parse_metrics(after))
+            if server.restarted:
+                reasons.append("SERVER_RESTARTED: its counters went backwards during the run")
             figures |= server.figures()
         return Measurement(figures=figures, reasons=tuple(reasons))
 

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -88,7 +89,7 @@ class Service:
         return await self._answer(request, chat=True)
 
     async def _answer(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
-        number = next(self.numbers)
+        arrived_s, number = perf_counter(), next(self.numbers)
         if self.faults.fail_every and number % self.faults.fail_every == 0:
             return _error(SERVICE_UNAVAILABLE, "told to fail")
         try:
@@ -100,7 +101,7 @@ class Service:
         prompt_tokens = self._prompt_tokens(ask)
         if prompt_tokens + ask.output_tokens > self.max_model_len or prompt_tokens < 1:
             return _error(400, f"1 to {self.max_model_len} tokens, prompt and answer together")
-        answer = _Answer(self, ask, prompt_tokens, chat=chat, number=number)
+        answer = _Answer(self, ask, prompt_tokens, chat=chat, number=number, arrived_s=arrived_s)
         try:
             answer.begin()
         except Infeasible as error:
@@ -123,18 +124,29 @@ class _Answer:
     """One request's answer, streamed or whole."""
 
     def __init__(
-        self, service: Service, ask: Ask, prompt_tokens: int, *, chat: bool, number: int
+        self,
+        service: Service,
+        ask: Ask,
+        prompt_tokens: int,
+        *,
+        chat: bool,
+        number: int,
+        arrived_s: float,
     ) -> None:
         self._service, self._ask, self._chat = service, ask, chat
         self._prompt_tokens = prompt_tokens
         self._id = f"{'chatcmpl' if chat else 'cmpl'}-{number:x}"
         self._tokens: asyncio.Queue[int] = asyncio.Queue()
         self._request = -1
+        self._arrived_s = arrived_s
 
     def begin(self) -> None:
         ask = self._ask
         self._request = self._service.engine.add(
-            self._prompt_tokens, ask.output_tokens, self._tokens.put_nowait
+            self._prompt_tokens,
+            ask.output_tokens,
+            self._tokens.put_nowait,
+            arrived_s=self._arrived_s,
         )
 
     async def whole(self) -> web.Response:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from orchestrator.simserver.faults import Faults
 from orchestrator.simserver.metrics import Metrics
@@ -42,17 +43,27 @@ class Engine:
         self._live: dict[int, Live] = {}
         self._next = 0
         self._tokens = 0
-        self._clock = asyncio.get_running_loop().time
+        self._clock = asyncio.get_running_loop().time  # what timers are set by, good to 1 ms
         self.died = asyncio.Event()
 
-    def add(self, prompt_tokens: int, output_tokens: int, on_tokens: Callable[[int], None]) -> int:
-        """Queue a request on the replica with the fewest; raise Infeasible if it can never fit."""
+    def add(
+        self,
+        prompt_tokens: int,
+        output_tokens: int,
+        on_tokens: Callable[[int], None],
+        *,
+        arrived_s: float,
+    ) -> int:
+        """Queue a request on the replica with the fewest; raise Infeasible if it can never fit.
+
+        `arrived_s` is on `perf_counter`, which the metrics are measured by.
+        """
         usable = [rank for rank in range(len(self.replicas)) if rank != self._faults.dead_rank]
         rank = min(usable, key=lambda each: self.replicas[each][1].num_unfinished)
         request, self._next = self._next, self._next + 1
         group, batcher = self.replicas[rank]
         batcher.add(request, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
-        self._live[request] = Live(on_tokens, self._clock(), rank, output_tokens)
+        self._live[request] = Live(on_tokens, arrived_s, rank, output_tokens)
         self.metrics.arrived(rank, prompt_tokens)
         if group.run is None:
             self._start(group, self._clock())
@@ -82,7 +93,7 @@ class Engine:
             asyncio.get_running_loop().call_at(ends_s, self._finish, group, ends_s)
 
     def _finish(self, group: Group, ended_s: float) -> None:
-        now_s = self._clock()
+        now_s = perf_counter()
         for request, finished in group.finish():
             live = self._live.get(request)
             if live is None:

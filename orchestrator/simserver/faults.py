@@ -50,7 +50,7 @@ def parse_faults(texts: Sequence[str]) -> Faults:
         field = _TYPES.get(name)
         if field is None:
             raise UnknownName("fault", name, _TYPES)
-        flag = str(field.type) == "bool"
+        flag = field.type is bool
         if flag == bool(equals):
             raise BadValue("fault", text, FORM)
         try:

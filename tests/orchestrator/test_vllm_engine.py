@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.events import Event, GroupFailed, RunFinished
+from orchestrator.events import Event, GroupFailed, RunFinished, Stage
 from orchestrator.experiment import Experiment, ServerOptions
 from orchestrator.process import MARKER
 from orchestrator.store import read_manifests
@@ -178,13 +178,12 @@ async def test_stopping_while_a_server_starts_takes_it_down_and_fails_nothing(
 
 
 async def test_stopping_in_a_run_marks_it_interrupted_and_it_is_done_again(tmp_path: Path) -> None:
-    stop, asked = asyncio.Event(), experiment(workloads=("16:512:4",), concurrency="1")
-    events: list[Event] = []
+    asked = experiment("slow-factor=5", workloads=("16:256:4",), concurrency="1")
+    stop = asyncio.Event()
 
     def listen(event: Event) -> None:
-        events.append(event)
-        if type(event).__name__ == "RequestDone":
-            stop.set()
+        if isinstance(event, Stage) and event.text == "measuring":
+            asyncio.get_running_loop().call_later(0.5, stop.set)
 
     await run_study(await prepare(asked), tmp_path, listen=listen, stop=stop)
     (row,) = run_rows(tmp_path)
