@@ -1,8 +1,10 @@
 """The constants of the step-time model, and the sets that ship."""
 
+import math
+
 import msgspec
 
-from catalog.errors import UnknownName
+from catalog.errors import BadValue, UnknownName
 
 
 class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +38,21 @@ class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Times a touched expert is read in one step; more than 1 is the qs paper's fragmentation."""
     source: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("memory_efficiency", "compute_efficiency", "network_efficiency"):
+            if not 0 < getattr(self, name) <= 1:
+                raise BadValue(name, getattr(self, name), "over 0, up to 1")
+        if not 1 <= self.expert_rereads < math.inf:
+            raise BadValue("expert_rereads", self.expert_rereads, "1 or more")
+        for name in _NOT_NEGATIVE:
+            if not 0 <= (getattr(self, name) or 0.0) < math.inf:
+                raise BadValue(name, getattr(self, name), "0 or more")
+
+
+_NOT_NEGATIVE = (
+    "kernel_s", "sequence_s", "step_s", "hop_s", "overlap", "dispatch_launches", "hybrid_launches",
+    "shared_launches", "hybrid_growth_s", "shared_growth_s",
+)  # fmt: skip
 
 # Fitted to Table IV of «Parallelism Strategies and Concurrency Effects for MoE Inference on GPU
 # Systems»: kernel_s, sequence_s and dispatch_launches on its six TP and EP means, hybrid_launches

@@ -55,6 +55,10 @@ def autotune(
     calibration: Annotated[
         str | None, typer.Option("--calibration", help="Default roofline; or a fitted FILE.json.")
     ] = None,
+    expert_rereads: Annotated[
+        float,
+        typer.Option("--expert-rereads", help="Times a step reads each expert: fragmentation."),
+    ] = 1.0,
     pareto: Annotated[bool, typer.Option("--pareto", help="Only the Pareto front.")] = False,
     top: Annotated[
         int | None,
@@ -72,6 +76,8 @@ def autotune(
     from perfmodel.memory import Conventions
     from perfmodel.twin import dense_twin
 
+    constants = constants_of(calibration) or ROOFLINE
+    constants = msgspec.structs.replace(constants, expert_rereads=expert_rereads)
     spec, gpu = load_model(model), named(hardware)
     found = search(
         spec if dense_quality is None else dense_twin(spec, dense_quality),
@@ -79,7 +85,7 @@ def autotune(
         gpus,
         goal=Goal(context, batch, None if max_latency_ms is None else max_latency_ms / 1e3),
         conventions=Conventions(usable_fraction=usable_fraction),
-        pricing=Pricing(constants=constants_of(calibration) or ROOFLINE, dispatch=dispatch),
+        pricing=Pricing(constants=constants, dispatch=dispatch),
     )
     kept = [row for row in found if row.pareto or not pareto]
     limit = top or (TABLE_ROWS if output is Format.table else len(kept))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.errors import BadValue
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.breakdown import step_cost
@@ -183,3 +184,18 @@ def test_every_gpu_of_the_catalog_has_a_calibration():
     assert calibration("roofline") is ROOFLINE
     cpu = StepModel(model("tiny-olmoe"), parse_layout("tp"), gpu("CPU"))
     assert 0 < decode_s(cpu, 4, 16) < 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"memory_efficiency": 0.0},
+        {"compute_efficiency": 1.1},
+        {"kernel_s": -1e-6},
+        {"expert_rereads": 0.5},
+        {"hop_s": float("nan")},
+    ],
+)
+def test_constants_no_machine_has_are_refused(wrong):
+    with pytest.raises(BadValue, match=next(iter(wrong))):
+        msgspec.structs.replace(ROOFLINE, **wrong)
