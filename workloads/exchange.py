@@ -21,6 +21,7 @@ class Exchange:
         "due_s",
         "fd",
         "fresh",
+        "heard",
         "reads",
         "request",
         "sent",
@@ -37,6 +38,8 @@ class Exchange:
         self.attempts = 0
         self.fresh = True
         """True until something of the answer was read."""
+        self.heard = 0.0
+        """When the last of the decoded reads came."""
         self.reads: list[bytes] = []
         self.stamps = array("d")
         self._decoder: ResponseDecoder | None = None
@@ -56,6 +59,8 @@ class Exchange:
     def decode(self) -> None:
         """Decode what was taken so far."""
         self.decoder.feed(self.reads, self.stamps)
+        if self.stamps:
+            self.heard = self.stamps[-1]
         self.reads.clear()
         del self.stamps[:]
 

@@ -120,7 +120,7 @@ class Reader:
         elif exchange.fresh:
             self._look_at_head(connection, exchange, data)
         elif connection.direct or self._doubtful(data):
-            self._decode_now(connection, exchange)
+            self.decode_now(connection, exchange)
         elif data.endswith(DONE_END):
             self._ended(connection, exchange)
 
@@ -138,13 +138,14 @@ class Reader:
         head = data[:HEAD_BYTES].lower()
         connection.closing = b"\r\nconnection: close" in head
         if not _plain(head):
-            self._decode_now(connection, exchange)
+            self.decode_now(connection, exchange)
         elif data.endswith(DONE_END):
             self._ended(connection, exchange)
         elif data.endswith(LAST_CHUNK):
-            self._decode_now(connection, exchange)
+            self.decode_now(connection, exchange)
 
-    def _decode_now(self, connection: Connection, exchange: Exchange) -> None:
+    def decode_now(self, connection: Connection, exchange: Exchange) -> None:
+        """Decode all that was read of an answer, and from now on each read as it comes."""
         if not connection.direct:
             connection.direct = True
             self._direct.add(connection.fd)

@@ -74,6 +74,7 @@ class Session:
         self._outbox: deque[Exchange] = deque()
         self._next_due = inf
         self._relieving = False
+        self._turning = False
         self._poll = self.poller.poll
 
     def begin(self, start: float) -> None:
@@ -81,11 +82,13 @@ class Session:
         self.start = start
         self.loop.add_reader(self.poller.fileno(), self.turn)
         self._look_ahead()
+        self._check_finished()
         self.turn()
 
     def turn(self) -> None:
         """Read whatever has arrived, then send what is due, until there is neither."""
         begin = perf_counter()
+        self._turning = True
         while True:
             ready = self._poll(0, EVENTS_A_POLL)
             self.reader.read(ready)
@@ -96,6 +99,7 @@ class Session:
             if perf_counter() - begin > LONGEST_TURN_S:
                 self.loop.call_soon(self.turn)
                 break
+        self._turning = False
         if len(self.log.now.datas) >= self.log.limit:
             self._keep_house()
         spent_s = perf_counter() - begin
@@ -125,13 +129,14 @@ class Session:
 
     def _answered(self, connection: Connection, exchange: Exchange) -> None:
         """The answer is complete, or hopeless: free its slot and its connection."""
-        broken = connection.direct and exchange.decoder.failure is not None
+        direct = connection.direct
+        broken = direct and exchange.decoder.failure is not None
         self.reader.release(connection)
         if connection.closing or broken or connection.unsent is not None:
             self.pool.drop(connection)
         else:
             self.pool.idle.append(connection)
-        self._end(exchange, self.log.now.stamps[-1])
+        self._end(exchange, exchange.heard if direct else self.log.now.stamps[-1])
 
     def _end(self, exchange: Exchange, now: float) -> None:
         exchange.done = now
@@ -187,8 +192,12 @@ class Session:
     def _look_ahead(self) -> None:
         due_s = None if self.stopping else self.dispatcher.next_due_s()
         self._next_due = inf if due_s is None else self.start + due_s
-        if due_s is not None and self._next_due > perf_counter():
+        if due_s is None:
+            return
+        if self._next_due > perf_counter():
             self.alarm.set(self._next_due)
+        elif not self._turning:
+            self.loop.call_soon(self.turn)
 
     def _dispatch(self, exchange: Exchange) -> None:
         idle = self.pool.idle

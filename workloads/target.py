@@ -62,8 +62,9 @@ class Target:
             url = urlsplit(self.base_url)
             port = url.port or PORTS.get(url.scheme, 0)
         except ValueError:
-            port = 0
-        if not port or not url.hostname or url.username is not None or url.query or url.fragment:
+            raise BadValue("endpoint", self.base_url, ALLOWED_URL) from None
+        odd = url.scheme not in PORTS or url.username is not None or url.query or url.fragment
+        if not port or not url.hostname or odd:
             raise BadValue("endpoint", self.base_url, ALLOWED_URL)
         return url.hostname, port
 

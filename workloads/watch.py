@@ -5,12 +5,16 @@ from array import array
 from collections.abc import Callable
 from time import perf_counter
 
+from workloads.connection import Connection
 from workloads.session import Progress, Session
 
 TICK_S = 0.02
 TICKS_A_REPORT = 5
 TICKS_A_SWEEP = 25
 PREPARE_S = 200e-6
+SUSPICIOUS_S = 1.0
+"""After this silence an answer is looked into: it may be damaged, with nothing more to come."""
+SUSPECTS_A_SWEEP = 4
 
 
 class Watch:
@@ -59,13 +63,19 @@ class Watch:
         """Give up on answers that are silent or under way for too long."""
         session, target, now = self._session, self._session.target, perf_counter()
         session.log.listen()
+        suspects: list[Connection] = []
         for connection in list(session.pool.table.values()):
             exchange = connection.exchange
             if exchange is None or exchange.sent is None:
                 continue
             silence_s = now - max(exchange.sent, session.log.heard(connection.fd))
             age_s = now - exchange.sent
+            if silence_s > SUSPICIOUS_S and not (exchange.fresh or connection.direct):
+                suspects.append(connection)
             if silence_s > target.idle_timeout_s:
                 session.give_up(connection, "TIMEOUT", f"nothing for {silence_s:.1f} s")
             elif age_s > target.request_timeout_s:
                 session.give_up(connection, "TIMEOUT", f"not complete after {age_s:.1f} s")
+        for connection in suspects[:SUSPECTS_A_SWEEP]:
+            if connection.exchange is not None:
+                session.reader.decode_now(connection, connection.exchange)
