@@ -113,6 +113,8 @@ class Run:
         session.begin(start)
         self._watch.begin()
         await _either(session.finished, stop)
+        if session.crash is not None:
+            raise session.crash
         session.stop()
         await self._drain()
         self._watch.end()
@@ -134,6 +136,7 @@ class Run:
         return RunStats(
             duration_s=duration_s,
             requests=session.ended,
+            sent=session.sent,
             reads=self._reads,
             bytes=self._bytes,
             events=self._events,

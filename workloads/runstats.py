@@ -1,6 +1,7 @@
 """What the client knows of itself."""
 
 from array import array
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -12,6 +13,8 @@ class RunStats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: int = 1
     duration_s: float
     requests: int
+    """Requests that have ended, well or badly."""
+    sent: int
     reads: int
     bytes: int
     events: int
@@ -51,3 +54,40 @@ def spread(values: "array[float]") -> tuple[float, float, float]:
         return 0.0, 0.0, 0.0
     figures = np.asarray(values)
     return float(figures.mean()), float(np.percentile(figures, 99)), float(figures.max())
+
+
+SUMMED = frozenset(
+    [
+        "workers",
+        "requests",
+        "sent",
+        "reads",
+        "bytes",
+        "events",
+        "coalesced_reads",
+        "connects",
+        "reconnects",
+        "peak_in_flight",
+        "cpu_s",
+        "cpu_share",
+        "decode_s",
+    ]
+)
+"""Fields that add up over processes; of the others the worst process counts."""
+
+
+def merged(parts: Sequence[RunStats]) -> RunStats:
+    """Return the account of a client of several processes."""
+    if len(parts) == 1:
+        return parts[0]
+    figures: dict[str, float] = {}
+    for name in RunStats.__struct_fields__:
+        values = [getattr(part, name) for part in parts]
+        figures[name] = sum(values) if name in SUMMED else max(values)
+    requests = int(figures["requests"])
+    figures["mean_dispatch_lag_s"] = sum(
+        part.mean_dispatch_lag_s * part.requests for part in parts
+    ) / max(1, requests)
+    # Each process knows how long the whole queue is and what it sent itself.
+    figures["unsent"] = parts[0].unsent + parts[0].sent - figures["sent"]
+    return msgspec.convert(figures, RunStats)

@@ -75,6 +75,8 @@ class Session:
         self._next_due = inf
         self._relieving = False
         self._turning = False
+        self.crash: BaseException | None = None
+        """What went wrong in a callback, where nobody can catch it; `load` raises it."""
         self._poll = self.poller.poll
 
     def begin(self, start: float) -> None:
@@ -87,6 +89,18 @@ class Session:
 
     def turn(self) -> None:
         """Read whatever has arrived, then send what is due, until there is neither."""
+        try:
+            self._turn()
+        except BaseException as error:
+            self.fail(error)
+            raise
+
+    def fail(self, error: BaseException) -> None:
+        """End the run: something went wrong that is not a request's own failure."""
+        self.crash = error
+        self.finished.set()
+
+    def _turn(self) -> None:
         begin = perf_counter()
         self._turning = True
         while True:
@@ -122,7 +136,11 @@ class Session:
             self.loop.call_soon(self._relieve)
 
     def _relieve(self) -> None:
-        self.replay.relieve()
+        try:
+            self.replay.relieve()
+        except BaseException as error:
+            self.fail(error)
+            raise
         self._relieving = self.replay.pressing
         if self._relieving:
             self.loop.call_soon(self._relieve)
