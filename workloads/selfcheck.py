@@ -7,7 +7,7 @@ LATEST_DISPATCH_S = 0.005
 """At the 99th percentile; later than that a schedule was not kept."""
 SEND_S = 20e-6
 """What a send may take: of n requests due at one instant the last goes n of these later."""
-LATEST_LOOP_S = 0.010
+LATEST_LOOP_S = 0.020
 """At the 99th percentile: what the loop is late, tokens are read late."""
 ADVICE = "give the client a core of its own, or more processes with --client-workers"
 
