@@ -6,6 +6,7 @@ What a client measures of it is the client's own (and the machine's) doing.
 import asyncio
 import re
 import sys
+from typing import cast
 
 import msgspec
 
@@ -42,8 +43,7 @@ class NullProtocol(asyncio.Protocol):
         self._answers: dict[int, bytes] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
