@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from strategies.layout import Layout
 
-_RANK = re.compile(
-    r"rank (\d+) in world size (\d+) is assigned as DP rank (\d+), PP rank (\d+)"
-    r"(?:, PCP rank \d+)?, TP rank (\d+)"
+# The configuration that each engine core says it runs with; repeated lines are fine.
+_CONFIG = re.compile(
+    r"tensor_parallel_size=(\d+), pipeline_parallel_size=(\d+), data_parallel_size=(\d+)"
 )
-_EXPERTS = re.compile(r"\[EP Rank (\d+)/(\d+)\] Expert parallelism is enabled")
+_WORLD = re.compile(r"rank \d+ in world size (\d+) is assigned as DP rank")
+_EXPERTS = re.compile(r"\[EP Rank \d+/(\d+)\] Expert parallelism is enabled")
 _KV_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
 _ARGS = re.compile(r"non-default args: (\{.*\})")
 _STAGES = (
@@ -37,26 +38,35 @@ class Observed:
 
 def observed(log: str) -> Observed:
     """Read the layout from the log of a server that is ready."""
-    ranks = [tuple(map(int, found)) for found in _RANK.findall(log)]
     capacities = [int(text.replace(",", "")) for text in _KV_TOKENS.findall(log)]
     arguments = _ARGS.search(log)
     return Observed(
-        layout=_layout(ranks, spread=bool(_EXPERTS.search(log))) if ranks else None,
+        layout=_layout(log),
         kv_tokens_capacity=sum(capacities) if capacities else None,
         non_default_args=arguments[1] if arguments else "",
     )
 
 
-def _layout(ranks: list[tuple[int, ...]], *, spread: bool) -> Layout:
-    data, pipeline, tensor = (max(rank[axis] for rank in ranks) + 1 for axis in (2, 3, 4))
-    return Layout(tp=tensor, pp=pipeline, dp=data, ep=spread)
+def _layout(log: str) -> Layout | None:
+    """Combine the configuration with what the ranks say; None where they contradict it."""
+    found = _CONFIG.search(log)
+    if found is None:
+        return None
+    tensor, pipeline, data = map(int, found.groups())
+    layout = Layout(tp=tensor, pp=pipeline, dp=data, ep=_EXPERTS.search(log) is not None)
+    # Replicas of a model without experts do not know of each other: the world is one of them.
+    worlds = {layout.num_gpus, layout.num_gpus // layout.dp}
+    if not worlds.issuperset(map(int, _WORLD.findall(log))):
+        return None
+    spread = {int(size) for size in _EXPERTS.findall(log)}
+    return layout if spread <= {layout.ep_degree} else None
 
 
 def layout_difference(asked: Layout, log: str) -> str | None:
     """Say how the running layout differs from the asked one; None when it does not."""
     seen = observed(log).layout
     if seen is None:
-        return "the server's log does not say which layout it runs"
+        return "the server's log does not say, or contradicts itself on, which layout it runs"
     if seen == asked.bare:
         return None
     return f"asked for {asked.bare.name}, the server runs {seen.name}"

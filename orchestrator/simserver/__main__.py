@@ -97,12 +97,12 @@ def report(layout: Layout, kv_tokens: int, faults: Faults) -> None:
     """Say which layout runs, in vLLM's words, so that it can be read back."""
     if faults.wrong_layout:
         layout = Layout(tp=layout.tp * 2)
-    ranks = itertools.product(range(layout.dp), range(layout.pp), range(layout.tp))
-    for rank, (data, pipeline, tensor) in enumerate(ranks):
-        print(
-            f"rank {rank} in world size {layout.num_gpus} is assigned as DP rank {data}, "
-            f"PP rank {pipeline}, PCP rank 0, TP rank {tensor}"
-        )
+    print(
+        f"Initializing a simulated engine with config: tensor_parallel_size={layout.tp}, "
+        f"pipeline_parallel_size={layout.pp}, data_parallel_size={layout.dp}"
+    )
+    for rank in range(layout.num_gpus):
+        print(f"rank {rank} in world size {layout.num_gpus} is assigned as DP rank …")
     if layout.ep:
         print(f"[EP Rank 0/{layout.ep_degree}] Expert parallelism is enabled")
     for _ in range(layout.dp):

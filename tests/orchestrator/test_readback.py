@@ -9,6 +9,9 @@ from strategies import ALL, parse_layout
 # Lines of vLLM 0.32 serving tiny-olmoe as dp2+ep on the CPU.
 LOG = """
 (APIServer pid=1) INFO [api_utils.py:286] non-default args: {'model': 'm', 'data_parallel_size': 2}
+(EngineCore_DP0 pid=66) INFO [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: \
+model='m', dtype=torch.float32, tensor_parallel_size=1, pipeline_parallel_size=1, \
+data_parallel_size=2, decode_context_parallel_size=1
 (Worker pid=17) INFO [parallel_state.py:2350] rank 0 in world size 2 is assigned as DP rank 0, \
 PP rank 0, PCP rank 0, TP rank 0, ETP rank 0, EP rank 0, EPLB rank N/A
 (Worker pid=20) INFO [parallel_state.py:2350] rank 1 in world size 2 is assigned as DP rank 1, \
@@ -39,6 +42,11 @@ def test_any_other_layout_is_a_difference_that_names_both(asked: str) -> None:
 
 def test_a_log_that_does_not_say_is_a_difference_too() -> None:
     assert layout_difference(parse_layout("tp"), "INFO nothing") is not None
+
+
+def test_ranks_that_contradict_the_configuration_are_not_believed() -> None:
+    assert observed(LOG.replace("[EP Rank 0/2]", "[EP Rank 0/4]")).layout is None
+    assert observed(LOG.replace("in world size 2", "in world size 8")).layout is None
 
 
 def test_the_stage_is_the_furthest_the_log_has_reached() -> None:

