@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -50,17 +51,30 @@ def smallest_p(pairs: int) -> float:
 
 
 def sign_flip(logs: np.ndarray) -> float:
-    """Two-sided p of the mean log-ratio under all flips of the pairs' signs (exact for k ≤ 14)."""
-    patterns = 2 ** min(len(logs), MOST_EXACT + 3)
+    """Two-sided p of the mean log-ratio under all flips of the pairs' signs (exact for k ≤ 14).
+
+    p = share of the 2^k sign patterns whose sum is at least as far from zero as the observed one.
+    """
+    if len(logs) <= MOST_EXACT:
+        # SciPy enumerates the same patterns one by one, a hundred times slower.
+        sums = np.abs(_sign_patterns(len(logs)) @ logs)
+        return float(np.mean(sums >= abs(float(logs.sum())) * (1 - 1e-12)))
     found = stats.permutation_test(
         (logs,),
         np.mean,
         permutation_type="samples",
-        n_resamples=patterns,
+        n_resamples=2 ** (MOST_EXACT + 3),
         vectorized=True,
         rng=np.random.default_rng(0),
     )
     return float(found.pvalue)
+
+
+@cache
+def _sign_patterns(pairs: int) -> np.ndarray:
+    """All 2^k rows of k signs."""
+    bits = np.arange(2**pairs)[:, None] >> np.arange(pairs)
+    return np.where(bits & 1, -1.0, 1.0)
 
 
 def equivalence_p(logs: np.ndarray, log_margin: float) -> float | None:

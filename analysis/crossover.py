@@ -10,7 +10,7 @@ from scipy import stats
 from analysis.compare import Question, chosen_rows, higher_is_better
 from analysis.frame import require
 from analysis.order import ordered
-from analysis.pairs import Key, strata
+from analysis.pairs import Key, mean_of_known, strata
 from analysis.select import need_levels
 from catalog.errors import UnknownName
 
@@ -100,7 +100,7 @@ def _curve(
     for group in strata(rows, response, (LOAD,)):
         if set(names) <= set(group.logs):
             loads.append(np.log2(float(str(group.key[0][1]))))
-            ratios.append(np.nanmean(group.logs[names[0]] - group.logs[names[1]], axis=0))
+            ratios.append(mean_of_known(group.logs[names[0]] - group.logs[names[1]], 0))
     width = max((len(r) for r in ratios), default=0)
     table = np.array([np.pad(r, (0, width - len(r)), constant_values=np.nan) for r in ratios])
     return np.array(loads), table[:, np.isfinite(table).all(axis=0)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.grid import keyed
+from analysis.grid import CONDITION, keyed
 from analysis.order import rank, shown
 
 LOAD = ("max_concurrency", "request_rate")
@@ -53,19 +53,29 @@ class Stratum:
         if complete.shape[1] > 1 or len(ratios) < 2:
             by_block = complete.mean(axis=0) if len(ratios) else np.empty(0)
             return Pairs(by_block, "block")
-        return Pairs(np.nanmean(ratios, axis=1), "condition")
+        return Pairs(mean_of_known(ratios, 1), "condition")
+
+
+def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean over the finite values; NaN where there are none."""
+    count = np.isfinite(values).sum(axis=axis)
+    total = np.nansum(values, axis=axis)
+    means: np.ndarray = np.full(total.shape, np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means
 
 
 def strata(frame: pd.DataFrame, response: str, by: Sequence[str]) -> Iterator[Stratum]:
     """Split a frame by columns, in the order of their levels."""
-    inner = [name for name in ("model", "_condition") if name in frame or name == "_condition"]
-    index = list(dict.fromkeys([*by, *inner]))
-    cells = keyed(frame).groupby([*index, "strategy", "_replicate"], dropna=False)[response].mean()
+    index = list(dict.fromkeys([*by, *(["model"] if "model" in frame else []), "_condition"]))
+    used = dict.fromkeys([*index[:-1], *CONDITION, "strategy", "block", "replicate", response])
+    rows = keyed(frame[[name for name in used if name in frame]])
+    cells = rows.groupby([*index, "strategy", "_replicate"], dropna=False)[response].mean()
     wide = np.log(cells).unstack(["strategy", "_replicate"])
     keys = [tuple(_value(v) for v in _as_tuple(label)[: len(by)]) for label in wide.index]
-    rows: dict[tuple[object, ...], list[int]] = {}
+    places: dict[tuple[object, ...], list[int]] = {}
     for position, key in enumerate(keys):
-        rows.setdefault(key, []).append(position)
+        places.setdefault(key, []).append(position)
     strategies = wide.columns.get_level_values("strategy")
     blocks = {str(name): wide.loc[:, strategies == name] for name in strategies.unique()}
     width = sorted(set(wide.columns.get_level_values("_replicate")))
@@ -73,8 +83,8 @@ def strata(frame: pd.DataFrame, response: str, by: Sequence[str]) -> Iterator[St
         name: block.droplevel("strategy", axis="columns").reindex(columns=width).to_numpy()
         for name, block in blocks.items()
     }
-    for key in sorted(rows, key=lambda key: [rank(value) for value in key]):
-        here = {name: array[rows[key]] for name, array in arrays.items()}
+    for key in sorted(places, key=lambda key: [rank(value) for value in key]):
+        here = {name: array[places[key]] for name, array in arrays.items()}
         yield Stratum(
             tuple(zip(by, key, strict=True)),
             {name: logs for name, logs in here.items() if np.isfinite(logs).any()},

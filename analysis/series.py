@@ -8,7 +8,6 @@ from scipy import stats
 
 from analysis.compare import higher_is_better
 from analysis.frame import require
-from analysis.grid import keyed
 from analysis.order import ordered
 from analysis.pairs import strata
 from analysis.place import source_of
@@ -139,4 +138,4 @@ def narrowed(
                 raise UnknownName(column, name, known)
         if wanted:
             frame = frame[frame[column].isin(list(wanted))]
-    return keyed(frame)
+    return frame

@@ -9,7 +9,7 @@ from analysis import paper
 from analysis.cells import Cell, mean_cell, ratio_cell
 from analysis.diffusion_table import diffusion_table, split_diffusion
 from analysis.frame import require
-from analysis.grid import conditions_of
+from analysis.grid import conditions_of, keyed
 from analysis.order import ordered
 from analysis.place import source_of
 from analysis.select import Selection, select
@@ -190,7 +190,7 @@ def tables(
             provenance=provenance,
             every_verdict=every_verdict,
         )
-        made.append(kind.make(chosen, level=level))
+        made.append(kind.make(replace(chosen, frame=keyed(chosen.frame)), level=level))
     if not made:
         require(serving if len(serving) else frame, ["model", "strategy", "output_throughput"])
     return made

@@ -11,7 +11,7 @@ from scipy import stats
 from analysis.compare import Question, chosen_rows, columns
 from analysis.intervals import Interval
 from analysis.order import ordered
-from analysis.pairs import Stratum, strata
+from analysis.pairs import Stratum, mean_of_known, strata
 from analysis.place import source_of
 from catalog.errors import BadValue
 
@@ -66,7 +66,7 @@ def tukey_pairs(stratum: Stratum, *, level: float = 0.95) -> tuple[TukeyPair, ..
     the studentized range (Tukey 1953; Montgomery, Design and Analysis of Experiments, 4.1).
     """
     names = [str(name) for name in ordered(stratum.logs)]
-    y = np.stack([np.nanmean(stratum.logs[name], axis=0) for name in names])
+    y = np.stack([mean_of_known(stratum.logs[name], 0) for name in names])
     if any(np.isnan(stratum.logs[name]).any(axis=None) for name in names):
         whole = np.all([np.isfinite(stratum.logs[name]).all(axis=0) for name in names], axis=0)
         y = y[:, whole]

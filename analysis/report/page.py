@@ -1,0 +1,100 @@
+"""The page itself: template, style and script in one file that loads nothing."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from analysis import paper
+from analysis.render import caption, cell_text, number
+from analysis.report import words
+from analysis.report.group import Group
+from analysis.report.origin import Origin
+from analysis.report.validity import Validity
+
+SCRIPTS = ("dom.js", "scale.js", "chart.js", "table.js", "app.js")
+PLAIN_KINDS = {
+    "measured": "measured on hardware",
+    "simulated": "simulated: these numbers come from a model of the GPU, not from one",
+    "imported": "imported from other tools, by their definitions where those differ",
+    "unstated": "of unstated origin: the table does not say whether they were measured",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the template shows."""
+
+    title: str
+    groups: list[Group]
+    validity: Validity
+    origins: list[Origin]
+    results: list[str]
+    margin: float
+
+
+def render(page: Page, payload: str) -> str:
+    """Fill the template; every value is escaped but the page's own style, script and data."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    functions: dict[str, Callable[..., object]] = {
+        "caption": caption,
+        "cell_text": cell_text,
+        "number": number,
+        "effects": words.effect_sentences,
+        "checks": words.check_sentences,
+        "mixed": words.mixed_sentences,
+    }
+    environment.globals.update(functions)
+    style, script = _asset("report.css"), _script()
+    template = environment.from_string(_asset("page.html.j2"))
+    return template.render(
+        page=page,
+        kinds=PLAIN_KINDS,
+        citation=paper.CITATION,
+        version=_version(),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        policy=_policy(style, script),
+        style=Markup(style),  # noqa: S704 (the package's own file)
+        script=Markup(script),  # noqa: S704 (the package's own files)
+        payload=Markup(payload),  # noqa: S704 (JSON without < > &)
+    )
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    body = "\n".join(_asset(name) for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{body}\n}})();\n'
+
+
+def _policy(style: str, script: str) -> str:
+    """Only this very style and script may run, and nothing may be loaded."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"style-src '{_hash(style)}'",
+            f"script-src '{_hash(script)}'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _version() -> str:
+    try:
+        return version("moeserve")
+    except PackageNotFoundError:
+        return "from source"

@@ -1,0 +1,174 @@
+"""The numbers that the page's script draws: columns, with text coded by its place in a list."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.compare import higher_is_better
+from analysis.order import ordered
+from analysis.requests import LatencyCounts, quantiles_s
+from analysis.series import curves
+from analysis.style import label_of, style_of
+from catalog.errors import InputError
+
+if TYPE_CHECKING:
+    from analysis.report.group import Group
+
+METRICS = (
+    "output_throughput", "output_throughput_per_gpu", "request_throughput", "request_goodput",
+    "mean_ttft_ms", "p99_ttft_ms", "mean_itl_ms", "p99_itl_ms", "mean_tpot_ms", "mean_e2el_ms",
+    "p99_e2el_ms",
+)  # fmt: skip
+CELL = ("group", "model", "workload", "strategy", "kind", "load")
+SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
+RUN_COLUMNS = {
+    "run_id": "run", "provenance": "provenance", "model": "model", "strategy": "strategy",
+    "num_gpus": "GPUs", "gpu_type": "GPU", "workload": "workload",
+    "max_concurrency": "concurrency", "request_rate": "requests/s", "replicate": "replicate",
+    "completed": "completed", "failed": "failed", "output_throughput": "tokens/s",
+    "mean_ttft_ms": "TTFT ms", "mean_itl_ms": "ITL ms", "mean_e2el_ms": "E2E ms",
+    "verdict": "verdict", "verdict_reasons": "reasons",
+}  # fmt: skip
+CONTRAST_COLUMNS = {
+    "provenance": "provenance", "model": "model", "workload": "workload",
+    "max_concurrency": "concurrency", "request_rate": "requests/s", "strategy": "strategy",
+    "reference": "against", "ratio": "ratio", "ratio_low": "from", "ratio_high": "to",
+    "pairs": "pairs", "p_adjusted": "p adjusted", "p_equivalence": "p equivalence",
+    "verdict": "verdict", "runs_needed": "runs needed", "reason": "reason",
+}  # fmt: skip
+
+Value = float | int | str | bool | None
+
+
+def payload_of(frame: pd.DataFrame, groups: Sequence["Group"], counts: LatencyCounts | None) -> str:
+    """Everything the script needs, as JSON that is inert inside a script element."""
+    usable = pd.concat([_usable(frame, group) for group in groups])
+    strategies = [str(name) for name in ordered(usable["strategy"])]
+    metrics = [m for m in METRICS if m in usable and usable[m].notna().any()]
+    contrasts = [r for g in groups if g.comparison for r in g.comparison.rows()]
+    data = {
+        "strategies": [_look(name) for name in strategies],
+        "metrics": [
+            {"key": m, "label": label_of(m), "higher": higher_is_better(m)} for m in metrics
+        ],
+        "order": {name: ordered(usable[name]) for name in ("model", "workload", "group")},
+        "cells": _cells(usable, metrics),
+        "winners": [r for g in groups for r in _winners(g)],
+        "contrasts": _table(contrasts, CONTRAST_COLUMNS),
+        "runs": _table(_records(frame), RUN_COLUMNS),
+        "latencies": _latencies(usable, counts) if counts else [],
+        "shares": SHARES,
+    }
+    return script_safe(data)
+
+
+def script_safe(data: object) -> str:
+    """JSON without the characters that could end a script element or break a parser."""
+    text = json.dumps(_plain(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _usable(frame: pd.DataFrame, group: "Group") -> pd.DataFrame:
+    rows = frame[frame["output_throughput"].notna()]
+    if "provenance" in rows:
+        rows = rows[rows["provenance"].astype(str).replace("", "unstated") == group.name]
+    if "verdict" in rows:
+        rows = rows[rows["verdict"].isin(["valid", ""])]
+    nothing = pd.Series(np.nan, index=rows.index)
+    concurrency = rows.get("max_concurrency", nothing)
+    rate = rows.get("request_rate", nothing)
+    # A rate makes an open loop, capped or not: its load is the rate.
+    opened = rate.notna()
+    return rows.assign(
+        group=group.name,
+        kind=np.where(opened, "requests/s", "concurrency"),
+        load=rate.where(opened, concurrency),
+    )
+
+
+def _cells(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, object]:
+    """Means and intervals of every metric in every cell, one list a column."""
+    made: pd.DataFrame | None = None
+    for metric in metrics:
+        try:
+            table = curves(rows, metric, by=CELL)
+        except InputError:
+            continue
+        names = {n: f"{metric}.{n}" for n in ("mean", "low", "high", "n")}
+        table = table.rename(columns=names)
+        made = table if made is None else made.merge(table, on=list(CELL), how="outer")
+    if made is None:
+        return {}
+    made = made.sort_values(list(CELL), ignore_index=True)
+    return {str(name): coded(made[name].tolist()) for name in made}
+
+
+def coded(values: Sequence[object]) -> object:
+    """Numbers as they are to six digits; text as its places in a list of its own."""
+    if any(isinstance(value, str) for value in values):
+        levels = list(dict.fromkeys(map(str, values)))
+        place = {level: i for i, level in enumerate(levels)}
+        return {"levels": levels, "codes": [place[str(value)] for value in values]}
+    return [_plain(value) for value in values]
+
+
+def _winners(group: "Group") -> Iterable[dict[str, object]]:
+    for row in _records(group.winners):
+        yield {**row, "group": group.name}
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def _table(rows: Sequence[dict[str, object]], columns: dict[str, str]) -> dict[str, object]:
+    filled = [
+        name for name in columns if any(_plain(row.get(name)) not in (None, "") for row in rows)
+    ]
+    return {
+        "columns": [columns[name] for name in filled],
+        "cells": [coded([_plain(row.get(name)) for row in rows]) for name in filled],
+        "rows": len(rows),
+    }
+
+
+def _latencies(rows: pd.DataFrame, counts: LatencyCounts) -> list[dict[str, object]]:
+    """Percentiles over all requests of a cell's runs, in milliseconds."""
+    made = []
+    for key, cell in rows.groupby(list(CELL), sort=False):
+        places = [counts.runs[str(run)] for run in cell["run_id"] if str(run) in counts.runs]
+        ttft, e2el = (table[places].sum(axis=0) for table in (counts.ttft, counts.e2el))
+        if ttft.sum() or e2el.sum():
+            named = dict(zip(CELL, key, strict=True))
+            made.append(named | {"ttft": _ms(ttft), "e2el": _ms(e2el), "n": int(e2el.sum())})
+    return made
+
+
+def _ms(histogram: np.ndarray) -> list[float | None]:
+    return [None if q is None else 1e3 * q for q in quantiles_s(histogram, SHARES)]
+
+
+def _look(name: str) -> dict[str, str]:
+    look = style_of(name)
+    return {"name": name, "colour": look.colour, "marker": look.marker, "dash": look.dash}
+
+
+def _plain(value: object) -> object:
+    """Six significant digits are more than any figure shows, and half the bytes."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    item = getattr(value, "item", None)
+    value = item() if item else value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.6g}")
+    return value

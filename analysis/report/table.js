@@ -1,0 +1,79 @@
+// Tables of any length: sorted by their headings, searched, a page at a time.
+
+const PAGE = 50;
+
+function plainTable(headings, rows) {
+  const head = element("tr", {}, ...headings.map((h) => element("th", { scope: "col" }, h)));
+  const body = rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, shown(cell)))));
+  return element(
+    "div",
+    { class: "scroll", role: "region", tabindex: 0, "aria-label": "Numbers of the figure" },
+    element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)),
+  );
+}
+
+function dataTable(holder, packed, name) {
+  const cells = packed.cells.map(column);
+  const state = { page: 0, sort: -1, down: false, find: "" };
+  const all = Array.from({ length: packed.rows }, (_, i) => i);
+  // Joined once, so that a search over thousands of rows stays instant.
+  let texts = null;
+  const text = (i) => (texts ??= all.map((j) => cells.map((c) => shown(c[j])).join("\u0001").toLowerCase()))[i];
+  const status = element("span", { "aria-live": "polite" });
+  const head = element("tr");
+  const body = element("tbody");
+  const pick = () => {
+    const found = state.find ? all.filter((i) => text(i).includes(state.find)) : all.slice();
+    if (state.sort >= 0) found.sort((a, b) => (state.down ? -1 : 1) * order(cells[state.sort][a], cells[state.sort][b]));
+    return found;
+  };
+  const draw = () => {
+    const found = pick();
+    const pages = Math.max(1, Math.ceil(found.length / PAGE));
+    state.page = Math.min(state.page, pages - 1);
+    const here = found.slice(state.page * PAGE, (state.page + 1) * PAGE);
+    body.replaceChildren(
+      ...here.map((i) => element("tr", {}, ...cells.map((c) => element("td", { class: typeof c[i] === "number" ? "number" : null }, c[i] == null || c[i] === "" ? "" : shown(c[i]))))),
+    );
+    status.textContent = `${found.length} rows, page ${state.page + 1} of ${pages}`;
+    back.disabled = state.page === 0;
+    forward.disabled = state.page >= pages - 1;
+    [...head.children].forEach((th, i) => {
+      const sorted = i === state.sort ? (state.down ? "descending" : "ascending") : "none";
+      th.setAttribute("aria-sort", sorted);
+    });
+  };
+  const turn = (by) => () => {
+    state.page += by;
+    draw();
+  };
+  const back = element("button", { type: "button", onclick: turn(-1) }, "Previous");
+  const forward = element("button", { type: "button", onclick: turn(1) }, "Next");
+  packed.columns.forEach((heading, i) => {
+    const sort = () => {
+      Object.assign(state, { down: state.sort === i && !state.down, sort: i, page: 0 });
+      draw();
+    };
+    head.append(element("th", { scope: "col" }, element("button", { type: "button", onclick: sort }, heading)));
+  });
+  const search = element("input", {
+    type: "search",
+    oninput: (event) => {
+      Object.assign(state, { find: event.target.value.trim().toLowerCase(), page: 0 });
+      draw();
+    },
+  });
+  holder.append(
+    element("div", { class: "controls" }, element("label", {}, `Search ${name} `, search), back, forward, status),
+    element("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": name }, element("table", {}, element("thead", {}, head), body)),
+  );
+  draw();
+}
+
+// Missing values last, numbers by size, text by alphabet.
+function order(a, b) {
+  const [noA, noB] = [a == null || a === "", b == null || b === ""];
+  if (noA || noB) return noA - noB;
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  return String(a).localeCompare(String(b), undefined, { numeric: true });
+}
