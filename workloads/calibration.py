@@ -18,7 +18,7 @@ from workloads.target import Target
 from workloads.transcript import RequestRow
 
 ROUNDS = 8
-LONG_ANSWER = 256
+LONG_ANSWER = 32
 START_TIMEOUT_S = 20.0
 
 

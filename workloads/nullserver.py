@@ -6,6 +6,7 @@ What a client measures of it is the client's own (and the machine's) doing.
 import asyncio
 import re
 import sys
+from collections.abc import Iterator
 from typing import cast
 
 import msgspec
@@ -16,17 +17,19 @@ LIMIT = re.compile(rb'"max_tokens": *(\d+)')
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-def answer(tokens: int) -> bytes:
-    """A whole answer of as many tokens, an event a chunk."""
+def answer(tokens: int) -> list[bytes]:
+    """What is sent for an answer of as many tokens, a send a token."""
     choice = {"index": 0, "text": " a", "finish_reason": None}
     event = {"id": "cmpl-0", "object": "text_completion", "model": MODEL, "choices": [choice]}
-    middle = _chunk(msgspec.json.encode(event))
-    last = _chunk(
-        msgspec.json.encode({**event, "choices": [{**choice, "finish_reason": "length"}]})
-    )
+    final = {**event, "choices": [{**choice, "finish_reason": "length"}]}
     usage = {"prompt_tokens": 1, "completion_tokens": tokens}
-    end = _chunk(msgspec.json.encode({**event, "choices": [], "usage": usage}))
-    return HEAD + middle * (tokens - 1) + last + end + _chunk(b"[DONE]") + b"0\r\n\r\n"
+    sends = [_chunk(msgspec.json.encode(event))] * (tokens - 1) + [
+        _chunk(msgspec.json.encode(final))
+    ]
+    sends[0] = HEAD + sends[0]
+    sends[-1] += _chunk(msgspec.json.encode({**event, "choices": [], "usage": usage}))
+    sends[-1] += _chunk(b"[DONE]") + b"0\r\n\r\n"
+    return sends
 
 
 def _chunk(data: bytes) -> bytes:
@@ -40,7 +43,7 @@ class NullProtocol(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport
         self._buffer = b""
-        self._answers: dict[int, bytes] = {}
+        self._answers: dict[int, list[bytes]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -56,7 +59,14 @@ class NullProtocol(asyncio.Protocol):
         tokens = int(limit[1]) if limit else 1
         if tokens not in self._answers:
             self._answers[tokens] = answer(tokens)
-        self._transport.write(self._answers[tokens])
+        self._send(iter(self._answers[tokens]))
+
+    def _send(self, sends: Iterator[bytes]) -> None:
+        """Send one token; the other connections have their turn before the next."""
+        data = next(sends, None)
+        if data is not None:
+            self._transport.write(data)
+            asyncio.get_running_loop().call_soon(self._send, sends)
 
 
 async def serve() -> None:

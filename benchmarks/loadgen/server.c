@@ -170,10 +170,10 @@ static int stats(char *body) {
                  (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
     return sprintf(body,
                    "{\"requests\":%ld,\"tokens\":%ld,\"accepted\":%ld,\"ended\":%ld,\"peak\":%d,"
-                   "\"window_s\":%.6f,\"mean_ttft_ms\":%.4f,\"p99_ttft_ms\":%.4f,"
+                   "\"begin_s\":%.6f,\"end_s\":%.6f,\"mean_ttft_ms\":%.4f,\"p99_ttft_ms\":%.4f,"
                    "\"mean_itl_ms\":%.4f,\"p99_itl_ms\":%.4f,\"cpu_s\":%.4f}",
                    requests, tokens_sent, accepted, ended, peak,
-                   (window_end - window_start) / 1e9, mean(firsts, first_count),
+                   window_start / 1e9, window_end / 1e9, mean(firsts, first_count),
                    rank(firsts, first_count, 0.99), mean(gaps, gap_count),
                    rank(gaps, gap_count, 0.99), cpu);
 }
