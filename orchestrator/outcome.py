@@ -9,8 +9,9 @@ from orchestrator.engines.base import Measurement, Session
 from orchestrator.plan import ServerGroup
 from orchestrator.record import RunRecord, Verdict
 from orchestrator.verdict import NOTES, reasons_against
-from workloads.metrics import summarise
-from workloads.transcript import RequestRow
+from workloads.goodput import wilson_interval
+from workloads.metrics import good_requests, summarise
+from workloads.transcript import RequestRow, Transcript
 
 _FIELDS = frozenset(RunRecord.__struct_fields__)
 
@@ -26,7 +27,7 @@ def record_of(
     """Summarise a finished run and judge it; return its row and every reason in words."""
     load = run.cell.load
     summary = summarise(rows, goodput=goodput or None, max_concurrency=load.max_concurrency)
-    figures: dict[str, Any] = {**summary, **measurement.figures}
+    figures: dict[str, Any] = {**summary, **attainment(rows, goodput), **measurement.figures}
     reasons = (*reasons_against(run.cell, rows, figures), *measurement.reasons)
     throughput, num_gpus = summary["output_throughput"], identity["num_gpus"]
     codes = dict.fromkeys(code_of(reason) for reason in reasons)
@@ -41,6 +42,25 @@ def record_of(
         extra={name: value for name, value in figures.items() if name not in _FIELDS},
     )
     return record, reasons
+
+
+def attainment(
+    rows: Sequence[RequestRow], goodput: Mapping[str, float]
+) -> dict[str, float | int | None]:
+    """Return the share of all requests that met every limit, with its 95 % Wilson interval.
+
+    A request that failed met none.
+    """
+    if not goodput:
+        return {}
+    good = good_requests(Transcript(rows).completed, goodput)
+    low, high = wilson_interval(good, len(rows))
+    return {
+        "good_requests": good,
+        "slo_attainment": good / len(rows) if rows else None,
+        "slo_attainment_low": low,
+        "slo_attainment_high": high,
+    }
 
 
 def code_of(reason: str) -> str:

@@ -175,6 +175,7 @@ class _Group:
     def _details(self, session: Session | None) -> dict[str, Any]:
         return {
             "environment": self._runner.environment,
+            "goodput": dict(self._runner.plan.experiment.goodput),
             "server_folder": str(self._folder.relative_to(self._runner.store.root)),
             "server": dict(session.details) if session else {},
         }

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -34,6 +35,16 @@ async def prepare(experiment: Experiment) -> Study:
     found = devices() if name == "vllm" else ()
     plan = make_plan(experiment, name, found=found, served=served)
     return Study(plan, name, notice, found)
+
+
+async def _environment(study: Study) -> dict[str, Any]:
+    """Describe the machine and, where a client will be used, what that client is capable of."""
+    described = describe()
+    if study.engine != "simulated":
+        from workloads.calibration import calibrate
+
+        described["client"] = msgspec.to_builtins(await calibrate())
+    return described
 
 
 async def _served(experiment: Experiment) -> str:
@@ -70,7 +81,7 @@ async def run_study(
             plan=study.plan,
             engine=engine(study.engine),
             store=store,
-            environment=store.keep_environment(describe()),
+            environment=store.keep_environment(await _environment(study)),
             listen=listen,
             stop=stop or asyncio.Event(),
             gpus=tuple(str(device.index) for device in study.devices) or None,

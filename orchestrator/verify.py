@@ -54,7 +54,7 @@ def _figures(root: Path, manifest: Manifest) -> Iterator[str]:
         raise ResultsError(f"{parquet}: cannot be read: {error}") from error
     if len(rows) != record.num_prompts:
         yield f"{len(rows)} request rows for {record.num_prompts} requests"
-    goodput = manifest.details.get("goodput")
+    goodput = manifest.details.get("goodput") or None
     summary = summarise(rows, goodput=goodput, max_concurrency=record.max_concurrency)
     for name, value in summary.items():
         stored = (

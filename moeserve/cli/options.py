@@ -72,6 +72,9 @@ class ExperimentFlags:
     num_warmups: Annotated[
         int | None, _load("--num-warmups", help="Requests before each run; default one a slot.")
     ] = None
+    client_workers: Annotated[
+        int | None, _load("--client-workers", help="Processes of the load generator; default 1.")
+    ] = None
     goodput: Annotated[
         list[str] | None, _load("--goodput", help="Latency limits in ms: ttft:200 tpot:50 e2el:…")
     ] = None

@@ -41,4 +41,5 @@ class EndpointEngine:
                     "version": await control.version(),
                 },
                 num_warmups=experiment.num_warmups,
+                client_workers=experiment.client_workers,
             )

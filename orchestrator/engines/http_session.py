@@ -11,7 +11,7 @@ from catalog.units import MS_PER_S
 from orchestrator.cells import Run
 from orchestrator.engines.base import Figure, Measurement, Watch
 from orchestrator.engines.control import Control
-from orchestrator.engines.traffic import traffic_of
+from orchestrator.engines.traffic import Traffic, traffic_of
 from orchestrator.record import Provenance
 from workloads.client import measure
 from workloads.dispatch import Dispatcher
@@ -20,6 +20,8 @@ from workloads.runstats import RunStats
 from workloads.selfcheck import client_limited
 from workloads.server_metrics import parse_metrics, window
 from workloads.target import Target
+from workloads.workers import Plan as WorkersPlan
+from workloads.workers import measure_with_workers
 
 WARMUP_OUTPUT = 16
 """Tokens a warm-up request asks for at most: enough to reach the decode path at full batch."""
@@ -51,6 +53,7 @@ class HttpSession:
     gpu_type: str
     details: Mapping[str, Any]
     num_warmups: int | None = None
+    client_workers: int = 1
     alive: Callable[[], None] = field(default=lambda: None)
 
     async def measure(self, run: Run, watch: Watch) -> Measurement:
@@ -60,14 +63,7 @@ class HttpSession:
         before = await self.control.metrics()
         watch.on_stage("measuring")
         traffic = traffic_of(run, vocab=self.vocab)
-        stats = await measure(
-            self.target,
-            traffic.prompts,
-            output_len=run.cell.workload.output_len,
-            dispatcher=traffic.dispatcher(),
-            on_row=watch.on_row,
-            stop=watch.stop,
-        )
+        stats = await self._load(traffic, run.cell.workload.output_len, watch)
         self.alive()
         await asyncio.sleep(SETTLE_S)
         after = await self.control.metrics()
@@ -80,6 +76,26 @@ class HttpSession:
                 reasons.append("SERVER_RESTARTED: its counters went backwards during the run")
             figures |= server.figures()
         return Measurement(figures=figures, reasons=tuple(reasons))
+
+    async def _load(self, traffic: Traffic, output_len: int, watch: Watch) -> RunStats:
+        if self.client_workers == 1:
+            return await measure(
+                self.target,
+                traffic.prompts,
+                output_len=output_len,
+                dispatcher=traffic.dispatcher(),
+                on_row=watch.on_row,
+                stop=watch.stop,
+            )
+        plan = WorkersPlan(
+            output_len=output_len,
+            workers=self.client_workers,
+            max_concurrency=traffic.max_concurrency,
+            due_s=None if traffic.due_s is None else traffic.due_s.tolist(),
+        )
+        return await measure_with_workers(
+            self.target, traffic.prompts, plan=plan, on_row=watch.on_row, stop=watch.stop
+        )
 
     async def _warm_up(self, run: Run, watch: Watch) -> None:
         """One wave at the cell's own concurrency, on prompts that the run does not use."""

@@ -91,6 +91,7 @@ async def _ready(
         gpu_type=_gpu_type(),
         details=await _details(process, control),
         num_warmups=site.experiment.num_warmups,
+        client_workers=site.experiment.client_workers,
         alive=alive,
     )
 
