@@ -20,7 +20,7 @@ class Payloads:
     def __init__(self, target: Target, prompts: Prompts, output_len: int) -> None:
         self._target, self._prompts, self.output_len = target, prompts, output_len
         self._prepared: dict[int, bytes] = {}
-        self._bytes = 0
+        self.held_bytes = 0
         self._next = 0
 
     def __len__(self) -> int:
@@ -34,10 +34,10 @@ class Payloads:
     def prepare(self, seconds: float) -> None:
         """Prepare requests until the time or the allowance is used up."""
         until = perf_counter() + seconds
-        while self._next < len(self._prompts) and self._bytes < AHEAD_BYTES:
+        while self._next < len(self._prompts) and self.held_bytes < AHEAD_BYTES:
             payload = self._build(self._next)
             self._prepared[self._next] = payload
-            self._bytes += len(payload)
+            self.held_bytes += len(payload)
             self._next += 1
             if perf_counter() > until:
                 return
@@ -48,7 +48,7 @@ class Payloads:
         if payload is None:
             self._next = max(self._next, request + 1)
             return self._build(request)
-        self._bytes -= len(payload)
+        self.held_bytes -= len(payload)
         return payload
 
     def _build(self, request: int) -> bytes:

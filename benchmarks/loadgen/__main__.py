@@ -39,9 +39,11 @@ def run_once(client: Client, server: Server, level: int, options: argparse.Names
         requests = level * options.waves
         load = Load(server.url, level, requests, Path(folder), options.tokenizer)
         server.reset()
+        server_cpu_s = server.truth()["cpu_s"]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_PLUGINS": "", "NO_COLOR": "1"}
         out, sampler = run_sampled(client.command(load), env=env, timeout_s=options.timeout)
         truth = server.truth()
+        truth["cpu_s"] -= server_cpu_s
         return judged(client.read(load, out), truth, sampler, requests)
 
 

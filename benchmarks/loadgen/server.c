@@ -191,6 +191,11 @@ static void answer(Conn *c, const char *line) {
                           "content-length: %zu\r\n\r\n%s", strlen(body), body);
 }
 
+static void refuse(Conn *c) {
+    c->out_len += sprintf(c->out + c->out_len,
+                          "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+}
+
 static void start_stream(Conn *c, const char *body) {
     const char *limit = strstr(body, "\"max_tokens\":");
     if (!limit) limit = strstr(body, "\"max_completion_tokens\":");
@@ -211,7 +216,8 @@ static int serve(Conn *c) {
     size_t body = length && length < end ? strtoul(length + 15, NULL, 10) : 0;
     size_t whole = end + 4 - c->in + body;
     if ((size_t)c->used < whole) return 1;
-    if (!strncmp(c->in, "POST", 4)) start_stream(c, end + 4);
+    if (!strncmp(c->in, "POST /v1/completions", 20)) start_stream(c, end + 4);
+    else if (!strncmp(c->in, "POST", 4)) refuse(c);
     else answer(c, c->in);
     memmove(c->in, c->in + whole, c->used - whole);
     c->used -= whole;

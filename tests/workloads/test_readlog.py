@@ -1,0 +1,124 @@
+"""The log and its replay: each read to its exchange, whoever had the socket before."""
+
+from typing import Any
+
+import pytest
+
+from workloads.exchange import Exchange
+from workloads.readlog import ReadLog
+from workloads.replay import Replay
+
+
+def logged(log: ReadLog, fd: int, data: bytes, stamp: float) -> None:
+    log.now.datas.append(data)
+    log.now.fds.append(fd)
+    log.now.stamps.append(stamp)
+
+
+def exchange(number: int, fd: int) -> Exchange:
+    one = Exchange(number, 0.0, 3)
+    one.fd, one.sent, one.done = fd, 0.0, 9.0
+    return one
+
+
+def replayed(log: ReadLog, **options: Any) -> list[Exchange]:
+    finished: list[Exchange] = []
+    replay = Replay(log, finished=finished.append, hopeless=lambda _: None, **options)
+    log.seal()
+    while replay.replay_for(1.0):
+        pass
+    return finished
+
+
+@pytest.mark.parametrize("sealing", [False, True])
+def test_two_sockets_and_two_exchanges_a_socket_are_kept_apart(wire: Any, sealing: bool) -> None:
+    log = ReadLog()
+    answer = wire.answer(wire.stream(3))
+    first, second, third = exchange(0, 5), exchange(1, 6), exchange(2, 5)
+    log.begins(first)
+    log.begins(second)
+    for at in range(0, len(answer), 40):
+        logged(log, 5, answer[at : at + 40], float(at))
+        logged(log, 6, answer[at : at + 40], float(at))
+        if sealing:
+            log.seal()
+    log.ends(first)
+    log.begins(third)
+    logged(log, 5, answer, 999.0)
+    log.ends(third)
+    log.ends(second)
+    finished = replayed(log)
+    assert [one.request for one in finished] == [0, 2, 1]
+    rows = [one.row(0.0, 4) for one in finished]
+    assert {row.status for row in rows} == {"ok"}
+    assert rows[1].token_times_s.tolist() == [999.0] * 3
+    assert log.held_bytes == 0
+
+
+def test_what_is_withdrawn_is_not_replayed_again(wire: Any) -> None:
+    log = ReadLog()
+    answer = wire.answer(wire.stream(3))
+    one = exchange(0, 5)
+    log.begins(one)
+    for at in range(0, len(answer), 50):
+        logged(log, 5, answer[at : at + 50], float(at))
+        if at % 100:
+            log.seal()
+    log.withdraw(one)
+    one.decode()
+    assert one.decoder.body.complete
+    log.ends(one)
+    (finished,) = replayed(log)
+    row = finished.row(0.0, None)
+    assert (row.status, row.output_tokens, row.reads) == ("ok", 3, -(-len(answer) // 50))
+
+
+def test_reads_that_belong_to_nobody_are_passed_over(wire: Any) -> None:
+    log = ReadLog()
+    logged(log, 7, b"unasked for", 0.0)
+    assert replayed(log) == []
+
+
+def test_a_hopeless_answer_is_told_of_while_it_is_under_way(wire: Any) -> None:
+    log, told = ReadLog(), []
+    one = exchange(0, 5)
+    one.done = None
+    log.begins(one)
+    logged(log, 5, wire.HEAD, 0.0)
+    for index in range(300):
+        logged(log, 5, b"not a chunk\r\n", float(index))
+    log.seal()
+    replay = Replay(log, finished=lambda _: None, hopeless=told.append)
+    while replay.replay_for(1.0):
+        pass
+    assert told == [one]
+
+
+def test_a_full_backlog_is_relieved_until_it_is_bearable(wire: Any) -> None:
+    log, finished = ReadLog(), []
+    answer = wire.answer(wire.stream(3))
+    replay = Replay(
+        log, finished=finished.append, hopeless=lambda _: None, comfortable_bytes=10 * len(answer)
+    )
+    for number in range(100):
+        one = exchange(number, 5)
+        log.begins(one)
+        logged(log, 5, answer, 0.0)
+        log.ends(one)
+        log.seal()
+    assert replay.pressing
+    replay.relieve()
+    assert log.held_bytes <= 40 * len(answer)
+    assert len(finished) >= 60
+    while replay.pressing:
+        replay.relieve()
+    assert log.held_bytes <= 10 * len(answer)
+
+
+def test_the_log_knows_when_a_socket_was_last_heard() -> None:
+    log = ReadLog()
+    for stamp in (1.0, 2.0):
+        logged(log, 2000, b"x", stamp)
+    logged(log, 3, b"x", 3.0)
+    log.listen()
+    assert (log.heard(2000), log.heard(3), log.heard(4), log.heard(10**6)) == (2.0, 3.0, 0.0, 0.0)
