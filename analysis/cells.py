@@ -59,5 +59,8 @@ def ratio_cell(
 
 
 def _cell(interval: Interval, n: int, over: str) -> Cell:
-    known = interval.low is not None
-    return Cell(interval.value, interval.low, interval.high, n, over if known else "")
+    # Replicates without any spread are copies of one simulated run: no interval follows from them.
+    known = interval.low is not None and interval.high != interval.low
+    if not known:
+        return Cell(interval.value, n=n)
+    return Cell(interval.value, interval.low, interval.high, n, over)

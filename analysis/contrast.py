@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -16,8 +15,9 @@ from analysis.intervals import Interval
 Adjustment = Literal["holm", "bh", "none"]
 Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
-# Up to this many pairs all 2^k sign patterns are looked at; beyond, as many random ones.
-MOST_EXACT = 14
+# Up to this many pairs all 2^k sign patterns are counted; beyond, these many random ones.
+MOST_EXACT = 28
+RANDOM_PATTERNS = 100_000
 MOST_RUNS = 10_000
 
 
@@ -51,30 +51,42 @@ def smallest_p(pairs: int) -> float:
 
 
 def sign_flip(logs: np.ndarray) -> float:
-    """Two-sided p of the mean log-ratio under all flips of the pairs' signs (exact for k ≤ 14).
+    """Two-sided p of the mean log-ratio under all flips of the pairs' signs (exact for k ≤ 28).
 
     p = share of the 2^k sign patterns whose sum is at least as far from zero as the observed one.
+    The patterns are counted as sums of two halves (Horowitz and Sahni 1974), in about 2^(k/2) time.
     """
-    if len(logs) <= MOST_EXACT:
-        # SciPy enumerates the same patterns one by one, a hundred times slower.
-        sums = np.abs(_sign_patterns(len(logs)) @ logs)
-        return float(np.mean(sums >= abs(float(logs.sum())) * (1 - 1e-12)))
+    observed = abs(float(logs.sum()))
+    if observed == 0:
+        return 1.0
+    if len(logs) > MOST_EXACT:
+        return _sampled(logs)
+    # Sums that are equal but for rounding count as equal.
+    bound = observed * (1 - 1e-12)
+    left, right = (_signed_sums(half) for half in np.array_split(logs, 2))
+    right.sort()
+    as_far = len(right) - np.searchsorted(right, bound - left)
+    return min(1.0, 2 * float(as_far.sum()) / 2.0 ** len(logs))
+
+
+def _signed_sums(values: np.ndarray) -> np.ndarray:
+    """Sums under all 2^n patterns of signs."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums + value, sums - value])
+    return sums
+
+
+def _sampled(logs: np.ndarray) -> float:
     found = stats.permutation_test(
         (logs,),
         np.mean,
         permutation_type="samples",
-        n_resamples=2 ** (MOST_EXACT + 3),
+        n_resamples=RANDOM_PATTERNS,
         vectorized=True,
         rng=np.random.default_rng(0),
     )
     return float(found.pvalue)
-
-
-@cache
-def _sign_patterns(pairs: int) -> np.ndarray:
-    """All 2^k rows of k signs."""
-    bits = np.arange(2**pairs)[:, None] >> np.arange(pairs)
-    return np.where(bits & 1, -1.0, 1.0)
 
 
 def equivalence_p(logs: np.ndarray, log_margin: float) -> float | None:

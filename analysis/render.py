@@ -70,7 +70,9 @@ def caption(table: Table) -> str:
     over = sorted({cell.over for _, cells in table.rows for cell in cells if cell.over})
     level = f"{100 * table.level:g} %"
     basis = (
-        f"; {level} intervals over {' and '.join(over)}" if over else "; one run each, no interval"
+        f"; {level} intervals over {' and '.join(over)}"
+        if over
+        else "; no interval (one run each, or copies)"
     )
     kind = "" if table.provenance == "measured" else f" ({table.provenance})"
     return f"Table {table.number}{kind}: {table.title}, {table.unit}{basis}"

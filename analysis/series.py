@@ -9,7 +9,7 @@ from scipy import stats
 from analysis.compare import higher_is_better
 from analysis.frame import require
 from analysis.order import ordered
-from analysis.pairs import strata
+from analysis.pairs import NO_SPREAD, strata
 from analysis.place import source_of
 from catalog.errors import BadFile
 
@@ -78,7 +78,7 @@ def winners(frame: pd.DataFrame, response: str = "output_throughput") -> pd.Data
     """Best strategy of each model × workload × load, its lead, and whether the runs settle it.
 
     Columns: model, workload, max_concurrency, strategy, runner_up, lead (ratio to the runner-up,
-    above 1), settled (the lead's 95 % interval excludes 1; None without replicates).
+    above 1), settled (the lead's 95 % interval excludes 1; None where replicates show no spread).
     """
     require(frame, [*CELL, response])
     up = higher_is_better(response)
@@ -98,7 +98,7 @@ def winners(frame: pd.DataFrame, response: str = "output_throughput") -> pd.Data
 
 
 def _settled(logs: np.ndarray) -> bool | None:
-    if len(logs) < 2:
+    if len(logs) < 2 or np.ptp(logs) < NO_SPREAD:
         return None
     half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
     return bool(logs.mean() > half)

@@ -1,6 +1,6 @@
 """Tables IV, V, VI and VII of the parallelism paper, from any run table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -10,13 +10,14 @@ from analysis.cells import Cell, mean_cell, ratio_cell
 from analysis.diffusion_table import diffusion_table, split_diffusion
 from analysis.frame import require
 from analysis.grid import conditions_of, keyed
-from analysis.order import ordered
+from analysis.order import WORKLOADS, ordered, shown
 from analysis.place import source_of
 from analysis.select import Selection, select
 from analysis.table import Table
 from catalog.errors import BadFile, UnknownName
 
 HEADINGS = {"tp": "TP", "ep": "EP", "tp+ep": "Hybrid", "single": "Single GPU"}
+PAPER_LOADS = (1, 4, 8, 16, 32, 64, 128)
 WORKLOAD_HEADINGS = {
     "decode-heavy": "Decode",
     "prefill-heavy": "Prefill",
@@ -90,7 +91,7 @@ def _by_strategy(chosen: Selection, response: str, level: float) -> Table:
         rows=tuple(lines),
         provenance=chosen.provenance,
         level=level,
-        notes=_uneven(rows),
+        notes=(*_uneven(rows), *_other_conditions(rows)),
     )
 
 
@@ -115,20 +116,27 @@ def _with_ep_over_tp(table: Table, rows: pd.DataFrame, level: float) -> Table:
     return replace(table, columns=(*table.columns, "EP/TP"), rows=tuple(lines))
 
 
-def _beside(table: Table, published: dict[tuple[str, ...], float]) -> Table:
+def _beside(table: Table, published: Mapping[tuple[str, ...], float]) -> Table:
     """Put the paper's number into each cell that it has one for."""
     names = {heading: name for name, heading in (HEADINGS | WORKLOAD_HEADINGS).items()}
     keys = [names.get(column, column) for column in table.columns]
-    rows = tuple(
-        (
-            name,
-            tuple(
-                replace(c, paper=published.get((name, k))) for k, c in zip(keys, cells, strict=True)
-            ),
-        )
-        for name, cells in table.rows
-    )
-    return replace(table, rows=rows)
+    lines = []
+    for name, cells in table.rows:
+        own = zip(keys, cells, strict=True)
+        lines.append((name, tuple(replace(c, paper=published.get((name, k))) for k, c in own)))
+    return replace(table, rows=tuple(lines))
+
+
+def _other_conditions(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Say when the means are over other conditions than the paper's, which its numbers rest on."""
+    told = []
+    for column, theirs in (("workload", WORKLOADS), ("max_concurrency", PAPER_LOADS)):
+        if column in rows and set(rows[column]) != set(theirs):
+            ours = ", ".join(shown(level) for level in ordered(rows[column].dropna())[:8])
+            told.append(f"{column} {ours}")
+    if not told:
+        return ()
+    return (f"not the paper's conditions, so its numbers are no like for like: {'; '.join(told)}",)
 
 
 def _uneven(rows: pd.DataFrame) -> tuple[str, ...]:

@@ -88,7 +88,10 @@ def _sureness(best: pd.DataFrame) -> str:
     settled = best["settled"].to_list()
     known = [value for value in settled if value is not None]
     if not known:
-        return "How sure: one run a condition, so run-to-run variation is unknown."
+        return (
+            "How sure is open: one run a condition, or copies of one simulated run, show no "
+            "run-to-run variation."
+        )
     yes = sum(map(bool, known))
     return (
         f"How sure: in {yes} of {len(best)} conditions the lead over the second is outside of "
@@ -116,7 +119,7 @@ def _contrast(found: Contrast) -> str:
         "better": "better",
         "worse": "worse",
         "equivalent": "equal within the margin",
-        "undecided": "not decided by these runs" if found.p is not None else "too few to test",
+        "undecided": "not decided by these runs" if found.p is not None else found.reason,
     }[found.verdict]
     needed = f"; about {found.runs_needed} runs of each would decide" if found.runs_needed else ""
     return f"{text}: {said}{needed}."

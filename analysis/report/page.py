@@ -37,6 +37,8 @@ class Page:
     origins: list[Origin]
     results: list[str]
     margin: float
+    agreement: list[str]
+    """How far estimates are from measurements; empty without both."""
 
 
 def render(page: Page, payload: str) -> str:

@@ -1,8 +1,12 @@
 """Statistics in plain words, with the numbers behind them."""
 
+import pandas as pd
+
 from analysis.anova import Anova
 from analysis.effects import Effect
 from analysis.render import number
+from analysis.series import residuals
+from catalog.errors import InputError
 
 NAMES = {
     "max_concurrency": "Concurrency",
@@ -66,4 +70,20 @@ def mixed_sentences(found: Anova) -> list[str]:
             f"{number(e.f)}, {p_text(e.p)}."
             for e in found.mixed.effects
         ),
+    ]
+
+
+def agreement_sentences(frame: pd.DataFrame) -> list[str]:
+    """How measured throughput compares with simulated, strategy by strategy."""
+    if "provenance" not in frame or not {"measured", "simulated"} <= set(frame["provenance"]):
+        return []
+    try:
+        both = residuals(frame)
+    except InputError:
+        return []
+    return [
+        f"{strategy}: measured is {number(ratio.median(), digits=3)} times simulated (median of "
+        f"{len(ratio)} conditions, {number(ratio.min(), digits=3)} to "
+        f"{number(ratio.max(), digits=3)})."
+        for strategy, ratio in both.groupby("strategy")["ratio"]
     ]

@@ -12,6 +12,7 @@ from analysis.report.origin import origins
 from analysis.report.page import Page, render
 from analysis.report.payload import payload_of
 from analysis.report.validity import validity_of
+from analysis.report.words import agreement_sentences
 from analysis.requests import LatencyCounts, count_latencies
 from catalog.errors import BadValue
 from orchestrator.files import write_durably
@@ -60,6 +61,7 @@ def report_html(
         origins=origins(results),
         results=[path.name or str(path) for path in results],
         margin=options.margin,
+        agreement=agreement_sentences(arms),
     )
     return render(page, payload_of(arms, groups, counts))
 

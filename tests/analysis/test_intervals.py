@@ -47,6 +47,15 @@ def test_the_exact_test_is_scipys(n):
     assert sign_flip(logs) == pytest.approx(found.pvalue, rel=1e-12)
 
 
+def test_pairs_that_cancel_are_no_evidence():
+    assert sign_flip(np.array([0.1, -0.1, 0.2, -0.2])) == 1.0
+
+
+def test_many_pairs_are_sampled_and_agree_with_the_t_test():
+    logs = np.random.default_rng(1).normal(0.01, 0.05, 60)
+    assert sign_flip(logs) == pytest.approx(stats.ttest_1samp(logs, 0).pvalue, abs=0.01)
+
+
 def test_a_ratio_of_means_is_where_the_paired_t_test_turns():
     over, under = SLEEP[1] + 20, SLEEP[0] + 20
     found = ratio_of_means(over, under)

@@ -1,0 +1,1 @@
+"""Choosing among configurations: constraints, objectives, Pareto fronts, and what to relax."""

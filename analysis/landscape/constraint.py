@@ -1,0 +1,79 @@
+"""Constraints as a user writes them: a column, a comparison, a number with or without a unit."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.landscape.units import in_column_unit
+from catalog.errors import BadValue
+from perfmodel.arrays import FloatArray
+
+ALLOWED = "COLUMN <=|<|>=|>|== NUMBER[UNIT], joined by commas or `and`: gpu_memory_mib <= 16 GiB"
+
+_TERM = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=|==|=|<|>)\s*([^\s<>=].*?)\s*")
+_NUMBER = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ]+|%)?")
+_JOIN = re.compile(r"\s+and\s+|,|&&|;", re.IGNORECASE)
+_COMPARE: dict[str, Callable[[FloatArray, float], "np.ndarray[tuple[int], np.dtype[np.bool_]]"]] = {
+    "<=": lambda values, limit: values <= limit,
+    "<": lambda values, limit: values < limit,
+    ">=": lambda values, limit: values >= limit,
+    ">": lambda values, limit: values > limit,
+    "==": lambda values, limit: values == limit,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """One limit, in the column's own unit."""
+
+    column: str
+    op: str
+    limit: float
+    text: str
+
+    @property
+    def upper(self) -> bool:
+        return self.op in ("<=", "<")
+
+    @property
+    def relaxable(self) -> bool:
+        return self.op != "=="
+
+    def holds(self, values: FloatArray) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        """True where the limit is kept; an unknown value (NaN) never is."""
+        return _COMPARE[self.op](values, self.limit)
+
+    def excess(self, values: FloatArray) -> FloatArray:
+        """How far beyond the limit, as a share of it; 0 where it is kept, NaN where unknown."""
+        if not self.relaxable:
+            return np.where(np.isnan(values), np.nan, np.where(self.holds(values), 0.0, np.inf))
+        beyond = values - self.limit if self.upper else self.limit - values
+        share = np.maximum(beyond, 0.0) / (abs(self.limit) or 1.0)
+        # A value that sits on a strict limit breaks it, by the smallest step there is.
+        return np.where((beyond == 0) & ~self.holds(values), np.finfo(float).eps, share)
+
+    def relaxed_to(self, value: float) -> str:
+        return f"{self.column} {'<=' if self.upper else '>='} {value:g}"
+
+
+def parse_constraints(text: str) -> tuple[Constraint, ...]:
+    """Read `gpu_memory_mib <= 16384, tpot_s < 500 ms`."""
+    terms = [term for term in _JOIN.split(text) if term.strip()]
+    if not terms:
+        raise BadValue("constraint", text, ALLOWED)
+    return tuple(_constraint(term, text) for term in terms)
+
+
+def _constraint(term: str, whole: str) -> Constraint:
+    match = _TERM.fullmatch(term)
+    number = _NUMBER.fullmatch(match[3]) if match else None
+    if match is None or number is None:
+        raise BadValue("constraint", whole, ALLOWED)
+    column, op = match[1], "==" if match[2] == "=" else match[2]
+    limit = in_column_unit(float(number[1]), number[2] or "", column)
+    if not math.isfinite(limit):
+        raise BadValue("constraint", whole, "a finite limit")
+    return Constraint(column, op, limit, " ".join(term.split()))
