@@ -66,12 +66,18 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     launcher: str = "local"
     goodput: dict[str, float] = {}
     """Latency limits in ms by metric: ttft, tpot, e2el."""
+    find_max: bool = False
+    """Search for the highest load that meets the limits, instead of running every level."""
+    attainment: float = 0.99
+    """Share of requests that must meet the limits for a load to pass a search."""
     server: ServerOptions = msgspec.field(default_factory=ServerOptions)
     api_key_file: str | None = None
     """The key itself is never part of an experiment."""
     client_workers: int = 1
     split_tp: bool = False
     """Allow a tensor-parallel group over nodes."""
+    slurm: dict[str, Any] = {}
+    """Options of `moeserve slurm`, which checks them."""
 
     def __post_init__(self) -> None:
         self._check_names_and_counts()
@@ -86,6 +92,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 raise BadValue(field, getattr(self, field), f"{least} or more")
         if self.gpus is not None and self.gpus < 1:
             raise BadValue("gpus", self.gpus, "1 or more")
+        if not 0 < self.attainment <= 1:
+            raise BadValue("attainment", self.attainment, "above 0, at most 1")
         if isinstance(self.num_prompts, int) and self.num_prompts < 1:
             raise BadValue("num_prompts", self.num_prompts, "1 or more, or auto")
 
@@ -97,7 +105,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 # Fields that say how to get at a server rather than what is studied: they may differ on resume.
-NOT_STUDIED = ("api_key_file", "launcher")
+NOT_STUDIED = ("api_key_file", "launcher", "slurm")
 
 
 def read_experiment(path: Path) -> Experiment:

@@ -1,5 +1,6 @@
 """The plan: server groups in randomised blocks, and what was refused before anything starts."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +18,17 @@ from strategies.feasible import misfits
 from workloads.profiles import parse_workload
 
 DEFAULT_HARDWARE = "A100-80GB"
+LONGEST_NAME = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """GPUs of other machines, on which the servers of a plan will run."""
+
+    hardware: str
+    """Of a setup that names none."""
+    gpus_per_node: Mapping[str, int] = field(default_factory=dict)
+    """By hardware; a server must fit one node. Unknown where a name is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +41,10 @@ class ServerGroup:
 
     @property
     def group_id(self) -> str:
+        """A name for people and for a folder: whatever a model is called, it stays one."""
         setup = self.setup
-        return f"{setup.model}.{setup.strategy or 'endpoint'}.{setup.technique}.r{self.replicate}"
+        name = f"{setup.model}.{setup.strategy or 'endpoint'}.{setup.technique}.r{self.replicate}"
+        return re.sub(r"[^A-Za-z0-9._+=-]", "_", name)[:LONGEST_NAME].lstrip(".")
 
     @property
     def num_gpus(self) -> int | None:
@@ -68,20 +82,27 @@ class Plan:
 
 
 def make_plan(
-    experiment: Experiment, engine: str, *, found: tuple[Device, ...] = (), served: str = ""
+    experiment: Experiment,
+    engine: str,
+    *,
+    found: tuple[Device, ...] = (),
+    served: str = "",
+    pool: Pool | None = None,
 ) -> Plan:
     """Expand, check and order an experiment; `found` are the GPUs that real servers get.
 
-    `served` is the model that a running server says it serves.
+    `served` is the model that a running server says it serves; `pool` says that the servers will
+    run on other machines, so that the GPUs at hand do not matter.
 
     A layout that cannot carry any of the models asked for is bad input. One that does not fit
     some model, or the memory, or the GPUs at hand is refused with its reason and the rest goes
     on; nothing left is Infeasible.
     """
     models = {served: served_model(served)} if served else models_of(experiment)
-    wanted = tuple(setups(experiment, engine, models, here=_hardware_here(engine, found)))
-    _check_hardware(wanted, found)
-    gpus_here = len(found) or None
+    wanted = tuple(setups(experiment, engine, models, here=_hardware_here(engine, found, pool)))
+    if pool is None:
+        _check_hardware(wanted, found)
+    gpus_here = pool.gpus_per_node if pool else _gpus_here(wanted, found)
     _check_layouts(wanted, models)
     workloads = [parse_workload(text) for text in experiment.workloads]
     longest = max(workload.input_len + workload.output_len for workload in workloads)
@@ -94,7 +115,13 @@ def make_plan(
     return Plan(experiment, models, feasible, _blocks(experiment, feasible), refused)
 
 
-def _hardware_here(engine: str, found: tuple[Device, ...]) -> str:
+def _gpus_here(wanted: tuple[Setup, ...], found: tuple[Device, ...]) -> dict[str, int]:
+    return {setup.hardware: len(found) for setup in wanted} if found else {}
+
+
+def _hardware_here(engine: str, found: tuple[Device, ...], pool: Pool | None) -> str:
+    if pool is not None and engine == "vllm":
+        return pool.hardware
     if engine == "simulated":
         return DEFAULT_HARDWARE
     if engine == "endpoint":
@@ -122,13 +149,16 @@ def _check_layouts(wanted: tuple[Setup, ...], models: Mapping[str, Model]) -> No
             raise BadValue("strategy", layout.name, f"a layout that fits the model: {found[0][0]}")
 
 
-def _reasons(setup: Setup, model: Model, longest: int, gpus_here: int | None) -> tuple[str, ...]:
+def _reasons(
+    setup: Setup, model: Model, longest: int, gpus_here: Mapping[str, int]
+) -> tuple[str, ...]:
     layout = setup.layout
     if layout is None or setup.endpoint:
         return ()
     reasons = list(misfits(layout, model))
-    if gpus_here is not None and layout.num_gpus > gpus_here:
-        reasons.append(f"needs {layout.num_gpus} GPUs, {gpus_here} here")
+    on_one_node = gpus_here.get(setup.hardware)
+    if on_one_node is not None and layout.num_gpus > on_one_node:
+        reasons.append(f"needs {layout.num_gpus} GPUs, {on_one_node} here")
     return (*reasons, *_memory(setup, model, longest))
 
 

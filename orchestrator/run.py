@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from catalog.errors import MoeserveError, ServerError
 from orchestrator.cells import Run
@@ -19,11 +21,13 @@ from orchestrator.events import (
     RunStarted,
     Stage,
 )
-from orchestrator.outcome import failed_record, identity_of, record_of
+from orchestrator.find import searches
+from orchestrator.gate import Gate
+from orchestrator.outcome import code_of, failed_record, identity_of, record_of
 from orchestrator.plan import Plan, ServerGroup
 from orchestrator.record import RunRecord, Verdict
 from orchestrator.rows import RowLog, write_parquet
-from orchestrator.store import Manifest, Store
+from orchestrator.store import Manifest, Store, read_manifests
 from workloads.transcript import RequestRow
 
 
@@ -42,14 +46,29 @@ class Runner:
     listen: Listener
     stop: asyncio.Event
     gpus: tuple[str, ...] | None = None
+    gate: Gate = field(default_factory=Gate)
 
     async def run(self) -> None:
         """Do every run not yet published; a failed one becomes a record, and the rest goes on."""
         finished = self.store.finished()
         for group in self.plan.groups:
             missing = [run for run in group.runs if run.run_id not in finished]
-            if missing and not self.stop.is_set():
+            if self.plan.experiment.find_max:
+                missing = [pending] if (pending := self.next_trial(group)) else []
+            if missing and self.may_go_on(missing[0]):
                 await _Group(self, group, missing).run()
+
+    def may_go_on(self, run: Run) -> bool:
+        return not self.stop.is_set() and self.gate.may_start(run)
+
+    def next_trial(self, group: ServerGroup) -> Run | None:
+        """Return the run that a search of this group needs next; None when all are over."""
+        records = {m.record.run_id: m.record for m in read_manifests(self.store.root) if m.files}
+        for search in searches(self.plan.experiment, group):
+            level = search.state(records).next_level()
+            if level is not None:
+                return search.at(level)
+        return None
 
 
 class _Group:
@@ -67,14 +86,17 @@ class _Group:
             model=runner.plan.models[group.setup.model],
             folder=self._folder,
             gpus=runner.gpus,
+            stop_grace_s=runner.gate.stop_grace_s,
         )
         watch = Watch(on_stage=lambda text: runner.listen(Stage(group, text)), stop=runner.stop)
         left = list(self._missing)
         try:
             async with runner.engine.open(group, site, watch) as session:
-                while left and not runner.stop.is_set():
+                while left and runner.may_go_on(left[0]):
                     await self._run_one(left[0], session)
                     left.pop(0)
+                    if runner.plan.experiment.find_max:
+                        left = [trial] if (trial := runner.next_trial(group)) else []
         except Stopped:
             return
         except MoeserveError as error:
@@ -82,6 +104,10 @@ class _Group:
 
     def _fail(self, left: Sequence[Run], error: MoeserveError) -> None:
         """Record a server that failed against every run it still owed."""
+        if not self._runner.gate.may_publish():
+            # We were told to end, and the server was told the same: it did not fail.
+            self._record_failure(left[0], Interrupted("stopped"), "interrupted", None)
+            return
         tail = error.log_tail if isinstance(error, ServerError) else ""
         for run in left:
             self._record_failure(run, error, "failed", None, log_tail=tail)
@@ -140,10 +166,25 @@ class _Group:
         parquet = folder / "requests.parquet"
         write_parquet(parquet, record.run_id, rows)
         details = {**self._details(session), "reasons": list(reasons)}
-        store.publish(Manifest(record=record, files=(store.stored(parquet),), details=details))
+        manifest = Manifest(record=record, files=(store.stored(parquet),), details=details)
+        if not self._runner.gate.may_publish():
+            record, reasons = self._withhold(manifest, "interrupted", "INTERRUPTED: told to end")
+        elif not store.publish(manifest):
+            told = "SUPERSEDED: another attempt had published this run"
+            record, reasons = self._withhold(manifest, "failed", told)
         # Its rows are in the published file now; the log is what a crash would have left.
         (folder / "requests.jsonl").unlink()
         self._runner.listen(RunFinished(record, reasons))
+
+    def _withhold(
+        self, manifest: Manifest, verdict: Verdict, reason: str
+    ) -> tuple[RunRecord, tuple[str, ...]]:
+        """Keep a finished attempt that must not be published beside those that failed."""
+        record = msgspec.structs.replace(
+            manifest.record, verdict=verdict, verdict_reasons=code_of(reason), error=reason
+        )
+        self._runner.store.record_failure(msgspec.structs.replace(manifest, record=record))
+        return record, (reason,)
 
     def _record_failure(
         self,
@@ -178,4 +219,5 @@ class _Group:
             "goodput": dict(self._runner.plan.experiment.goodput),
             "server_folder": str(self._folder.relative_to(self._runner.store.root)),
             "server": dict(session.details) if session else {},
+            **self._runner.gate.details,
         }

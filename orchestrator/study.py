@@ -13,6 +13,7 @@ from orchestrator.engines.registry import engine, resolve
 from orchestrator.environment import describe
 from orchestrator.events import Listener
 from orchestrator.experiment import DEFAULT_MODEL, Experiment
+from orchestrator.find import check_searchable
 from orchestrator.plan import Plan, make_plan
 from orchestrator.run import Runner
 from orchestrator.store import Store, fresh_directory
@@ -30,6 +31,7 @@ class Study:
 
 async def prepare(experiment: Experiment) -> Study:
     """Choose the engine, ask a running server what it is, look at the GPUs, and plan."""
+    check_searchable(experiment)
     name, notice = resolve(experiment)
     served = await _served(experiment) if name == "endpoint" else ""
     found = devices() if name == "vllm" else ()
@@ -58,7 +60,7 @@ async def _served(experiment: Experiment) -> str:
 
 def default_directory(experiment: Experiment) -> Path:
     """Name a directory after what is studied: the same command finds its own results again."""
-    studied = msgspec.structs.replace(experiment, num_runs=1, api_key_file=None)
+    studied = msgspec.structs.replace(experiment, num_runs=1, api_key_file=None, slurm={})
     digest = hashlib.sha256(msgspec.json.encode(studied, order="deterministic")).hexdigest()
     return Path("results") / f"{experiment.name}-{digest[:8]}"
 

@@ -78,6 +78,13 @@ class ExperimentFlags:
     goodput: Annotated[
         list[str] | None, _load("--goodput", help="Latency limits in ms: ttft:200 tpot:50 e2el:…")
     ] = None
+    attainment: Annotated[
+        float | None, _load("--attainment", help="Share of requests that must meet --goodput.")
+    ] = None
+    find_max: Annotated[
+        bool | None,
+        _load("--find-max", help="Search the highest load that meets --goodput: double, bisect."),
+    ] = None
     engine: Annotated[str | None, _server("--engine", help="auto, vllm or simulated.")] = None
     endpoint: Annotated[
         str | None, _server("--endpoint", help="Measure this running server; start none.")

@@ -31,20 +31,22 @@ SHOWN_EVERY_S = 0.1
 @contextmanager
 def progress(plan: Plan, done: int, *, quiet: bool) -> Iterator[Listener]:
     """Give a listener that shows what happens; `done` runs were finished before."""
+    # How many runs a search takes is known only when it is over.
+    total = None if plan.experiment.find_max else len(plan.runs)
     if quiet:
         yield _failures_only
     elif sys.stderr.isatty():
-        with _live(len(plan.runs), done) as listener:
+        with _live(total, done) as listener:
             yield listener
     else:
-        yield _Lines(len(plan.runs), done)
+        yield _Lines(total, done)
 
 
 class _Lines:
     """One line for each thing worth knowing, for logs and pipes."""
 
-    def __init__(self, total: int, done: int) -> None:
-        self._total, self._done = total, done
+    def __init__(self, total: int | None, done: int) -> None:
+        self._of, self._done = (f"/{total}" if total else ""), done
         self._stage = ""
 
     def __call__(self, event: Event) -> None:
@@ -57,13 +59,13 @@ class _Lines:
                 note(f"{group.group_id}: {text}")
             case RunFinished(record, reasons):
                 self._done += 1
-                note(f"[{self._done}/{self._total}] {summary_line(record, reasons)}")
+                note(f"[{self._done}{self._of}] {summary_line(record, reasons)}")
             case GroupFailed():
                 _failures_only(event)
 
 
 @contextmanager
-def _live(total: int, done: int) -> Iterator[Listener]:
+def _live(total: int | None, done: int) -> Iterator[Listener]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

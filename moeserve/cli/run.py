@@ -150,6 +150,8 @@ def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool)
     from orchestrator.store import read_manifests
     from orchestrator.table import row_of
 
+    if study.plan.experiment.find_max:
+        return _summarise_search(study, store, output, stopped=stopped)
     order = {each.run_id: number for number, each in enumerate(study.plan.as_asked)}
     records = [m.record for m in read_manifests(store.root) if m.record.run_id in order]
     records.sort(key=lambda record: order[record.run_id])
@@ -166,6 +168,21 @@ def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool)
         return 0
     measured = any(verdict in ("valid", "invalid") for verdict in verdicts)
     return 5 if measured else 3
+
+
+def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped: bool) -> int:
+    """Print what each search found; return the exit code."""
+    from orchestrator.find import found_rows
+    from orchestrator.store import read_manifests
+
+    records = {m.record.run_id: m.record for m in read_manifests(store.root) if m.files}
+    rows = list(found_rows(study.plan, records))
+    show(rows, output)
+    note(f"{len(records)} runs; results in {store.root}")
+    if stopped:
+        note("interrupted: the same command goes on where this one stopped")
+        return 130
+    return 0 if all(row["complete"] for row in rows) else 5
 
 
 def _show_plan(flags: ExperimentFlags, path: Path | None, output: Format) -> None:

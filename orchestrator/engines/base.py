@@ -66,6 +66,8 @@ class Site:
     folder: Path
     gpus: tuple[str, ...] | None = None
     """Device ids the server may see; None leaves the environment alone."""
+    stop_grace_s: float | None = None
+    """How long the server may take to end; None is the usual time."""
 
 
 class Engine(Protocol):

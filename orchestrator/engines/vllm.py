@@ -48,7 +48,8 @@ def _start(group: ServerGroup, site: Site, ports: range, served_name: str) -> Se
     command = server_command(group, site, base=base, port=ports.start, served_name=served_name)
     environment = server_environment(group, site, ports)
     try:
-        return ServerProcess(command, log=site.folder / "server.log", env=environment)
+        log = site.folder / "server.log"
+        return ServerProcess(command, log=log, env=environment, grace_s=site.stop_grace_s)
     except OSError as error:
         raise ServerStartFailed(f"SERVER_MISSING: {base[0]}: {error}", stage="launch") from error
 

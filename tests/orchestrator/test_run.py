@@ -54,7 +54,9 @@ async def test_the_same_study_again_does_only_what_is_missing(tmp_path: Path) ->
 async def test_a_simulated_study_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     await do(tmp_path / "a")
     await do(tmp_path / "b")
-    for one, two in zip(read_manifests(tmp_path / "a"), read_manifests(tmp_path / "b"), strict=True):
+    for one, two in zip(
+        read_manifests(tmp_path / "a"), read_manifests(tmp_path / "b"), strict=True
+    ):
         assert one.files[0].sha256 == two.files[0].sha256
 
 
