@@ -50,9 +50,7 @@ class Choice:
     """When nothing is feasible: the least changes of the limits that let a row in."""
 
 
-def choose(
-    values: dict[str, FloatArray], ask: Ask, *, refused: Sequence[str] = ()
-) -> Choice:
+def choose(values: dict[str, FloatArray], ask: Ask, *, refused: Sequence[str] = ()) -> Choice:
     """Rank the rows of a landscape given as columns; `refused` holds reasons known before."""
     costs = np.column_stack([_cost(values, objective) for objective in ask.objectives])
     reasons = _reasons(values, costs, ask, refused)

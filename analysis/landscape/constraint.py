@@ -51,7 +51,9 @@ class Constraint:
         if not self.relaxable:
             return np.where(np.isnan(values), np.nan, np.where(self.holds(values), 0.0, np.inf))
         beyond = values - self.limit if self.upper else self.limit - values
-        share = np.maximum(beyond, 0.0) / (abs(self.limit) or 1.0)
+        with np.errstate(over="ignore"):
+            share = np.maximum(beyond, 0.0) / (abs(self.limit) or 1.0)
+        share = np.minimum(share, np.finfo(float).max)
         # A value that sits on a strict limit breaks it, by the smallest step there is.
         return np.where((beyond == 0) & ~self.holds(values), np.finfo(float).eps, share)
 

@@ -22,6 +22,8 @@ def in_column_unit(value: float, unit: str, column: str) -> float:
     for scale in (_TIME, _SIZE):
         if unit.lower() in scale and own in scale:
             return value * scale[unit.lower()] / scale[own]
-    known = ", ".join(scale_unit for scale in (_TIME, _SIZE) if own in scale for scale_unit in scale)
+    known = ", ".join(
+        scale_unit for scale in (_TIME, _SIZE) if own in scale for scale_unit in scale
+    )
     allowed = known or f"a plain number: the name {column!r} does not end with a unit"
     raise BadValue(f"unit of a limit on {column}", unit, allowed)

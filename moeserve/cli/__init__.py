@@ -8,7 +8,18 @@ from collections.abc import Sequence
 import typer
 
 from catalog.errors import MoeserveError
-from moeserve.cli import analyze, autotune, estimate, facts, importer, qs, results, run, serve
+from moeserve.cli import (
+    analyze,
+    autotune,
+    estimate,
+    facts,
+    importer,
+    qs,
+    results,
+    run,
+    select,
+    serve,
+)
 
 app = typer.Typer(
     name="moeserve",
@@ -20,7 +31,7 @@ app = typer.Typer(
     help="How should this Mixture-of-Experts model be laid out over my GPUs, and what will it do "
     "under load? Plan it, launch real servers, measure them, decide.",
 )
-for module in (run, results, importer, analyze, estimate, autotune, qs, serve, facts):
+for module in (run, results, importer, analyze, estimate, autotune, qs, select, serve, facts):
     module.add_to(app)
 
 INTERRUPTED = 130
