@@ -61,7 +61,7 @@ class Run:
         dispatcher: Dispatch,
         on_row: Callable[[RequestRow], None],
     ) -> None:
-        allow_open_files(dispatcher.slots)
+        allow_open_files(dispatcher.standby, dispatcher.slots)
         self._on_row = on_row
         self._session = Session(target, payloads, dispatcher, self._report)
         self._watch: Watch

@@ -79,8 +79,8 @@ class ResponseDecoder:
 
     def _take_frames(self, data: bytes, stamp_s: float) -> int:
         """Take the frames that a read begins with; return where they end."""
-        at = 0
-        while match := FRAME.match(data, at):
+        at, length = 0, len(data)
+        while at < length and (match := FRAME.match(data, at)):
             size, end = match.end(1) - at, match.end()
             if int(match[1], 16) != end - at - size - SEPARATORS:
                 break
@@ -96,8 +96,7 @@ class ResponseDecoder:
         frames, stamps = self._frames, self._frame_stamps
         self._frames, self._frame_stamps = [], array("d")
         if not self._done:
-            for event, stamp_s in zip(decode_events(frames), stamps, strict=True):
-                self.tokens.add(event, stamp_s)
+            self.tokens.add_all(decode_events(frames), stamps)
 
     def _piece(self, piece: bytes, stamp_s: float) -> None:
         if not self._is_stream():

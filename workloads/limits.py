@@ -7,13 +7,19 @@ from catalog.errors import BadValue
 OTHER_FILES = 64
 
 
-def allow_open_files(connections: int) -> None:
-    """Raise the soft limit as far as needed; refuse what the hard limit does not allow."""
+def allow_open_files(sure: int, most: int) -> None:
+    """Raise the soft limit to allow `most` connections, as far as the hard limit lets it.
+
+    `sure` is how many there will be in any case: what the hard limit does not allow of these is
+    refused. An open loop of many requests may, but need not, have them all in flight.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + OTHER_FILES
-    if soft == resource.RLIM_INFINITY or needed <= soft:
+    if soft == resource.RLIM_INFINITY:
         return
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        allowed = f"at most {hard - OTHER_FILES} under this system's limit of open files"
-        raise BadValue("requests in flight", connections, f"{allowed} (ulimit -Hn)")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    ceiling = most + OTHER_FILES if hard == resource.RLIM_INFINITY else hard
+    if sure + OTHER_FILES > ceiling:
+        allowed = f"at most {ceiling - OTHER_FILES} under this system's limit of open files"
+        raise BadValue("requests in flight", sure, f"{allowed} (ulimit -Hn)")
+    wanted = min(most + OTHER_FILES, ceiling)
+    if wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

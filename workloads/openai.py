@@ -10,20 +10,20 @@ from workloads.transcript import clean_error
 ABSENT = msgspec.Raw()
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, gc=False):
     # A server that lies about its usage may send anything here; see `whole`.
     prompt_tokens: int | float | str | None = None
     completion_tokens: int | float | str | None = None
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[msgspec.Raw] | None = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     text: str | None = None
     delta: Delta | None = None
     finish_reason: str | None = None
@@ -37,7 +37,7 @@ class Choice(msgspec.Struct):
         return bool(delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: Usage | None = None
     error: msgspec.Raw = ABSENT
