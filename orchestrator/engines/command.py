@@ -34,9 +34,9 @@ def find_command() -> list[str] | None:
 
 
 def weights(experiment: Experiment, model: Model) -> str:
-    """Return what vLLM is to load: a directory given, our own tiny checkpoint, or a hub id."""
+    """Return what vLLM is to load: a directory given, a tiny checkpoint's, or a hub id."""
     if model.name in tiny.NAMES:
-        return str(tiny.checkpoint(model.name))
+        return str(tiny.folder_of(model.name))
     for text in experiment.models:
         path = Path(text)
         if path.exists() and path.resolve().name in (model.name, "config.json"):

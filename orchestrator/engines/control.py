@@ -84,6 +84,8 @@ class Control:
                 return await reply.content.read(LARGEST_REPLY_BYTES)
         except TimeoutError:
             raise EndpointError(f"{url}: no answer within {TIMEOUT_S:.0f} s") from None
+        except aiohttp.ClientConnectorError as error:
+            raise EndpointError(f"{url}: no server answers there ({error.strerror})") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise EndpointError(f"{url}: {error or type(error).__name__}") from None
 

@@ -24,10 +24,15 @@ TEXT = "the expert that a token is routed to is one of many, and most of them re
 NAMES = ("tiny-olmoe", "tiny-mixtral", "tiny-qwen")
 
 
+def folder_of(name: str) -> Path:
+    """Return where a checkpoint is, or will be once it is made."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "moeserve" / "models" / f"v{VERSION}" / name
+
+
 def checkpoint(name: str, *, python: str = sys.executable) -> Path:
     """Return the checkpoint's directory, made on first use with that Python's transformers."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "moeserve" / "models" / f"v{VERSION}" / name
+    folder = folder_of(name)
     if (folder / "config.json").exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
