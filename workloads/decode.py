@@ -59,7 +59,7 @@ class ResponseDecoder:
             if self.body.complete:
                 self._finish()
         except Failure as failure:
-            self.failure = failure
+            self.failure = failure.kept()
 
     def _read(self, data: bytes, stamp_s: float) -> None:
         self.reads += 1
@@ -123,7 +123,7 @@ class ResponseDecoder:
             self.body.eof()
             self._finish()
         except Failure as failure:
-            self.failure = failure
+            self.failure = failure.kept()
 
     def _finish(self) -> None:
         self._status()

@@ -1,6 +1,5 @@
 """Why a request failed, as a small set of classes."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 ErrorClass = Literal[
@@ -25,9 +24,14 @@ ErrorClass = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
 class Failure(Exception):
     """One request's failure: its class and, for people, what was seen."""
 
-    error_class: ErrorClass
-    detail: str = ""
+    def __init__(self, error_class: ErrorClass, detail: str = "") -> None:
+        super().__init__(error_class, detail)
+        self.error_class: ErrorClass = error_class
+        self.detail = detail
+
+    def kept(self) -> "Failure":
+        """Return it without its traceback, which refers to whoever keeps it."""
+        return self.with_traceback(None)

@@ -25,7 +25,8 @@ class ResponseBody:
         self.complete = False
         self._rest = bytearray()
         self._left: int | None = 0
-        self._step: Callable[[bytes, int], tuple[int, bytes]] = self._head
+        # A function and not a bound method, which would keep its object alive in a cycle.
+        self._step: Step = ResponseBody._head
 
     @property
     def started(self) -> bool:
@@ -35,7 +36,7 @@ class ResponseBody:
     @property
     def between_chunks(self) -> bool:
         """True if the next byte begins a chunk."""
-        return self._step == self._chunk_size and not self._rest
+        return self._step == ResponseBody._chunk_size and not self._rest
 
     @property
     def keep_alive(self) -> bool:
@@ -48,7 +49,7 @@ class ResponseBody:
             data, self._rest = bytes(self._rest) + data, bytearray()
         pieces, at = [], 0
         while at < len(data) and not self.complete:
-            after, piece = self._step(data, at)
+            after, piece = self._step(self, data, at)
             if piece:
                 pieces.append(piece)
             if after == at:
@@ -61,7 +62,7 @@ class ResponseBody:
 
     def eof(self) -> None:
         """Tell that the server has closed the connection."""
-        if self._step == self._until_close:
+        if self._step == ResponseBody._until_close:
             self.complete = True
         elif not self.complete:
             raise Failure("STREAM_TRUNCATED", "the connection ended before the response did")
@@ -101,17 +102,17 @@ class ResponseBody:
         if "transfer-encoding" in self.headers:
             if self._header("transfer-encoding") != "chunked":
                 raise Failure("BAD_HTTP", f"transfer coding {self.headers['transfer-encoding']!r}")
-            self._step = self._chunk_size
+            self._step = ResponseBody._chunk_size
         elif self.status in (204, 304) or length is not None:
             self._set_length(length or "0")
         else:
-            self._step = self._until_close
+            self._step = ResponseBody._until_close
 
     def _set_length(self, text: str) -> None:
         if DIGITS.fullmatch(text) is None:
             raise Failure("BAD_HTTP", f"content length {text[:40]!r}")
         self._left = int(text)
-        self._step = self._by_length
+        self._step = ResponseBody._by_length
         self.complete = self._left == 0
 
     def _by_length(self, data: bytes, at: int) -> tuple[int, bytes]:
@@ -147,13 +148,13 @@ class ResponseBody:
         if size and data[stop : stop + 2] == SEPARATOR:
             return stop + 2, data[start:stop]
         self._left = size
-        self._step = self._chunk_data if size else self._trailer
+        self._step = ResponseBody._chunk_data if size else ResponseBody._trailer
         return start, b""
 
     def _chunk_data(self, data: bytes, at: int) -> tuple[int, bytes]:
         piece = self._take(data, at)
         if not self._left:
-            self._step = self._chunk_end
+            self._step = ResponseBody._chunk_end
         return at + len(piece), piece
 
     def _chunk_end(self, data: bytes, at: int) -> tuple[int, bytes]:
@@ -161,7 +162,7 @@ class ResponseBody:
             return at, b""
         if data[at : at + 2] != SEPARATOR:
             raise Failure("BAD_HTTP", f"a chunk is longer than its size: {data[at : at + 20]!r}")
-        self._step = self._chunk_size
+        self._step = ResponseBody._chunk_size
         return at + 2, b""
 
     def _trailer(self, data: bytes, at: int) -> tuple[int, bytes]:
@@ -170,3 +171,6 @@ class ResponseBody:
             return at, b""
         self.complete = end == at
         return end + 2, b""
+
+
+Step = Callable[[ResponseBody, bytes, int], tuple[int, bytes]]

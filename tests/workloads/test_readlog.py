@@ -1,5 +1,7 @@
 """The log and its replay: each read to its exchange, whoever had the socket before."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -122,3 +124,22 @@ def test_the_log_knows_when_a_socket_was_last_heard() -> None:
     logged(log, 3, b"x", 3.0)
     log.listen()
     assert (log.heard(2000), log.heard(3), log.heard(4), log.heard(10**6)) == (2.0, 3.0, 0.0, 0.0)
+
+
+def test_a_finished_exchange_leaves_no_cycle_behind(wire: Any) -> None:
+    """The collector is off while the load runs, so a cycle a request would be a leak."""
+    gc.collect()
+    gc.disable()
+    try:
+        for answer in (wire.answer(wire.stream(3)), wire.HEAD + b"zz\r\n", wire.plain("404 No")):
+            log, one = ReadLog(), exchange(0, 5)
+            log.begins(one)
+            logged(log, 5, answer, 0.0)
+            log.ends(one)
+            finished = replayed(log)
+            finished[0].row(0.0, None)
+            decoder = weakref.ref(one.decoder.body)
+            del finished, one, log
+            assert decoder() is None
+    finally:
+        gc.enable()
