@@ -99,7 +99,7 @@ def equivalence_p(logs: np.ndarray, log_margin: float) -> float | None:
 def adjusted(p: list[float | None], method: Adjustment) -> list[float | None]:
     """Adjust the p-values of a family that were computed; None stays None."""
     known = [value for value in p if value is not None]
-    if not known or method == "none":
+    if len(known) < 2 or method == "none":
         return p
     names = {"holm": "holm", "bh": "fdr_bh"}
     values = iter(multipletests(known, method=names[method])[1])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict, cast
 
 import typer
 
+from analysis.extra import need_extra
 from catalog.errors import BadValue
 from moeserve.cli.show import Format, FormatOption, Row, note, show
 
@@ -145,6 +146,7 @@ def tables(
         TableFormat.table
     ),
 ) -> None:
+    need_extra("moeserve tables")
     from analysis import render
     from analysis.tables import tables as make
 
@@ -183,6 +185,7 @@ def anova(
     include_invalid: EveryVerdict = False,
     output: FormatOption = Format.table,
 ) -> None:
+    need_extra("moeserve anova")
     from dataclasses import asdict
 
     from analysis.anova import FACTORS, Model
@@ -234,6 +237,7 @@ def compare(
     include_invalid: EveryVerdict = False,
     output: FormatOption = Format.table,
 ) -> None:
+    need_extra("moeserve compare")
     from analysis.compare import BY, Question
     from analysis.compare import compare as contrast
     from analysis.contrast import Rule
@@ -288,6 +292,7 @@ def plot(
     provenance: Provenance = None,
     include_invalid: EveryVerdict = False,
 ) -> None:
+    need_extra("moeserve plot")
     from analysis.plots import View, draw, save
     from analysis.plots.timeline import timeline_of
 
@@ -313,6 +318,7 @@ def report(
         float, typer.Option("--margin", help="Relative difference that counts as none.")
     ] = 0.03,
 ) -> None:
+    need_extra("moeserve report")
     from analysis.report import Options, write_report
 
     options = Options(title=title, reference=reference, margin=margin)

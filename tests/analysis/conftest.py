@@ -60,6 +60,18 @@ def build_study(replicates: int = 1, *, seed: int = 0, noise: float = 0.03, **co
     return pd.DataFrame(rows).assign(**columns)
 
 
+def build_small(replicates: int = 1, **options: Any):
+    """One model under three loads: enough where the number of conditions does not matter."""
+    rows = build_study(replicates, **options)
+    some = rows["cell_id"].str.startswith("OLMoE") & rows["max_concurrency"].isin([1, 8, 64])
+    return rows[some].reset_index(drop=True)
+
+
 @pytest.fixture(scope="session")
 def study() -> Study:
     return build_study
+
+
+@pytest.fixture(scope="session")
+def small() -> Study:
+    return build_small

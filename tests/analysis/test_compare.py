@@ -124,12 +124,13 @@ def test_a_launch_that_shifts_all_its_conditions_counts_once(study):
     assert (contrast.pairs, contrast.paired_by) == (6, "block")
 
 
+@pytest.mark.slow
 def test_false_alarms_stay_at_their_rate_when_nothing_differs():
-    """100 studies of six blocks with equal arms: better or worse is said in at most 5 % + 3 SE."""
+    """Slow for its 300 studies of six blocks with equal arms: better or worse is said in at most 5 % + 3 SE."""
     alone = Question(adjust="none")
-    said = [compare(arms(6, seed=s, ep=1.0), alone).contrasts[0].verdict for s in range(100)]
-    wrong = sum(v in {"better", "worse"} for v in said) / 100
-    assert wrong <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+    said = [compare(arms(6, seed=s, ep=1.0), alone).contrasts[0].verdict for s in range(300)]
+    wrong = sum(v in {"better", "worse"} for v in said) / 300
+    assert wrong <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
 
 
 def test_copies_of_one_run_are_not_evidence():
@@ -206,15 +207,16 @@ def test_for_a_latency_the_crossover_turns_round():
     assert (found.better_below, found.better_above) == ("ep", "tp")
 
 
+@pytest.mark.slow
 def test_crossover_intervals_cover_at_their_level():
-    """The load 16 is a node of the interpolation, so its t-test is exact there."""
+    """Slow for its 300 studies. The load 16 is a node of the interpolation: the t-test is exact."""
     covered = 0
-    for seed in range(120):
+    for seed in range(300):
         found = crossovers(crossing(6, 16, seed=seed))
         covered += any(
             (c.low or 0) <= 16 <= (c.high or np.inf) for c in found if c.concurrency is not None
         )
-    assert covered / 120 >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / 120)
+    assert covered / 300 >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / 300)
 
 
 def test_no_crossover_and_one_run_are_said_plainly():
