@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.grid import complete_replicates, grid
-from analysis.intervals import Interval, mean_interval, ratio_of_means
+from analysis.intervals import Interval, mean_interval, ratio_of_means, resampled_ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,11 @@ def mean_cell(frame: pd.DataFrame, response: str, *, level: float = 0.95) -> Cel
 def ratio_cell(
     over: pd.DataFrame, under: pd.DataFrame, response: str, *, level: float = 0.95
 ) -> Cell:
-    """Ratio of the two means over the conditions both have, paired by replicate or condition."""
+    """Ratio of the two means over the conditions both have, paired by replicate or condition.
+
+    Fieller's interval over replicates; a percentile bootstrap over conditions, whose loads differ
+    so much that no normal law fits them.
+    """
     if over.empty or under.empty:
         return Cell(None)
     top, bottom = grid(over, response), grid(under, response)
@@ -55,7 +59,7 @@ def ratio_cell(
         pairs = (complete_replicates(t[both]) for t in (top, bottom))
         return _cell(ratio_of_means(*pairs, level=level), n, "replicates")
     pairs = (t.mean(axis="columns").to_numpy(dtype=float) for t in (top, bottom))
-    return _cell(ratio_of_means(*pairs, level=level), n, "conditions")
+    return _cell(resampled_ratio(*pairs, level=level), n, "conditions")
 
 
 def _cell(interval: Interval, n: int, over: str) -> Cell:

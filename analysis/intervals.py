@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+RESAMPLES = 4999
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -45,6 +47,24 @@ def ratio_of_means(over: np.ndarray, under: np.ndarray, *, level: float = 0.95) 
     # Rounding can put an exact zero (all ratios equal) just below it.
     root = math.sqrt(max(b * b - a * c, 0.0))
     return Interval(y / x, (b - root) / a, (b + root) / a, n)
+
+
+def resampled_ratio(over: np.ndarray, under: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Ȳ/X̄ of pairs with the percentile bootstrap's interval, pairs drawn together."""
+    value, n = float(over.mean() / under.mean()), len(over)
+    if n < 2:
+        return Interval(value, None, None, n)
+    found = stats.bootstrap(
+        (over, under),
+        lambda y, x, axis: y.mean(axis=axis) / x.mean(axis=axis),
+        paired=True,
+        vectorized=True,
+        confidence_level=level,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Interval(value, float(found.low), float(found.high), n)
 
 
 def log_interval(logs: np.ndarray, *, level: float = 0.95) -> Interval:

@@ -126,7 +126,7 @@ def test_a_launch_that_shifts_all_its_conditions_counts_once(study):
 
 @pytest.mark.slow
 def test_false_alarms_stay_at_their_rate_when_nothing_differs():
-    """Slow for its 300 studies of six blocks with equal arms: better or worse is said in at most 5 % + 3 SE."""
+    """Slow for its 300 studies: with equal arms, better or worse is said in at most 5 % + 3 SE."""
     alone = Question(adjust="none")
     said = [compare(arms(6, seed=s, ep=1.0), alone).contrasts[0].verdict for s in range(300)]
     wrong = sum(v in {"better", "worse"} for v in said) / 300

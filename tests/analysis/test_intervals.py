@@ -14,7 +14,7 @@ from analysis.contrast import (
     sign_flip,
     smallest_p,
 )
-from analysis.intervals import log_interval, mean_interval, ratio_of_means
+from analysis.intervals import log_interval, mean_interval, ratio_of_means, resampled_ratio
 
 # Student's sleep data (R's `sleep`): extra hours under two drugs, ten patients.
 SLEEP = (
@@ -65,6 +65,14 @@ def test_a_ratio_of_means_is_where_the_paired_t_test_turns():
 
 def test_a_ratio_to_what_may_be_zero_has_no_bounds():
     assert ratio_of_means(np.array([1.0, 2, 3]), np.array([-1.0, 0.5, 1.2])).low is None
+
+
+def test_a_resampled_ratio_is_bounded_by_the_ratios_it_is_made_of():
+    under = np.array([10.0, 40, 80, 160, 320, 640, 1280])
+    over = under * np.array([0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1])
+    found = resampled_ratio(over, under)
+    assert found.value == pytest.approx(over.sum() / under.sum())
+    assert 0.8 <= found.low < found.value < found.high <= 1.1
 
 
 def test_one_value_has_no_interval():
