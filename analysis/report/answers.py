@@ -111,7 +111,8 @@ def _contrasts(rows: pd.DataFrame, top: str, rule: Rule) -> list[str]:
 
 def _contrast(found: Contrast) -> str:
     ratio = found.ratio
-    text = f"{found.strategy} gives {number(100 * ratio.value, digits=3)} % of {found.reference}"
+    share = number(100 * ratio.value, digits=3)
+    text = f"{found.strategy} gives {share} % of {found.reference}'s throughput on average"
     if ratio.low is not None and ratio.high is not None and ratio.low != ratio.high:
         low, high = (number(100 * bound, digits=3) for bound in (ratio.low, ratio.high))
         text += f" (95 % interval {low} to {high}, {found.pairs} {found.paired_by}s)"

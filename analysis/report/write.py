@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.frame import load, require
+from analysis.order import ordered
 from analysis.report.group import group_of
 from analysis.report.origin import origins
 from analysis.report.page import Page, render
@@ -89,6 +90,6 @@ def with_arms(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _title(frame: pd.DataFrame) -> str:
-    models = list(frame["model"].astype(str).unique())
+    models = [str(name) for name in ordered(frame["model"])]
     shown = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
     return f"How to lay out {shown}"

@@ -1,0 +1,1 @@
+"""The strategy predictor: features, a forest kept as data, evaluation, recommendation."""

@@ -1,0 +1,83 @@
+"""Decisions: cases with their options, what each gave, and what is a tie."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from perfmodel.arrays import FloatArray
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+TextArray = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """Options in rows, sorted by case; all arrays over options unless said otherwise."""
+
+    matrix: FloatArray
+    """Features, shape (options, features)."""
+    names: tuple[str, ...]
+    analytic: FloatArray
+    """Natural logarithm of the objective by the analytic model alone."""
+    value: FloatArray
+    """The objective as found, larger is better; the mean over replicates."""
+    case: IntArray
+    """Number of the case, from 0 without gaps."""
+    family: TextArray
+    strategy: TextArray
+    model: TextArray
+    hardware: TextArray
+    provenance: TextArray
+    experts: IntArray
+    tie: float
+    """Share of the best value within which an option is as good."""
+    skipped: Mapping[str, int]
+    """Runs left out, by reason."""
+
+    @property
+    def target(self) -> FloatArray:
+        """What is to be learned: how far the analytic model is off."""
+        found: FloatArray = np.log(self.value) - self.analytic
+        return found
+
+    @property
+    def count(self) -> int:
+        return int(self.case[-1]) + 1 if len(self.case) else 0
+
+    @property
+    def starts(self) -> IntArray:
+        """First option of each case."""
+        return np.flatnonzero(np.r_[True, np.diff(self.case) > 0])
+
+    @property
+    def best(self) -> FloatArray:
+        """The oracle's value in each case."""
+        best: FloatArray = np.maximum.reduceat(self.value, self.starts)
+        return best
+
+    @property
+    def good(self) -> BoolArray:
+        """Options that are best or tied with it."""
+        good: BoolArray = self.value >= self.best[self.case] * (1 - self.tie)
+        return good
+
+    @property
+    def majority(self) -> str:
+        """The family that is best most often; a tie counts for each of its families."""
+        names, counts = np.unique(self.family[self.good], return_counts=True)
+        return str(names[counts.argmax()])
+
+    def only(self, options: BoolArray) -> "Cases":
+        """The cases of these options, numbered anew; `options` must hold whole cases."""
+        _, case = np.unique(self.case[options], return_inverse=True)
+        picked = {name: getattr(self, name)[options] for name in _ARRAYS}
+        return replace(self, **picked, case=case.reshape(-1))
+
+
+_ARRAYS = (
+    "matrix", "analytic", "value", "family", "strategy", "model", "hardware", "provenance",
+    "experts",
+)  # fmt: skip

@@ -1,0 +1,197 @@
+"""Run tables into cases: features of every option, replicates averaged, ties from their noise."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from analysis.frame import require
+from analysis.place import source_of
+from analysis.predict.cases import Cases
+from analysis.predict.features import features, with_rivals
+from analysis.predict.objective import COLUMN, SAME, Objective, per_throughput
+from analysis.predict.options import family
+from analysis.predict.outlook import Demand, outlook, serving
+from catalog.errors import BadFile, Infeasible, InputError
+from catalog.from_hf import load_model
+from catalog.hardware_table import gpu
+from catalog.models import Model
+from perfmodel.arrays import FloatArray
+from perfmodel.constants import Constants
+from perfmodel.serving import Server
+from strategies.parse import parse_layout
+
+RIVALS = "analytic_behind_best"
+TRAFFIC = (
+    "provenance", "model", "input_len", "output_len", "num_prompts", "max_concurrency",
+)  # fmt: skip
+DEFAULT_TIE = 0.03
+"""Share of the best that is a tie where nothing was repeated: an assumption."""
+LEAST = 1e-3
+"""Stands for a goodput of zero, as a share of the analytic rate: a logarithm needs a number."""
+
+Row = Mapping[Any, Any]
+
+
+def read_cases(
+    frame: pd.DataFrame,
+    *,
+    objective: Objective = "throughput",
+    constants: Constants | None = None,
+    tie: float | None = None,
+) -> Cases:
+    """Turn valid closed-loop rows into cases with two options or more.
+
+    Rows of different provenance never share a case. A row whose model, layout or GPU is unknown,
+    or that has no rival, is left out and counted.
+    """
+    require(frame, (*TRAFFIC[1:], "strategy", "gpu_type", COLUMN[objective]))
+    usable = _usable(frame, objective)
+    skipped = Counter({"not valid, not closed loop, or without a value": len(frame) - len(usable)})
+    reader = _Reader(objective, constants)
+    kept = []
+    for row in _means(usable, objective).to_dict("records"):
+        try:
+            kept.append(reader.option(row))
+        except (InputError, Infeasible, ValueError) as error:
+            skipped[str(error).split(":")[0][:80]] += 1
+    found = pd.DataFrame(kept)
+    if not kept or not (rivalled := _rivalled(found, objective)).any():
+        raise BadFile(source_of(frame), "no decision: no two known layouts under the same load")
+    skipped["no rival under the same load and GPUs"] += int((~rivalled).sum())
+    margin = noise(usable, objective) if tie is None else tie
+    return _assemble(found[rivalled], objective, tie=margin, skipped=+skipped)
+
+
+def _usable(frame: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+    kept = frame[COLUMN[objective]].notna() & frame["max_concurrency"].notna()
+    for name, allowed in (("verdict", ("valid", "")), ("technique", ("none", ""))):
+        if name in frame:
+            kept &= frame[name].astype(str).isin(allowed)
+    if "request_rate" in frame:
+        kept &= frame["request_rate"].isna()
+    if objective != "goodput":
+        kept &= frame[COLUMN[objective]] > 0
+    usable = frame[kept]
+    if "provenance" not in usable:
+        usable = usable.assign(provenance="unstated")
+    return usable
+
+
+def _keys(frame: pd.DataFrame) -> list[str]:
+    return [*TRAFFIC, "strategy", "gpu_type"]
+
+
+def _means(usable: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+    """One row an option: the mean of its replicates."""
+    kept = [*_keys(usable), *(["architecture"] if "architecture" in usable else [])]
+    groups = usable.groupby(_keys(usable), sort=False, dropna=False)
+    merged = groups[COLUMN[objective]].mean().rename("found").reset_index()
+    firsts = usable.drop_duplicates(_keys(usable))[kept]
+    return merged.merge(firsts, on=_keys(usable), how="left")
+
+
+def noise(usable: pd.DataFrame, objective: Objective) -> float:
+    """Share within which two options' means are one: 1.96 √(2/n) s, s pooled over replicates.
+
+    s is of logarithms; 3 % where nothing was repeated.
+    """
+    positive = usable[usable[COLUMN[objective]] > 0]
+    logs = np.log(positive[COLUMN[objective]])
+    groups = logs.groupby([positive[key] for key in _keys(positive)])
+    count, variance = groups.size(), groups.var()
+    repeated = count > 1
+    if not repeated.any():
+        return DEFAULT_TIE
+    freedom = (count - 1)[repeated]
+    pooled = float((variance[repeated] * freedom).sum() / freedom.sum())
+    return float(1.96 * np.sqrt(2 * pooled / count[repeated].mean()))
+
+
+class _Reader:
+    """Builds each server once."""
+
+    def __init__(self, objective: Objective, constants: Constants | None) -> None:
+        self._objective, self._constants = objective, constants
+        self._servers: dict[tuple[str, str, str, int], Server] = {}
+        self._models: dict[str, Model] = {}
+
+    def option(self, row: Row) -> dict[str, Any]:
+        demand = Demand(
+            *(int(row[name]) for name in TRAFFIC[2:])  # lengths, prompts, concurrency
+        )
+        on = self._server(row, demand.input_len + demand.output_len)
+        found = outlook(on, demand)
+        step = on.step_model
+        scale = per_throughput(self._objective, step.layout, step.gpu)
+        rate = found.output_throughput
+        if self._objective == "goodput":
+            rate /= demand.output_len
+        return {
+            **row,
+            "num_gpus": step.layout.num_gpus,
+            "gpu_type": step.gpu.name,
+            "family": family(step.layout),
+            "experts": step.model.experts.count if step.model.experts else 0,
+            "value": max(float(row["found"]), LEAST * rate) * scale,
+            "analytic": np.log(rate * scale),
+            "features": features(on, demand, found),
+        }
+
+    def _server(self, row: Row, longest: int) -> Server:
+        key = (str(row["model"]), str(row["strategy"]), str(row["gpu_type"]), longest)
+        if key not in self._servers:
+            layout, device = parse_layout(key[1]), gpu(key[2])
+            self._servers[key] = serving(
+                self._model(row), layout, device, longest=longest, constants=self._constants
+            )
+        return self._servers[key]
+
+    def _model(self, row: Row) -> Model:
+        """From the row's own architecture where a study wrote one, else by its name."""
+        name = str(row["model"])
+        if name not in self._models:
+            text = row.get("architecture")
+            known = isinstance(text, str) and text != ""
+            self._models[name] = (
+                msgspec.json.decode(str(text), type=Model) if known else load_model(name)
+            )
+        return self._models[name]
+
+
+def _rivalled(found: pd.DataFrame, objective: Objective) -> pd.Series:
+    size = found.groupby([*TRAFFIC, *SAME[objective]], dropna=False)["strategy"].transform("size")
+    return size > 1
+
+
+def _assemble(
+    found: pd.DataFrame, objective: Objective, *, tie: float, skipped: Mapping[str, int]
+) -> Cases:
+    case = found.groupby([*TRAFFIC, *SAME[objective]], dropna=False, sort=False).ngroup()
+    found = found.assign(case=case).sort_values("case", kind="stable").reset_index(drop=True)
+    names = list(found["features"].iloc[0])
+    matrix: FloatArray = np.array([[row[name] for name in names] for row in found["features"]])
+    numbers = found["case"].to_numpy(dtype=np.int64)
+    return Cases(
+        matrix=with_rivals(matrix, names, numbers),
+        names=(*names, RIVALS),
+        analytic=found["analytic"].to_numpy(dtype=float),
+        value=found["value"].to_numpy(dtype=float),
+        case=numbers,
+        **{
+            name: found[column].to_numpy(dtype=str)
+            for name, column in (
+                ("family", "family"),
+                ("strategy", "strategy"),
+                ("model", "model"),
+                ("hardware", "gpu_type"),
+                ("provenance", "provenance"),
+            )
+        },
+        experts=found["experts"].to_numpy(dtype=np.int64),
+        tie=tie,
+        skipped=skipped,
+    )

@@ -1,0 +1,211 @@
+"""The training study: a recipe drawn into cases, every option of each run on the simulated engine.
+
+Models, GPUs, their number, the workload and the load are drawn independently from a seed, so one
+recipe is one table. Each run has the noise of a launch of its own.
+"""
+
+import multiprocessing
+import os
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from analysis.predict.architecture import synthetic_models
+from analysis.predict.options import study_layouts
+from analysis.predict.outlook import Demand
+from catalog.errors import BadFile, BadValue, Infeasible
+from catalog.from_hf import load_model
+from catalog.hardware_table import gpu
+from catalog.models import Model
+from perfmodel.closed_loop import ClosedLoop
+from perfmodel.constants import calibration
+from perfmodel.noise import Noise
+from perfmodel.serving import Setup, server
+from perfmodel.simulate import Simulated, simulate
+from strategies.layout import Layout
+from workloads.goodput import good, parse_goodput
+from workloads.profiles import parse_workload
+
+Row = dict[str, float | int | str | bool | None]
+WORTH_MORE_CORES = 200
+CHUNK = 16
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a training study is drawn from."""
+
+    seed: int
+    cases: int
+    """Decisions to draw; each gives a run for every layout that fits."""
+    models: tuple[str, ...]
+    """Catalog models beside the synthetic ones, each as often as one of those."""
+    synthetic_models: int
+    hardware: tuple[str, ...]
+    gpus: tuple[int, ...]
+    workloads: tuple[str, ...]
+    concurrency: tuple[int, ...]
+    waves: int = 2
+    """Prompts of a run over its concurrency."""
+    fewest_prompts: int = 8
+    goodput: tuple[str, ...] = ("ttft:1000", "tpot:50")
+    calibration: str | None = None
+    """None takes the one of each GPU."""
+    launch_sigma: float = 0.01
+    step_sigma: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("hardware", "gpus", "workloads", "concurrency"):
+            if not getattr(self, name):
+                raise BadValue(name, "none", "at least one")
+        if self.cases < 1 or len(self.models) + self.synthetic_models < 1:
+            raise BadValue("cases and models", self.cases, "at least one of each")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One decision to simulate all options of."""
+
+    number: int
+    model: Model
+    hardware: str
+    gpus: int
+    workload: str
+    concurrency: int
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a YAML recipe."""
+    try:
+        return msgspec.yaml.decode(path.read_bytes(), type=Recipe)
+    except FileNotFoundError:
+        raise BadFile(path, "no such file") from None
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise BadFile(path, f"not a recipe of a training study: {error}") from None
+
+
+def cases_of(recipe: Recipe) -> Iterator[Case]:
+    """Draw the cases; the same recipe always gives the same ones."""
+    rng = np.random.default_rng(recipe.seed)
+    models = (
+        *map(load_model, recipe.models),
+        *synthetic_models(recipe.synthetic_models, rng),
+    )
+    for number in range(recipe.cases):
+        yield Case(
+            number=number,
+            model=models[int(rng.integers(len(models)))],
+            hardware=recipe.hardware[int(rng.integers(len(recipe.hardware)))],
+            gpus=recipe.gpus[int(rng.integers(len(recipe.gpus)))],
+            workload=recipe.workloads[int(rng.integers(len(recipe.workloads)))],
+            concurrency=recipe.concurrency[int(rng.integers(len(recipe.concurrency)))],
+        )
+
+
+def run_study(recipe: Recipe, *, workers: int | None = None) -> Iterator[Row]:
+    """Yield a run-table row for each option that fits its hardware."""
+    cases = list(cases_of(recipe))
+    workers = workers or min(8, os.cpu_count() or 1)
+    jobs = [(recipe, case) for case in cases]
+    if workers == 1 or len(cases) < WORTH_MORE_CORES:
+        for job in jobs:
+            yield from rows_of(*job)
+        return
+    # A fresh interpreter each: a fork would copy whatever threads hold here.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        for rows in pool.map(rows_of, *zip(*jobs, strict=True), chunksize=CHUNK):
+            yield from rows
+
+
+def rows_of(recipe: Recipe, case: Case) -> list[Row]:
+    """Simulate every option of one case; an option that does not fit gives no row."""
+    rows = []
+    for layout in study_layouts(case.gpus):
+        try:
+            rows.append(_row(recipe, case, layout))
+        except Infeasible:
+            continue
+    return rows
+
+
+def _row(recipe: Recipe, case: Case, layout: Layout) -> Row:
+    shape = parse_workload(case.workload)
+    prompts = shape.num_prompts or max(recipe.fewest_prompts, recipe.waves * case.concurrency)
+    demand = Demand(shape.input_len, shape.output_len, prompts, case.concurrency)
+    constants = calibration(recipe.calibration) if recipe.calibration else None
+    built = server(
+        case.model,
+        layout,
+        gpu(case.hardware),
+        longest=demand.input_len + demand.output_len,
+        setup=Setup(constants=constants),
+    )
+    key = zlib.crc32(f"{case.number} {layout.name}".encode())
+    noise = Noise(
+        np.random.default_rng([recipe.seed, key]),
+        launch_sigma=recipe.launch_sigma,
+        step_sigma=recipe.step_sigma,
+    )
+    result = simulate(
+        ClosedLoop(demand.num_prompts, demand.max_concurrency),
+        [(demand.input_len, demand.output_len)] * demand.num_prompts,
+        built.step_model,
+        limits=built.limits,
+        noise=noise,
+    )
+    return {
+        **_identity(case, layout, demand),
+        "calibration": built.step_model.constants.name,
+        **_metrics(result, layout, recipe.goodput),
+    }
+
+
+def _identity(case: Case, layout: Layout, demand: Demand) -> Row:
+    return {
+        "run_id": f"study-{case.number}-{layout.name}",
+        "cell_id": f"{case.number}-{layout.name}",
+        "case_id": f"case-{case.number}",
+        "verdict": "valid",
+        "engine": "simulated",
+        "provenance": "simulated",
+        "model": case.model.name,
+        "architecture": msgspec.json.encode(case.model).decode(),
+        "strategy": layout.name,
+        "tp": layout.tp,
+        "dp": layout.dp,
+        "pp": layout.pp,
+        "ep": layout.ep,
+        "num_gpus": layout.num_gpus,
+        "gpu_type": case.hardware,
+        "technique": "none",
+        "workload": case.workload,
+        "input_len": demand.input_len,
+        "output_len": demand.output_len,
+        "num_prompts": demand.num_prompts,
+        "max_concurrency": demand.max_concurrency,
+    }
+
+
+def _metrics(result: Simulated, layout: Layout, slos: tuple[str, ...]) -> Row:
+    duration = float(result.done_s.max() - result.sent_s.min())
+    tokens = sum(map(len, result.token_times_s))
+    first = np.array([times[0] for times in result.token_times_s])
+    counts = np.array([len(times) for times in result.token_times_s])
+    latencies_ms = {
+        "ttft": (first - result.due_s) * 1e3,
+        "tpot": (result.done_s - first) / np.maximum(counts - 1, 1) * 1e3,
+        "e2el": (result.done_s - result.due_s) * 1e3,
+    }
+    met = good(latencies_ms, parse_goodput(slos)) if slos else None
+    return {
+        "duration": duration,
+        "completed": len(counts),
+        "output_throughput": tokens / duration,
+        "output_throughput_per_gpu": tokens / duration / layout.num_gpus,
+        "request_goodput": None if met is None else met / duration,
+        **{f"mean_{name}_ms": float(each.mean()) for name, each in latencies_ms.items()},
+    }
