@@ -131,6 +131,7 @@ class _Group:
             on_row=on_row,
             on_stage=lambda text: runner.listen(Stage(self._group, text)),
             stop=runner.stop,
+            folder=folder,
         )
         try:
             measurement = await session.measure(run, watch)
@@ -166,7 +167,8 @@ class _Group:
         parquet = folder / "requests.parquet"
         write_parquet(parquet, record.run_id, rows)
         details = {**self._details(session), "reasons": list(reasons)}
-        manifest = Manifest(record=record, files=(store.stored(parquet),), details=details)
+        files = tuple(store.stored(path) for path in sorted(folder.glob("*.parquet")))
+        manifest = Manifest(record=record, files=files, details=details)
         if not self._runner.gate.may_publish():
             record, reasons = self._withhold(manifest, "interrupted", "INTERRUPTED: told to end")
         elif not store.publish(manifest):

@@ -39,7 +39,7 @@ async def prepare(experiment: Experiment) -> Study:
     return Study(plan, name, notice, found)
 
 
-async def _environment(study: Study) -> dict[str, Any]:
+async def environment_of(study: Study) -> dict[str, Any]:
     """Describe the machine and, where a client will be used, what that client is capable of."""
     described = describe()
     if study.engine != "simulated":
@@ -83,7 +83,7 @@ async def run_study(
             plan=study.plan,
             engine=engine(study.engine),
             store=store,
-            environment=store.keep_environment(await _environment(study)),
+            environment=store.keep_environment(await environment_of(study)),
             listen=listen,
             stop=stop or asyncio.Event(),
             gpus=tuple(str(device.index) for device in study.devices) or None,

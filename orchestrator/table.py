@@ -42,7 +42,12 @@ def run_table(root: Path) -> "pd.DataFrame":
 def request_files(root: Path, manifests: Iterable[Manifest] | None = None) -> list[Path]:
     """Return the Parquet files with the request rows of all published runs."""
     listed = read_manifests(root) if manifests is None else manifests
-    files = [root / file.path for m in listed for file in m.files if file.path.endswith(".parquet")]
+    files = [
+        root / file.path
+        for m in listed
+        for file in m.files
+        if file.path.endswith("/requests.parquet")
+    ]
     for path in files:
         if not path.is_file():
             raise ResultsError(f"{path}: is missing, though its run was published")

@@ -47,7 +47,7 @@ def _problems(root: Path, manifest: Manifest) -> Iterator[str]:
 
 def _figures(root: Path, manifest: Manifest) -> Iterator[str]:
     record = manifest.record
-    parquet = next(file.path for file in manifest.files if file.path.endswith(".parquet"))
+    parquet = next(f.path for f in manifest.files if f.path.endswith("/requests.parquet"))
     try:
         rows = rows_of(root / parquet)
     except (OSError, ValueError, KeyError) as error:

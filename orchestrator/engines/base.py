@@ -24,6 +24,8 @@ class Watch:
     on_row: Callable[[RequestRow], None] = lambda _: None
     on_stage: Callable[[str], None] = lambda _: None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    folder: Path | None = None
+    """Where files beside the request rows may be put; they are published with the run."""
 
 
 class Stopped(Exception):

@@ -1,18 +1,21 @@
 """Measuring a server over HTTP: warm it up, load it, and keep what it says of the same window."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from catalog.units import MS_PER_S
 from orchestrator.cells import Run
+from orchestrator.energy import energy_figures
 from orchestrator.engines.base import Figure, Measurement, Watch
 from orchestrator.engines.control import Control
 from orchestrator.engines.traffic import Traffic, traffic_of
 from orchestrator.record import Provenance
+from orchestrator.sidecar import Sidecar
 from workloads.client import measure
 from workloads.dispatch import Dispatcher
 from workloads.prompts import token_prompts
@@ -20,13 +23,37 @@ from workloads.runstats import RunStats
 from workloads.selfcheck import client_limited
 from workloads.server_metrics import parse_metrics, window
 from workloads.target import Target
+from workloads.transcript import RequestRow
 from workloads.workers import Plan as WorkersPlan
 from workloads.workers import measure_with_workers
 
 WARMUP_OUTPUT = 16
 """Tokens a warm-up request asks for at most: enough to reach the decode path at full batch."""
+DEATH_S = 1.0
+CUT = frozenset({"CONNECT", "CONNECTION_LOST", "STREAM_TRUNCATED"})
+"""Error classes of requests whose server may have died."""
 SETTLE_S = 0.2
 """A server may count the last tokens a moment after it has sent them."""
+
+
+@contextlib.asynccontextmanager
+async def relayed(first: asyncio.Event, second: asyncio.Event) -> AsyncIterator[None]:
+    """Set the second event whenever the first one is."""
+
+    async def relay() -> None:
+        await first.wait()
+        second.set()
+
+    task = asyncio.create_task(relay())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def server_tokens(figures: Mapping[str, Figure]) -> float | None:
+    counted = figures.get("server_generation_tokens")
+    return counted if isinstance(counted, float) else None
 
 
 def client_figures(stats: RunStats) -> dict[str, Figure]:
@@ -55,6 +82,9 @@ class HttpSession:
     num_warmups: int | None = None
     client_workers: int = 1
     alive: Callable[[], None] = field(default=lambda: None)
+    pid: int | None = None
+    """The supervisor of a server of ours."""
+    gpus: tuple[int, ...] = ()
 
     async def measure(self, run: Run, watch: Watch) -> Measurement:
         self.alive()
@@ -63,9 +93,24 @@ class HttpSession:
         before = await self.control.metrics()
         watch.on_stage("measuring")
         traffic = traffic_of(run, vocab=self.vocab)
-        stats = await self._load(traffic, run.cell.workload.output_len, watch)
+        halt, cut = asyncio.Event(), asyncio.Event()
+
+        def on_row(row: RequestRow) -> None:
+            if row.error_class in CUT:
+                cut.set()
+            watch.on_row(row)
+
+        sidecar = Sidecar(self.control, halt, self.alive, pid=self.pid, gpus=self.gpus)
+        async with sidecar.watching(), relayed(watch.stop, halt):
+            loaded = replace(watch, stop=halt, on_row=on_row)
+            stats = await self._load(traffic, run.cell.workload.output_len, loaded)
+        if watch.folder is not None:
+            sidecar.write(watch.folder)
+        if sidecar.failure is not None:
+            raise sidecar.failure
+        # A process whose connections are gone may take a moment to be gone itself.
+        await asyncio.sleep(DEATH_S if cut.is_set() else SETTLE_S)
         self.alive()
-        await asyncio.sleep(SETTLE_S)
         after = await self.control.metrics()
         reason = client_limited(stats)
         reasons = [reason] if reason else []
@@ -75,6 +120,7 @@ class HttpSession:
             if server.restarted:
                 reasons.append("SERVER_RESTARTED: its counters went backwards during the run")
             figures |= server.figures()
+        figures |= energy_figures(sidecar.gpu, int(server_tokens(figures) or 0))
         return Measurement(figures=figures, reasons=tuple(reasons))
 
     async def _load(self, traffic: Traffic, output_len: int, watch: Watch) -> RunStats:

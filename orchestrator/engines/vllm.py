@@ -18,6 +18,7 @@ from orchestrator.plan import ServerGroup
 from orchestrator.ports import port_range
 from orchestrator.process import ServerProcess
 from orchestrator.record import Provenance
+from strategies.layout import Layout
 from workloads.target import Target
 
 
@@ -97,7 +98,14 @@ async def _ready(
         num_warmups=site.experiment.num_warmups,
         client_workers=site.experiment.client_workers,
         alive=alive,
+        pid=process.pid,
+        gpus=_indices(site, layout),
     )
+
+
+def _indices(site: Site, layout: Layout) -> tuple[int, ...]:
+    """NVML's numbers of the GPUs that the server was given."""
+    return tuple(int(index) for index in (site.gpus or ())[: layout.num_gpus])
 
 
 async def provenance_of(control: Control) -> Provenance:

@@ -1,0 +1,50 @@
+"""Energy and price of a run, from power samples and a price per hour."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from orchestrator.samples import Samples
+
+LONGEST_GAP_S = 3.0
+"""Power samples further apart than this do not make an energy."""
+SECONDS_PER_HOUR = 3600.0
+MILLION = 1e6
+
+
+def energy_joules(gpu: Samples) -> float | None:
+    """Integrate power over time (trapezoids), summed over GPUs; None without a close series."""
+    by_gpu: dict[object, list[tuple[float, float]]] = {}
+    for row in gpu.rows:
+        time_s, power_w = row.get("t_s"), row.get("power_w")
+        if isinstance(time_s, float) and isinstance(power_w, float):
+            by_gpu.setdefault(row.get("gpu"), []).append((time_s, power_w))
+    series = [np.array(points) for points in by_gpu.values()]
+    if not series or any(len(p) < 2 or np.diff(p[:, 0]).max() > LONGEST_GAP_S for p in series):
+        return None
+    return float(sum(np.trapezoid(points[:, 1], points[:, 0]) for points in series))
+
+
+def energy_figures(gpu: Samples, output_tokens: int | None) -> dict[str, float | None]:
+    joules = energy_joules(gpu)
+    return {
+        "energy_joules": joules,
+        "joules_per_output_token": joules / output_tokens if joules and output_tokens else None,
+        "peak_gpu_memory_bytes": _peak(gpu.column("memory_bytes")),
+    }
+
+
+def price_figures(
+    figures: Mapping[str, float | int | None], num_gpus: int | None, price_per_hour: float | None
+) -> dict[str, float | None]:
+    """Return the price of a million output tokens at the run's throughput."""
+    throughput = figures.get("output_throughput")
+    if not throughput or not num_gpus or price_per_hour is None:
+        return {}
+    per_second = num_gpus * price_per_hour / SECONDS_PER_HOUR
+    return {"usd_per_million_output_tokens": per_second / throughput * MILLION}
+
+
+def _peak(values: Sequence[object]) -> float | None:
+    known = [float(value) for value in values if isinstance(value, int | float)]
+    return max(known) if known else None
