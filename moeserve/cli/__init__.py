@@ -19,6 +19,7 @@ from moeserve.cli import (
     run,
     select,
     serve,
+    slurm,
 )
 
 app = typer.Typer(
@@ -31,7 +32,19 @@ app = typer.Typer(
     help="How should this Mixture-of-Experts model be laid out over my GPUs, and what will it do "
     "under load? Plan it, launch real servers, measure them, decide.",
 )
-for module in (run, results, importer, analyze, estimate, autotune, qs, select, serve, facts):
+for module in (
+    run,
+    results,
+    importer,
+    analyze,
+    estimate,
+    autotune,
+    qs,
+    select,
+    serve,
+    facts,
+    slurm,
+):
     module.add_to(app)
 
 INTERRUPTED = 130

@@ -1,0 +1,245 @@
+"""`moeserve slurm`: the same experiment as Slurm array jobs."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
+from moeserve.cli.show import Format, FormatOption, Row, note, show
+
+if TYPE_CHECKING:
+    from slurm.status import Status
+
+SUBMIT_HELP = """Submit what is missing of an experiment, one array task a server group.
+
+Examples:
+
+  moeserve slurm submit examples/slurm_study.yaml -o /shared/study --then collect,report
+
+  moeserve slurm submit -m mixtral -s tp,ep --hardware A100-80GB --partition gpu -o out --dry-run
+
+The same command again submits only what is neither published nor in the queue.
+"""
+STATUS_HELP = """Say how every task stands.
+
+Example: moeserve slurm status /shared/study --watch
+"""
+COLLECT_HELP = """Join what the tasks left, say what is missing, and submit that again if asked.
+
+Example: moeserve slurm collect /shared/study --retry
+"""
+CANCEL_HELP = """End all jobs of a results directory, by their ids.
+
+Example: moeserve slurm cancel /shared/study
+"""
+FOLLOW_UPS = ("collect", "report")
+SHOWN = {
+    "task": "task", "server_group": "server group", "state": "state", "failure": "failure",
+    "runs_done": "done", "runs": "runs", "reason": "reason", "start": "start", "node": "node",
+    "attempts": "attempts",
+}  # fmt: skip
+
+slurm_app = typer.Typer(no_args_is_help=True, help="The same experiment as Slurm array jobs.")
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
+PANEL = "Slurm"
+
+
+def add_to(app: typer.Typer) -> None:
+    slurm_app.command("submit", help=SUBMIT_HELP)(submit)
+    slurm_app.command("status", help=STATUS_HELP)(status)
+    slurm_app.command("collect", help=COLLECT_HELP)(collect)
+    slurm_app.command("cancel", help=CANCEL_HELP)(cancel)
+    app.add_typer(slurm_app, name="slurm")
+
+
+def _option(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=PANEL, show_default=False)
+
+
+@with_experiment
+def submit(
+    flags: ExperimentFlags,
+    experiment: ExperimentArgument = None,
+    result_dir: Annotated[
+        Path | None,
+        typer.Option("--result-dir", "-o", help="On a file system that all nodes share."),
+    ] = None,
+    partition: Annotated[str | None, _option("--partition", help="One or several.")] = None,
+    account: Annotated[str | None, _option("--account", help="Charged for the jobs.")] = None,
+    qos: Annotated[str | None, _option("--qos", help="Quality of service.")] = None,
+    constraint: Annotated[str | None, _option("--constraint", help="Node features.")] = None,
+    gpu_type: Annotated[str | None, _option("--gpu-type", help="As in gpu:a100.")] = None,
+    time: Annotated[
+        str | None, _option("--time", help="Limit of a task; default from the estimate.")
+    ] = None,
+    cpus: Annotated[int | None, _option("--cpus", help="CPUs of a task.")] = None,
+    memory: Annotated[str | None, _option("--memory", help="Of a task, such as 64G.")] = None,
+    container: Annotated[
+        str | None, _option("--container", help="pyxis:IMAGE or apptainer:IMAGE.")
+    ] = None,
+    sbatch: Annotated[
+        list[str] | None, _option("--sbatch", help="--sbatch=--exclude=n7; repeatable.")
+    ] = None,
+    max_parallel: Annotated[
+        int | None, _option("--max-parallel", help="Tasks running at once, over all arrays.")
+    ] = None,
+    requeue: Annotated[
+        bool | None,
+        _option("--requeue/--no-requeue", help="Let Slurm start a lost task again; default no."),
+    ] = None,
+    rehearse: Annotated[
+        bool | None, _option("--rehearse", help="Ask for GPUs though the engine is simulated.")
+    ] = None,
+    cluster: Annotated[str | None, _option("--cluster", help="Of the site profile.")] = None,
+    profile: Annotated[
+        Path | None, _option("--profile", help="Instead of ~/.config/moeserve/slurm.yaml.")
+    ] = None,
+    then: Annotated[
+        str | None, _option("--then", help="Jobs after all tasks: collect, or collect,report.")
+    ] = None,
+    dry_run: Annotated[
+        bool, _option("--dry-run", help="Print script and plan; submit nothing.")
+    ] = False,
+    output: FormatOption = Format.table,
+) -> None:
+    from moeserve.cli.slurm_submit import Wish, submit_study
+
+    given: dict[str, Any] = {
+        "partition": partition, "account": account, "qos": qos, "constraint": constraint,
+        "gpu_type": gpu_type, "time": time, "cpus": cpus, "memory": memory,
+        "container": _container(container), "sbatch": sbatch or None,
+        "max_parallel": max_parallel, "requeue": requeue, "rehearse": rehearse,
+    }  # fmt: skip
+    wish = Wish(
+        experiment=flags.experiment(experiment),
+        flags={name: value for name, value in given.items() if value is not None},
+        cluster=cluster,
+        profile=profile,
+        then=_follow_ups(then),
+    )
+    rows = asyncio.run(submit_study(wish, result_dir, dry_run=dry_run))
+    show(rows, output)
+
+
+def _container(text: str | None) -> dict[str, str] | None:
+    from catalog.errors import BadValue
+
+    if text is None:
+        return None
+    kind, colon, image = text.partition(":")
+    if kind not in ("pyxis", "apptainer") or not colon or not image:
+        raise BadValue("--container", text, "pyxis:IMAGE or apptainer:IMAGE")
+    return {"kind": kind, "image": image}
+
+
+def _follow_ups(text: str | None) -> tuple[str, ...]:
+    from catalog.errors import UnknownName
+
+    wanted = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    for name in wanted:
+        if name not in FOLLOW_UPS:
+            raise UnknownName("follow-up", name, FOLLOW_UPS)
+    return wanted
+
+
+def status(
+    directory: Directory,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again until all have ended.")
+    ] = False,
+    output: FormatOption = Format.table,
+) -> None:
+    from moeserve.cli.slurm_watch import watch_tasks
+
+    found = asyncio.run(watch_tasks(directory)) if watch else asyncio.run(_look(directory))
+    show(task_rows(found), output, columns=SHOWN)
+    if output is Format.table:
+        _tell_failures(found)
+
+
+async def _look(directory: Path) -> "Status":
+    from slurm.command import SlurmCommands
+    from slurm.status import status as look
+    from slurm.submission import Desk
+
+    return await look(SlurmCommands(), Desk(directory))
+
+
+def task_rows(found: "Status") -> list[Row]:
+    """Return one row a task."""
+    return [
+        {
+            "task": task.task_id,
+            "submission": task.token,
+            "server_group": task.group.group_id,
+            "num_gpus": task.group.num_gpus,
+            "state": task.state,
+            "failure": task.failure,
+            "runs_done": task.done,
+            "runs": len(task.group.runs),
+            "reason": task.reason,
+            "start": task.start,
+            "node": task.node,
+            "attempts": task.attempts,
+            "log": str(task.log or ""),
+        }
+        for task in found.tasks
+    ]
+
+
+def _tell_failures(found: "Status") -> None:
+    from moeserve.cli.progress import LOG_LINES
+
+    for task in found.tasks:
+        if task.state == "failed":
+            note(f"{task.task_id} {task.group.group_id}: {task.failure} (log: {task.log})")
+            for line in task.log_tail().strip().splitlines()[-LOG_LINES:]:
+                note(f"  | {line}")
+    if not found.answered:
+        note("Slurm does not answer: states that only it knows are unknown")
+    note(f"{sum(t.done for t in found.tasks)} runs published, {len(found.missing)} missing")
+
+
+def collect(
+    directory: Directory,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Submit again what is missing and no task is at.")
+    ] = False,
+    output: FormatOption = Format.table,
+) -> None:
+    from moeserve.cli.slurm_submit import retry_missing
+    from slurm.collect import collect as join
+
+    found = asyncio.run(_look(directory))
+    joined = join(directory, found)
+    show(
+        [{
+            "published": joined.published, "missing": joined.missing,
+            "failures_recorded": joined.recorded, "active_tasks": len(found.active),
+            "tasks_to_retry": len(joined.retry), "bad_nodes": ",".join(joined.bad_nodes),
+        }],
+        output,
+    )  # fmt: skip
+    for task in found.tasks:
+        if task.state not in ("done", "pending", "running"):
+            told = f"{task.state}{': ' if task.failure else ''}{task.failure}"
+            note(f"{task.group.group_id}: {told}, {task.done} of {len(task.group.runs)} runs")
+    if retry and joined.retry:
+        rows = asyncio.run(retry_missing(directory.absolute(), joined))
+        note(f"submitted again: {', '.join(str(row['job']) for row in rows)}")
+    raise typer.Exit(5 if joined.missing else 0)
+
+
+def cancel(directory: Directory, output: FormatOption = Format.table) -> None:
+    from catalog.errors import ClusterError
+    from slurm.cancel import cancel as end
+    from slurm.command import SlurmCommands
+    from slurm.submission import Desk
+
+    jobs, left = asyncio.run(end(SlurmCommands(), Desk(directory)))
+    show([{"job": job, "cancelled": True} for job in jobs], output)
+    if left:
+        raise ClusterError(f"not ended yet: {', '.join(str(each.task) for each in left[:10])}")
+    note(f"{len(jobs)} jobs cancelled" if jobs else "no job of this directory is in the queue")

@@ -1,0 +1,66 @@
+"""A live view of the tasks on standard error, asked of Slurm less and less often."""
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moeserve.cli.show import note
+from slurm.command import Slurm, SlurmCommands
+from slurm.status import Status, status
+from slurm.submission import Desk
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FIRST_S, LONGEST_S, GROWTH = 5.0, 60.0, 1.5
+
+
+async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> Status:
+    """Show how the tasks stand until none is waiting or running; return how they ended."""
+    slurm = slurm or SlurmCommands()
+    pause_s = FIRST_S
+    found = await status(slurm, Desk(directory))
+    if not sys.stderr.isatty():
+        while found.active or not found.answered:
+            note(summary(found))
+            await asyncio.sleep(pause_s)
+            pause_s = min(LONGEST_S, pause_s * GROWTH)
+            found = await status(slurm, Desk(directory))
+        return found
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
+        while found.active or not found.answered:
+            live.update(_table(found, live.console.height), refresh=True)
+            await asyncio.sleep(pause_s)
+            pause_s = min(LONGEST_S, pause_s * GROWTH)
+            found = await status(slurm, Desk(directory))
+    return found
+
+
+def summary(found: Status) -> str:
+    """Say in one line how many tasks are where."""
+    states = Counter(task.state for task in found.tasks)
+    counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    silent = "" if found.answered else "; Slurm does not answer"
+    return f"{counted}; {len(found.missing)} runs missing{silent}"
+
+
+def _table(found: Status, height: int) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(summary(found)), header_style="bold")
+    for name in ("task", "server group", "state", "runs", "why", "start", "node"):
+        table.add_column(name)
+    order = {"running": 0, "failed": 1, "unknown": 2, "pending": 3}
+    ordered = sorted(found.tasks, key=lambda task: order.get(task.state, 9))
+    for task in ordered[: max(3, height - 6)]:
+        cells = (task.task_id, task.group.group_id, task.state,
+                 f"{task.done}/{len(task.group.runs)}", task.failure or task.reason,
+                 task.start, task.node)  # fmt: skip
+        table.add_row(*(Text(cell) for cell in cells))
+    return table

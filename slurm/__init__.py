@@ -1,0 +1,1 @@
+"""The same experiment as Slurm array jobs: one task a server group."""

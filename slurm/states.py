@@ -1,0 +1,53 @@
+"""Slurm's job states, and what each means for a task."""
+
+from typing import Literal
+
+State = Literal["held back", "pending", "running", "done", "failed", "cancelled", "unknown"]
+
+PENDING = frozenset(
+    ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT",
+     "RESV_DEL_HOLD")
+)  # fmt: skip
+RUNNING = frozenset(
+    ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING",
+     "POWER_UP_NODE")
+)  # fmt: skip
+FAILED: dict[str, str] = {
+    "BOOT_FAIL": "NODE_FAIL",
+    "DEADLINE": "TIME_LIMIT",
+    "FAILED": "FAILED",
+    "LAUNCH_FAILED": "FAILED",
+    "RECONFIG_FAIL": "FAILED",
+    "NODE_FAIL": "NODE_FAIL",
+    "OUT_OF_MEMORY": "OUT_OF_MEMORY",
+    "PREEMPTED": "PREEMPTED",
+    "REVOKED": "REVOKED",
+    "TIMEOUT": "TIME_LIMIT",
+}
+"""Class of failure by the state that Slurm reports."""
+
+
+def state_of(slurm_state: str) -> State:
+    """Return a task's state; what Slurm calls COMPLETED is done only by the task's own record."""
+    word = slurm_state.split()[0].rstrip("+") if slurm_state.strip() else ""
+    if word in PENDING:
+        return "pending"
+    if word in RUNNING:
+        return "running"
+    if word == "CANCELLED":
+        return "cancelled"
+    return "failed" if word in FAILED else "unknown"
+
+
+def class_of(slurm_state: str, exit_code: str, log_tail: str) -> str:
+    """Name how a task ended that could not say so itself."""
+    word = slurm_state.split()[0].rstrip("+") if slurm_state.strip() else ""
+    if word == "CANCELLED":
+        return "CANCELLED"
+    killed = exit_code.endswith(":9") or exit_code.startswith("137")
+    # Without cgroups Slurm kills for memory with signal 9 and says so in the output alone.
+    if word == "FAILED" and killed and "exceeded" in log_tail and "memory limit" in log_tail:
+        return "OUT_OF_MEMORY"
+    if word == "COMPLETED":
+        return "NO_RECORD"
+    return FAILED.get(word, "UNKNOWN")
