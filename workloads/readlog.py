@@ -38,7 +38,7 @@ class ReadLog:
 
     def __init__(self) -> None:
         self.now = Segment()
-        self.sealed: deque[tuple[Segment, int]] = deque()
+        self.sealed: deque[Segment] = deque()
         self.limit = ENTRIES
         """Seal the segment being written when it has this many entries."""
         self.held_bytes = 0
@@ -68,10 +68,9 @@ class ReadLog:
         """Hand what is written to the replay."""
         segment = self.now
         self._listen(segment)
-        held = segment.held_bytes
-        self.held_bytes += held
+        self.held_bytes += segment.held_bytes
         self.reads += len(segment.datas)
-        self.sealed.append((segment, held))
+        self.sealed.append(segment)
         self.now, self.limit = Segment(), ENTRIES
 
     def heard(self, fd: int) -> float:
@@ -95,15 +94,19 @@ class ReadLog:
     def withdraw(self, exchange: Exchange) -> None:
         """Move an exchange's entries out of the log, to the exchange itself."""
         begin = self.replayed
-        for segment, _ in self.sealed:
-            _withdraw(segment, exchange, begin)
+        for segment in self.sealed:
+            self.held_bytes -= _withdraw(segment, exchange, begin)
             begin = 0
         _withdraw(self.now, exchange, begin)
 
 
-def _withdraw(segment: Segment, exchange: Exchange, begin: int) -> None:
+def _withdraw(segment: Segment, exchange: Exchange, begin: int) -> int:
+    """Move the entries out of one segment; return how many bytes they were."""
+    withdrawn = 0
     starts = [at for at, one, begins in segment.marks if one is exchange and begins]
     begin = max([begin, *starts])
     for index in np.flatnonzero(np.array(segment.fds[begin:]) == exchange.fd) + begin:
         exchange.take(segment.datas[index], segment.stamps[index])
+        withdrawn += len(segment.datas[index])
         segment.datas[index], segment.fds[index] = b"", SKIPPED
+    return withdrawn

@@ -8,11 +8,13 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 from clients import OUTPUT, Client, Load, floor, installed, ours
@@ -20,6 +22,8 @@ from cpu import run_sampled
 from reference import MODES, Mode, Server, build, serving
 from tokenizer import write_tokenizer
 
+PEERS = ("vllm-rs", "aiperf", "guidellm")
+FAILURES = (RuntimeError, OSError, LookupError, ValueError, StopIteration, TimeoutExpired)
 Result = dict[str, Any]
 COLUMNS = (
     ("ttft_error_ms", "TTFT error ms"),
@@ -84,7 +88,7 @@ def compare(mode: Mode, level: int, clients: Sequence[Client], options: argparse
             for client in clients:
                 try:
                     results[client.name].append(run_once(client, server, level, options))
-                except (RuntimeError, OSError, LookupError, ValueError, StopIteration) as error:
+                except FAILURES as error:
                     print(f"{client.name}: {str(error).strip()[-300:]}", file=sys.stderr)
     print(f"\n{mode.name}, {level} streams, medians of {options.rounds} rounds\n")
     print("| client | " + " | ".join(title for _, title in COLUMNS) + " | runs |")
@@ -103,9 +107,7 @@ def line(name: str, result: Result, runs: int) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--modes", default="paced", help=f"of {', '.join(MODES)}")
     parser.add_argument("--streams", default="32,128,512")
     parser.add_argument("--rounds", type=int, default=3)
@@ -114,13 +116,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--json", type=Path, help="append all single results to this file")
     parser.add_argument("--no-peers", action="store_true")
-    for name in ("vllm-rs", "aiperf", "guidellm"):
+    for name in PEERS:
         parser.add_argument(f"--{name}", help="path, if it is not on the PATH")
     return parser.parse_args()
 
 
 def main() -> None:
     options = arguments()
+    # A kill ends the clients and the server too, since it unwinds as any exit does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options.programs = build()
     options.tokenizer = options.programs / "tokenizer"
     clients = [floor(options.programs), ours()]
@@ -130,12 +134,8 @@ def main() -> None:
         if importlib.util.find_spec("tokenizers"):
             write_tokenizer(options.tokenizer)
         has_vllm = importlib.util.find_spec("vllm") is not None
-        paths = {"vllm-python": sys.executable if has_vllm else None}
-        paths |= {
-            name: getattr(options, name.replace("-", "_"))
-            for name in ("vllm-rs", "aiperf", "guidellm")
-        }
-        clients += installed(paths)
+        given = {name: getattr(options, name.replace("-", "_")) for name in PEERS}
+        clients += installed({**given, "vllm-python": sys.executable if has_vllm else None})
     for name in options.modes.split(","):
         for level in options.streams.split(","):
             compare(MODES[name], int(level), clients, options)

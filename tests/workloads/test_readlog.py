@@ -109,12 +109,10 @@ def test_a_full_backlog_is_relieved_until_it_is_bearable(wire: Any) -> None:
         log.ends(one)
         log.seal()
     assert replay.pressing
-    replay.relieve()
-    assert log.held_bytes <= 40 * len(answer)
-    assert len(finished) >= 60
     while replay.pressing:
         replay.relieve()
-    assert log.held_bytes <= 10 * len(answer)
+    assert 0 <= log.held_bytes <= 10 * len(answer)
+    assert len(finished) >= 90
 
 
 def test_the_log_knows_when_a_socket_was_last_heard() -> None:
