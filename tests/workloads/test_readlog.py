@@ -112,7 +112,7 @@ def test_a_full_backlog_is_relieved_until_it_is_bearable(wire: Any) -> None:
     while replay.pressing:
         replay.relieve()
     assert 0 <= log.held_bytes <= 10 * len(answer)
-    assert len(finished) >= 90
+    assert len(finished) >= 85
 
 
 def test_the_log_knows_when_a_socket_was_last_heard() -> None:
