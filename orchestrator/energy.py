@@ -10,6 +10,9 @@ LONGEST_GAP_S = 3.0
 """Power samples further apart than this do not make an energy."""
 SECONDS_PER_HOUR = 3600.0
 MILLION = 1e6
+# Bits of NVML's throttle reasons: hardware slowdown, thermal (software, hardware), power brake.
+SLOWED = 0x8 | 0x20 | 0x40 | 0x80
+POWER_CAP = 0x4
 
 
 def energy_joules(gpu: Samples) -> float | None:
@@ -28,6 +31,7 @@ def energy_joules(gpu: Samples) -> float | None:
 def energy_figures(gpu: Samples, output_tokens: int | None) -> dict[str, float | None]:
     joules = energy_joules(gpu)
     return {
+        **throttle_figures(gpu),
         "energy_joules": joules,
         "joules_per_output_token": joules / output_tokens if joules and output_tokens else None,
         "peak_gpu_memory_bytes": _peak(gpu.column("memory_bytes")),
@@ -43,6 +47,19 @@ def price_figures(
         return {}
     per_second = num_gpus * price_per_hour / SECONDS_PER_HOUR
     return {"usd_per_million_output_tokens": per_second / throughput * MILLION}
+
+
+def throttle_figures(gpu: Samples) -> dict[str, float | None]:
+    """Count samples in which a GPU was slowed, and the most foreign processes seen on one."""
+    if not gpu.rows:
+        return {}
+    reasons = [int(value) for value in gpu.column("throttle_reasons") if isinstance(value, int)]
+    return {
+        "gpu_samples": len(gpu.rows),
+        "gpu_throttled_samples": sum(bool(each & SLOWED) for each in reasons),
+        "gpu_power_capped_samples": sum(bool(each & POWER_CAP) for each in reasons),
+        "gpu_foreign_processes": _peak(gpu.column("foreign_processes")),
+    }
 
 
 def _peak(values: Sequence[object]) -> float | None:

@@ -12,6 +12,15 @@ from catalog.errors import BadFile, BadValue, UnknownName
 ENGINES = ("auto", "vllm", "simulated")
 LAUNCHERS = ("local",)
 WEIGHTS = ("checkpoint", "dummy")
+LEAST = {
+    "num_runs": 1,
+    "client_workers": 1,
+    "seed": 0,
+    "gpus": 1,
+    "num_prompts": 1,
+    "num_warmups": 0,
+    "price_per_hour_usd": 0,
+}
 
 DEFAULT_MODEL = "OLMoE-1B-7B"
 DEFAULT_CONCURRENCY = "1,4,8,16,32,64,128"
@@ -64,6 +73,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     hardware: str | dict[str, str] | None = None
     """A GPU's name, or one for each strategy with the rest under `default`."""
     launcher: str = "local"
+    price_per_hour_usd: float | None = None
+    """Of one GPU, instead of the catalog's."""
     goodput: dict[str, float] = {}
     """Latency limits in ms by metric: ttft, tpot, e2el."""
     find_max: bool = False
@@ -87,15 +98,12 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for field, known in (("engine", ENGINES), ("launcher", LAUNCHERS)):
             if getattr(self, field) not in known:
                 raise UnknownName(field, getattr(self, field), known)
-        for field, least in (("num_runs", 1), ("client_workers", 1), ("seed", 0)):
-            if getattr(self, field) < least:
-                raise BadValue(field, getattr(self, field), f"{least} or more")
-        if self.gpus is not None and self.gpus < 1:
-            raise BadValue("gpus", self.gpus, "1 or more")
+        for field, least in LEAST.items():
+            value = getattr(self, field)
+            if isinstance(value, int | float) and not value >= least:
+                raise BadValue(field, value, f"{least} or more")
         if not 0 < self.attainment <= 1:
             raise BadValue("attainment", self.attainment, "above 0, at most 1")
-        if isinstance(self.num_prompts, int) and self.num_prompts < 1:
-            raise BadValue("num_prompts", self.num_prompts, "1 or more, or auto")
 
     def _check_arrivals(self) -> None:
         if not all(0 < rate < float("inf") for rate in self.request_rates):

@@ -1,17 +1,22 @@
 """From a run's rows to its row of the run table."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from catalog.errors import MoeserveError, ServerError
-from orchestrator.cells import Run
+from catalog.hardware_table import GPUS
+from orchestrator.cells import Run, Setup
+from orchestrator.energy import price_figures
 from orchestrator.engines.base import Measurement, Session
-from orchestrator.plan import ServerGroup
+from orchestrator.plan import Plan, ServerGroup
 from orchestrator.record import RunRecord, Verdict
-from orchestrator.verdict import NOTES, reasons_against
+from orchestrator.verdict import NOTES, Evidence, reasons_against
 from workloads.goodput import wilson_interval
-from workloads.metrics import good_requests, summarise
+from workloads.metrics import good_requests, percentile_floor, summarise
 from workloads.transcript import RequestRow, Transcript
+
+PERCENTILE = re.compile(r"(?P<window>steady_)?p(?P<percentile>\d+)_(?P<metric>[a-z0-9]+)_.*ms")
 
 _FIELDS = frozenset(RunRecord.__struct_fields__)
 
@@ -21,14 +26,19 @@ def record_of(
     rows: Sequence[RequestRow],
     measurement: Measurement,
     *,
+    plan: Plan,
     identity: Mapping[str, Any],
-    goodput: Mapping[str, float],
 ) -> tuple[RunRecord, tuple[str, ...]]:
     """Summarise a finished run and judge it; return its row and every reason in words."""
-    load = run.cell.load
-    summary = summarise(rows, goodput=goodput or None, max_concurrency=load.max_concurrency)
+    load, setup, experiment = run.cell.load, run.cell.setup, plan.experiment
+    goodput = experiment.goodput
+    summary = figures_of(rows, goodput=goodput, max_concurrency=load.max_concurrency)
     figures: dict[str, Any] = {**summary, **attainment(rows, goodput), **measurement.figures}
-    reasons = (*reasons_against(run.cell, rows, figures), *measurement.reasons)
+    measured = identity["provenance"] == "measured"
+    evidence = Evidence(run.cell, plan.models[setup.model], rows, figures, measured=measured)
+    reasons = (*reasons_against(evidence), *measurement.reasons)
+    price = price_per_hour(setup, experiment.price_per_hour_usd)
+    figures |= price_figures(figures, identity["num_gpus"], price)
     throughput, num_gpus = summary["output_throughput"], identity["num_gpus"]
     codes = dict.fromkeys(code_of(reason) for reason in reasons)
     against = [code for code in codes if code not in NOTES]
@@ -42,6 +52,35 @@ def record_of(
         extra={name: value for name, value in figures.items() if name not in _FIELDS},
     )
     return record, reasons
+
+
+def figures_of(
+    rows: Sequence[RequestRow],
+    *,
+    goodput: Mapping[str, float],
+    max_concurrency: int | None,
+) -> dict[str, float | int | None]:
+    """Summarise rows; a percentile of fewer samples than can carry it is empty, not guessed."""
+    summary = summarise(rows, goodput=goodput or None, max_concurrency=max_concurrency)
+    done = Transcript(rows).completed
+    counts = {"itl": len(done.gaps_s)}
+    requests = {"": len(done.rows), "steady_": int(summary["steady_requests"] or 0)}
+    for name in summary:
+        match = PERCENTILE.fullmatch(name)
+        if match is None:
+            continue
+        samples = counts.get(match["metric"], requests[match["window"] or ""])
+        if samples < percentile_floor(float(match["percentile"])):
+            summary[name] = None
+    return summary
+
+
+def price_per_hour(setup: Setup, own: float | None) -> float | None:
+    """Price of one GPU hour: the user's own where given, else the catalog's."""
+    if own is not None:
+        return own
+    gpu = GPUS.get(setup.hardware)
+    return gpu.price_per_hour_usd if gpu else None
 
 
 def attainment(

@@ -151,7 +151,11 @@ class _Group:
             )
             return
         record, reasons = record_of(
-            run, rows, measurement, identity=identity, goodput=runner.plan.experiment.goodput
+            run,
+            rows,
+            measurement,
+            plan=runner.plan,
+            identity=identity,
         )
         self._publish(record, reasons, rows, folder, session)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.errors import ResultsError
+from orchestrator.outcome import figures_of
 from orchestrator.record import RunRecord
 from orchestrator.rows import rows_of
 from orchestrator.store import Manifest, read_manifests
-from workloads.metrics import summarise
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def _figures(root: Path, manifest: Manifest) -> Iterator[str]:
         raise ResultsError(f"{parquet}: cannot be read: {error}") from error
     if len(rows) != record.num_prompts:
         yield f"{len(rows)} request rows for {record.num_prompts} requests"
-    goodput = manifest.details.get("goodput") or None
-    summary = summarise(rows, goodput=goodput, max_concurrency=record.max_concurrency)
+    goodput = manifest.details.get("goodput") or {}
+    summary = figures_of(rows, goodput=goodput, max_concurrency=record.max_concurrency)
     for name, value in summary.items():
         stored = (
             getattr(record, name) if name in RunRecord.__struct_fields__ else record.extra.get(name)

@@ -75,6 +75,9 @@ class ExperimentFlags:
     client_workers: Annotated[
         int | None, _load("--client-workers", help="Processes of the load generator; default 1.")
     ] = None
+    price_per_hour_usd: Annotated[
+        float | None, _study("--price-per-hour", help="USD for one GPU; default the catalog's.")
+    ] = None
     goodput: Annotated[
         list[str] | None, _load("--goodput", help="Latency limits in ms: ttft:200 tpot:50 e2el:…")
     ] = None
