@@ -56,7 +56,7 @@ class Slurm(Protocol):
         """Every task in the queue of jobs with these names, or of this user; ended ones too."""
         ...
 
-    async def accounts(self, names: Sequence[str], since: str) -> list[Seen] | None:
+    async def accounts(self, names: Sequence[str], since: str, /) -> list[Seen] | None:
         """The last record of every task of these jobs; None where nothing keeps accounts."""
         ...
 
@@ -96,7 +96,7 @@ class SlurmCommands:
         told = await self._ask("squeue", "-h", "-r", whose, *states, "-o", QUEUE_FORMAT)
         return parse_queue(told)
 
-    async def accounts(self, names: Sequence[str], since: str) -> list[Seen] | None:
+    async def accounts(self, names: Sequence[str], since: str, /) -> list[Seen] | None:
         asked = (f"--name={','.join(names)}", f"--starttime={since}", f"--format={ACCOUNT_FIELDS}")
         try:
             told = await self._ask("sacct", "-n", "-P", "-X", "-D", *asked)

@@ -69,7 +69,7 @@ class MemorySlurm:
         active = [seen for seen in self._seen() if state_of(seen.state) in ("pending", "running")]
         return active if not names else [seen for seen in self._seen() if seen.name in names]
 
-    async def accounts(self, names: Sequence[str], since: str) -> list[Seen] | None:
+    async def accounts(self, names: Sequence[str], _: str, /) -> list[Seen] | None:
         self._answer()
         if not self.given.accounting:
             return None
