@@ -14,7 +14,8 @@
     │   │   ├── ServerStartTimeout
     │   │   └── ServerDied
     │   ├── EndpointError
-    │   └── ClusterError
+    │   ├── ClusterError
+    │   └── StorageError          the results could not be written (disk full, I/O error)
     └── ResultsError (exit 2)         stored results are damaged or of another schema
 
 Each says in one line what is wrong, where, what was given, what is allowed and, where it helps,
@@ -118,6 +119,10 @@ class EndpointError(RunFailed):
 
 class ClusterError(RunFailed):
     """Ray or Slurm did not do its part."""
+
+
+class StorageError(RunFailed):
+    """The results could not be written; everything published before is intact."""
 
 
 class ResultsError(MoeserveError):

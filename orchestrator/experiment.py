@@ -8,6 +8,7 @@ import msgspec
 import yaml
 
 from catalog.errors import BadFile, BadValue, UnknownName
+from orchestrator.secrets import refuse_secrets
 
 ENGINES = ("auto", "vllm", "simulated")
 LAUNCHERS = ("local",)
@@ -43,6 +44,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
             raise UnknownName("weights", self.weights, WEIGHTS)
+        refuse_secrets((*self.args, *self.command), self.env)
         if not self.start_timeout_s > 0:
             raise BadValue("start_timeout_s", self.start_timeout_s, "seconds above 0")
 

@@ -44,7 +44,7 @@ class ServerGroup:
         """A name for people and for a folder: whatever a model is called, it stays one."""
         setup = self.setup
         name = f"{setup.model}.{setup.strategy or 'endpoint'}.{setup.technique}.r{self.replicate}"
-        return re.sub(r"[^A-Za-z0-9._+=-]", "_", name)[:LONGEST_NAME].lstrip(".")
+        return re.sub(r"[^A-Za-z0-9._+=-]", "_", name)[:LONGEST_NAME].lstrip(".-")
 
     @property
     def num_gpus(self) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator import supervisor
+from orchestrator.secrets import redact
 
 MARKER = "MOESERVE_ATTEMPT"
 GRACE_S = 30.0
@@ -66,13 +67,13 @@ class ServerProcess:
         return self._supervisor.pid
 
     def log_text(self) -> str:
-        """The log so far (its first 4 MB), without control characters."""
+        """The log so far (its first 4 MB), without control characters and secrets."""
         with contextlib.suppress(OSError), self.log.open("rb") as file:
             return _printable(file.read(LARGEST_LOG_BYTES))
         return ""
 
     def log_tail(self) -> str:
-        """The end of the log, without control characters."""
+        """The end of the log, without control characters and secrets."""
         with contextlib.suppress(OSError), self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
             return _printable(file.read())
@@ -104,7 +105,8 @@ def supervised(pipe: int, grace_s: float) -> list[str]:
 
 def _printable(text: bytes) -> str:
     decoded = text.decode(errors="replace")
-    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in decoded)
+    clean = "".join(char if char.isprintable() or char in "\n\t" else " " for char in decoded)
+    return redact(clean)
 
 
 def marked(marker: str) -> list[psutil.Process]:

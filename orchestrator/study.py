@@ -1,13 +1,17 @@
 """An experiment from its description to its results directory."""
 
 import asyncio
+import contextlib
+import errno
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from catalog.errors import StorageError
 from orchestrator.devices import Device, devices
 from orchestrator.engines.registry import engine, resolve
 from orchestrator.environment import describe
@@ -17,6 +21,8 @@ from orchestrator.find import check_searchable
 from orchestrator.plan import Plan, make_plan
 from orchestrator.run import Runner
 from orchestrator.store import Store, fresh_directory
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ async def run_study(
         fresh_directory(directory)
     store = Store(directory)
     store.create(study.plan.experiment)
-    with store.locked():
+    with storage_errors(directory), store.locked():
         runner = Runner(
             plan=study.plan,
             engine=engine(study.engine),
@@ -90,3 +96,16 @@ async def run_study(
         )
         await runner.run()
     return store
+
+
+@contextlib.contextmanager
+def storage_errors(directory: Path) -> Iterator[None]:
+    """Say a full or failing disk as what it is, with what is safe and what to do."""
+    try:
+        yield
+    except OSError as error:
+        code = "DISK_FULL" if error.errno in FULL else "STORAGE_FAILED"
+        raise StorageError(
+            f"{code}: {error.strerror or error} while writing to {directory}; what was published "
+            "is intact, and the same command goes on where this one stopped"
+        ) from error

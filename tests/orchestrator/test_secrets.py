@@ -1,0 +1,132 @@
+"""Canaries: a secret given in any way is in nothing that is written; hostile names stay names."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import InputError, MoeserveError
+from moeserve.cli import main
+from orchestrator.experiment import Experiment, ServerOptions
+from orchestrator.plan import make_plan
+from orchestrator.secrets import redact
+from orchestrator.study import prepare, run_study
+
+CANARY = "canary-7f3a9c1e5b"
+HF = "hf_" + "Q" * 34
+HOSTILE = (
+    "../../../tmp/escaped",
+    "/etc/passwd",
+    "a/b",
+    "x\n touch PWNED #",
+    "$(touch PWNED)",
+    "`touch PWNED`",
+    "; touch PWNED",
+    "<script>alert(1)</script>",
+    "=cmd|'/c calc'!A1",
+    "\x1b[2J",
+    "a\0b",
+    ".",
+    "..",
+    "CON",
+    "-rf",
+    "name with spaces",
+    "ünïcödé",
+    "a" * 500,
+)
+
+
+def written(root: Path) -> str:
+    return "".join(
+        path.read_bytes().decode(errors="replace") for path in root.rglob("*") if path.is_file()
+    )
+
+
+async def test_a_key_of_a_running_server_is_in_no_file_of_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(CANARY)
+    monkeypatch.setenv("MOESERVE_API_KEY", CANARY)
+    monkeypatch.setenv("HF_TOKEN", HF)
+    # A server that prints its whole environment and fails: its log's tail is kept.
+    program = "import os, sys; print(dict(os.environ)); sys.exit(3)"
+    experiment = Experiment(
+        engine="vllm",
+        strategies=("single",),
+        workloads=("16:4:2",),
+        concurrency="1",
+        api_key_file=str(key),
+        server=ServerOptions(command=(sys.executable, "-c", program)),
+    )
+    root = tmp_path / "out"
+    await run_study(await prepare(experiment), root, listen=lambda _: None)
+    (log,) = root.rglob("server.log")
+    assert CANARY in log.read_text(), "the server itself may print what it likes"
+    log.unlink()
+    assert CANARY not in written(root)
+    assert HF not in written(root)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"args": ("--api-key", "x")},
+        {"args": ("--api-key=x",)},
+        {"args": (HF,)},
+        {"env": {"HF_TOKEN": "x"}},
+        {"env": {"AWS_SECRET_ACCESS_KEY": "x"}},
+        {"env": {"PLAIN": HF}},
+        {"env": {"URL": "https://user:password1@host/"}},
+    ],
+)
+def test_a_secret_where_it_would_be_recorded_is_refused_with_the_way_out(
+    options: dict[str, object],
+) -> None:
+    with pytest.raises(InputError, match="inherits the environment") as caught:
+        ServerOptions(**options)  # type: ignore[arg-type]
+    assert HF not in str(caught.value)
+
+
+def test_a_variable_that_only_sounds_like_a_secret_is_let_through() -> None:
+    ServerOptions(env={"TOKENIZERS_PARALLELISM": "false", "VLLM_MAX_TOKENS_HINT": "8"})
+
+
+def test_masking_knows_patterns_and_the_secrets_of_this_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", CANARY)
+    text = f"{CANARY} {HF} Bearer abcdefghijklmnopqrst http://u:pw@h/ plain"
+    masked = redact(text)
+    assert CANARY not in masked
+    assert "QQQ" not in masked
+    assert "abcdefghij" not in masked
+    assert "pw@" not in masked
+    assert masked.endswith("plain")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_refused_or_stays_inside_the_results(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for flag in ("--model", "--strategy", "--workload", "--hardware", "--engine"):
+        with pytest.raises((SystemExit, MoeserveError, ValueError)) as ended:
+            main(["run", "--engine", "simulated", f"{flag}={name}", "-c", "1"])
+        if isinstance(ended.value, SystemExit):
+            assert ended.value.code not in (0, 1), (flag, name)
+        told = capsys.readouterr().err
+        assert "\x1b" not in told
+        assert "Traceback" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_served_name_that_is_a_path_or_a_command_makes_a_plain_folder(name: str) -> None:
+    experiment = Experiment(endpoint="http://127.0.0.1:1", workloads=("1:1:1",), concurrency="1")
+    (group,) = make_plan(experiment, "endpoint", served=name).groups
+    assert group.group_id
+    assert Path(group.group_id).name == group.group_id
+    assert group.group_id.isprintable()
+    assert not group.group_id.startswith((".", "-"))
+    assert not set(group.group_id) & set(" $`;<>|&\n'\"/\\")
