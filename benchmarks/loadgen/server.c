@@ -129,9 +129,9 @@ static void turn(Conn *c) {
         int last = ++c->sent == c->tokens;
         sprintf(event,
                 "data: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1763800000,"
-                "\"model\":\"ref\",\"choices\":[{\"index\":0,\"text\":\" t%d\",\"logprobs\":null,"
+                "\"model\":\"ref\",\"choices\":[{\"index\":0,\"text\":\"%c\",\"logprobs\":null,"
                 "\"finish_reason\":%s,\"stop_reason\":null}],\"usage\":null}\n\n",
-                c->sent % 10, last ? "\"length\"" : "null");
+                'a' + c->sent % 10, last ? "\"length\"" : "null");
         put_chunk(c, event);
         tokens_sent++;
     }
