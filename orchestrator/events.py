@@ -47,6 +47,7 @@ class GroupFailed:
     log: str
     """Where the server's log is."""
     log_tail: str
+    starts_again: bool
 
 
 Event = GroupStarted | Stage | RunStarted | RequestDone | RunFinished | GroupFailed

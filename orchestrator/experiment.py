@@ -16,6 +16,7 @@ WEIGHTS = ("checkpoint", "dummy")
 LEAST = {
     "num_runs": 1,
     "client_workers": 1,
+    "retries": 0,
     "seed": 0,
     "gpus": 1,
     "num_prompts": 1,
@@ -86,6 +87,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     server: ServerOptions = msgspec.field(default_factory=ServerOptions)
     api_key_file: str | None = None
     """The key itself is never part of an experiment."""
+    retries: int = 1
+    """Further starts of a server that failed in a way that may pass."""
     client_workers: int = 1
     split_tp: bool = False
     """Allow a tensor-parallel group over nodes."""
@@ -115,7 +118,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 # Fields that say how to get at a server rather than what is studied: they may differ on resume.
-NOT_STUDIED = ("api_key_file", "launcher", "slurm")
+NOT_STUDIED = ("api_key_file", "retries", "launcher", "slurm")
 
 
 def read_experiment(path: Path) -> Experiment:

@@ -41,6 +41,27 @@ FAILURES = (
 )  # fmt: skip
 
 
+# Another start would only fail again: the way out is another layout, argument, model or machine.
+LASTING = frozenset(
+    {
+        "SERVER_ARGS",
+        "SERVER_MISSING",
+        "MISSING_MODULE",
+        "OOM_WEIGHTS",
+        "OOM_KV",
+        "DEVICE_MAP",
+        "CONFIG_DRIFT",
+        "MODEL_FETCH",
+        "NOT_READY",
+    }
+)
+
+
+def may_pass(code: str) -> bool:
+    """Say whether another start of the server may go better."""
+    return code not in LASTING
+
+
 def classify(log: str, default: str) -> tuple[str, str]:
     """Return the failure's class and advice; `default` when the log shows nothing known."""
     for known in FAILURES:

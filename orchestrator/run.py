@@ -1,7 +1,7 @@
 """Run a plan: each server group is started once, and measured run by run."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from orchestrator.events import (
     RunStarted,
     Stage,
 )
+from orchestrator.failures import may_pass
 from orchestrator.find import searches
 from orchestrator.gate import Gate
 from orchestrator.outcome import code_of, failed_record, identity_of, record_of
@@ -52,11 +53,22 @@ class Runner:
         """Do every run not yet published; a failed one becomes a record, and the rest goes on."""
         finished = self.store.finished()
         for group in self.plan.groups:
-            missing = [run for run in group.runs if run.run_id not in finished]
-            if self.plan.experiment.find_max:
-                missing = [pending] if (pending := self.next_trial(group)) else []
-            if missing and self.may_go_on(missing[0]):
-                await _Group(self, group, missing).run()
+            starts_left = 1 + self.plan.experiment.retries
+            while starts_left:
+                missing = self._missing(group, finished)
+                if not missing or not self.may_go_on(missing[0]):
+                    break
+                starts_left -= 1
+                again = await _Group(self, group, missing, last=not starts_left).run()
+                finished = self.store.finished()
+                if not again:
+                    break
+
+    def _missing(self, group: ServerGroup, finished: Collection[str]) -> list[Run]:
+        if self.plan.experiment.find_max:
+            pending = self.next_trial(group)
+            return [pending] if pending else []
+        return [run for run in group.runs if run.run_id not in finished]
 
     def may_go_on(self, run: Run) -> bool:
         return not self.stop.is_set() and self.gate.may_start(run)
@@ -74,11 +86,15 @@ class Runner:
 class _Group:
     """One server start and the runs on it."""
 
-    def __init__(self, runner: Runner, group: ServerGroup, missing: Sequence[Run]) -> None:
+    def __init__(
+        self, runner: Runner, group: ServerGroup, missing: Sequence[Run], *, last: bool
+    ) -> None:
         self._runner, self._group, self._missing = runner, group, missing
+        self._last = last
         self._folder = runner.store.new_server_folder(group.group_id)
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
+        """Measure what is missing; True when the server failed in a way that may pass."""
         runner, group = self._runner, self._group
         runner.listen(GroupStarted(group, len(self._missing)))
         site = Site(
@@ -98,21 +114,24 @@ class _Group:
                     if runner.plan.experiment.find_max:
                         left = [trial] if (trial := runner.next_trial(group)) else []
         except Stopped:
-            return
+            return False
         except MoeserveError as error:
-            self._fail(left, error)
+            again = not self._last and may_pass(code_of(str(error)))
+            self._fail(left, error, again=again)
+            return again
+        return False
 
-    def _fail(self, left: Sequence[Run], error: MoeserveError) -> None:
-        """Record a server that failed against every run it still owed."""
+    def _fail(self, left: Sequence[Run], error: MoeserveError, *, again: bool) -> None:
+        """Record a server that failed against every run it still owed, unless it starts again."""
         if not self._runner.gate.may_publish():
             # We were told to end, and the server was told the same: it did not fail.
             self._record_failure(left[0], Interrupted("stopped"), "interrupted", None)
             return
         tail = error.log_tail if isinstance(error, ServerError) else ""
-        for run in left:
+        for run in () if again else left:
             self._record_failure(run, error, "failed", None, log_tail=tail)
         log = str(self._folder / "server.log")
-        self._runner.listen(GroupFailed(self._group, str(error), log, tail))
+        self._runner.listen(GroupFailed(self._group, str(error), log, tail, again))
 
     async def _run_one(self, run: Run, session: Session) -> None:
         runner = self._runner

@@ -72,6 +72,9 @@ class ExperimentFlags:
     num_warmups: Annotated[
         int | None, _load("--num-warmups", help="Requests before each run; default one a slot.")
     ] = None
+    retries: Annotated[
+        int | None, _server("--retries", help="Further starts of a failed server; default 1.")
+    ] = None
     client_workers: Annotated[
         int | None, _load("--client-workers", help="Processes of the load generator; default 1.")
     ] = None

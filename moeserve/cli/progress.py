@@ -135,7 +135,8 @@ def _failures_only(event: Event) -> None:
 
 def failure_text(event: GroupFailed) -> str:
     """Say why a server failed, with the end of its log."""
-    text = f"{event.group.group_id}: {event.error} (log: {event.log})"
+    again = "; starting it once more" if event.starts_again else ""
+    text = f"{event.group.group_id}: {event.error} (log: {event.log}){again}"
     lines = event.log_tail.strip().splitlines()[-LOG_LINES:]
     return "\n".join([text, *(f"  | {line}" for line in lines)])
 

@@ -8,7 +8,7 @@ import pytest
 from catalog.errors import ServerDied
 from orchestrator.engines.base import Measurement
 from orchestrator.engines.simulated import SimulatedSession
-from orchestrator.events import Event, GroupFailed, RunFinished
+from orchestrator.events import Event, GroupFailed, GroupStarted, RunFinished
 from orchestrator.experiment import Experiment
 from orchestrator.rows import rows_of
 from orchestrator.store import read_manifests
@@ -17,7 +17,11 @@ from orchestrator.table import request_table, run_rows, run_table
 from orchestrator.verify import verify_directory
 
 SMALL = Experiment(
-    engine="simulated", strategies=("tp", "ep"), workloads=("16:8:6",), concurrency="1,4"
+    engine="simulated",
+    strategies=("tp", "ep"),
+    workloads=("16:8:6",),
+    concurrency="1,4",
+    retries=0,
 )
 
 
@@ -114,6 +118,26 @@ async def test_a_server_that_dies_fails_its_runs_and_the_rest_goes_on(
     monkeypatch.undo()
     assert finished(await do(tmp_path)) == 2
     assert {row["verdict"] for row in run_rows(tmp_path)} == {"valid"}
+
+
+@pytest.mark.parametrize(("error", "starts"), [("ENGINE_DEAD: gone", 2), ("OOM_KV: full", 1)])
+async def test_only_a_failure_that_may_pass_is_tried_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, starts: int
+) -> None:
+    real, failed = SimulatedSession.measure, []
+
+    async def measure(self: SimulatedSession, run: object, watch: object) -> Measurement:
+        if not failed:
+            failed.append(run)
+            raise ServerDied(error)
+        return await real(self, run, watch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SimulatedSession, "measure", measure)
+    asked = Experiment(**{**_fields(SMALL), "strategies": ("tp",), "retries": 1})
+    events = await do(tmp_path, asked)
+    assert sum(isinstance(event, GroupStarted) for event in events) == starts
+    verdicts = {row["verdict"] for row in run_rows(tmp_path)}
+    assert verdicts == ({"valid"} if starts == 2 else {"failed"})
 
 
 async def test_verify_finds_a_changed_file_a_missing_one_and_a_false_figure(tmp_path: Path) -> None:

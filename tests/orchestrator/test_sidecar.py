@@ -27,6 +27,7 @@ def experiment(*faults: str) -> Experiment:
         workloads=("16:64:6",),
         concurrency="2",
         num_warmups=0,
+        retries=0,
         server=options,
     )
 

@@ -33,6 +33,7 @@ def experiment(*faults: str, **changes: object) -> Experiment:
         "strategies": ("ep",),
         "workloads": ("16:8:6",),
         "concurrency": "1,4",
+        "retries": 0,
     }
     return Experiment(**{**fields, **changes}, server=options)  # type: ignore[arg-type]
 
