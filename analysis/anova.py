@@ -1,6 +1,6 @@
 """Analysis of variance of a run table: which factor moves the response, and how sure that is."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -75,7 +75,7 @@ def anova(
     every_verdict: bool = False,
 ) -> Anova:
     """Fit each factor alone, or with `interactions` all in one model."""
-    model = model or Model()
+    model = _with_load_of(frame, model or Model())
     _check(model)
     chosen = select(
         frame,
@@ -85,7 +85,7 @@ def anova(
         every_verdict=every_verdict,
     )
     for factor in model.factors:
-        need_levels(chosen.frame, factor)
+        need_levels(chosen.frame, factor, hint="; name those that vary with --factor")
     rows = chosen.frame
     y = log_of(rows, model.response) if model.log else rows[model.response].to_numpy(dtype=float)
     fitted = _factorial(rows, y, model) if model.interactions else _each_alone(rows, y, model)
@@ -99,6 +99,14 @@ def anova(
         chosen.provenance,
         (*chosen.notes, *pseudo_replication(rows, model.response, model.factors), *_scope(model)),
     )
+
+
+def _with_load_of(frame: pd.DataFrame, model: Model) -> Model:
+    """The default factors have the load that the runs have: open loops have a request rate."""
+    rates = frame["request_rate"].notna() if "request_rate" in frame else pd.Series(dtype=bool)
+    if model.factors != FACTORS or not len(rates) or not rates.all():
+        return model
+    return replace(model, factors=("request_rate", *FACTORS[1:]))
 
 
 Fitted = tuple[tuple[Effect, ...], tuple[Companions, ...], tuple[Check, ...]]

@@ -17,7 +17,7 @@ from analysis.contrast import (
     verdict,
 )
 from analysis.intervals import Interval, log_interval
-from analysis.order import ordered
+from analysis.order import canonical, ordered
 from analysis.pairs import LOAD, Pairs, Stratum, strata
 from analysis.place import source_of
 from analysis.select import Selection, log_of, need_levels, select
@@ -232,6 +232,7 @@ def _reason(found: Pairs, rule: Rule, family: int, *, tested: bool) -> str:
 
 def _reference(frame: pd.DataFrame, wanted: str | None) -> str:
     names = [str(name) for name in ordered(frame["strategy"])]
+    wanted = wanted if wanted is None or wanted in names else canonical(wanted)
     if wanted is None:
         return names[0]
     if wanted not in names:

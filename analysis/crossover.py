@@ -8,13 +8,12 @@ import pandas as pd
 from scipy import stats
 
 from analysis.compare import Question, chosen_rows, higher_is_better
-from analysis.frame import require
+from analysis.load import COLUMN, one_kind, with_load
 from analysis.order import ordered
 from analysis.pairs import Key, mean_of_known, strata
 from analysis.select import need_levels
 from catalog.errors import UnknownName
 
-LOAD = "max_concurrency"
 # Points between the lowest and highest load at which the confidence set is evaluated.
 STEPS = 2001
 
@@ -26,7 +25,9 @@ class Crossover:
     key: Key
     strategy: str
     reference: str
-    concurrency: float | None
+    load_kind: str
+    """`concurrency` or `request rate`."""
+    load: float | None
     low: float | None
     high: float | None
     blocks: int
@@ -39,7 +40,7 @@ class Crossover:
             **dict(self.key),
             "strategy": self.strategy,
             "reference": self.reference,
-            "crossover_concurrency": self.concurrency,
+            f"crossover_{self.load_kind.replace(' ', '_')}": self.load,
             "crossover_low": self.low,
             "crossover_high": self.high,
             "blocks": self.blocks,
@@ -64,21 +65,22 @@ def crossovers(
     """
     question = replace(question or Question(), by=("model", "workload"))
     chosen = chosen_rows(frame, question, provenance=provenance, every_verdict=every_verdict)
-    require(chosen.frame, [LOAD])
-    need_levels(chosen.frame, LOAD)
+    kind = one_kind(chosen.frame)
+    need_levels(chosen.frame, COLUMN[kind])
     names = [str(name) for name in ordered(chosen.frame["strategy"])]
     reference = question.reference or names[0]
     if reference not in names:
         raise UnknownName("strategy", reference, names)
     sign = 1.0 if higher_is_better(question.response) else -1.0
     found: list[Crossover] = []
-    for key, rows in _groups(chosen.frame):
+    for key, rows in _groups(with_load(chosen.frame)):
         for strategy in names:
             if strategy == reference or not {strategy, reference} <= set(rows["strategy"]):
                 continue
             pair = (strategy, reference)
             loads, ratios = _curve(rows, question.response, pair)
-            found += _find(key, pair, loads, sign * ratios, question.rule.alpha)
+            measured = _find((key, pair, kind), loads, sign * ratios, question.rule.alpha)
+            found += list(measured)
     return found
 
 
@@ -97,7 +99,7 @@ def _curve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log₂ loads, and the log-ratio of each load (rows) in each complete block (columns)."""
     loads, ratios = [], []
-    for group in strata(rows, response, (LOAD,)):
+    for group in strata(rows, response, ("load",)):
         if set(names) <= set(group.logs):
             loads.append(np.log2(float(str(group.key[0][1]))))
             ratios.append(mean_of_known(group.logs[names[0]] - group.logs[names[1]], 0))
@@ -107,12 +109,12 @@ def _curve(
 
 
 def _find(
-    key: Key,
-    names: tuple[str, str],
+    what: tuple[Key, tuple[str, str], str],
     loads: np.ndarray,
     ratios: np.ndarray,
     alpha: float,
 ) -> Iterator[Crossover]:
+    key, names, kind = what
     blocks = ratios.shape[1] if ratios.ndim == 2 else 0
     if len(loads) < 2 or blocks == 0:
         return
@@ -127,12 +129,21 @@ def _find(
         rising = bool(len(before) and before[-1] < 0)
         below, above = (names[1], names[0]) if rising else (names[0], names[1])
         yield Crossover(
-            key, *names, float(2**root), low, high, blocks, below, above, _note(blocks, low, high)
+            key,
+            *names,
+            kind,
+            float(2**root),
+            low,
+            high,
+            blocks,
+            below,
+            above,
+            _note(blocks, low, high),
         )
     if not roots:
         ahead = names[0] if mean.mean() > 0 else names[1]
         note = f"no crossover: {ahead} is ahead at every load"
-        yield Crossover(key, *names, None, None, None, blocks, ahead, ahead, note)
+        yield Crossover(key, *names, kind, None, None, None, blocks, ahead, ahead, note)
 
 
 def _roots(loads: np.ndarray, mean: np.ndarray) -> list[float]:

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from analysis.order import ordered, shown
+from analysis.order import shown
 from catalog.errors import BadFile, BadValue
 
 
@@ -45,11 +45,10 @@ class Design:
 def design(
     frame: pd.DataFrame, y: np.ndarray, factors: Sequence[str], *, where: str = "table"
 ) -> Design:
-    """Put a response and factors under safe names; levels become ordered text categories."""
+    """Put a response and factors under safe names; levels become text."""
     columns: dict[str, object] = {"y": np.asarray(y, dtype=float)}
     for i, factor in enumerate(factors):
-        levels = [shown(level) for level in ordered(frame[factor].tolist())]
-        columns[f"f{i}"] = pd.Categorical(frame[factor].map(shown), levels).astype(str)
+        columns[f"f{i}"] = [shown(level) for level in frame[factor]]
     return Design(pd.DataFrame(columns), tuple(factors), where)
 
 

@@ -45,7 +45,7 @@ class MixedFit:
 
 
 def mixed_model(frame: pd.DataFrame, y: np.ndarray, factors: Sequence[str]) -> MixedFit | None:
-    """Fit when launches are replicated, else None.
+    """Fit when launches are replicated and every pair of levels was run, else None.
 
     Fixed effects: the factors that a launch fixes, fully crossed, the conditions within a launch,
     and all their pairs. Denominator degrees of freedom by containment: launches − between-launch
@@ -60,8 +60,13 @@ def mixed_model(frame: pd.DataFrame, y: np.ndarray, factors: Sequence[str]) -> M
     varying = [c for c in varying if frame[c].nunique() > 1]
     fixed = [c for c in varying if frame.groupby(launch)[c].nunique().max() == 1]
     made = design(frame, y, [*fixed, *(c for c in varying if c not in fixed)])
-    fitted, launch_variance = _fit(made, _formula(made, len(fixed)), launch.to_numpy())
-    rank = int(np.linalg.matrix_rank(fitted.model.exog))
+    formula = _formula(made, len(fixed))
+    crossing = ols(formula, made.frame).exog
+    rank = int(np.linalg.matrix_rank(crossing))
+    # Holes in the crossing (several experiments in one input) leave effects that have no test.
+    if rank < crossing.shape[1]:
+        return None
+    fitted, launch_variance = _fit(made, formula, launch.to_numpy())
     df_within = len(frame) - found.launches - (rank - found.cells)
     tests = fitted.wald_test_terms(scalar=True).table
     effects = tuple(

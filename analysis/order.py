@@ -13,10 +13,11 @@ _FIRST = (*(name for name in ("tp", "ep", "tp+ep", "single") if name in STANDARD
 
 def canonical_strategies(column: pd.Series) -> pd.Series:
     """Rename layouts that have another spelling; what does not parse stays as it is."""
-    return column.map({name: _canonical(str(name)) for name in column.unique()})
+    return column.map({name: canonical(str(name)) for name in column.unique()})
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+    """The shortest spelling of a layout; the name itself where it is none."""
     try:
         return parse_layout(name).name
     except InputError:
@@ -24,8 +25,12 @@ def _canonical(name: str) -> str:
 
 
 def ordered(levels: Iterable[object]) -> list[object]:
-    """Sort levels: numbers by size, strategies and workloads as in the field, the rest by name."""
-    return sorted(set(levels), key=rank)
+    """Sort levels without NaN: numbers by size, then strategies and workloads as in the field."""
+    return sorted({level for level in levels if not _missing(level)}, key=rank)
+
+
+def _missing(level: object) -> bool:
+    return isinstance(level, float) and level != level
 
 
 def rank(level: object) -> tuple[int, float, str]:
@@ -41,6 +46,8 @@ def rank(level: object) -> tuple[int, float, str]:
 
 def shown(level: object) -> str:
     """A level as text: whole numbers without a decimal point."""
+    if level is None or _missing(level):
+        return "none"
     if isinstance(level, float) and level.is_integer():
         return str(int(level))
     return f"{level:g}" if isinstance(level, float) else str(level)

@@ -97,12 +97,12 @@ def _check_cells(frame: pd.DataFrame, response: str, factors: Sequence[str]) -> 
             refuse_row(frame, int(np.flatnonzero(absent)[0]), name, "empty")
 
 
-def need_levels(frame: pd.DataFrame, factor: str) -> None:
+def need_levels(frame: pd.DataFrame, factor: str, *, hint: str = "") -> None:
     """Raise BadFile unless a factor has at least two levels."""
     levels = frame[factor].unique()
     if len(levels) < 2:
         only = str(levels[0]) if len(levels) else "none"
-        problem = f"column {factor!r} has one level ({only}): nothing to compare it with"
+        problem = f"column {factor!r} has one level ({only}): nothing to compare it with{hint}"
         raise BadFile(source_of(frame), problem)
 
 

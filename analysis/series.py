@@ -8,12 +8,13 @@ from scipy import stats
 
 from analysis.compare import higher_is_better
 from analysis.frame import require
+from analysis.load import with_load
 from analysis.order import ordered
 from analysis.pairs import NO_SPREAD, strata
 from analysis.place import source_of
 from catalog.errors import BadFile
 
-CELL = ("model", "workload", "strategy", "max_concurrency")
+CELL = ("model", "workload", "strategy", "load")
 
 
 def curves(
@@ -23,6 +24,7 @@ def curves(
 
     Columns: those of `by`, then mean, low, high, n.
     """
+    frame = with_load(frame) if "load" in by else frame
     require(frame, [*by, response])
     rows = frame[frame[response].notna()]
     cells = rows.groupby(list(by), dropna=False, sort=False)[response]
@@ -44,8 +46,8 @@ def scaling(frame: pd.DataFrame, *, response: str = "output_throughput") -> pd.D
     """
     table = curves(frame, response)
     keys = ["model", "workload", "strategy"]
-    first = table.groupby(keys)[["max_concurrency", "mean"]].transform("first")
-    scale = first["max_concurrency"] / (first["mean"] * table["max_concurrency"])
+    first = table.groupby(keys)[["load", "mean"]].transform("first")
+    scale = first["load"] / (first["mean"] * table["load"])
     return table.assign(**{name: table[name] * scale for name in ("mean", "low", "high")})
 
 
@@ -77,13 +79,14 @@ def _front(points: np.ndarray) -> np.ndarray:
 def winners(frame: pd.DataFrame, response: str = "output_throughput") -> pd.DataFrame:
     """Best strategy of each model × workload × load, its lead, and whether the runs settle it.
 
-    Columns: model, workload, max_concurrency, strategy, runner_up, lead (ratio to the runner-up,
+    Columns: model, workload, load_kind, load, strategy, runner_up, lead (ratio to the runner-up,
     above 1), settled (the lead's 95 % interval excludes 1; None where replicates show no spread).
     """
+    frame = with_load(frame)
     require(frame, [*CELL, response])
     up = higher_is_better(response)
     rows = []
-    for group in strata(frame, response, ("model", "workload", "max_concurrency")):
+    for group in strata(frame, response, ("model", "workload", "load_kind", "load")):
         means = {name: float(np.nanmean(logs)) for name, logs in group.logs.items()}
         names = sorted(
             ordered(means), key=lambda name: -means[str(name)] if up else means[str(name)]
@@ -107,8 +110,9 @@ def _settled(logs: np.ndarray) -> bool | None:
 def residuals(frame: pd.DataFrame, response: str = "output_throughput") -> pd.DataFrame:
     """Measured over simulated or estimated, for every condition that has both.
 
-    Columns: model, workload, strategy, max_concurrency, measured, estimated, ratio.
+    Columns: model, workload, strategy, load, measured, estimated, ratio.
     """
+    frame = with_load(frame)
     require(frame, [*CELL, response, "provenance"])
     kinds = frame["provenance"].astype(str)
     measured, estimated = (

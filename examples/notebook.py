@@ -47,8 +47,8 @@ for contrast in comparison.contrasts:
 
 # %% Where they change places, and who wins where
 for crossover in crossovers(runs, Question(reference="tp")):
-    if crossover.concurrency is not None:
-        print(dict(crossover.key), crossover.strategy, f"from {crossover.concurrency:.1f}")
+    if crossover.load is not None:
+        print(dict(crossover.key), crossover.better_above, f"from {crossover.load:.1f}")
 print(winners(runs).groupby("model")["strategy"].value_counts())
 
 # %% Figures

@@ -11,8 +11,8 @@ import numpy as np
 from analysis.importers.document import Document
 from analysis.importers.labels import layout_of
 from analysis.importers.result import STATISTICS, Number, Result, mean_length, without_chunk_gaps
+from orchestrator.outcome import figures_of
 from strategies import Layout
-from workloads.metrics import summarise
 from workloads.transcript import RequestRow
 
 SAME_KEYS = (
@@ -44,7 +44,7 @@ def result(source: Document) -> Result:
     if rows:
         extra |= {f"tool_{name}": summary.get(name) for name in ("output_throughput", "duration")}
         goodput = summary.get("request_goodput")
-        figures = summarise(rows, max_concurrency=concurrency)
+        figures = figures_of(rows, goodput={}, max_concurrency=concurrency)
         known = {name: value for name, value in figures.items() if name in SAME_KEYS}
         extra |= {name: value for name, value in figures.items() if name not in SAME_KEYS}
         summary = {**known, "request_goodput": goodput}

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from analysis.order import ordered, shown
 from analysis.render import plain
-from analysis.style import label_of, style_of
+from analysis.style import style_of
 
 PANEL = (3.4, 2.7)
 """Width and height of one panel, in inches."""
@@ -76,7 +76,7 @@ def strategies(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield str(name), rows[rows["strategy"] == name]
 
 
-def line(axes: Axes, name: str, rows: pd.DataFrame, *, x: str = "max_concurrency") -> None:
+def line(axes: Axes, name: str, rows: pd.DataFrame, *, x: str = "load") -> None:
     """Means joined, with bars where there is an interval."""
     look = style_of(name)
     rows = rows.sort_values(x)
@@ -95,14 +95,14 @@ def line(axes: Axes, name: str, rows: pd.DataFrame, *, x: str = "max_concurrency
     )
 
 
-def concurrency_axis(axes: Axes, rows: pd.DataFrame) -> None:
+def load_axis(axes: Axes, rows: pd.DataFrame, label_text: str) -> None:
     """Doubling loads at equal distances, each level named."""
-    levels = [float(str(level)) for level in ordered(rows["max_concurrency"])]
+    levels = [float(str(level)) for level in ordered(rows["load"])]
     axes.set_xscale("log", base=2)
     axes.set_xticks(levels)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(float(value))))
-    axes.set_xlabel(label_of("max_concurrency"))
+    axes.set_xlabel(label_text)
 
 
 def legend(figure: Figure, made: Sequence[Panel]) -> None:

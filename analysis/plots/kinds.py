@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.load import one_kind, with_load
 from analysis.plots.bars import latency_bars, strategy_bars
 from analysis.plots.lines import against_concurrency, scaling_lines
 from analysis.plots.maps import winner_map
@@ -23,7 +24,7 @@ class View:
     """Column on the axis; the kind's own when empty."""
     models: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
-    concurrency: float | None = None
+    load: float | None = None
     """Load of the bar charts; the highest when None."""
 
 
@@ -62,25 +63,26 @@ def draw(
         raise UnknownName("kind of plot", kind, [*KINDS, "timeline"])
     chosen, view = KINDS[kind], view or View()
     response = view.response or chosen.response
-    narrow = narrowed(frame, models=view.models, workloads=view.workloads)
+    narrow = with_load(narrowed(frame, models=view.models, workloads=view.workloads))
     if kind == "residuals":
         rows = _valid_of_each(narrow, response)
         return chosen.draw(rows, response, "measured over simulated")
     picked = select(
         narrow,
         response=response,
-        factors=["model", "strategy", "workload", "max_concurrency"],
+        factors=["model", "strategy", "workload", "load"],
         provenance=provenance,
         every_verdict=every_verdict,
     )
     rows, origin = picked.frame, picked.provenance
     if not chosen.at_load:
         return chosen.draw(rows, response, origin)
-    load = rows["max_concurrency"].max() if view.concurrency is None else view.concurrency
-    at_load = rows[rows["max_concurrency"] == load]
+    kind_of_load = one_kind(rows)
+    load = rows["load"].max() if view.load is None else view.load
+    at_load = rows[rows["load"] == load]
     if at_load.empty:
-        raise UnknownName("concurrency", f"{load:g}", [f"{c:g}" for c in rows["max_concurrency"]])
-    return chosen.draw(at_load, response, f"{origin}, concurrency {load:g}")
+        raise UnknownName(kind_of_load, f"{load:g}", [f"{c:g}" for c in rows["load"]])
+    return chosen.draw(at_load, response, f"{origin}, {kind_of_load} {load:g}")
 
 
 def _valid_of_each(frame: pd.DataFrame, response: str) -> pd.DataFrame:

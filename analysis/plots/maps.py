@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from analysis.load import AXIS, one_kind
 from analysis.order import ordered, shown
 from analysis.plots.canvas import label, panels
 from analysis.series import winners
@@ -20,10 +21,10 @@ def winner_map(frame: pd.DataFrame, response: str, origin: str) -> Figure:
         f"Best strategy by {label_of(response)}, {origin}; lead over the second; pale: unsettled"
     )
     figure, made = panels(rows, ("model",), title)
-    loads, workloads = ordered(rows["max_concurrency"]), ordered(rows["workload"])
+    loads, workloads = ordered(rows["load"]), ordered(rows["workload"])
     for panel in made:
         for cell in panel.rows.to_dict("records"):
-            x, y = loads.index(cell["max_concurrency"]), workloads.index(cell["workload"])
+            x, y = loads.index(cell["load"]), workloads.index(cell["workload"])
             look = style_of(str(cell["strategy"]))
             alpha = 0.85 if cell["settled"] is True else 0.35
             panel.axes.add_patch(
@@ -34,7 +35,7 @@ def winner_map(frame: pd.DataFrame, response: str, origin: str) -> Figure:
         panel.axes.set_ylim(len(workloads) - 0.5, -0.5)
         panel.axes.set_xticks(range(len(loads)), [shown(level) for level in loads])
         panel.axes.set_yticks(range(len(workloads)), [label(name) for name in workloads])
-        panel.axes.set_xlabel(label_of("max_concurrency"))
+        panel.axes.set_xlabel(AXIS[one_kind(frame)])
         panel.axes.grid(visible=False)
     names = [str(name) for name in ordered(rows["strategy"])]
     keys = [Patch(color=style_of(name).colour, label=label(name)) for name in names]

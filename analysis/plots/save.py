@@ -20,7 +20,10 @@ def save(figure: Figure, path: Path) -> Path:
         raise BadValue("-o", str(path), "a file name that ends in .svg, .png or .pdf")
     if not path.parent.is_dir():
         raise BadValue("-o", str(path), f"a file in a folder that exists, not {path.parent}")
-    path.write_bytes(encoded(figure, ending))
+    try:
+        path.write_bytes(encoded(figure, ending))
+    except OSError as error:
+        raise BadValue("-o", str(path), f"a writable file: {error.strerror}") from error
     return path
 
 

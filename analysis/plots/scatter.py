@@ -3,7 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots.canvas import concurrency_axis, label, legend, panels, strategies
+from analysis.load import AXIS, one_kind
+from analysis.plots.canvas import label, legend, load_axis, panels, strategies
 from analysis.series import per_user, residuals
 from analysis.style import label_of, style_of
 
@@ -35,15 +36,15 @@ def residual_points(frame: pd.DataFrame, response: str, origin: str) -> Figure:
     for panel in made:
         for name, each in strategies(panel.rows):
             look = style_of(name)
-            ordered_rows = each.sort_values("max_concurrency")
+            ordered_rows = each.sort_values("load")
             panel.axes.plot(
-                ordered_rows["max_concurrency"], ordered_rows["ratio"], color=look.colour,
+                ordered_rows["load"], ordered_rows["ratio"], color=look.colour,
                 marker=look.marker, linestyle=look.dash, markersize=4, label=label(name),
             )  # fmt: skip
         panel.axes.axhline(1.0, color="0.4", linewidth=0.8)
         panel.axes.set_yscale("log")
         if len(panel.rows):
-            concurrency_axis(panel.axes, panel.rows)
+            load_axis(panel.axes, panel.rows, AXIS[one_kind(frame)])
         panel.axes.set_ylabel("Measured / estimated")
     legend(figure, made)
     return figure

@@ -67,10 +67,11 @@ def _headline(best: pd.DataFrame, top: str, wins: int) -> str:
 
 def _ranges(best: pd.DataFrame) -> list[tuple[str, str]]:
     """Runs of consecutive loads with the same most frequent winner over workloads."""
-    loads = ordered(best["max_concurrency"])
+    kind = best["load_kind"].mode().iloc[0]
+    rows = best[best["load_kind"] == kind]
     named = [
-        (str(best.loc[best["max_concurrency"] == load, "strategy"].mode().iloc[0]), shown(load))
-        for load in loads
+        (str(rows.loc[rows["load"] == load, "strategy"].mode().iloc[0]), shown(load))
+        for load in ordered(rows["load"])
     ]
     spans: list[list[str]] = []
     for name, load in named:
@@ -79,7 +80,7 @@ def _ranges(best: pd.DataFrame) -> list[tuple[str, str]]:
         else:
             spans.append([name, load, load])
     return [
-        (name, f"at concurrency {low}" if low == high else f"at {low} to {high}")
+        (name, f"at {kind} {low}" if low == high else f"at {kind} {low} to {high}")
         for name, low, high in spans
     ]
 
@@ -127,7 +128,7 @@ def _contrast(found: Contrast) -> str:
 
 
 def _crossings(changes: Sequence[Crossover]) -> list[str]:
-    return [_crossing(change) for change in changes if change.concurrency is not None]
+    return [_crossing(change) for change in changes if change.load is not None]
 
 
 def _crossing(change: Crossover) -> str:
@@ -139,8 +140,8 @@ def _crossing(change: Crossover) -> str:
         high = "above what was run" if change.high is None else number(change.high, digits=3)
         bounds = f"95 % interval {low} to {high}"
     return (
-        f"{where}: {change.better_below} below, {change.better_above} above concurrency "
-        f"{number(change.concurrency, digits=3)} ({bounds})."
+        f"{where}: {change.better_below} below, {change.better_above} above {change.load_kind} "
+        f"{number(change.load, digits=3)} ({bounds})."
     )
 
 

@@ -158,12 +158,12 @@ function agreementChart(model) {
 }
 
 function winnerTable(model) {
-  const here = data.winners.filter((w) => w.group === choice.group && w.model === model && w.max_concurrency != null);
+  const here = data.winners.filter((w) => w.group === choice.group && w.model === model && w.load_kind === choice.kind && w.load != null);
   if (!here.length) return null;
-  const loads = unique(here.map((w) => w.max_concurrency)).sort((a, b) => a - b);
+  const loads = unique(here.map((w) => w.load)).sort((a, b) => a - b);
   const rows = unique(here.map((w) => w.workload)).map((workload) => {
     const line = loads.map((load) => {
-      const won = here.find((w) => w.workload === workload && w.max_concurrency === load);
+      const won = here.find((w) => w.workload === workload && w.load === load);
       if (!won) return element("td", {}, "");
       const lead = won.lead == null ? "" : ` +${Math.round(100 * (won.lead - 1))} %`;
       const cell = element("td", { class: won.settled ? "won" : "won unsure" }, won.strategy, element("small", {}, lead));
@@ -172,7 +172,7 @@ function winnerTable(model) {
     });
     return element("tr", {}, element("th", { scope: "row" }, workload), ...line);
   });
-  const head = element("tr", {}, element("th", { scope: "col" }, "Concurrency"), ...loads.map((l) => element("th", { scope: "col" }, shown(l))));
+  const head = element("tr", {}, element("th", { scope: "col" }, choice.kind), ...loads.map((l) => element("th", { scope: "col" }, shown(l))));
   return element(
     "figure",
     { class: "wide" },

@@ -11,6 +11,7 @@ from analysis.anova import Model as AnovaModel
 from analysis.compare import Comparison, Question, compare
 from analysis.contrast import Rule
 from analysis.crossover import Crossover, crossovers
+from analysis.load import COLUMN
 from analysis.report.answers import Answer, answers
 from analysis.series import winners
 from analysis.table import Table
@@ -88,8 +89,7 @@ def _usable(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _model(rows: pd.DataFrame) -> AnovaModel:
     """Each factor of the paper that varies here."""
-    load = "max_concurrency" if "max_concurrency" in rows else "request_rate"
-    factors = [f for f in (load, "strategy", "model", "workload") if f in rows]
+    factors = [f for f in (*COLUMN.values(), "strategy", "model", "workload") if f in rows]
     varying = tuple(f for f in factors if rows[f].notna().all() and rows[f].nunique() > 1)
     return AnovaModel(factors=varying or ("strategy",))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import higher_is_better
+from analysis.load import with_load
 from analysis.order import ordered
 from analysis.requests import LatencyCounts, quantiles_s
 from analysis.series import curves
@@ -80,16 +81,8 @@ def _usable(frame: pd.DataFrame, group: "Group") -> pd.DataFrame:
         rows = rows[rows["provenance"].astype(str).replace("", "unstated") == group.name]
     if "verdict" in rows:
         rows = rows[rows["verdict"].isin(["valid", ""])]
-    nothing = pd.Series(np.nan, index=rows.index)
-    concurrency = rows.get("max_concurrency", nothing)
-    rate = rows.get("request_rate", nothing)
-    # A rate makes an open loop, capped or not: its load is the rate.
-    opened = rate.notna()
-    return rows.assign(
-        group=group.name,
-        kind=np.where(opened, "requests/s", "concurrency"),
-        load=rate.where(opened, concurrency),
-    )
+    loaded = with_load(rows)
+    return loaded.assign(group=group.name, kind=loaded["load_kind"])
 
 
 def _cells(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, object]:

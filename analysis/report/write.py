@@ -39,7 +39,10 @@ def write_report(results: Sequence[Path], output: Path, options: Options | None 
     frame = load(*results)
     counts = count_latencies(results, list(frame.get("run_id", pd.Series(dtype=str))))
     text = report_html(frame, options or Options(), counts=counts, results=results)
-    write_durably(output, text.encode())
+    try:
+        write_durably(output, text.encode())
+    except OSError as error:
+        raise BadValue("-o", str(output), f"a writable file: {error.strerror}") from error
     return output
 
 

@@ -285,8 +285,9 @@ def plot(
     workload: Annotated[
         list[str] | None, typer.Option("--workload", "-w", help="Only this.")
     ] = None,
-    concurrency: Annotated[
-        float | None, typer.Option("--concurrency", "-c", help="Load of the bars.")
+    load: Annotated[
+        float | None,
+        typer.Option("--concurrency", "--load", "-c", help="Load of the bars; the highest."),
     ] = None,
     run: Annotated[str | None, typer.Option("--run", help="Run of the timeline.")] = None,
     provenance: Provenance = None,
@@ -301,7 +302,7 @@ def plot(
             raise BadValue("--run", run, "the id of one run of one results directory")
         figure = timeline_of(results[0], run)
     else:
-        view = View(response, tuple(model or ()), tuple(workload or ()), concurrency)
+        view = View(response, tuple(model or ()), tuple(workload or ()), load)
         chosen: Chosen = {"provenance": provenance, "every_verdict": include_invalid}
         figure = draw(read(results), kind, view, **chosen)
     sys.stdout.write(f"{save(figure, output)}\n")

@@ -197,7 +197,7 @@ def crossing(replicates, at, *, seed=0, noise=0.02):
 def test_a_crossover_is_found_where_it_was_put():
     found = crossovers(crossing(6, 20, noise=1e-6))
     assert len(found) == 1
-    assert found[0].concurrency == pytest.approx(20, rel=1e-3)
+    assert found[0].load == pytest.approx(20, rel=1e-3)
     assert (found[0].better_below, found[0].better_above) == ("tp", "ep")
 
 
@@ -214,14 +214,14 @@ def test_crossover_intervals_cover_at_their_level():
     for seed in range(300):
         found = crossovers(crossing(6, 16, seed=seed))
         covered += any(
-            (c.low or 0) <= 16 <= (c.high or np.inf) for c in found if c.concurrency is not None
+            (c.low or 0) <= 16 <= (c.high or np.inf) for c in found if c.load is not None
         )
     assert covered / 300 >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / 300)
 
 
 def test_no_crossover_and_one_run_are_said_plainly():
     none = crossovers(crossing(6, 4000, noise=1e-3))[0]
-    assert none.concurrency is None
+    assert none.load is None
     assert "tp is ahead at every load" in none.note
     single = crossovers(crossing(1, 20, noise=1e-6))[0]
     assert (single.low, single.high) == (None, None)

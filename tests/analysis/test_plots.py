@@ -69,7 +69,7 @@ def test_curves_are_means_with_t_intervals(small):
         (rows["model"] == line["model"])
         & (rows["workload"] == line["workload"])
         & (rows["strategy"] == line["strategy"])
-        & (rows["max_concurrency"] == line["max_concurrency"])
+        & (rows["max_concurrency"] == line["load"])
     ]["output_throughput"]
     half = 3.182446305284263 * cell.std(ddof=1) / 2
     assert line["mean"] == pytest.approx(cell.mean(), rel=1e-9)
