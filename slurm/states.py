@@ -44,7 +44,8 @@ def class_of(slurm_state: str, exit_code: str, log_tail: str) -> str:
     word = slurm_state.split()[0].rstrip("+") if slurm_state.strip() else ""
     if word == "CANCELLED":
         return "CANCELLED"
-    killed = exit_code.endswith(":9") or exit_code.startswith("137")
+    # The queue, unlike the accounts, does not tell the exit code.
+    killed = not exit_code or exit_code.endswith(":9") or exit_code.startswith("137")
     # Without cgroups Slurm kills for memory with signal 9 and says so in the output alone.
     if word == "FAILED" and killed and "exceeded" in log_tail and "memory limit" in log_tail:
         return "OUT_OF_MEMORY"

@@ -76,7 +76,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What Slurm said: its queue goes before its accounts."""
+    """What Slurm said: its queue of what is active, its accounts of what has ended."""
 
     queue: Mapping[tuple[int, int], Seen]
     accounts: Mapping[tuple[int, int], Seen]
@@ -85,7 +85,11 @@ class Told:
     answered: bool
 
     def of(self, job: int, task: int) -> Seen | None:
-        return self.queue.get((job, task)) or self.accounts.get((job, task))
+        queued, kept = self.queue.get((job, task)), self.accounts.get((job, task))
+        if queued is not None and (kept is None or state_of(queued.state) in ACTIVE):
+            return queued
+        # Accounts lag: what they still call active has ended if the queue says so.
+        return queued if kept is not None and state_of(kept.state) in ACTIVE and queued else kept
 
 
 async def status(slurm: Slurm, desk: Desk) -> Status:

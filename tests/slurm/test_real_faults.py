@@ -21,13 +21,13 @@ Study = Callable[..., Path]
 def study(tmp_path: Path) -> Study:
     """Write an experiment whose runs take real time on a simulated server behind HTTP."""
 
-    def write(*, prompts: int = 12, name: str = "study", **slurm: Any) -> Path:
+    def write(*, prompts: int = 8, name: str = "study", **slurm: Any) -> Path:
         path = tmp_path / f"{name}.yaml"
         document = {
             "name": name,
             "models": ["OLMoE-1B-7B"],
             "strategies": ["tp", "ep"],
-            "workloads": [f"16:64:{prompts}"],
+            "workloads": [f"16:32:{prompts}"],
             "concurrency": "1,2",
             "engine": "vllm",
             "server": {
@@ -171,7 +171,7 @@ def test_two_live_attempts_after_a_network_cut_give_one_result(
     cluster: Any, tmp_path: Path, study: Study
 ) -> None:
     root = tmp_path / "out"
-    one = study(prompts=250, requeue=True, sbatch=["--exclude=node2,node3"])
+    one = study(prompts=200, requeue=True, sbatch=["--exclude=node2,node3"])
     (row,) = cluster.submit(str(one), "-o", str(root), "--strategy", "ep", "-c", "2")
     cluster.until(lambda: len(events(root, "run_started")) == 1)
     cluster.do("cut", "node1")
