@@ -1,20 +1,31 @@
-"""`moeserve tables`, `anova`, `compare`, `plot` and `report`: what a run table says."""
+"""`moeserve tables`, `anova` and `compare`: what a run table says."""
 
 import sys
-from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from analysis.extra import need_extra
 from catalog.errors import BadValue
-from moeserve.cli.show import Format, FormatOption, Row, note, show
+from moeserve.cli import figures
+from moeserve.cli.inputs import (
+    Alpha,
+    Chosen,
+    EveryVerdict,
+    Margin,
+    Provenance,
+    Reference,
+    Response,
+    Results,
+    clean,
+    present,
+    read,
+    say,
+)
+from moeserve.cli.show import Format, FormatOption, show
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis.contrast import Adjustment
 
 HELP = {
@@ -36,14 +47,6 @@ Example: moeserve anova out --factor strategy --factor model --interactions
 Verdicts are better, worse, equivalent (within --margin) and undecided (with the runs needed).
 
 Example: moeserve compare out --reference tp --margin 0.03
-""",
-    "plot": """Draw a figure as SVG or PNG.
-
-Example: moeserve plot out --kind throughput --workload decode-heavy -o throughput.svg
-""",
-    "report": """Write one self-contained HTML page: question, answer, and the evidence.
-
-Example: moeserve report out -o report.html
 """,
 }
 
@@ -84,13 +87,6 @@ COMPARE_COLUMNS = {
 }
 
 
-class Chosen(TypedDict):
-    """Which rows an analysis rests on."""
-
-    provenance: str | None
-    every_verdict: bool
-
-
 class TableFormat(StrEnum):
     """How the paper's tables are printed."""
 
@@ -110,26 +106,10 @@ class Adjust(StrEnum):
     none = "none"
 
 
-Results = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="RESULTS...", help="Results directories, or CSV or Parquet files of runs."
-    ),
-]
-Provenance = Annotated[
-    str | None,
-    typer.Option("--provenance", help="measured, simulated or imported: they are never pooled."),
-]
-EveryVerdict = Annotated[
-    bool, typer.Option("--include-invalid", help="Use runs whose verdict is not valid, too.")
-]
-Response = Annotated[str, typer.Option("--response", help="Column that is explained.")]
-Alpha = Annotated[float, typer.Option("--alpha", help="Level of tests; intervals cover 1 − α.")]
-
-
 def add_to(app: typer.Typer) -> None:
-    for command in (tables, anova, compare, plot, report):
+    for command in (tables, anova, compare):
         app.command(command.__name__, help=HELP[command.__name__])(command)
+    figures.add_to(app)
 
 
 def tables(
@@ -211,17 +191,13 @@ def anova(
 def compare(
     results: Results,
     response: Response = "output_throughput",
-    reference: Annotated[
-        str | None, typer.Option("--reference", help="Strategy the others are compared with.")
-    ] = None,
+    reference: Reference = None,
     by: Annotated[
         list[str] | None,
         typer.Option("--by", help="Column to compare within; repeatable. model, workload, load."),
     ] = None,
     alpha: Alpha = 0.05,
-    margin: Annotated[
-        float, typer.Option("--margin", help="Relative difference that counts as none.")
-    ] = 0.03,
+    margin: Margin = 0.03,
     power: Annotated[float, typer.Option("--power", help="Power behind runs_needed.")] = 0.8,
     adjust: Annotated[
         Adjust,
@@ -266,95 +242,3 @@ def compare(
         rows = clean(found.rows())
         show(rows, output, columns=present(COMPARE_COLUMNS, rows))
     say(found.notes)
-
-
-def plot(
-    results: Results,
-    output: Annotated[Path, typer.Option("-o", "--output", help="File: .svg, .png or .pdf.")],
-    kind: Annotated[
-        str,
-        typer.Option(
-            "--kind",
-            "-k",
-            help="throughput, latency, bars, latency-bars, pareto, scaling, heatmap, residuals "
-            "or timeline.",
-        ),
-    ] = "throughput",
-    response: Annotated[str, typer.Option("--response", help="Column on the axis.")] = "",
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Only this.")] = None,
-    workload: Annotated[
-        list[str] | None, typer.Option("--workload", "-w", help="Only this.")
-    ] = None,
-    load: Annotated[
-        float | None,
-        typer.Option("--concurrency", "--load", "-c", help="Load of the bars; the highest."),
-    ] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Run of the timeline.")] = None,
-    provenance: Provenance = None,
-    include_invalid: EveryVerdict = False,
-) -> None:
-    need_extra("moeserve plot")
-    from analysis.plots import View, draw, save
-    from analysis.plots.timeline import timeline_of
-
-    if kind == "timeline":
-        if run is None or len(results) > 1:
-            raise BadValue("--run", run, "the id of one run of one results directory")
-        figure = timeline_of(results[0], run)
-    else:
-        view = View(response, tuple(model or ()), tuple(workload or ()), load)
-        chosen: Chosen = {"provenance": provenance, "every_verdict": include_invalid}
-        figure = draw(read(results), kind, view, **chosen)
-    sys.stdout.write(f"{save(figure, output)}\n")
-
-
-def report(
-    results: Results,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")],
-    title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
-    reference: Annotated[
-        str | None, typer.Option("--reference", help="Strategy the others are compared with.")
-    ] = None,
-    margin: Annotated[
-        float, typer.Option("--margin", help="Relative difference that counts as none.")
-    ] = 0.03,
-) -> None:
-    need_extra("moeserve report")
-    from analysis.report import Options, write_report
-
-    options = Options(title=title, reference=reference, margin=margin)
-    sys.stdout.write(f"{write_report(results, output, options)}\n")
-
-
-def read(results: list[Path]) -> "pd.DataFrame":
-    from analysis.frame import load
-
-    return load(*results)
-
-
-def clean(rows: Iterable[Mapping[str, object]]) -> list[Row]:
-    """Plain values: what is not known is None, and counts read from tables are whole numbers."""
-    return [{name: _plain(value) for name, value in row.items()} for row in rows]
-
-
-def _plain(value: object) -> float | int | str | bool | None:
-    import math
-
-    item = getattr(value, "item", None)
-    value = item() if item else value
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value)
-
-
-def present(columns: Mapping[str, str], rows: list[Row]) -> dict[str, str]:
-    """The columns that hold anything."""
-    filled = {name for row in rows for name, value in row.items() if value not in (None, "")}
-    return {name: heading for name, heading in columns.items() if name in filled}
-
-
-def say(notes: Iterable[str]) -> None:
-    for text in notes:
-        note(text)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from moeserve.cli.analyze import clean, say
+from moeserve.cli.inputs import clean, say
 from moeserve.cli.show import Format, FormatOption, show
 
 HELP = """Import results of other tools: vllm bench serve and sweep, GuideLLM, AIPerf, SGLang,

@@ -143,7 +143,7 @@ def test_techniques_are_arms_of_their_own(small):
 
 def test_open_and_closed_loops_share_a_page_but_no_axis(small):
     rate = {"max_concurrency": np.nan, "request_rate": 4.0, "run_id": ""}
-    text = report_html(pd.concat([small(2), small(2, seed=3, **rate)], ignore_index=True))
+    text = report_html(pd.concat([small(2), small(2, seed=3).assign(**rate)], ignore_index=True))
     payload = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
     assert set(payload["cells"]["kind"]["levels"]) == {"concurrency", "request rate"}
     assert {winner["load_kind"] for winner in payload["winners"]} == {"concurrency", "request rate"}
