@@ -1,7 +1,8 @@
 """Decisions: cases with their options, what each gave, and what is a tie."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +33,29 @@ class Cases:
     hardware: TextArray
     provenance: TextArray
     experts: IntArray
+    demand: IntArray
+    """Input and output tokens, prompts and concurrency, shape (options, 4)."""
     tie: float
     """Share of the best value within which an option is as good."""
     skipped: Mapping[str, int]
     """Runs left out, by reason."""
 
     @property
-    def target(self) -> FloatArray:
-        """What is to be learned: how far the analytic model is off."""
-        found: FloatArray = np.log(self.value) - self.analytic
-        return found
+    def level(self) -> FloatArray:
+        """How far the analytic model is off in each case: the mean over its options' logarithms."""
+        error = np.log(self.value) - self.analytic
+        size = np.bincount(self.case)
+        level: FloatArray = (np.bincount(self.case, error) / size)[self.case]
+        return level
+
+    @property
+    def lean(self) -> FloatArray:
+        """What decides: how far it is off for each option beside its case's level.
+
+        Apart, since the level varies several times as much and would drown it.
+        """
+        lean: FloatArray = np.log(self.value) - self.analytic - self.level
+        return lean
 
     @property
     def count(self) -> int:
@@ -74,10 +88,24 @@ class Cases:
         """The cases of these options, numbered anew; `options` must hold whole cases."""
         _, case = np.unique(self.case[options], return_inverse=True)
         picked = {name: getattr(self, name)[options] for name in _ARRAYS}
-        return replace(self, **picked, case=case.reshape(-1))
+        return _with(self, picked, case.reshape(-1))
 
 
 _ARRAYS = (
     "matrix", "analytic", "value", "family", "strategy", "model", "hardware", "provenance",
-    "experts",
+    "experts", "demand",
 )  # fmt: skip
+
+
+def joined(parts: Sequence[Cases]) -> Cases:
+    """Cases of several sources as one; their features must be the same."""
+    first, offset, numbers = parts[0], 0, []
+    for part in parts:
+        numbers.append(part.case + offset)
+        offset += part.count
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return _with(first, arrays, np.concatenate(numbers))
+
+
+def _with(cases: Cases, arrays: Mapping[str, Any], case: IntArray) -> Cases:
+    return replace(cases, **arrays, case=case)

@@ -1,5 +1,6 @@
 """A random forest as plain arrays: fitted by scikit-learn, evaluated and stored without it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ IntArray = npt.NDArray[np.int32]
 TREES = 100
 LEAF = 3
 FEATURE_SHARE = 0.4
+# Below this many rows threads cost more than they save.
+WORTH_MORE_CORES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,28 @@ class Forest:
         names = ("roots", "left", "right", "feature", "threshold", "value")
         return {name: getattr(self, name) for name in names} | {"depth": np.array(self.depth)}
 
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Forest":
+        """Rebuild a forest, refusing arrays whose nodes would lead out of it."""
+        forest = cls(
+            roots=arrays["roots"],
+            left=arrays["left"],
+            right=arrays["right"],
+            feature=arrays["feature"],
+            threshold=arrays["threshold"],
+            value=arrays["value"],
+            depth=int(arrays["depth"]),
+        )
+        nodes = len(forest.threshold)
+        sizes = {len(each) for each in (forest.left, forest.right, forest.feature, forest.value)}
+        inside = all(
+            each.size and each.min() >= 0 and each.max() < nodes
+            for each in (forest.roots, forest.left, forest.right)
+        )
+        if sizes != {nodes} or not inside or forest.feature.min() < 0 or forest.depth < 0:
+            raise ValueError("its trees are damaged")
+        return forest
+
 
 def from_sklearn(ensemble: Any) -> Forest:
     """Take the trees out of a fitted RandomForestRegressor or RandomForestClassifier."""
@@ -73,25 +98,33 @@ def from_sklearn(ensemble: Any) -> Forest:
 
 
 def fit_regressor(
-    matrix: FloatArray, target: FloatArray, *, weight: FloatArray, seed: int, trees: int = TREES
+    matrix: FloatArray, target: FloatArray, *, weight: FloatArray, seed: int
 ) -> tuple[Forest, FloatArray]:
     """Fit the mean; returns the forest and its importances."""
     ensemble = _sklearn().RandomForestRegressor(
-        n_estimators=trees, min_samples_leaf=LEAF, max_features=FEATURE_SHARE, random_state=seed
+        n_estimators=TREES,
+        min_samples_leaf=LEAF,
+        max_features=FEATURE_SHARE,
+        random_state=seed,
+        n_jobs=_jobs(matrix),
     )
     ensemble.fit(matrix, target, sample_weight=weight)
     return from_sklearn(ensemble), np.asarray(ensemble.feature_importances_)
 
 
 def fit_classifier(
-    matrix: FloatArray, label: np.ndarray, *, weight: FloatArray, seed: int, trees: int = TREES
+    matrix: FloatArray, label: np.ndarray, *, weight: FloatArray, seed: int
 ) -> tuple[Forest, tuple[str, ...]]:
     """Fit class shares; returns the forest and the classes in the order of its outputs."""
     ensemble = _sklearn().RandomForestClassifier(
-        n_estimators=trees, min_samples_leaf=LEAF, random_state=seed
+        n_estimators=TREES, min_samples_leaf=LEAF, random_state=seed, n_jobs=_jobs(matrix)
     )
     ensemble.fit(matrix, label, sample_weight=weight)
     return from_sklearn(ensemble), tuple(str(name) for name in ensemble.classes_)
+
+
+def _jobs(matrix: FloatArray) -> int:
+    return -1 if len(matrix) > WORTH_MORE_CORES else 1
 
 
 def _sklearn() -> Any:

@@ -37,8 +37,8 @@ def weights(cases: Cases) -> FloatArray:
 
 
 def forest(train: Cases, test: Cases, seed: int) -> Scores:
-    """The analytic model corrected by a forest that has learned where it is off."""
-    fitted, _ = fit_regressor(train.matrix, train.target, weight=weights(train), seed=seed)
+    """The analytic model corrected by a forest that has learned where it leans the wrong way."""
+    fitted, _ = fit_regressor(train.matrix, train.lean, weight=weights(train), seed=seed)
     return Scores(test.analytic + fitted.predict(test.matrix)[:, 0], is_log=True)
 
 

@@ -33,4 +33,3 @@ def study_layouts(gpus: int) -> tuple[Layout, ...]:
     """One layout a family: what the published study compared, at this number of GPUs."""
     mixed = [Layout(tp=2, dp=gpus // 2, ep=True)] if gpus >= 4 and gpus % 2 == 0 else []
     return (Layout(tp=gpus), Layout(dp=gpus, ep=True), *mixed)
-

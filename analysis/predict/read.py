@@ -28,6 +28,7 @@ RIVALS = "analytic_behind_best"
 TRAFFIC = (
     "provenance", "model", "input_len", "output_len", "num_prompts", "max_concurrency",
 )  # fmt: skip
+OPTION = [*TRAFFIC, "strategy", "gpu_type"]
 DEFAULT_TIE = 0.03
 """Share of the best that is a tie where nothing was repeated: an assumption."""
 LEAST = 1e-3
@@ -81,17 +82,13 @@ def _usable(frame: pd.DataFrame, objective: Objective) -> pd.DataFrame:
     return usable
 
 
-def _keys(frame: pd.DataFrame) -> list[str]:
-    return [*TRAFFIC, "strategy", "gpu_type"]
-
-
 def _means(usable: pd.DataFrame, objective: Objective) -> pd.DataFrame:
     """One row an option: the mean of its replicates."""
-    kept = [*_keys(usable), *(["architecture"] if "architecture" in usable else [])]
-    groups = usable.groupby(_keys(usable), sort=False, dropna=False)
+    kept = [*OPTION, *(["architecture"] if "architecture" in usable else [])]
+    groups = usable.groupby(OPTION, sort=False, dropna=False)
     merged = groups[COLUMN[objective]].mean().rename("found").reset_index()
-    firsts = usable.drop_duplicates(_keys(usable))[kept]
-    return merged.merge(firsts, on=_keys(usable), how="left")
+    firsts = usable.drop_duplicates(OPTION)[kept]
+    return merged.merge(firsts, on=OPTION, how="left")
 
 
 def noise(usable: pd.DataFrame, objective: Objective) -> float:
@@ -101,7 +98,7 @@ def noise(usable: pd.DataFrame, objective: Objective) -> float:
     """
     positive = usable[usable[COLUMN[objective]] > 0]
     logs = np.log(positive[COLUMN[objective]])
-    groups = logs.groupby([positive[key] for key in _keys(positive)])
+    groups = logs.groupby([positive[key] for key in OPTION])
     count, variance = groups.size(), groups.var()
     repeated = count > 1
     if not repeated.any():
@@ -192,6 +189,7 @@ def _assemble(
             )
         },
         experts=found["experts"].to_numpy(dtype=np.int64),
+        demand=found[list(TRAFFIC[2:])].to_numpy(dtype=np.int64),
         tie=tie,
         skipped=skipped,
     )

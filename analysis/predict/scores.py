@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.predict.cases import Cases, IntArray
+from analysis.predict.cases import BoolArray, Cases, IntArray
 from perfmodel.arrays import FloatArray
 
 BINS = 10
@@ -21,13 +21,18 @@ class Judged:
     """1 where the choice is best or tied with it."""
     regret: FloatArray
     """Share of the oracle's objective that the choice loses."""
+    strictly: FloatArray
+    """1 where the choice is the best itself: what a probability is about."""
     chance: FloatArray
     """Probability the method gave to its choice; NaN for rules that give none."""
     best_chance: FloatArray
-    """Probability it gave to the best and those tied with it."""
+    """Probability it gave to the best."""
     label: np.ndarray
     group: np.ndarray
     """What the intervals resample: the model of each case."""
+
+    def only(self, cases: BoolArray) -> "Judged":
+        return Judged(*(getattr(self, name)[cases] for name in Judged.__slots__))
 
 
 def pick(cases: Cases, score: FloatArray) -> IntArray:
@@ -51,23 +56,25 @@ def fit_temperature(cases: Cases, score: FloatArray) -> float:
 
 
 def _log_loss(cases: Cases, chance: FloatArray) -> float:
-    best = np.add.reduceat(chance * cases.good, cases.starts)
-    return float(-np.log(np.clip(best, LEAST_CHANCE, 1.0)).mean())
+    return float(-np.log(np.clip(chance[_winners(cases)], LEAST_CHANCE, 1.0)).mean())
+
+
+def _winners(cases: Cases) -> IntArray:
+    return pick(cases, cases.value)
 
 
 def judge(cases: Cases, score: FloatArray, chance: FloatArray | None) -> Judged:
     """Compare a method's choices with the oracle's."""
     chosen = pick(cases, score)
     none = np.full(cases.count, np.nan)
-    order = np.lexsort([-cases.value, cases.case])
+    winner = _winners(cases)
     return Judged(
         correct=cases.good[chosen].astype(float),
         regret=1.0 - cases.value[chosen] / cases.best,
+        strictly=(chosen == winner).astype(float),
         chance=none if chance is None else chance[chosen],
-        best_chance=none
-        if chance is None
-        else np.add.reduceat(chance * cases.good, cases.starts),
-        label=cases.family[order[cases.starts]],
+        best_chance=none if chance is None else chance[winner],
+        label=cases.family[winner],
         group=cases.model[cases.starts],
     )
 
@@ -100,7 +107,7 @@ def summary(judged: Judged, *, seed: int = 0) -> dict[str, float | int | None]:
 def interval(
     values: FloatArray, group: np.ndarray, *, seed: int
 ) -> tuple[float | None, float | None]:
-    """Percentiles of the mean over models drawn with replacement: cases of one model go together."""
+    """Percentiles of the mean over models drawn with replacement, each with all its cases."""
     _, code = np.unique(group, return_inverse=True)
     sums, counts = np.bincount(code, values), np.bincount(code)
     if len(sums) < 2:
@@ -112,7 +119,7 @@ def interval(
 
 
 def calibration_error(judged: Judged) -> float:
-    """Σ n_b/n |accuracy_b − mean probability_b| over ten equal bins of probability."""
+    """Σ n_b/n |share right_b − mean probability_b| over ten equal bins of probability."""
     place = np.minimum((judged.chance * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(place, judged.correct - judged.chance, minlength=BINS)
+    gaps = np.bincount(place, judged.strictly - judged.chance, minlength=BINS)
     return float(np.abs(gaps).sum() / len(place))

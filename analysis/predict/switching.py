@@ -1,0 +1,51 @@
+"""The load at which the best strategy changes: a table that a router can use."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.predict.predictor import Predictor
+from analysis.predict.recommend import Question, Recommendation, recommend
+
+Row = dict[str, float | int | str | bool | None]
+
+
+def switching_table(
+    question: Question, loads: Sequence[int], predictor: Predictor | None, *, prompts_per_load: int
+) -> list[Row]:
+    """One row for each stretch of loads with one best strategy, from the smallest load on.
+
+    A stretch is clear when at every load of it the chance of being best is at least a half more
+    than that of the runner-up; a router should not switch for one that is not.
+    """
+    asked = []
+    for load in sorted(set(loads)):
+        prompts = max(question.demand.num_prompts, prompts_per_load * load)
+        demand = replace(question.demand, max_concurrency=load, num_prompts=prompts)
+        asked.append((load, recommend(replace(question, demand=demand), predictor)))
+    stretches: list[list[tuple[int, Recommendation]]] = []
+    for load, found in asked:
+        last = stretches[-1][-1][1] if stretches else None
+        if last is None or last.options[0].strategy != found.options[0].strategy:
+            stretches.append([])
+        stretches[-1].append((load, found))
+    return [_row(stretch) for stretch in stretches]
+
+
+def _row(stretch: Sequence[tuple[int, Recommendation]]) -> Row:
+    first, last = stretch[0], stretch[-1]
+    best = [found.options[0] for _, found in stretch]
+    rivals = [found.options[1] if len(found.options) > 1 else None for _, found in stretch]
+    leads = [a.value / b.value - 1 for a, b in zip(best, rivals, strict=True) if b]
+    margins = [
+        a.probability - (b.probability if b else 0.0) for a, b in zip(best, rivals, strict=True)
+    ]
+    return {
+        "from_concurrency": first[0],
+        "to_concurrency": last[0],
+        "strategy": best[0].strategy,
+        "runner_up": rivals[-1].strategy if rivals[-1] else None,
+        "least_lead": min(leads) if leads else None,
+        "least_probability": min(option.probability for option in best),
+        "clear": min(margins) >= 0.5,
+        "source": best[0].source,
+    }

@@ -1,0 +1,189 @@
+"""`moeserve predict recommend` and `switch`: a strategy for a load, and when to change it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catalog.errors import BadValue
+from moeserve.cli.show import Format, FormatOption, Row, note, show
+
+if TYPE_CHECKING:
+    from analysis.predict.predictor import Predictor
+    from analysis.predict.recommend import Question, Recommendation
+
+HELP = {
+    "recommend": """Recommend a strategy for a model, GPUs and a load, and say how sure it is.
+
+Example: moeserve predict recommend -m Qwen3-30B-A3B --hardware H100 --gpus 4 --concurrency 64
+""",
+    "switch": """Tell at which concurrency the best strategy changes: a table for a router.
+
+Example: moeserve predict switch -m OLMoE-1B-7B --hardware H100 --gpus 2 --concurrency 1..256
+""",
+}
+RECOMMEND_COLUMNS = (
+    "strategy", "expected", "low", "high", "unit", "expected_output_throughput",
+    "expected_ttft_ms", "expected_tpot_ms", "probability", "regret_estimate", "source", "bound",
+)  # fmt: skip
+ROUTER_PROMPTS = 2
+
+ObjectiveOption = Annotated[
+    str, typer.Option("--objective", help="throughput, throughput-per-gpu, goodput or price.")
+]
+CalibrationOption = Annotated[
+    str | None,
+    typer.Option("--calibration", help="Of the analytic features; default each GPU's own."),
+]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="Name, Hugging Face id or path.")]
+HardwareOption = Annotated[str, typer.Option("--hardware", help="GPU, as in moeserve hardware.")]
+GpusOption = Annotated[int, typer.Option("--gpus", min=1, help="GPUs to use.")]
+WorkloadOption = Annotated[str, typer.Option("--workload", "-w", help="Name or IN:OUT:PROMPTS.")]
+StrategyOption = Annotated[
+    list[str] | None,
+    typer.Option("--strategy", "-s", help="Only these; default every layout of the GPUs."),
+]
+PredictorOption = Annotated[
+    Path | None,
+    typer.Option("--predictor", help="File of predict fit; without it the analytic model alone."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("recommend", help=HELP["recommend"])(recommend)
+    app.command("switch", help=HELP["switch"])(switch)
+
+
+def recommend(
+    model: ModelOption,
+    hardware: HardwareOption,
+    gpus: GpusOption,
+    workload: WorkloadOption = "decode-heavy",
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="In flight.")] = 32,
+    strategy: StrategyOption = None,
+    predictor: PredictorOption = None,
+    objective: ObjectiveOption = "throughput",
+    calibration: CalibrationOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    from analysis.predict.recommend import recommend as ranked
+
+    fitted = _predictor(predictor, objective)
+    question = _question(model, hardware, gpus, workload=workload, concurrency=concurrency,
+                         strategy=strategy, objective=objective,
+                         calibration=_calibration(calibration, fitted))  # fmt: skip
+    found = ranked(question, fitted)
+    show(_option_rows(found), output, columns=RECOMMEND_COLUMNS)
+    for name, why in found.refused:
+        note(f"{name} cannot: {why}")
+    for text in found.notes:
+        note(text)
+    note("these runs would reduce the doubt most:")
+    for name, load in found.next_runs:
+        note(f"  moeserve run --model {question.model.name} --strategy {name} --hardware "
+             f"{question.gpu.name} --workload {workload} --concurrency {load}")  # fmt: skip
+
+
+def switch(
+    model: ModelOption,
+    hardware: HardwareOption,
+    gpus: GpusOption,
+    workload: WorkloadOption = "decode-heavy",
+    concurrency: Annotated[str, typer.Option("--concurrency", help="1..256 or a list.")] = "1..256",
+    strategy: StrategyOption = None,
+    predictor: PredictorOption = None,
+    objective: ObjectiveOption = "throughput",
+    calibration: CalibrationOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    from analysis.predict.switching import switching_table
+    from workloads.concurrency import parse_levels
+
+    fitted = _predictor(predictor, objective)
+    loads = parse_levels(concurrency)
+    question = _question(model, hardware, gpus, workload=workload, concurrency=loads[0],
+                         strategy=strategy, objective=objective,
+                         calibration=_calibration(calibration, fitted))  # fmt: skip
+    rows = switching_table(question, loads, fitted, prompts_per_load=ROUTER_PROMPTS)
+    show(rows, output)
+    note("a stretch that is not clear is no reason to switch: measure at its ends first")
+
+
+def _predictor(path: Path | None, objective: str) -> "Predictor | None":
+    from analysis.predict.predictor import load_predictor
+
+    if path is None:
+        return None
+    fitted = load_predictor(path)
+    if fitted.about.objective != objective:
+        raise BadValue("objective", objective, f"{fitted.about.objective}, as {path} was fitted")
+    return fitted
+
+
+def _calibration(asked: str | None, fitted: "Predictor | None") -> str | None:
+    if fitted is None or asked in (None, fitted.about.calibration):
+        return fitted.about.calibration if fitted else asked
+    raise BadValue("calibration", asked, f"{fitted.about.calibration}, as the predictor's features")
+
+
+def _question(
+    model: str,
+    hardware: str,
+    gpus: int,
+    *,
+    workload: str,
+    concurrency: int,
+    strategy: list[str] | None,
+    objective: str,
+    calibration: str | None,
+) -> "Question":
+    from analysis.predict.objective import objective_of
+    from analysis.predict.outlook import Demand
+    from analysis.predict.recommend import Question
+    from catalog.from_hf import load_model
+    from catalog.hardware_table import gpu
+    from moeserve.cli.estimate import constants_of
+    from strategies.parse import parse_layouts
+    from workloads.profiles import parse_workload
+
+    shape = parse_workload(workload)
+    prompts = shape.prompts_for(concurrency)
+    layouts = parse_layouts(strategy, gpus=gpus) if strategy else ()
+    over = [layout for layout in layouts if layout.num_gpus > gpus]
+    if over:
+        raise BadValue("strategy", over[0].name, f"one of at most {gpus} GPUs")
+    return Question(
+        model=load_model(model),
+        gpu=gpu(hardware),
+        gpus=gpus,
+        demand=Demand(shape.input_len, shape.output_len, prompts, concurrency),
+        layouts=layouts,
+        objective=objective_of(objective),
+        constants=constants_of(calibration),
+    )
+
+
+def _option_rows(found: "Recommendation") -> list[Row]:
+    from analysis.predict.objective import UNITS
+
+    question = found.question
+    return [
+        {
+            "model": question.model.name,
+            "hardware": question.gpu.name,
+            "strategy": option.strategy,
+            "expected": option.value,
+            "low": option.low,
+            "high": option.high,
+            "unit": UNITS[question.objective],
+            "expected_output_throughput": option.throughput,
+            "expected_ttft_ms": option.outlook.ttft_s * 1e3,
+            "expected_tpot_ms": option.outlook.tpot_s * 1e3,
+            "probability": option.probability,
+            "regret_estimate": option.regret,
+            "source": option.source,
+            "bound": option.outlook.decode.bound,
+            "expected_gain_of_measuring": option.gain,
+        }
+        for option in found.options
+    ]
