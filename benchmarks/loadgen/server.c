@@ -124,6 +124,7 @@ static void turn(Conn *c) {
                               "HTTP/1.1 200 OK\r\n"
                               "content-type: text/event-stream; charset=utf-8\r\n"
                               "transfer-encoding: chunked\r\n\r\n");
+    int before = c->sent;
     for (int i = 0; i < per_send && c->sent < c->tokens; i++) {
         char event[512];
         int last = ++c->sent == c->tokens;
@@ -141,6 +142,8 @@ static void turn(Conn *c) {
     } else if (first_count < MAX_GAPS / 8) {
         firsts[first_count++] = (now - c->received) / 1e6;
     }
+    // Tokens of one send come together: the gaps between them are zero.
+    for (int i = 1; i < c->sent - before && gap_count < MAX_GAPS; i++) gaps[gap_count++] = 0;
     c->last = now;
     if (c->sent == c->tokens) finish(c, now);
     else c->due += itl_ns, heap_fix(c->heap);
