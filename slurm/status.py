@@ -19,7 +19,8 @@ from slurm.submit import CLOCK_SKEW
 TAIL_BYTES = 4000
 ACTIVE = ("pending", "running")
 ENDED: dict[str, tuple[State, str]] = {
-    "done": ("done", ""),
+    # It is done when its results can be seen, and they cannot.
+    "done": ("unknown", "RESULTS_MISSING"),
     "failed": ("failed", "RUNS_FAILED"),
     "interrupted": ("failed", "TIME_LIMIT"),
     "terminated": ("failed", "TERMINATED"),

@@ -153,7 +153,7 @@ def test_no_state_that_slurm_knows_is_taken_for_success() -> None:
         ("TIMEOUT", "0:0", "", "TIME_LIMIT"),
         ("NODE_FAIL", "1:0", "", "NODE_FAIL"),
         ("OUT_OF_MEMORY", "0:125", "", "OUT_OF_MEMORY"),
-        ("FAILED", "0:9", "slurmstepd: error: StepId=2.batch exceeded memory limit (1 > 0), being killed", "OUT_OF_MEMORY"),
+        ("FAILED", "0:9", "error: StepId=2.batch exceeded memory limit (1 > 0)", "OUT_OF_MEMORY"),
         ("FAILED", "0:9", "", "FAILED"),
         ("FAILED", "1:0", "exceeded memory limit", "FAILED"),
         ("CANCELLED by 1000", "0:15", "", "CANCELLED"),
