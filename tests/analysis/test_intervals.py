@@ -110,7 +110,7 @@ def test_intervals_cover_at_their_level(n):
 @pytest.mark.parametrize("n", range(3, 11))
 def test_intervals_cover_at_their_level_for_every_number_of_replicates(n):
     """Slow because a percent can only be seen with thousands of studies."""
-    assert all(abs(share - 0.95) < tolerance(3000) for share in coverage(n, 3000).values())
+    assert all(abs(share - 0.95) < tolerance(1500) for share in coverage(n, 1500).values())
 
 
 @pytest.mark.parametrize("n", range(3, 11))
