@@ -84,11 +84,11 @@ def bookkeeping(name: str, token: str, root: Path, options: Options) -> list[str
 
 
 def array_arguments(
-    *, count: int, name: str, token: str, root: Path, options: Options
+    *, count: int, name: str, token: str, root: Path, options: Options, lead_s: int
 ) -> list[str]:
     """Return what makes the job an array: indices, throttle, output, the signal ahead of time."""
     throttle = f"%{options.max_parallel}" if options.max_parallel else ""
-    lead = [f"--signal=B:USR2@{options.signal_lead_s}"] if options.signal_lead_s else []
+    lead = [f"--signal=B:USR2@{lead_s}"] if lead_s else []
     return [
         *bookkeeping(name, token, root, options),
         f"--array={write_indices(list(range(count)))}{throttle}",

@@ -125,9 +125,9 @@ class SlurmCommands:
 
 
 async def _run(command: Sequence[str], limit_s: float) -> str:
-    # Slurm's own variables could change the format or the cluster behind our back.
-    hidden = ("SQUEUE_", "SACCT_", "SCANCEL_")
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
+    # Slurm's variables could change formats behind our back, and inside of a job pass its own on.
+    hidden, kept = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"), ("SLURM_CONF", "SLURM_CLUSTERS")
+    environment = {n: v for n, v in os.environ.items() if n in kept or not n.startswith(hidden)}
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,

@@ -70,7 +70,7 @@ def time_limit(asked: str | int | None, tasks: list[TaskSpec], lead_s: float) ->
     expected = [task.expected_s for task in tasks if task.expected_s is not None]
     needed_s = max(expected, default=0.0)
     if asked is None:
-        if not expected:
+        if len(expected) < len(tasks):
             return None
         wanted_s = MARGIN * needed_s + lead_s
         return write_duration(ROUND_S * (wanted_s // ROUND_S + 1))

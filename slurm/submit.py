@@ -14,6 +14,7 @@ from slurm.arrays import array_arguments, bookkeeping, by_need, program, resourc
 from slurm.command import Limits, NoAnswer, Slurm
 from slurm.estimate import Estimator, measured_s, time_limit
 from slurm.options import Options
+from slurm.parse import parse_duration
 from slurm.remote import pool_of
 from slurm.submission import (
     Accepted,
@@ -74,7 +75,14 @@ def draft(asked: Asked, groups: Sequence[ServerGroup], limits: Limits, *, queued
         limit = time_limit(options.time, tasks, options.signal_lead_s)
         name = f"moeserve-{token}-{len(arrays)}"
         arguments = [
-            *array_arguments(count=len(tasks), name=name, token=token, root=root, options=options),
+            *array_arguments(
+                count=len(tasks),
+                name=name,
+                token=token,
+                root=root,
+                options=options,
+                lead_s=_lead_s(options.signal_lead_s, limit),
+            ),
             *resources(need, options),
             *([f"--time={limit}"] if limit else []),
             *options.sbatch,
@@ -83,6 +91,12 @@ def draft(asked: Asked, groups: Sequence[ServerGroup], limits: Limits, *, queued
         arrays.append(ArraySpec(name=name, arguments=tuple(arguments), tasks=tuple(tasks)))
     submission = _submission(asked, token, arrays, limits)
     return Draft(submission, len(groups) - len(chosen))
+
+
+def _lead_s(asked_s: int, limit: str | None) -> int:
+    """Return how long before the limit a task is told: no more than half of its time."""
+    limit_s = parse_duration(limit) if limit else None
+    return asked_s if limit_s is None else min(asked_s, int(limit_s / 2))
 
 
 def _task_words(root: Path, token: str, array: int) -> list[str]:

@@ -8,6 +8,28 @@ import typer
 
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.show import Format, FormatOption, Row, note, show
+from moeserve.cli.slurm_flags import (
+    Account,
+    Cluster,
+    Constraint,
+    ContainerImage,
+    Cpus,
+    DryRun,
+    GpuType,
+    MaxParallel,
+    Memory,
+    Partition,
+    Profile,
+    Qos,
+    Rehearse,
+    Requeue,
+    Sbatch,
+    SharedDir,
+    Then,
+    Time,
+    parse_container,
+    parse_follow_ups,
+)
 
 if TYPE_CHECKING:
     from slurm.status import Status
@@ -34,7 +56,6 @@ CANCEL_HELP = """End all jobs of a results directory, by their ids.
 
 Example: moeserve slurm cancel /shared/study
 """
-FOLLOW_UPS = ("collect", "report")
 SHOWN = {
     "task": "task", "server_group": "server group", "state": "state", "failure": "failure",
     "runs_done": "done", "runs": "runs", "reason": "reason", "start": "start", "node": "node",
@@ -43,7 +64,6 @@ SHOWN = {
 
 slurm_app = typer.Typer(no_args_is_help=True, help="The same experiment as Slurm array jobs.")
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
-PANEL = "Slurm"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -54,54 +74,28 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(slurm_app, name="slurm")
 
 
-def _option(*names: str, help: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=PANEL, show_default=False)
-
-
 @with_experiment
 def submit(
     flags: ExperimentFlags,
     experiment: ExperimentArgument = None,
-    result_dir: Annotated[
-        Path | None,
-        typer.Option("--result-dir", "-o", help="On a file system that all nodes share."),
-    ] = None,
-    partition: Annotated[str | None, _option("--partition", help="One or several.")] = None,
-    account: Annotated[str | None, _option("--account", help="Charged for the jobs.")] = None,
-    qos: Annotated[str | None, _option("--qos", help="Quality of service.")] = None,
-    constraint: Annotated[str | None, _option("--constraint", help="Node features.")] = None,
-    gpu_type: Annotated[str | None, _option("--gpu-type", help="As in gpu:a100.")] = None,
-    time: Annotated[
-        str | None, _option("--time", help="Limit of a task; default from the estimate.")
-    ] = None,
-    cpus: Annotated[int | None, _option("--cpus", help="CPUs of a task.")] = None,
-    memory: Annotated[str | None, _option("--memory", help="Of a task, such as 64G.")] = None,
-    container: Annotated[
-        str | None, _option("--container", help="pyxis:IMAGE or apptainer:IMAGE.")
-    ] = None,
-    sbatch: Annotated[
-        list[str] | None, _option("--sbatch", help="--sbatch=--exclude=n7; repeatable.")
-    ] = None,
-    max_parallel: Annotated[
-        int | None, _option("--max-parallel", help="Tasks running at once, over all arrays.")
-    ] = None,
-    requeue: Annotated[
-        bool | None,
-        _option("--requeue/--no-requeue", help="Let Slurm start a lost task again; default no."),
-    ] = None,
-    rehearse: Annotated[
-        bool | None, _option("--rehearse", help="Ask for GPUs though the engine is simulated.")
-    ] = None,
-    cluster: Annotated[str | None, _option("--cluster", help="Of the site profile.")] = None,
-    profile: Annotated[
-        Path | None, _option("--profile", help="Instead of ~/.config/moeserve/slurm.yaml.")
-    ] = None,
-    then: Annotated[
-        str | None, _option("--then", help="Jobs after all tasks: collect, or collect,report.")
-    ] = None,
-    dry_run: Annotated[
-        bool, _option("--dry-run", help="Print script and plan; submit nothing.")
-    ] = False,
+    result_dir: SharedDir = None,
+    partition: Partition = None,
+    account: Account = None,
+    qos: Qos = None,
+    constraint: Constraint = None,
+    gpu_type: GpuType = None,
+    time: Time = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
+    container: ContainerImage = None,
+    sbatch: Sbatch = None,
+    max_parallel: MaxParallel = None,
+    requeue: Requeue = None,
+    rehearse: Rehearse = None,
+    cluster: Cluster = None,
+    profile: Profile = None,
+    then: Then = None,
+    dry_run: DryRun = False,
     output: FormatOption = Format.table,
 ) -> None:
     from moeserve.cli.slurm_submit import Wish, submit_study
@@ -109,7 +103,7 @@ def submit(
     given: dict[str, Any] = {
         "partition": partition, "account": account, "qos": qos, "constraint": constraint,
         "gpu_type": gpu_type, "time": time, "cpus": cpus, "memory": memory,
-        "container": _container(container), "sbatch": sbatch or None,
+        "container": parse_container(container), "sbatch": sbatch or None,
         "max_parallel": max_parallel, "requeue": requeue, "rehearse": rehearse,
     }  # fmt: skip
     wish = Wish(
@@ -117,31 +111,10 @@ def submit(
         flags={name: value for name, value in given.items() if value is not None},
         cluster=cluster,
         profile=profile,
-        then=_follow_ups(then),
+        then=parse_follow_ups(then),
     )
     rows = asyncio.run(submit_study(wish, result_dir, dry_run=dry_run))
     show(rows, output)
-
-
-def _container(text: str | None) -> dict[str, str] | None:
-    from catalog.errors import BadValue
-
-    if text is None:
-        return None
-    kind, colon, image = text.partition(":")
-    if kind not in ("pyxis", "apptainer") or not colon or not image:
-        raise BadValue("--container", text, "pyxis:IMAGE or apptainer:IMAGE")
-    return {"kind": kind, "image": image}
-
-
-def _follow_ups(text: str | None) -> tuple[str, ...]:
-    from catalog.errors import UnknownName
-
-    wanted = tuple(part.strip() for part in (text or "").split(",") if part.strip())
-    for name in wanted:
-        if name not in FOLLOW_UPS:
-            raise UnknownName("follow-up", name, FOLLOW_UPS)
-    return wanted
 
 
 def status(

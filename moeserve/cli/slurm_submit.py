@@ -43,6 +43,9 @@ async def submit_study(
     site = site_options(wish.profile, cluster=wish.cluster, found=limits.cluster)
     options = merged(site, wish.experiment.slurm, wish.flags)
     plan, engine = await remote_plan(wish.experiment, options)
+    if engine == "endpoint":
+        # Tasks beside each other would measure each other's load on the one server.
+        options = msgspec.structs.replace(options, max_parallel=1)
     for refused in plan.refused:
         setup = refused.setup
         note(f"not run: {setup.model} {setup.strategy}: {'; '.join(refused.reasons)}")

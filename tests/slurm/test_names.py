@@ -44,7 +44,9 @@ def test_10000_hostile_values_reach_slurm_as_nothing_but_the_options_they_are_me
         assert {word.partition("=")[0] for word in words} <= MEANT
         assert all(word.isprintable() for word in words)
         root = Path("/shared/results")
-        arguments = array_arguments(count=3, name="n", token="t", root=root, options=options)
+        arguments = array_arguments(
+            count=3, name="n", token="t", root=root, options=options, lead_s=9
+        )
         assert "--output=slurm/t/logs/%A_%a.log" in arguments
         assert arguments[0] == "--job-name=n"
         assert program("python3", root, options, ["x"])[0] == str(JOB_SCRIPT)
@@ -85,7 +87,9 @@ def test_a_variable_that_looks_like_a_secret_is_not_exported() -> None:
 @pytest.mark.parametrize("folder", ["a%j", "a\nb", "a\\b", "\x1b[2J"])
 def test_a_results_directory_that_slurm_would_read_otherwise_is_refused(folder: str) -> None:
     with pytest.raises(BadValue):
-        array_arguments(count=1, name="n", token="t", root=Path("/x") / folder, options=Options())
+        array_arguments(
+            count=1, name="n", token="t", root=Path("/x") / folder, options=Options(), lead_s=0
+        )
 
 
 def test_an_unknown_option_is_an_error_that_lists_the_known_ones() -> None:

@@ -1,0 +1,66 @@
+"""The flags of `moeserve slurm submit` that say how, not what."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catalog.errors import BadValue, UnknownName
+
+FOLLOW_UPS = ("collect", "report")
+
+
+def _option(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel="Slurm", show_default=False)
+
+
+SharedDir = Annotated[
+    Path | None,
+    typer.Option("--result-dir", "-o", help="On a file system that all nodes share."),
+]
+Text = str | None
+Partition = Annotated[Text, _option("--partition", help="One or several.")]
+Account = Annotated[Text, _option("--account", help="Charged for the jobs.")]
+Qos = Annotated[Text, _option("--qos", help="Quality of service.")]
+Constraint = Annotated[Text, _option("--constraint", help="Node features.")]
+GpuType = Annotated[Text, _option("--gpu-type", help="As in gpu:a100.")]
+Time = Annotated[Text, _option("--time", help="Limit of a task; default from the estimate.")]
+Cpus = Annotated[int | None, _option("--cpus", help="CPUs of a task.")]
+Memory = Annotated[Text, _option("--memory", help="Of a task, such as 64G.")]
+ContainerImage = Annotated[Text, _option("--container", help="pyxis:IMAGE or apptainer:IMAGE.")]
+Sbatch = Annotated[list[str] | None, _option("--sbatch", help="--sbatch=--exclude=n7; repeatable.")]
+MaxParallel = Annotated[
+    int | None, _option("--max-parallel", help="Tasks running at once, over all arrays.")
+]
+Requeue = Annotated[
+    bool | None,
+    _option("--requeue/--no-requeue", help="Let Slurm start a lost task again; default no."),
+]
+Rehearse = Annotated[
+    bool | None, _option("--rehearse", help="Ask for GPUs though the engine is simulated.")
+]
+Cluster = Annotated[Text, _option("--cluster", help="Of the site profile.")]
+Profile = Annotated[
+    Path | None, _option("--profile", help="Instead of ~/.config/moeserve/slurm.yaml.")
+]
+Then = Annotated[Text, _option("--then", help="Jobs after all tasks: collect, or collect,report.")]
+DryRun = Annotated[bool, _option("--dry-run", help="Print script and plan; submit nothing.")]
+
+
+def parse_container(text: str | None) -> dict[str, str] | None:
+    """Read `KIND:IMAGE`."""
+    if text is None:
+        return None
+    kind, colon, image = text.partition(":")
+    if kind not in ("pyxis", "apptainer") or not colon or not image:
+        raise BadValue("--container", text, "pyxis:IMAGE or apptainer:IMAGE")
+    return {"kind": kind, "image": image}
+
+
+def parse_follow_ups(text: str | None) -> tuple[str, ...]:
+    """Read `collect,report`."""
+    wanted = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    for name in wanted:
+        if name not in FOLLOW_UPS:
+            raise UnknownName("follow-up", name, FOLLOW_UPS)
+    return wanted
