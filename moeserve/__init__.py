@@ -14,8 +14,8 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
 
-def load(results: "str | Path") -> "pd.DataFrame":
-    """Return the run table of a results directory, CSV or Parquet file: one tidy row a run."""
+def load(*results: "str | Path") -> "pd.DataFrame":
+    """Return the run table of results directories, CSV or Parquet files: one tidy row a run."""
     from analysis.frame import load as load_frame
 
-    return load_frame(results)
+    return load_frame(*results)

@@ -17,6 +17,7 @@ from orchestrator.cells import Run, Setup
 from orchestrator.engines.base import Watch
 from orchestrator.engines.simulated import SimulatedSession
 from orchestrator.experiment import Experiment
+from orchestrator.outcome import figures_of
 from orchestrator.plan import Plan, make_plan
 from perfmodel.breakdown import step_cost
 from perfmodel.features import MeasuredRun
@@ -24,7 +25,6 @@ from perfmodel.load import decode_load, prefill_load
 from perfmodel.serving import Server, server
 from perfmodel.serving import Setup as Assumed
 from strategies import parse_layout
-from workloads.metrics import summarise
 from workloads.transcript import RequestRow
 
 if TYPE_CHECKING:
@@ -147,9 +147,7 @@ def _estimate(run: Run, on: Server, experiment: Experiment) -> Row:
     session = SimulatedSession(on)
     measurement = asyncio.run(session.measure(run, Watch(on_row=rows.append)))
     cell, load = run.cell, run.cell.load
-    summary = summarise(
-        rows, goodput=experiment.goodput or None, max_concurrency=load.max_concurrency
-    )
+    summary = figures_of(rows, goodput=experiment.goodput, max_concurrency=load.max_concurrency)
     bounds = ("launch", "memory", "compute", "communication", "host")
     shares = {name: _share(measurement.figures.get(f"{name}_share")) for name in bounds}
     throughput = summary["output_throughput"]

@@ -49,7 +49,7 @@ def test_estimate_gives_what_run_on_the_simulated_engine_gives(capsys, tmp_path)
     for one, other in zip(estimated, simulated, strict=True):
         assert one.keys() >= ESTIMATE_KEYS
         assert one["provenance"] == "simulated"
-        for name in ("strategy", "max_concurrency", "output_throughput", "p99_ttft_ms"):
+        for name in ("strategy", "max_concurrency", "output_throughput", "median_ttft_ms"):
             assert one[name] == other[name]
 
 
