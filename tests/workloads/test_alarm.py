@@ -19,7 +19,7 @@ async def rung(*delays_s: float) -> list[float]:
     alarm = Alarm(asyncio.get_running_loop(), lambda: rings.append(perf_counter() - start))
     for delay_s in delays_s:
         alarm.set(start + delay_s)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     alarm.close()
     return rings
 
@@ -32,15 +32,15 @@ async def test_an_alarm_rings_once_and_not_before_its_time() -> None:
 
 @pytest.mark.usefixtures("platform")
 async def test_a_new_instant_replaces_the_old_one() -> None:
-    (ring,) = await rung(0.09, 0.02)
-    assert ring < 0.08
+    (ring,) = await rung(0.29, 0.02)
+    assert ring < 0.28
     assert await rung(0.02, 5.0) == []
 
 
 @pytest.mark.usefixtures("platform")
 async def test_an_instant_that_is_past_rings_at_once() -> None:
     (ring,) = await rung(-100.0)
-    assert ring < 0.08
+    assert ring < 0.28
 
 
 @pytest.mark.usefixtures("platform")
