@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catalog.errors import BadFile, BadValue
-from moeserve.cli import recommend
+from moeserve.cli import explore, recommend
 from moeserve.cli.recommend import CalibrationOption, ObjectiveOption
 from moeserve.cli.show import Format, FormatOption, Row, note, show
 
@@ -46,6 +46,7 @@ def add_to(parent: typer.Typer) -> None:
     for name, command in (("study", study), ("fit", fit), ("evaluate", evaluate)):
         app.command(name, help=HELP[name])(command)
     recommend.add_to(app)
+    explore.add_to(app)
     parent.add_typer(app, name="predict")
 
 
