@@ -10,6 +10,7 @@ from catalog.errors import ClusterError
 from orchestrator.outcome import failed_record, identity_of
 from orchestrator.plan import ServerGroup
 from orchestrator.store import Manifest, Store
+from slurm.nodes import parse_nodes
 from slurm.status import Status, TaskStatus
 
 FAILURES = ("failed", "cancelled")
@@ -49,7 +50,8 @@ def collect(root: Path, status: Status) -> Collected:
 def bad_nodes(tasks: tuple[TaskStatus, ...]) -> tuple[str, ...]:
     """Return nodes that have failed tasks by being what they are, worst first."""
     blame = ("NODE_FAIL", "GPU_NOT_CLEAN", "WRONG_GPU")
-    counted = Counter(e.node for e in tasks if e.failure in blame and e.node)
+    blamed = (task for task in tasks if task.failure in blame)
+    counted = Counter(node for task in blamed for node in parse_nodes(task.node))
     return tuple(node for node, _ in counted.most_common())
 
 

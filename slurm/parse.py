@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 QUEUE_FORMAT = "%i|%F|%T|%r|%S|%e|%N|%j"
 ACCOUNT_FIELDS = "JobID,JobName,State,ExitCode,Start,End,NodeList"
@@ -152,14 +151,6 @@ def write_duration(seconds: float) -> str:
     whole = int(seconds)
     minutes, hours = whole // 60, whole // 3600
     return f"{hours // 24}-{hours % 24:02}:{minutes % 60:02}:{whole % 60:02}"
-
-
-def seconds_until(local_time: str, now: datetime) -> float | None:
-    """Return how far off a time is that Slurm printed; None if it printed none."""
-    try:
-        return (datetime.fromisoformat(local_time) - now).total_seconds()
-    except (ValueError, TypeError):
-        return None
 
 
 def _time(text: str) -> str:

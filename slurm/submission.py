@@ -122,6 +122,12 @@ class Desk:
         found = sorted(self.folder.glob("*/submission.json"))
         return [_decode(path, Submission) for path in found]
 
+    def check(self) -> "Desk":
+        """Refuse a directory from which nothing was ever submitted."""
+        if not any(self.folder.glob("*/submission.json")):
+            raise BadFile(self.root, "nothing was submitted from here by moeserve slurm submit")
+        return self
+
     def submission(self, token: str) -> Submission:
         if not token.isalnum():
             raise BadValue("token", token, "letters and digits")

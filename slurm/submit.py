@@ -23,7 +23,6 @@ from slurm.submission import (
     FollowUp,
     PoolSpec,
     Submission,
-    TaskSpec,
     new_token,
 )
 
@@ -209,9 +208,3 @@ async def find(slurm: Slurm, name: str, *, since: str) -> int | None:
     for seen in accounts or ():
         return seen.task.job
     return None
-
-
-def expected(tasks: Sequence[TaskSpec]) -> float | None:
-    """Return the expected time of tasks one after the other; None if any is unknown."""
-    known = [task.expected_s for task in tasks if task.expected_s is not None]
-    return sum(known) if len(known) == len(tasks) else None

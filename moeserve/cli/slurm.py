@@ -137,7 +137,7 @@ async def _look(directory: Path) -> "Status":
     from slurm.status import status as look
     from slurm.submission import Desk
 
-    return await look(SlurmCommands(), Desk(directory))
+    return await look(SlurmCommands(), Desk(directory).check())
 
 
 def task_rows(found: "Status") -> list[Row]:
@@ -211,7 +211,7 @@ def cancel(directory: Directory, output: FormatOption = Format.table) -> None:
     from slurm.command import SlurmCommands
     from slurm.submission import Desk
 
-    jobs, left = asyncio.run(end(SlurmCommands(), Desk(directory)))
+    jobs, left = asyncio.run(end(SlurmCommands(), Desk(directory).check()))
     show([{"job": job, "cancelled": True} for job in jobs], output)
     if left:
         raise ClusterError(f"not ended yet: {', '.join(str(each.task) for each in left[:10])}")

@@ -19,15 +19,15 @@ FIRST_S, LONGEST_S, GROWTH = 5.0, 60.0, 1.5
 
 async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> Status:
     """Show how the tasks stand until none is waiting or running; return how they ended."""
-    slurm = slurm or SlurmCommands()
+    slurm, desk = slurm or SlurmCommands(), Desk(directory).check()
     pause_s = FIRST_S
-    found = await status(slurm, Desk(directory))
+    found = await status(slurm, desk)
     if not sys.stderr.isatty():
         while found.active or not found.answered:
             note(summary(found))
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_S, pause_s * GROWTH)
-            found = await status(slurm, Desk(directory))
+            found = await status(slurm, desk)
         return found
     from rich.console import Console
     from rich.live import Live
@@ -37,7 +37,7 @@ async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> Status:
             live.update(_table(found, live.console.height), refresh=True)
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_S, pause_s * GROWTH)
-            found = await status(slurm, Desk(directory))
+            found = await status(slurm, desk)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,17 +11,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from catalog.errors import BadValue, ClusterError, Infeasible
+from catalog.errors import BadFile, BadValue, ClusterError, Infeasible, ServerStartFailed
 from moeserve.cli.slurm_submit import Wish, retry_missing, submit_study
+from orchestrator.devices import Device
+from orchestrator.engines.base import Site, Watch
+from orchestrator.engines.simulated import SimulatedEngine
 from orchestrator.experiment import Experiment
 from orchestrator.store import Store, read_manifests
 from slurm import task
 from slurm.cancel import cancel
 from slurm.collect import collect
 from slurm.command import Slurm
+from slurm.deadline import Deadline
+from slurm.gpu_check import Checked, mismatch
 from slurm.memory import DEFAULT_LIMITS, MemorySlurm
 from slurm.options import Options, merged
 from slurm.remote import remote_plan
+from slurm.scratch import node_scratch
 from slurm.status import Status, status
 from slurm.submission import Desk
 from slurm.submit import Asked, draft, submit_once
@@ -357,3 +364,78 @@ def test_a_draft_asks_for_no_gpus_that_nobody_uses(tmp_path: Path) -> None:
 
 def small(**changes: object) -> Experiment:
     return msgspec.structs.replace(SMALL, **changes)
+
+
+def test_the_watch_ends_when_all_tasks_have_and_says_what_it_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from moeserve.cli import slurm_watch
+
+    cluster = MemorySlurm()
+    submit(cluster, tmp_path)
+    capsys.readouterr()
+
+    async def work(_: float) -> None:
+        for index in range(3):
+            cluster.set(1, index, "NODE_FAIL")
+
+    monkeypatch.setattr("slurm.command.asyncio.sleep", work)
+    found = asyncio.run(slurm_watch.watch_tasks(tmp_path, slurm=cluster))
+    assert {task.failure for task in found.tasks} == {"NODE_FAIL"}
+    assert capsys.readouterr().err == "3 pending; 6 runs missing\n"
+
+
+def test_a_directory_without_a_submission_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="nothing was submitted"):
+        Desk(tmp_path).check()
+
+
+def test_the_cluster_s_word_on_the_end_is_believed_if_it_is_nearer() -> None:
+    deadline = Deadline(ends_in_s=1000.0, margin_s=10.0)
+    assert deadline.fits(800.0)
+    assert not deadline.fits(900.0)
+    deadline.near(100.0)
+    assert deadline.fits(70.0)
+    assert not deadline.fits(80.0)
+    deadline.near(5000.0)
+    assert not deadline.fits(80.0)
+    assert Deadline(ends_in_s=None, margin_s=10.0).fits(1e9)
+
+
+def test_gpus_that_are_not_the_ones_asked_for_are_named() -> None:
+    site = merged({"gpus": {"H100": {"per_node": 8}}})
+    plan, _ = asyncio.run(remote_plan(small(engine="vllm", strategies=("tp",)), site))
+    (group,) = plan.groups
+    h100 = [Device(i, f"u{i}", "NVIDIA H100 80GB HBM3", 85_520_809_984) for i in range(2)]
+    a100 = [Device(i, f"u{i}", "NVIDIA A100-SXM4-40GB", 42_505_273_344) for i in range(2)]
+    assert mismatch(group, h100) == ""
+    assert "needs 2 GPUs, NVML shows 1" in mismatch(group, h100[:1])
+    assert "asks for H100, here are A100-40GB" in mismatch(group, a100)
+
+
+async def test_a_server_is_not_started_on_the_wrong_gpus(tmp_path: Path) -> None:
+    plan, _ = await remote_plan(
+        small(engine="vllm", strategies=("tp",)), merged({"hardware": "H100"})
+    )
+    (group,) = plan.groups
+    site = Site(plan.experiment, plan.models[group.setup.model], tmp_path)
+    with pytest.raises(ServerStartFailed, match="WRONG_GPU"):
+        async with Checked(SimulatedEngine(), ()).open(group, site, Watch()):
+            pytest.fail("started")
+
+
+def test_caches_are_on_the_node_and_gone_after_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
+    monkeypatch.setenv("VLLM_CACHE_ROOT", "/mine")
+    left = tmp_path / "moeserve-task-killed"
+    left.mkdir()
+    (left / ".lock").touch()
+    with node_scratch(str(tmp_path), needed=True):
+        assert Path(os.environ["TRITON_CACHE_DIR"]).is_relative_to(tmp_path)
+        assert os.environ["VLLM_CACHE_ROOT"] == "/mine"
+        with node_scratch(str(tmp_path), needed=True):
+            assert len(list(tmp_path.iterdir())) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert "TRITON_CACHE_DIR" not in os.environ

@@ -1,7 +1,5 @@
 """What Slurm prints, read: recorded text of Slurm 22.05 and odd input."""
 
-from datetime import datetime
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +15,6 @@ from slurm.parse import (
     parse_queue,
     parse_submitted,
     parse_task_ids,
-    seconds_until,
     write_duration,
     write_indices,
 )
@@ -134,12 +131,6 @@ def test_the_id_of_a_submitted_job_with_and_without_a_cluster() -> None:
 def test_the_configuration_of_a_cluster() -> None:
     found = parse_config("KillWait                = 30 sec\nMaxArraySize  = 1001\n\nodd line\n")
     assert found == {"KillWait": "30 sec", "MaxArraySize": "1001"}
-
-
-def test_how_far_off_a_time_is() -> None:
-    now = datetime.fromisoformat("2026-11-22T02:00:00")
-    assert seconds_until("2026-11-22T02:01:00", now) == 60
-    assert seconds_until("N/A", now) is None
 
 
 def test_no_state_that_slurm_knows_is_taken_for_success() -> None:
