@@ -34,7 +34,7 @@ async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> Status:
 
     with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
         while found.active or not found.answered:
-            live.update(_table(found, live.console.height), refresh=True)
+            live.update(tasks_table(found, live.console.height), refresh=True)
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_S, pause_s * GROWTH)
             found = await status(slurm, desk)
@@ -49,7 +49,8 @@ def summary(found: Status) -> str:
     return f"{counted}; {len(found.missing)} runs missing{silent}"
 
 
-def _table(found: Status, height: int) -> "Table":
+def tasks_table(found: Status, height: int) -> "Table":
+    """Return the tasks that fit so many lines, those that need attention first."""
     from rich.table import Table
     from rich.text import Text
 

@@ -439,3 +439,20 @@ def test_caches_are_on_the_node_and_gone_after_the_task(
             assert len(list(tmp_path.iterdir())) == 2
     assert list(tmp_path.iterdir()) == []
     assert "TRITON_CACHE_DIR" not in os.environ
+
+
+def test_the_live_view_shows_what_failed_before_what_waits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    from moeserve.cli.slurm_watch import tasks_table
+
+    cluster = MemorySlurm()
+    submit(cluster, tmp_path)
+    cluster.set(1, 2, "TIMEOUT")
+    capsys.readouterr()
+    Console(width=120, force_terminal=False).print(tasks_table(look(cluster, tmp_path), 20))
+    shown = capsys.readouterr().out
+    assert "2 pending, 1 failed; 6 runs missing" in shown
+    assert shown.index("TIME_LIMIT") < shown.index("pending", shown.index("node"))
