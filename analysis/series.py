@@ -108,7 +108,7 @@ def _settled(logs: np.ndarray) -> bool | None:
 
 
 def residuals(frame: pd.DataFrame, response: str = "output_throughput") -> pd.DataFrame:
-    """Measured over simulated or estimated, for every condition that has both.
+    """Measured over simulated, or over the analytic estimate where nothing was simulated.
 
     Columns: model, workload, strategy, load, measured, estimated, ratio.
     """
@@ -119,14 +119,25 @@ def residuals(frame: pd.DataFrame, response: str = "output_throughput") -> pd.Da
         curves(frame[mask], response)[[*CELL, "mean"]] if mask.any() else None
         for mask in (kinds.isin(["measured", "imported"]), kinds == "simulated")
     )
-    if measured is None or estimated is None:
-        missing = "measured" if measured is None else "simulated"
-        raise BadFile(source_of(frame), f"column 'provenance': no {missing} runs to compare with")
+    if measured is None:
+        raise BadFile(source_of(frame), "column 'provenance': no measured runs to compare with")
+    if estimated is None:
+        estimated = _estimated(frame, response)
     both = measured.merge(estimated, on=list(CELL), suffixes=("_m", "_e"))
     both = both.rename(columns={"mean_m": "measured", "mean_e": "estimated"})
     if both.empty:
         raise BadFile(source_of(frame), "no condition is both measured and simulated")
     return both.assign(ratio=both["measured"] / both["estimated"])
+
+
+def _estimated(frame: pd.DataFrame, response: str) -> pd.DataFrame:
+    """Estimate what nobody simulated."""
+    from analysis.estimated import estimates_of
+
+    found = estimates_of(frame)
+    if response not in found:
+        raise BadFile(source_of(frame), "no measured run has a model and a GPU with an estimate")
+    return curves(with_load(found), response)[[*CELL, "mean"]]
 
 
 def narrowed(

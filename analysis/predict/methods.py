@@ -12,6 +12,7 @@ from perfmodel.arrays import FloatArray
 FEW_EXPERTS, MANY_EXPERTS = 8, 60
 MEASURED_WEIGHT = 20.0
 """Simulated rows that one measured row outweighs."""
+TRUST_FOLDS = 3
 SIMULATED = "simulated"
 FOREST, CLASSIFIER = "forest", "forest-classifier"
 
@@ -37,9 +38,38 @@ def weights(cases: Cases) -> FloatArray:
 
 
 def forest(train: Cases, test: Cases, seed: int) -> Scores:
-    """The analytic model corrected by a forest that has learned where it leans the wrong way."""
+    """The analytic model corrected by a forest that has learned where it leans the wrong way.
+
+    For a model that was not measured the correction counts as far as it is trusted.
+    """
     fitted, _ = fit_regressor(train.matrix, train.lean, weight=weights(train), seed=seed)
-    return Scores(test.analytic + fitted.predict(test.matrix)[:, 0], is_log=True)
+    new = ~np.isin(test.model, train.model[train.provenance != SIMULATED])
+    share = np.where(new, trust(train, seed=seed), 1.0) if new.any() else 1.0
+    return Scores(test.analytic + share * fitted.predict(test.matrix)[:, 0], is_log=True)
+
+
+def trust(train: Cases, *, seed: int) -> float:
+    """How much of a learned correction carries over to a model that was not measured, 0 to 1.
+
+    The least-squares factor on measured options, λ = Σ e ê / Σ ê², of corrections ê that were
+    learned without their model: 0 where fewer than two models were measured, since nothing shows
+    it then, and 1 where nothing was measured, since simulated rows are judged by simulated ones.
+    """
+    real = train.provenance != SIMULATED
+    models = np.unique(train.model[real])
+    if not len(models):
+        return 1.0
+    if len(models) < 2:
+        return 0.0
+    guess = np.zeros(len(train.value))
+    for part in np.array_split(models, min(TRUST_FOLDS, len(models))):
+        held = np.isin(train.model, part)
+        rest = train.only(~held)
+        fitted, _ = fit_regressor(rest.matrix, rest.lean, weight=weights(rest), seed=seed)
+        guess[held] = fitted.predict(train.matrix[held])[:, 0]
+    power = float((guess[real] ** 2).sum())
+    shared = float((guess[real] * train.lean[real]).sum())
+    return min(max(shared / power, 0.0), 1.0) if power > 0 else 0.0
 
 
 def classifier(train: Cases, test: Cases, seed: int) -> Scores:

@@ -12,7 +12,7 @@ import numpy as np
 from analysis.predict.cases import Cases
 from analysis.predict.evaluate import held_out_scores
 from analysis.predict.forest import Forest, fit_regressor
-from analysis.predict.methods import FOREST, SIMULATED, weights
+from analysis.predict.methods import FOREST, SIMULATED, trust, weights
 from analysis.predict.objective import Objective
 from analysis.predict.scores import fit_temperature
 from analysis.predict.splits import folds
@@ -73,6 +73,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     names: tuple[str, ...]
     importances: tuple[float, ...]
     doubt: Doubt
+    trust: float
+    """Share of the correction that counts for a model that was not measured."""
     options: dict[str, int]
     """Options fitted to, by provenance."""
     models: tuple[str, ...]
@@ -89,10 +91,12 @@ class Predictor(msgspec.Struct, frozen=True, kw_only=True):
     level: Forest
     """Corrects it for all options of a case together."""
 
-    def log_values(self, matrix: FloatArray, analytic: FloatArray) -> FloatArray:
+    def log_values(self, matrix: FloatArray, analytic: FloatArray, *, model: str) -> FloatArray:
         """Natural logarithm of the objective of each option of one case."""
+        known = any(row.model == model for row in self.about.measured)
+        share = 1.0 if known else self.about.trust
         level = float(self.level.predict(matrix)[:, 0].mean())
-        found: FloatArray = analytic + self.lean.predict(matrix)[:, 0] + level
+        found: FloatArray = analytic + share * self.lean.predict(matrix)[:, 0] + level
         return found
 
 
@@ -115,6 +119,7 @@ def fit(
         names=cases.names,
         importances=tuple(importances.tolist()),
         doubt=doubt_of(cases, seed=seed),
+        trust=trust(cases, seed=seed),
         options={str(kind): int(n) for kind, n in zip(kinds, counts, strict=True)},
         models=tuple(str(name) for name in np.unique(cases.model)),
         hardware=tuple(str(name) for name in np.unique(cases.hardware)),

@@ -8,13 +8,14 @@ measurement, since those of the A100 calibrations come from these very tables.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from analysis import paper
 from analysis.predict.cases import Cases, joined
-from analysis.predict.methods import METHODS, Scores
+from analysis.predict.methods import FOREST, METHODS, Scores
 from analysis.predict.read import read_cases
 from perfmodel.a100_study import CONCURRENCIES, MODELS, workloads
 from perfmodel.arrays import FloatArray
@@ -91,6 +92,39 @@ def evaluate_published(study: Cases | None, *, seed: int = 0) -> Iterator[Row]:
             train = joined([printed.only(printed.model != name), *_without(study, name)])
             chosen |= _choices(test, METHODS[method](train, test, seed))
         yield _row(method, chosen)
+
+
+def published_curve(*, seed: int = 0) -> Iterator[Row]:
+    """The forest's regret by how many of the other models' cells it learned from.
+
+    With none it is the analytic model alone; with one, the mean over which one.
+    """
+    printed = published_cases()
+    for size in range(len(MODELS)):
+        rows = [
+            _row(FOREST, _learned(printed, name, others, seed))
+            for name in MODELS
+            for others in combinations([each for each in MODELS if each != name], size)
+        ]
+        yield {
+            "split": f"{SPLIT}: learning curve",
+            "provenance": "imported",
+            "method": FOREST,
+            "models_trained_on": size,
+            "cases": sum(int(str(row["cases"])) for row in rows),
+            "accuracy": float(np.mean([float(str(row["accuracy"])) for row in rows])),
+            "mean_regret": float(np.mean([float(str(row["mean_regret"])) for row in rows])),
+        }
+
+
+def _learned(
+    printed: Cases, name: str, others: tuple[str, ...], seed: int
+) -> dict[tuple[str, str], str]:
+    test = printed.only(printed.model == name)
+    if not others:
+        return _choices(test, METHODS["analytic"](test, test, seed))
+    train = printed.only(np.isin(printed.model, others))
+    return _choices(test, METHODS[FOREST](train, test, seed))
 
 
 def _without(study: Cases | None, name: str) -> list[Cases]:

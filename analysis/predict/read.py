@@ -105,7 +105,7 @@ def noise(usable: pd.DataFrame, objective: Objective) -> float:
         return DEFAULT_TIE
     freedom = (count - 1)[repeated]
     pooled = float((variance[repeated] * freedom).sum() / freedom.sum())
-    return float(1.96 * np.sqrt(2 * pooled / count[repeated].mean()))
+    return float(1.96 * np.sqrt(2 * pooled / count.mean()))
 
 
 class _Reader:

@@ -170,7 +170,7 @@ def _values(
     names = list(rows[0])
     matrix = np.array([[row[name] for name in names] for row in rows])
     matrix = with_rivals(matrix, names, np.zeros(len(rows), dtype=np.int64))
-    logs = predictor.log_values(matrix, analytic)
+    logs = predictor.log_values(matrix, analytic, model=question.model.name)
     sources: list[Source] = ["predicted"] * len(servers)
     for number, on in enumerate(servers):
         found = _measured(question, on.step_model.layout, predictor.about.measured)
@@ -231,6 +231,8 @@ def _notes(question: Question, predictor: Predictor | None) -> tuple[str, ...]:
     about = predictor.about
     fitted = ", ".join(f"{count} {kind}" for kind, count in about.options.items())
     said = [f"predictor fitted to {fitted} options; doubt rests on {about.doubt.basis}"]
+    if about.trust < 1 and all(row.model != question.model.name for row in about.measured):
+        said.append(f"{about.trust:.0%} of what it learned counts for a model not measured")
     if question.gpu.name not in about.hardware:
         said.append(f"{question.gpu.name} is no GPU the predictor was fitted to")
     return tuple(said)

@@ -83,8 +83,8 @@ class SimulatedSession:
 
     async def measure(self, run: Run, watch: Watch) -> Measurement:
         result = serve(run, self.server)
-        for request in np.argsort(result.done_s, kind="stable"):
-            watch.on_row(_row(result, int(request), run.cell.workload.input_len))
+        for row in rows_of_simulation(result, run.cell.workload.input_len):
+            watch.on_row(row)
         return Measurement(
             figures={
                 "peak_kv_usage": result.peak_kv_usage,
@@ -92,6 +92,12 @@ class SimulatedSession:
                 **{f"{phase}_share": share for phase, share in _shares(result).items()},
             }
         )
+
+
+def rows_of_simulation(result: Simulated, input_tokens: int) -> list[RequestRow]:
+    """Return the requests in the order in which they ended, as a real client reports them."""
+    order = np.argsort(result.done_s, kind="stable")
+    return [_row(result, int(request), input_tokens) for request in order]
 
 
 def _row(result: Simulated, request: int, input_tokens: int) -> RequestRow:
