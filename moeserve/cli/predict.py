@@ -121,7 +121,7 @@ def evaluate(
     output: FormatOption = Format.table,
 ) -> None:
     from analysis.predict import evaluate as judged
-    from analysis.predict.published import evaluate_published
+    from analysis.predict.published import evaluate_published, published_curve
     from analysis.predict.splits import SPLITS, split_of
 
     cases = _cases(results, objective, calibration, tie=tie)
@@ -133,6 +133,7 @@ def evaluate(
     columns: tuple[str, ...] = EVALUATE_COLUMNS
     if curve:
         rows += judged.learning_curve(cases, seed=seed)
+        rows += published_curve(seed=seed) if published else ()
         columns = (*EVALUATE_COLUMNS[:4], "models_trained_on", *EVALUATE_COLUMNS[4:])
     show(rows, output, columns=columns)
     note(f"a choice within {cases.tie:.1%} of the best counts as right; intervals resample models")

@@ -7,7 +7,12 @@ from analysis.predict import published
 from analysis.predict.cases import Cases
 from analysis.predict.evaluate import evaluate, learning_curve
 from analysis.predict.methods import METHODS, Scores
-from analysis.predict.published import evaluate_published, published_cases, ratios
+from analysis.predict.published import (
+    evaluate_published,
+    published_cases,
+    published_curve,
+    ratios,
+)
 from analysis.predict.scores import calibration_error, judge, softmax, summary
 
 
@@ -96,6 +101,13 @@ def test_the_published_rules_lose_what_table_vi_says() -> None:
         wrong = str(rows[name]["wrong"]).split("; ")
         losses = [abs(1 - min(r, 1 / r)) for r in (ratios()[_cell(text)] for text in wrong)]
         assert rows[name]["mean_regret"] == pytest.approx(sum(losses) / 9)
+
+
+def test_the_published_curve_starts_from_the_analytic_model_alone() -> None:
+    curve = list(published_curve())
+    assert [row["models_trained_on"] for row in curve] == [0, 1, 2]
+    analytic = next(row for row in evaluate_published(None) if row["method"] == "analytic")
+    assert curve[0]["mean_regret"] == pytest.approx(analytic["mean_regret"])
 
 
 def _cell(text: str) -> tuple[str, str]:

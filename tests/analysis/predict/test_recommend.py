@@ -137,3 +137,12 @@ def test_measured_rows_outweigh_simulated_ones(cases: Cases) -> None:
     assert weights(real).sum() == pytest.approx(20.0)
     assert weights(cases).sum() == pytest.approx(cases.count)
     assert np.isfinite(real.lean).all()
+
+
+def test_one_measured_model_says_nothing_about_another(predictor: Predictor) -> None:
+    assert predictor.about.trust == 0.0
+    found = recommend(replace(QUESTION, model=model("Qwen3-30B-A3B")), predictor)
+    alone = recommend(replace(QUESTION, model=model("Qwen3-30B-A3B")))
+    order = [option.strategy for option in found.options]
+    assert order == [option.strategy for option in alone.options]
+    assert any("0% of what it learned" in note for note in found.notes)
