@@ -54,7 +54,10 @@ class Answer:
         return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def name(self, row: int) -> str:
-        return ", ".join(str(self.frame[label].iloc[row]) for label in self.labels)
+        """The labels that tell rows of this landscape apart."""
+        telling = [label for label in self.labels if self.frame[label].nunique() > 1]
+        values = {label: _plain(self.frame[label].iloc[[row]])[0] for label in telling}
+        return ", ".join(_said(label, value) for label, value in values.items() if value)
 
     @property
     def infeasible(self) -> str:
@@ -124,6 +127,10 @@ def answer(frame: pd.DataFrame, ask: Ask) -> Answer:
     ask = replace(ask, objectives=tuple(meant(each, frame) for each in ask.objectives))
     values = {column: numbers(frame, column) for column in ask.columns}
     return Answer(frame, ask, choose(values, ask, refused=verdicts(frame)))
+
+
+def _said(label: str, value: Value) -> str:
+    return f"{label} {value}" if isinstance(value, float | int) else str(value)
 
 
 def _plain(column: pd.Series) -> list[Value]:

@@ -31,6 +31,8 @@ TRAFFIC = (
 OPTION = [*TRAFFIC, "strategy", "gpu_type"]
 DEFAULT_TIE = 0.03
 """Share of the best that is a tie where nothing was repeated: an assumption."""
+COPIES = 1e-12
+"""Variance of logarithms below which repeats are copies of one simulated run."""
 LEAST = 1e-3
 """Stands for a goodput of zero, as a share of the analytic rate: a logarithm needs a number."""
 
@@ -105,6 +107,8 @@ def noise(usable: pd.DataFrame, objective: Objective) -> float:
         return DEFAULT_TIE
     freedom = (count - 1)[repeated]
     pooled = float((variance[repeated] * freedom).sum() / freedom.sum())
+    if pooled < COPIES:
+        return DEFAULT_TIE
     return float(1.96 * np.sqrt(2 * pooled / count.mean()))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.predict.cases import Cases, joined
-from analysis.predict.read import read_cases
+from analysis.predict.read import DEFAULT_TIE, read_cases
 from analysis.predict.splits import SPLITS, Split, folds
 from catalog.errors import BadFile
 
@@ -79,6 +79,11 @@ def test_replicates_are_averaged_and_their_noise_is_the_tie() -> None:
     assert cases.value.tolist() == [100.0, 100.0]
     assert cases.tie == pytest.approx(1.96 * np.sqrt(2 / 3) * spread)
     assert cases.good.all()
+
+
+def test_copies_of_one_simulated_run_are_no_evidence_of_noise() -> None:
+    cases = read_cases(table({}, {}, {"strategy": "ep"}, {"strategy": "ep"}))
+    assert cases.tie == DEFAULT_TIE
 
 
 @given(split=st.sampled_from(SPLITS[1:]), seed=st.integers(0, 99))
