@@ -12,7 +12,7 @@ from analysis.predict.objective import SAME, Objective, per_throughput
 from analysis.predict.options import layouts_for
 from analysis.predict.outlook import Demand, Outlook, outlook, serving
 from analysis.predict.predictor import UNPROVED, Doubt, Known, Predictor
-from catalog.errors import Infeasible
+from catalog.errors import BadValue, Infeasible
 from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.arrays import FloatArray
@@ -75,6 +75,8 @@ class Recommendation:
 
         At the load asked about first; then the two closest rivals at the loads beside it.
         """
+        if len(self.options) < 2:
+            return ()
         load = self.question.demand.max_concurrency
         here = [o for o in self.options if o.source != "measured"]
         ranked = sorted(here, key=lambda option: -option.gain)
@@ -86,6 +88,9 @@ class Recommendation:
 
 def recommend(question: Question, predictor: Predictor | None = None) -> Recommendation:
     """Rank the layouts; raise Infeasible when none can carry the model."""
+    if question.objective == "goodput" and predictor is None:
+        way = "with a predictor fitted to goodput: the analytic model knows no latency limits"
+        raise BadValue("objective", "goodput", way)
     servers, refused = _servers(question)
     if not servers:
         why = "; ".join(reason for _, reason in refused[:3])
@@ -106,7 +111,7 @@ def recommend(question: Question, predictor: Predictor | None = None) -> Recomme
             value=float(np.exp(logs[i])),
             low=float(np.exp(logs[i] - level[i])),
             high=float(np.exp(logs[i] + level[i])),
-            throughput=float(np.exp(logs[i]) / scale[i]),
+            throughput=_throughput(question, float(np.exp(logs[i]) / scale[i]), outlooks[i]),
             probability=float(chance[i]),
             regret=float(regret[i]),
             gain=float(gain[i]),
@@ -117,6 +122,11 @@ def recommend(question: Question, predictor: Predictor | None = None) -> Recomme
     )
     notes = _notes(question, predictor)
     return Recommendation(question, options, tuple(refused), doubt, notes)
+
+
+def _throughput(question: Question, value: float, found: Outlook) -> float:
+    """Output tokens a second behind an objective; goodput leaves it to the analytic model."""
+    return found.output_throughput if question.objective == "goodput" else value
 
 
 def _servers(question: Question) -> tuple[list[Server], list[tuple[str, str]]]:

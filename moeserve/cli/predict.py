@@ -65,6 +65,7 @@ def study(
         raise BadValue("output", str(output_file), "a file named .parquet")
     if output_file.exists():
         raise BadFile(output_file, "exists already; remove it or name another")
+    _check_folder(output_file)
     frame = pd.DataFrame(run_study(read_recipe(recipe), workers=workers))
     part = output_file.with_name(output_file.name + ".part")
     frame.to_parquet(part, index=False)
@@ -83,6 +84,7 @@ def fit(
     from analysis.predict import predictor
     from analysis.predict.objective import objective_of
 
+    _check_folder(output_file)
     cases = _cases(results, objective, calibration)
     fitted = predictor.fit(
         cases, objective=objective_of(objective), calibration=calibration, seed=seed
@@ -140,6 +142,14 @@ def evaluate(
     if set(cases.provenance) == {"simulated"}:
         note("simulated rows only: they share the analytic model's equations, so this says how "
              "well the simulation is learned, not how real servers behave")  # fmt: skip
+
+
+def _check_folder(path: Path) -> None:
+    """Before the work, not after it."""
+    if not path.parent.is_dir():
+        raise BadFile(path, "its folder does not exist")
+    if path.is_dir():
+        raise BadFile(path, "is a folder; name a file")
 
 
 def _cases(

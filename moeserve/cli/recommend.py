@@ -78,7 +78,8 @@ def recommend(
         note(f"{name} cannot: {why}")
     for text in found.notes:
         note(text)
-    note("these runs would reduce the doubt most:")
+    if found.next_runs:
+        note("these runs would reduce the doubt most:")
     for name, load in found.next_runs:
         note(f"  moeserve run --model {question.model.name} --strategy {name} --hardware "
              f"{question.gpu.name} --workload {workload} --concurrency {load}")  # fmt: skip

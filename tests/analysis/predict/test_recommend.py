@@ -13,7 +13,7 @@ from analysis.predict.predictor import Predictor, fit
 from analysis.predict.read import read_cases
 from analysis.predict.recommend import Question, recommend
 from analysis.predict.switching import switching_table
-from catalog.errors import Infeasible
+from catalog.errors import BadValue, Infeasible
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.closed_loop import ClosedLoop
@@ -146,3 +146,12 @@ def test_one_measured_model_says_nothing_about_another(predictor: Predictor) -> 
     order = [option.strategy for option in found.options]
     assert order == [option.strategy for option in alone.options]
     assert any("0% of what it learned" in note for note in found.notes)
+
+
+def test_goodput_is_not_guessed_by_a_model_that_knows_no_limits() -> None:
+    with pytest.raises(BadValue, match="fitted to goodput"):
+        recommend(replace(QUESTION, objective="goodput"))
+
+
+def test_nothing_is_left_to_measure_where_there_is_nothing_to_decide() -> None:
+    assert recommend(replace(QUESTION, layouts=parse_layouts(["tp"]))).next_runs == ()
