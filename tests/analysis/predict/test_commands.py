@@ -1,0 +1,77 @@
+"""The commands keep their keys and exit codes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from moeserve.cli import main
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def called(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return called
+
+
+def test_select_prints_every_row_with_its_rank_refusal_and_front(call: Call) -> None:
+    code, out, err = call(
+        "select", "mixtral-a6000", "--minimize", "tpot_s", "--subject-to",
+        "gpu_memory_mib <= 16384", "--format", "json",
+    )  # fmt: skip
+    rows = json.loads(out)
+    assert code == 0
+    assert len(rows) == 11
+    assert rows[0]["method"] == "Mixtral-Offloading (expert=2)"
+    assert all({"rank", "rejected_because", "pareto"} <= set(row) for row in rows)
+    assert "choice: Mixtral-Offloading (expert=2)" in err
+
+
+def test_an_infeasible_select_still_prints_the_rows_and_ends_with_4(call: Call) -> None:
+    code, out, err = call(
+        "select", "mixtral-a6000", "--minimize", "tpot_s", "--subject-to",
+        "gpu_memory_mib <= 5000 and perplexity < 10", "--format", "json",
+    )  # fmt: skip
+    assert code == 4
+    assert len(json.loads(out)) == 11
+    assert "nearest: gpu_memory_mib <= 8068" in err
+
+
+def test_recommend_has_its_keys(call: Call) -> None:
+    code, out, err = call(
+        "predict", "recommend", "-m", "OLMoE-1B-7B", "--hardware", "H100", "--gpus", "2",
+        "--format", "json",
+    )  # fmt: skip
+    keys = {
+        "strategy", "expected_output_throughput", "probability", "source", "regret_estimate",
+    }  # fmt: skip
+    assert code == 0
+    assert all(keys <= set(row) for row in json.loads(out))
+    assert err.count("moeserve run ") == 3
+
+
+def test_fit_and_evaluate_work_from_a_table(
+    call: Call, study: pd.DataFrame, tmp_path: Path
+) -> None:
+    table, stored = tmp_path / "study.parquet", tmp_path / "p.npz"
+    study.to_parquet(table, index=False)
+    assert call("predict", "fit", str(table), "-o", str(stored))[0] == 0
+    code, out, err = call(
+        "predict", "evaluate", str(table), "--split", "leave-one-hardware-out", "--format", "json"
+    )
+    assert code == 0
+    assert {"split", "accuracy", "majority_baseline", "mean_regret"} <= set(json.loads(out)[0])
+    assert "not how real servers behave" in err
+    asked = ("predict", "recommend", "-m", "olmoe", "--hardware", "H100", "--gpus", "2",
+             "--predictor", str(stored))  # fmt: skip
+    assert call(*asked)[0] == 0
+    assert call(*asked, "--objective", "price")[0] == 2
