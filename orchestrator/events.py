@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestrator.cells import Run
 from orchestrator.plan import ServerGroup
 from orchestrator.record import RunRecord
+from workloads.session import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,11 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestDone:
+class Loading:
+    """How far the load of a run is; reads are about one a token."""
+
     run: Run
-    output_tokens: int
+    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +53,5 @@ class GroupFailed:
     starts_again: bool
 
 
-Event = GroupStarted | Stage | RunStarted | RequestDone | RunFinished | GroupFailed
+Event = GroupStarted | Stage | RunStarted | Loading | RunFinished | GroupFailed
 Listener = Callable[[Event], None]

@@ -16,7 +16,7 @@ from orchestrator.events import (
     GroupFailed,
     GroupStarted,
     Listener,
-    RequestDone,
+    Loading,
     RunFinished,
     RunStarted,
     Stage,
@@ -144,10 +144,10 @@ class _Group:
         def on_row(row: RequestRow) -> None:
             rows.append(row)
             log.append(row)
-            runner.listen(RequestDone(run, row.output_tokens))
 
         watch = Watch(
             on_row=on_row,
+            on_progress=lambda progress: runner.listen(Loading(run, progress)),
             on_stage=lambda text: runner.listen(Stage(self._group, text)),
             stop=runner.stop,
             folder=folder,

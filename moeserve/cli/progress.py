@@ -13,7 +13,7 @@ from orchestrator.events import (
     GroupFailed,
     GroupStarted,
     Listener,
-    RequestDone,
+    Loading,
     RunFinished,
     RunStarted,
     Stage,
@@ -22,10 +22,12 @@ from orchestrator.plan import Plan
 from orchestrator.record import RunRecord
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from workloads.session import Progress
 
 LOG_LINES = 12
-SHOWN_EVERY_S = 0.1
 
 
 @contextmanager
@@ -88,23 +90,25 @@ def _live(total: int | None, done: int) -> Iterator[Listener]:
 class _Live:
     """Feeds the bar: what is going on, tokens per second so far, runs finished."""
 
-    def __init__(self, bar: "Progress", task: "TaskID") -> None:
+    def __init__(self, bar: "Bar", task: "TaskID") -> None:
         self._bar, self._task = bar, task
-        self._what = ""
-        self._tokens, self._started, self._shown = 0, 0.0, 0.0
+        self._what = self._run = ""
+        self._started = 0.0
 
     def __call__(self, event: Event) -> None:
         match event:
             case GroupStarted(group, _):
                 self._say(group.group_id)
+            case Stage(_, "measuring"):
+                self._say(self._run)
             case Stage(group, text):
                 self._say(f"{group.group_id}: {text}")
             case RunStarted(run):
-                self._tokens, self._started = 0, time.monotonic()
-                self._say(run_name(run))
-            case RequestDone(run, tokens) if run.cell.setup.engine != "simulated":
-                # In virtual time a rate would only say how fast we compute.
-                self._count(tokens)
+                self._started = time.monotonic()
+                self._run = run_name(run)
+                self._say(self._run)
+            case Loading(run, progress):
+                self._loading(run.cell.num_prompts, progress)
             case RunFinished(record, reasons):
                 self._bar.advance(self._task)
                 if reasons:
@@ -119,13 +123,11 @@ class _Live:
     def _print(self, text: str) -> None:
         self._bar.console.print(text, markup=False, highlight=False)
 
-    def _count(self, tokens: int) -> None:
-        self._tokens += tokens
-        now = time.monotonic()
-        if now - self._shown > SHOWN_EVERY_S:
-            self._shown = now
-            rate = self._tokens / max(now - self._started, 1e-9)
-            self._bar.update(self._task, description=f"{self._what}  {rate:,.0f} tok/s")
+    def _loading(self, requests: int, progress: "Progress") -> None:
+        rate = progress.reads / max(time.monotonic() - self._started, 1e-9)
+        far = f"{progress.ended}/{requests} requests, {progress.in_flight} in flight"
+        text = f"{self._what}  {far}, {rate:,.0f} tok/s"
+        self._bar.update(self._task, description=text)
 
 
 def _failures_only(event: Event) -> None:

@@ -67,6 +67,9 @@ def print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
     texts = {name: [shown(row.get(name)) for row in rows] for name in columns}
     filled = {name: text for name, text in texts.items() if any(text)} or texts
     same = {n for n, text in filled.items() if len(rows) > 1 and len(set(text)) == 1}
+    if len(rows) == 1 and sys.stdout.isatty():
+        print_one(columns, texts)
+        return
     # In a pipe no row may be folded, and none looked for above the table.
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     if same and console.is_terminal and len(filled) > len(same):
@@ -79,6 +82,19 @@ def print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
     for number in range(len(rows)):
         table.add_row(*[Text(text[number]) for text in filled.values()])
     console.print(table)
+
+
+def print_one(columns: Mapping[str, str], texts: Mapping[str, Sequence[str]]) -> None:
+    """Print a single row down the page: across it would not fit a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False)
+    for name, heading in columns.items():
+        if texts[name][0]:
+            table.add_row(Text(heading, style="bold"), Text(texts[name][0]))
+    Console().print(table)
 
 
 def shown(value: Value) -> str:

@@ -12,6 +12,7 @@ from orchestrator.cells import Run
 from orchestrator.experiment import Experiment
 from orchestrator.plan import ServerGroup
 from orchestrator.record import Provenance
+from workloads.session import Progress
 from workloads.transcript import RequestRow
 
 Figure = float | int | str | None
@@ -22,6 +23,8 @@ class Watch:
     """How a measurement reports while it goes on, and how it is told to stop."""
 
     on_row: Callable[[RequestRow], None] = lambda _: None
+    on_progress: Callable[[Progress], None] = lambda _: None
+    """How far the load is; rows of a short run come only when its load is over."""
     on_stage: Callable[[str], None] = lambda _: None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     folder: Path | None = None

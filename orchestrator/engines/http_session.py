@@ -131,6 +131,7 @@ class HttpSession:
                 output_len=output_len,
                 dispatcher=traffic.dispatcher(),
                 on_row=watch.on_row,
+                on_progress=watch.on_progress,
                 stop=watch.stop,
             )
         plan = WorkersPlan(
@@ -140,7 +141,12 @@ class HttpSession:
             due_s=None if traffic.due_s is None else traffic.due_s.tolist(),
         )
         return await measure_with_workers(
-            self.target, traffic.prompts, plan=plan, on_row=watch.on_row, stop=watch.stop
+            self.target,
+            traffic.prompts,
+            plan=plan,
+            on_row=watch.on_row,
+            on_progress=watch.on_progress,
+            stop=watch.stop,
         )
 
     async def _warm_up(self, run: Run, watch: Watch) -> None:
