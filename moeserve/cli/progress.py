@@ -99,10 +99,9 @@ class _Live:
         match event:
             case GroupStarted(group, _):
                 self._say(group.group_id)
-            case Stage(_, "measuring"):
-                self._say(self._run)
             case Stage(group, text):
-                self._say(f"{group.group_id}: {text}")
+                # While a run is measured its own name says more than the word.
+                self._say(self._run if text == "measuring" else f"{group.group_id}: {text}")
             case RunStarted(run):
                 self._started = time.monotonic()
                 self._run = run_name(run)
