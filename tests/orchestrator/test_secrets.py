@@ -57,6 +57,7 @@ async def test_a_key_of_a_running_server_is_in_no_file_of_the_results(
         workloads=("16:4:2",),
         concurrency="1",
         api_key_file=str(key),
+        retries=0,
         server=ServerOptions(command=(sys.executable, "-c", program)),
     )
     root = tmp_path / "out"
