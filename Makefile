@@ -12,7 +12,7 @@ test: .venv/dev ## all tests; those that need what is not installed say so and a
 	$(BIN)/pytest
 
 test-quick: .venv/dev ## the tests that take no longer than a few seconds each
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 check: .venv/dev ## style, types and who may import whom
 	$(BIN)/ruff check .

@@ -14,6 +14,8 @@ import pytest
 
 from orchestrator.process import MARKER
 
+pytestmark = pytest.mark.slow  # each test starts a command with a server of its own
+
 SERVER = f"{sys.executable} -m orchestrator.simserver"
 SLOW = ["--server-arg=--hardware=H100", "--server-arg=--fault", "--server-arg=slow-factor=20"]
 

@@ -17,6 +17,8 @@ from orchestrator.study import prepare, run_study
 from orchestrator.table import run_rows
 from orchestrator.verify import verify_directory
 
+pytestmark = pytest.mark.slow  # each test starts servers of its own
+
 SIMULATED = (sys.executable, "-m", "orchestrator.simserver")
 
 
