@@ -90,8 +90,6 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     retries: int = 1
     """Further starts of a server that failed in a way that may pass."""
     client_workers: int = 1
-    split_tp: bool = False
-    """Allow a tensor-parallel group over nodes."""
     slurm: dict[str, Any] = {}
     """Options of `moeserve slurm`, which checks them."""
 

@@ -75,6 +75,10 @@ class Plan:
         return tuple(run for group in self.groups for run in group.runs)
 
     @property
+    def run_ids(self) -> frozenset[str]:
+        return frozenset(run.run_id for run in self.runs)
+
+    @property
     def as_asked(self) -> tuple[Run, ...]:
         """The same runs in the order of the experiment, for people to read."""
         cells = [cell for setup in self.setups for cell in cells_of(self.experiment, setup)]

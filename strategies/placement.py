@@ -33,7 +33,7 @@ def place(layout: Layout, *, gpus_per_node: int, allow_split: bool = False) -> P
         if not allow_split:
             raise Infeasible(
                 f"{layout.name}: tp = {layout.tp} needs {layout.tp} GPUs on one node, a node has "
-                f"{gpus_per_node}; allow a tensor-parallel group over nodes with --split-tp"
+                f"{gpus_per_node}; a tensor-parallel group is split over nodes only when allowed"
             )
         return Placement(_fill(layout.num_gpus, gpus_per_node), splits_tensor_group=True)
     whole_groups = gpus_per_node // layout.tp * layout.tp

@@ -26,6 +26,11 @@ class Dispatch(Protocol):
     def next_due_s(self) -> float | None: ...
 
 
+def standby_of(slots: int, due_s: Sequence[float] | None) -> int:
+    """How many connections are worth opening ahead: what may be due within a second."""
+    return slots if due_s is None else min(slots, bisect_right(due_s, SOON_S) + SPARE)
+
+
 class Dispatcher:
     """Hand out requests 0 … count-1, each once and in order, without knowing any clock.
 
@@ -59,10 +64,7 @@ class Dispatcher:
 
     @property
     def standby(self) -> int:
-        """How many connections are worth opening ahead: what may be due within a second."""
-        if self._due_s is None:
-            return self.slots
-        return min(self.slots, bisect_right(self._due_s, SOON_S) + SPARE)
+        return standby_of(self.slots, self._due_s)
 
     @property
     def exhausted(self) -> bool:

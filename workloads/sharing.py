@@ -3,11 +3,10 @@
 import asyncio
 import fcntl
 import os
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 
-from workloads.dispatch import SOON_S, SPARE
+from workloads.dispatch import standby_of
 
 NUMBER_BYTES = 4
 LARGE_PIPE_BYTES = 1 << 20
@@ -78,9 +77,7 @@ class QueueDispatcher:
 
     @property
     def standby(self) -> int:
-        if self._due_s is None:
-            return self.slots
-        return min(self.slots, bisect_right(self._due_s, SOON_S) + SPARE)
+        return standby_of(self.slots, self._due_s)
 
     def take(self, now_s: float) -> list[tuple[int, float]]:
         taken = []

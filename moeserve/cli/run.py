@@ -135,8 +135,7 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, interrupt)
-    planned = {each.run_id for each in study.plan.runs}
-    done = 0 if fresh else len(planned & Store(directory).finished())
+    done = 0 if fresh else len(study.plan.run_ids & Store(directory).finished())
     try:
         with progress(study.plan, done, quiet=quiet) as listen:
             await run_study(study, directory, listen=listen, stop=stop, fresh=fresh)
