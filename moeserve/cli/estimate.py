@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
-from moeserve.cli.show import Format, FormatOption, Row, note, show
+from moeserve.cli.show import Format, FormatOption, Row, headed, note, show
 
 if TYPE_CHECKING:
     from perfmodel.calibrate import Fit
@@ -25,25 +25,12 @@ Examples:
 
 --calibrate fits the model's constants to measured runs; --calibration uses them.
 """
-ESTIMATE_COLUMNS = {
-    "model": "model",
-    "strategy": "strategy",
-    "num_gpus": "GPUs",
-    "hardware": "GPU",
-    "workload": "workload",
-    "max_concurrency": "asked",
-    "effective_concurrency": "in flight",
-    "request_rate": "req/s",
-    "output_throughput": "tok/s",
-    "output_throughput_per_gpu": "tok/s/GPU",
-    "mean_ttft_ms": "TTFT ms",
-    "mean_itl_ms": "ITL ms",
-    "mean_e2el_ms": "E2E ms",
-    "kv_tokens_capacity": "KV tokens",
-    "bound": "bound by",
-    "provenance": "provenance",
-    "why": "infeasible because",
-}
+ESTIMATE_COLUMNS = headed(
+    "model", "strategy", "num_gpus", "hardware", "workload", "max_concurrency",
+    "effective_concurrency", "request_rate", "output_throughput", "output_throughput_per_gpu",
+    "mean_ttft_ms", "mean_itl_ms", "mean_e2el_ms", "kv_tokens_capacity", "bound", "provenance",
+    "why",
+)  # fmt: skip
 BREAKDOWN_COLUMNS = (
     "model", "strategy", "hardware", "workload", "max_concurrency", "step", "step_ms", "part",
     "part_ms", "part_bound", "moved_bytes", "flops",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
-from moeserve.cli.show import Format, FormatOption, Row, note, show
+from moeserve.cli.show import Format, FormatOption, Row, headed, note, show
 
 if TYPE_CHECKING:
     from orchestrator.store import Store
@@ -31,28 +31,12 @@ PLAN_EXAMPLES = """Show what `run` would do with the same flags: servers, runs, 
 Example: moeserve plan --model mixtral --strategy tp,ep --num-runs 3
 """
 
-# What people read of a run, and the heading over it; programs get every column by its own name.
-SUMMARY = {
-    "model": "model",
-    "strategy": "strategy",
-    "num_gpus": "GPUs",
-    "gpu_type": "GPU",
-    "workload": "workload",
-    "max_concurrency": "asked",
-    "effective_concurrency": "in flight",
-    "request_rate": "req/s",
-    "output_throughput": "tok/s",
-    "output_throughput_per_gpu": "tok/s/GPU",
-    "mean_ttft_ms": "TTFT ms",
-    "p99_ttft_ms": "p99 TTFT ms",
-    "mean_itl_ms": "ITL ms",
-    "mean_e2el_ms": "E2E ms",
-    "request_goodput": "good req/s",
-    "replicate": "replicate",
-    "provenance": "provenance",
-    "verdict": "verdict",
-    "verdict_reasons": "reasons",
-}
+SUMMARY = headed(
+    "model", "strategy", "num_gpus", "gpu_type", "workload", "max_concurrency",
+    "effective_concurrency", "request_rate", "output_throughput", "output_throughput_per_gpu",
+    "mean_ttft_ms", "p99_ttft_ms", "mean_itl_ms", "mean_e2el_ms", "request_goodput", "replicate",
+    "provenance", "verdict", "verdict_reasons",
+)  # fmt: skip
 
 ResultDir = Annotated[
     Path | None,

@@ -17,6 +17,28 @@ WIDE = 400
 """Columns when the output is no terminal: a pipe must not get folded rows."""
 
 
+# What people read over a column of the run table; programs get every column by its own name.
+HEADINGS = {
+    "num_gpus": "GPUs",
+    "gpu_type": "GPU",
+    "hardware": "GPU",
+    "max_concurrency": "asked",
+    "effective_concurrency": "in flight",
+    "request_rate": "req/s",
+    "output_throughput": "tok/s",
+    "output_throughput_per_gpu": "tok/s/GPU",
+    "mean_ttft_ms": "TTFT ms",
+    "p99_ttft_ms": "p99 TTFT ms",
+    "mean_itl_ms": "ITL ms",
+    "mean_e2el_ms": "E2E ms",
+    "request_goodput": "good req/s",
+    "verdict_reasons": "reasons",
+    "kv_tokens_capacity": "KV tokens",
+    "bound": "bound by",
+    "why": "infeasible because",
+}
+
+
 class Format(StrEnum):
     """How a result is printed."""
 
@@ -28,6 +50,11 @@ class Format(StrEnum):
 FormatOption = Annotated[
     Format, typer.Option("--format", help="Print a table, JSON (an array of flat objects) or CSV.")
 ]
+
+
+def headed(*names: str) -> dict[str, str]:
+    """Pick columns, each with the heading people read over it."""
+    return {name: HEADINGS.get(name, name) for name in names}
 
 
 def show(
