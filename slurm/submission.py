@@ -89,8 +89,11 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def new_token() -> str:
-    """Return a name that no other submission has: jobs are found again by it."""
-    return datetime.now(UTC).strftime("%y%m%d%H%M%S") + secrets.token_hex(3)
+    """Return a name that no other submission has: jobs are found again by it.
+
+    Names sort by the time of submission, also when a retry follows within the same second.
+    """
+    return datetime.now(UTC).strftime("%y%m%d%H%M%S%f") + secrets.token_hex(3)
 
 
 class Desk:

@@ -114,7 +114,8 @@ def test_a_task_near_its_time_limit_ends_itself_and_the_rest_is_submitted_again(
     root = tmp_path / "out"
     (row,) = cluster.submit(str(study(prompts=400, signal_lead_s=20)), "-o", str(root))
     cluster.until(lambda: len(events(root, "run_started")) >= 2)
-    soon = cluster.slurm("date", "-d", "+25sec", "+%FT%T").strip()
+    # Slurm looks at its jobs every 30 s: with less than that the warning and the end are one.
+    soon = cluster.slurm("date", "-d", "+55sec", "+%FT%T").strip()
     cluster.slurm("scontrol", "update", f"JobId={row['job']}", f"EndTime={soon}")
     cluster.until_over(120)
     tasks = cluster.tasks(root)
