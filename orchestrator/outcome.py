@@ -35,7 +35,14 @@ def record_of(
     summary = figures_of(rows, goodput=goodput, max_concurrency=load.max_concurrency)
     figures: dict[str, Any] = {**summary, **attainment(rows, goodput), **measurement.figures}
     measured = identity["provenance"] == "measured"
-    evidence = Evidence(run.cell, plan.models[setup.model], rows, figures, measured=measured)
+    evidence = Evidence(
+        run.cell,
+        plan.models[setup.model],
+        rows,
+        figures,
+        measured=measured,
+        probing=experiment.find_max,
+    )
     reasons = (*reasons_against(evidence), *measurement.reasons)
     price = price_per_hour(setup, experiment.price_per_hour_usd)
     figures |= price_figures(figures, identity["num_gpus"], price)

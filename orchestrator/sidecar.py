@@ -7,9 +7,11 @@ server's process is gone, or when requests are there and no token is made any mo
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 import psutil
 
@@ -22,6 +24,8 @@ from workloads.server_metrics import Scrape, parse_metrics
 PERIOD_S = 1.0
 STALL_S = 60.0
 """Without any new token while requests are there; a saturated server still makes some."""
+FEWEST_SAMPLES = 20
+"""Of the queue, once a second: fewer are no mean."""
 
 GAUGES = {
     "running": "vllm:num_requests_running",
@@ -118,6 +122,16 @@ class Sidecar:
     def _fail(self, error: ServerError) -> None:
         self.failure = error
         self.stop.set()
+
+    def mean_in_flight(self) -> float | None:
+        """Return the mean of requests inside the server; None of too few samples to tell."""
+        inside: dict[float, float] = defaultdict(float)
+        for row in self.server.rows:
+            at_s, running, waiting = (row[name] for name in ("t_s", "running", "waiting"))
+            if not isinstance(at_s, float) or not isinstance(running, float):
+                return None
+            inside[at_s] += running + (waiting if isinstance(waiting, float) else 0.0)
+        return fmean(inside.values()) if len(inside) >= FEWEST_SAMPLES else None
 
     def write(self, folder: Path) -> None:
         """Write what was seen; what was not there has no file."""

@@ -10,13 +10,28 @@ from catalog.models import Model
 from catalog.units import MS_PER_S
 from orchestrator.cells import Cell
 from perfmodel.floor import Claim, impossible
+from workloads.drift import latency_trend, queue_trends
 from workloads.server_metrics import disagreements
-from workloads.transcript import RequestRow
+from workloads.transcript import RequestRow, Transcript
 
 MOST_FAILED = 0.001
 MOST_CACHED = 0.01
 TIME_SLACK_S = 1e-6
-NOTES = frozenset({"SERVER_DISAGREES", "CONCURRENCY_NOT_REACHED", "PREEMPTED", "POWER_CAPPED"})
+MOST_DRIFT = 0.10
+MOST_GROWTH = 0.40
+"""Of queue and TTFT both, to be called growing: stationary queues near capacity wander too."""
+SLOWEST_SENDS = 1.05
+LITTLE_SHARE, LITTLE_REQUESTS = 0.10, 1.0
+NOTES = frozenset(
+    {
+        "SERVER_DISAGREES",
+        "CONCURRENCY_NOT_REACHED",
+        "RATE_NOT_REACHED",
+        "LITTLE",
+        "PREEMPTED",
+        "POWER_CAPPED",
+    }
+)
 """Codes that tell a reader something without making the run invalid."""
 
 
@@ -30,6 +45,8 @@ class Evidence:
     figures: Mapping[str, Any]
     """The run's summary, and what the engine, the server and the client told of themselves."""
     measured: bool
+    probing: bool = False
+    """A search for capacity overloads on purpose."""
 
 
 def reasons_against(evidence: Evidence) -> tuple[str, ...]:
@@ -86,6 +103,68 @@ def _server_tokens(seen: Evidence) -> Iterator[str]:
         )
     elif counted < ours:
         yield f"TOKEN_COUNT_MISMATCH: {ours} tokens to the client, {counted:.0f} to the server"
+
+
+def _server_requests(seen: Evidence) -> Iterator[str]:
+    """Conservation across the wire: what ended well here ended well there, and no more."""
+    counted = seen.figures.get("server_requests")
+    if counted is None or any(row.status != "ok" for row in seen.rows):
+        return
+    if counted > len(seen.rows):
+        yield (
+            f"FOREIGN_TRAFFIC: the server answered {counted:.0f} requests, "
+            f"{counted - len(seen.rows):.0f} of them not ours; measure a server nobody else uses"
+        )
+
+
+def _little(seen: Evidence) -> Iterator[str]:
+    """Little's law: requests seen inside the server are those that ours spend in it."""
+    names = ("server_in_flight", "effective_concurrency")
+    inside, ours = (seen.figures.get(name) for name in names)
+    if inside is None or ours is None:
+        return
+    if abs(inside - ours) > LITTLE_SHARE * ours + LITTLE_REQUESTS:
+        yield (
+            f"LITTLE: {ours:.1f} requests were in flight to the client and {inside:.1f} in the "
+            "server; something between them holds requests, or somebody else sends some"
+        )
+
+
+def _steady(seen: Evidence) -> Iterator[str]:
+    """A closed loop whose latency drifts has no one number; an open loop whose queue grows."""
+    load, run = seen.cell.load, Transcript(seen.rows)
+    if load.request_rate is None:
+        drift = latency_trend(run, load.max_concurrency)
+        if drift is not None and drift.beyond(MOST_DRIFT):
+            yield (
+                f"NOT_STEADY: latency changed by {drift.change:+.0%} over the run (99 % interval "
+                f"{drift.low:+.0%} to {drift.high:+.0%}); warm up more (--num-warmups), "
+                "measure longer (--num-prompts), and see gpu.parquet for clocks"
+            )
+    elif not seen.probing:
+        queue, ttft = queue_trends(run)
+        if queue and ttft and min(queue.low, ttft.low) > MOST_GROWTH:
+            yield (
+                f"SATURATED: queue and TTFT grew by {queue.change:.0%} and {ttft.change:.0%} over "
+                "the run: it is beyond capacity, and its latencies are those of its length; "
+                "ask for a lower --request-rate, or --find-max for the highest that holds"
+            )
+
+
+def _rate(seen: Evidence) -> Iterator[str]:
+    """A cap on concurrency holds back sends that were due."""
+    if seen.cell.load.request_rate is None:
+        return
+    due = [row.due_s for row in seen.rows]
+    sent = [row.sent_s for row in seen.rows if row.sent_s is not None]
+    if len(sent) < 2 or (span_s := max(due) - min(due)) <= 0:
+        return
+    slower = (max(sent) - min(sent)) / span_s
+    if slower > SLOWEST_SENDS:
+        yield (
+            f"RATE_NOT_REACHED: the sends took {slower:.2f} times as long as they were due in; "
+            "the cap on concurrency held them back"
+        )
 
 
 def _warm_cache(seen: Evidence) -> Iterator[str]:
@@ -153,6 +232,10 @@ CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     _lengths,
     _order,
     _server_tokens,
+    _server_requests,
+    _little,
+    _steady,
+    _rate,
     _warm_cache,
     _impossible,
     _gpus,

@@ -19,6 +19,7 @@ HISTOGRAMS = {
 COUNTERS = {
     "server_prompt_tokens": "vllm:prompt_tokens_total",
     "server_generation_tokens": "vllm:generation_tokens_total",
+    "server_requests": "vllm:request_success_total",
     "server_preemptions": "vllm:num_preemptions_total",
     "server_prefix_cache_queries": "vllm:prefix_cache_queries_total",
     "server_prefix_cache_hits": "vllm:prefix_cache_hits_total",

@@ -120,6 +120,7 @@ class HttpSession:
             if server.restarted:
                 reasons.append("SERVER_RESTARTED: its counters went backwards during the run")
             figures |= server.figures()
+        figures["server_in_flight"] = sidecar.mean_in_flight()
         figures |= energy_figures(sidecar.gpu, int(server_tokens(figures) or 0))
         return Measurement(figures=figures, reasons=tuple(reasons))
 

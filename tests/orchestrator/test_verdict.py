@@ -101,6 +101,8 @@ def test_times_out_of_order_are_a_clock_gone_wrong() -> None:
             {"server_prefix_cache_queries": 100.0, "server_prefix_cache_hits": 30.0},
             "CACHE_WARM",
         ),
+        ({"server_requests": 9.0}, "FOREIGN_TRAFFIC"),
+        ({"server_in_flight": 5.0}, "LITTLE"),
         ({"server_mean_ttft_ms": 500.0}, "SERVER_DISAGREES"),
         ({"server_preemptions": 3.0}, "PREEMPTED"),
         ({"gpu_foreign_processes": 1.0}, "CO_TENANT"),
@@ -120,6 +122,8 @@ def test_a_server_that_agrees_on_tokens_and_latencies_adds_nothing() -> None:
         "server_prefix_cache_queries": 1000.0,
         "server_prefix_cache_hits": 5.0,
         "server_mean_itl_ms": 250.5,
+        "server_requests": float(COUNT),
+        "server_in_flight": 0.9,
         "gpu_samples": 10,
         "gpu_throttled_samples": 0,
         "gpu_foreign_processes": 0.0,
@@ -155,3 +159,59 @@ def test_percentiles_below_their_sample_floor_are_empty_not_guessed(
         assert figures[f"median_{metric}_ms"] is not None
     gaps = count * (OUTPUT - 1)
     assert (figures["p99_itl_ms"] is not None) == (gaps >= 662)
+
+
+def open_loop(gap_s: float, *, wait_growth_s: float = 0.0, late_s: float = 0.0) -> list[RequestRow]:
+    """Due each 0.1 s; answered ever later, or sent ever later, by so much a request."""
+    rows = []
+    for number in range(60):
+        due = 0.1 * number
+        sent = due + late_s * number
+        first = sent + gap_s + wait_growth_s * number
+        times = first + 0.01 * np.arange(OUTPUT)
+        rows.append(
+            row(number, due_s=due, sent_s=sent, first_token_s=first, done_s=float(times[-1]),
+                token_times_s=times)
+        )  # fmt: skip
+    return rows
+
+
+def of_open_loop(rows: list[RequestRow], *, probing: bool = False) -> list[str]:
+    asked = Experiment(
+        models=("mixtral",), strategies=("tp",), workloads=(f"{INPUT}:{OUTPUT}:60",),
+        request_rates=(10.0,),
+    )  # fmt: skip
+    (run,) = make_plan(asked, "simulated").runs
+    figures = figures_of(rows, goodput={}, max_concurrency=None)
+    seen = Evidence(run.cell, model("mixtral"), rows, figures, measured=True, probing=probing)
+    return codes(seen)
+
+
+def test_an_open_loop_whose_queue_grows_is_saturated_unless_capacity_is_searched_for() -> None:
+    assert of_open_loop(open_loop(0.1)) == []
+    assert of_open_loop(open_loop(0.1, wait_growth_s=0.1)) == ["SATURATED"]
+    assert of_open_loop(open_loop(0.1, wait_growth_s=0.1), probing=True) == []
+
+
+def test_sends_that_a_cap_held_back_are_a_note() -> None:
+    assert of_open_loop(open_loop(0.1, late_s=0.02)) == ["RATE_NOT_REACHED"]
+
+
+def test_a_closed_loop_that_slows_down_is_not_steady() -> None:
+    rows, clock = [], 0.0
+    for number in range(40):
+        times = clock + (0.1 + 0.01 * number) * (1 + np.arange(OUTPUT))
+        rows.append(
+            row(number, due_s=clock, sent_s=clock, first_token_s=float(times[0]),
+                done_s=float(times[-1]), token_times_s=times)
+        )  # fmt: skip
+        clock = float(times[-1])
+    asked = Experiment(
+        models=("mixtral",), strategies=("tp",), workloads=(f"{INPUT}:{OUTPUT}:40",),
+        concurrency="1",
+    )  # fmt: skip
+    (run,) = make_plan(asked, "simulated").runs
+    figures = figures_of(rows, goodput={}, max_concurrency=1)
+    assert codes(Evidence(run.cell, model("mixtral"), rows, figures, measured=False)) == [
+        "NOT_STEADY"
+    ]
