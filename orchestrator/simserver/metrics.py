@@ -2,17 +2,27 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from perfmodel.batching import Batcher
 
 BUCKETS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75,
     1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 )  # fmt: skip
+
+
+class Queue(Protocol):
+    """One rank's queue, and how full its cache is."""
+
+    @property
+    def num_running(self) -> int: ...
+    @property
+    def num_waiting(self) -> int: ...
+    @property
+    def kv_usage(self) -> float: ...
+    @property
+    def preemptions(self) -> int: ...
 
 
 class Histogram:
@@ -60,20 +70,20 @@ class Metrics:
         if len(times_s) > 1:
             self._itl[rank].observe(np.diff(times_s).tolist())
 
-    def text(self, batchers: Sequence["Batcher"]) -> str:
-        """Render the current values; gauges come from the replicas themselves."""
-        return "\n".join(self._lines(batchers)) + "\n"
+    def text(self, queues: Sequence[Queue]) -> str:
+        """Render the current values; gauges come from the queues themselves."""
+        return "\n".join(self._lines(queues)) + "\n"
 
-    def _lines(self, batchers: Sequence["Batcher"]) -> Iterator[str]:
+    def _lines(self, queues: Sequence[Queue]) -> Iterator[str]:
         gauges: dict[str, list[float]] = {
-            "num_requests_running": [batcher.num_running for batcher in batchers],
-            "num_requests_waiting": [batcher.num_waiting for batcher in batchers],
-            "kv_cache_usage_perc": [batcher.kv_usage for batcher in batchers],
+            "num_requests_running": [queue.num_running for queue in queues],
+            "num_requests_waiting": [queue.num_waiting for queue in queues],
+            "kv_cache_usage_perc": [queue.kv_usage for queue in queues],
         }
         counters: dict[str, list[float]] = {
             "prompt_tokens_total": [self._prompt_tokens[rank] for rank in self._ranks],
             "generation_tokens_total": [self._generated[rank] for rank in self._ranks],
-            "num_preemptions_total": [batcher.preemptions for batcher in batchers],
+            "num_preemptions_total": [queue.preemptions for queue in queues],
             "prefix_cache_queries_total": [0 for _ in self._ranks],
             "prefix_cache_hits_total": [0 for _ in self._ranks],
         }

@@ -1,0 +1,103 @@
+"""The usual decoder: one token after the other, greedily, with transformers' own KV cache."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from catalog.errors import BadFile, MissingExtra
+from orchestrator.engines import tiny
+from orchestrator.hfserver.decoder import Ask, Passes, Piece
+from orchestrator.hfserver.decoders import Loaded
+from orchestrator.hfserver.text import load_text
+
+
+@dataclass(slots=True)
+class CausalDecoder:
+    """Greedy decoding of a causal language model; `model` is one of transformers'."""
+
+    model: Any
+    eos: frozenset[int]
+    max_batch: int = 1
+    details: Mapping[str, str | int | float] = field(default_factory=dict)
+    _passes: int = 0
+
+    @property
+    def vocab(self) -> int:
+        return int(self.model.config.vocab_size)
+
+    @property
+    def max_context(self) -> int:
+        return int(self.model.config.max_position_embeddings)
+
+    def check(self, ask: Ask) -> None:
+        """The server's own checks are enough."""
+
+    def counters(self) -> Mapping[str, float]:
+        return {"forward_passes": self._passes}
+
+    def decode(self, batch: Sequence[Ask]) -> Passes:
+        import torch
+
+        given = torch.tensor([ask.prompt for ask in batch], device=self.model.device)
+        cache = None
+        for _ in range(batch[0].max_tokens):
+            with torch.inference_mode():
+                out = self.model(given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            self._passes += 1
+            cache, given = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)
+            yield tuple(Piece(row, (token,)) for row, (token,) in enumerate(given.tolist()))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-batch", type=int, default=1)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1; auto takes a GPU")
+    parser.add_argument("--dtype", default="auto", help="of the weights; auto is the checkpoint's")
+
+
+def load(known: argparse.Namespace) -> Loaded:
+    folder = checkpoint_folder(known.model)
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=known.dtype)
+    model = model.to(device_of(known.device)).eval()
+    details = {"decoder": "causal", "device": str(model.device), "dtype": str(model.dtype)}
+    decoder = CausalDecoder(model, eos_of(model.config), known.max_batch, details)
+    return Loaded(decoder, load_text(folder))
+
+
+def checkpoint_folder(name: str) -> Path | str:
+    """Return where transformers finds a model: a directory, a tiny checkpoint's, or a hub id."""
+    require_transformers()
+    if name in tiny.NAMES:
+        return tiny.checkpoint(name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if name.startswith((".", "/", "~")):
+        raise BadFile(name, "no such directory")
+    return name
+
+
+def require_transformers() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise MissingExtra("the transformers server", "hf")
+
+
+def device_of(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def eos_of(config: Any) -> frozenset[int]:
+    """Read a configuration's end tokens, which may be one, several or none."""
+    given = getattr(config, "eos_token_id", None)
+    if given is None:
+        return frozenset()
+    return frozenset(given if isinstance(given, list) else [given])
