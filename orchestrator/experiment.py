@@ -22,7 +22,9 @@ LEAST = {
     "num_prompts": 1,
     "num_warmups": 0,
     "price_per_hour_usd": 0,
+    "noise": 0,
 }
+LARGEST_NOISE = 0.5
 
 DEFAULT_MODEL = "OLMoE-1B-7B"
 DEFAULT_CONCURRENCY = "1,4,8,16,32,64,128"
@@ -87,6 +89,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     server: ServerOptions = msgspec.field(default_factory=ServerOptions)
     api_key_file: str | None = None
     """The key itself is never part of an experiment."""
+    noise: float = 0.0
+    """Simulated engine: standard deviation of the logarithm of a launch's speed, and of a step's."""
     retries: int = 1
     """Further starts of a server that failed in a way that may pass."""
     client_workers: int = 1
@@ -105,6 +109,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             value = getattr(self, field)
             if isinstance(value, int | float) and not value >= least:
                 raise BadValue(field, value, f"{least} or more")
+        if self.noise > LARGEST_NOISE:
+            raise BadValue("noise", self.noise, f"0 to {LARGEST_NOISE}, such as 0.02")
         if not 0 < self.attainment <= 1:
             raise BadValue("attainment", self.attainment, "above 0, at most 1")
 

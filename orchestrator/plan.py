@@ -102,6 +102,8 @@ def make_plan(
     some model, or the memory, or the GPUs at hand is refused with its reason and the rest goes
     on; nothing left is Infeasible.
     """
+    if experiment.noise and engine != "simulated":
+        raise BadValue("--noise", experiment.noise, "0: only --engine simulated has noise to add")
     models = {served: served_model(served)} if served else models_of(experiment)
     wanted = tuple(setups(experiment, engine, models, here=_hardware_here(engine, found, pool)))
     if pool is None:

@@ -72,6 +72,9 @@ class ExperimentFlags:
     num_warmups: Annotated[
         int | None, _load("--num-warmups", help="Requests before each run; default one a slot.")
     ] = None
+    noise: Annotated[
+        float | None, _study("--noise", help="Simulated engine: spread of launches; 0.02 is 2 %.")
+    ] = None
     retries: Annotated[
         int | None, _server("--retries", help="Further starts of a failed server; default 1.")
     ] = None

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -17,8 +18,12 @@ from orchestrator.engines.base import Measurement, Session, Site, Watch
 from orchestrator.engines.traffic import due_of
 from orchestrator.plan import ServerGroup
 from orchestrator.record import Provenance
-from perfmodel.serving import Server, server
+from orchestrator.served import stored_model
+from perfmodel.memory import Conventions
+from perfmodel.noise import Noise, launch_factor
+from perfmodel.serving import Server, Setup, server
 from perfmodel.simulate import Simulated, simulate
+from strategies.technique import parse_technique
 from workloads.dispatch import Dispatcher
 from workloads.transcript import RequestRow
 
@@ -28,19 +33,32 @@ class SimulatedEngine:
 
     @contextlib.asynccontextmanager
     async def open(self, group: ServerGroup, site: Site, _: Watch) -> AsyncIterator[Session]:
-        yield SimulatedSession(simulated_server(group, site.model))
+        sigma, seed = site.experiment.noise, site.experiment.seed
+        launch = launch_factor(_rng(seed, group.group_id), sigma)
+        yield SimulatedSession(simulated_server(group, site.model), sigma, seed, launch)
+
+
+def _rng(seed: int, name: str) -> np.random.Generator:
+    """Return the generator of one name: the same on every resume."""
+    return np.random.default_rng([seed, crc32(name.encode())])
 
 
 def simulated_server(group: ServerGroup, model: Model) -> Server:
-    """Build the model of a group's server, with room for its longest request."""
+    """Build the model of a group's server, with room for its longest request.
+
+    A technique counts by the bytes of its weights and cache, and by the arithmetic of its type.
+    """
     layout = group.setup.layout
     assert layout is not None
+    technique = parse_technique(group.setup.technique)
+    setup = Setup(conventions=Conventions(kv_dtype=technique.kv_dtype))
     workloads = [run.cell.workload for run in group.runs]
     longest = max(workload.input_len + workload.output_len for workload in workloads)
-    return server(model, layout, gpu(group.setup.hardware), longest=longest)
+    stored = stored_model(group.setup, model)
+    return server(stored, layout, gpu(group.setup.hardware), longest=longest, setup=setup)
 
 
-def serve(run: Run, on: Server) -> Simulated:
+def serve(run: Run, on: Server, noise: Noise | None = None) -> Simulated:
     """Send one run's requests to a simulated server that is empty."""
     workload, load = run.cell.workload, run.cell.load
     count, due_s = run.cell.num_prompts, due_of(run)
@@ -50,7 +68,7 @@ def serve(run: Run, on: Server) -> Simulated:
         due_s=None if due_s is None else due_s.tolist(),
     )
     lengths = [(workload.input_len, workload.output_len)] * count
-    return simulate(source, lengths, on.step_model, limits=on.limits)
+    return simulate(source, lengths, on.step_model, limits=on.limits, noise=noise)
 
 
 def estimated_seconds(group: ServerGroup, model: Model) -> float:
@@ -64,6 +82,10 @@ class SimulatedSession:
     """A simulated server; every run on it begins with an empty cache and empty queues."""
 
     server: Server
+    noise: float
+    seed: int
+    launch: float
+    """Factor on this launch's step times; 1 without noise."""
 
     @property
     def provenance(self) -> Provenance:
@@ -79,10 +101,12 @@ class SimulatedSession:
             "kv_tokens_capacity": self.server.kv_tokens_capacity,
             "calibration": self.server.step_model.constants.name,
             "assumptions": list(self.server.memory.assumptions),
+            "noise": self.noise,
+            "launch_factor": self.launch,
         }
 
     async def measure(self, run: Run, watch: Watch) -> Measurement:
-        result = serve(run, self.server)
+        result = serve(run, self.server, self._noise(run))
         for row in rows_of_simulation(result, run.cell.workload.input_len):
             watch.on_row(row)
         return Measurement(
@@ -92,6 +116,11 @@ class SimulatedSession:
                 **{f"{phase}_share": share for phase, share in _shares(result).items()},
             }
         )
+
+    def _noise(self, run: Run) -> Noise | None:
+        if not self.noise:
+            return None
+        return Noise(_rng(self.seed, run.run_id), step_sigma=self.noise, launch=self.launch)
 
 
 def rows_of_simulation(result: Simulated, input_tokens: int) -> list[RequestRow]:

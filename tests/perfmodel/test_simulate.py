@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.batching import Limits
-from perfmodel.noise import Noise
+from perfmodel.noise import Noise, launch_factor
 from perfmodel.simulate import Simulated, simulate
 from perfmodel.step import StepModel
 from strategies.parse import parse_layout
@@ -61,7 +61,7 @@ def test_fast_forward_gives_the_times_of_plain_stepping_to_the_last_bit(
             lengths,
             step_model(name, layout, "H100"),
             limits=limits,
-            noise=Noise(rng, launch_sigma=0.02, step_sigma=0.05) if noisy else None,
+            noise=Noise(rng, launch=launch_factor(rng, 0.02), step_sigma=0.05) if noisy else None,
             fast_forward=fast_forward,
         )
 
@@ -157,12 +157,11 @@ def test_open_loop_requests_are_sent_when_they_are_due():
 
 
 def test_noise_is_centred_and_belongs_to_the_launch_and_to_the_step():
-    factors = np.concatenate(
-        [
-            Noise(np.random.default_rng(seed), launch_sigma=0.05, step_sigma=0.1).factors(0, 200)
-            for seed in range(400)
-        ]
-    ).reshape(400, 200)
+    def of_a_launch(seed):
+        rng = np.random.default_rng(seed)
+        return Noise(rng, launch=launch_factor(rng, 0.05), step_sigma=0.1).factors(0, 200)
+
+    factors = np.array([of_a_launch(seed) for seed in range(400)])
     assert factors.mean() == pytest.approx(1.0, abs=0.01)
     launches = np.log(factors).mean(axis=1)
     assert launches.std() == pytest.approx(0.05, rel=0.15)
