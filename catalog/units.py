@@ -1,5 +1,7 @@
 """Base units inside, conversion only here: seconds, bytes, FLOP. GiB is not GB, tera is 10**12."""
 
+import re
+
 GB = 10**9
 GIB = 2**30
 MIB = 2**20
@@ -16,6 +18,18 @@ DTYPE_BYTES = {
     "int4": 0.5,
     "mxfp4": 0.53125,  # 4-bit values with one 8-bit scale per 32: OCP Microscaling v1.0
 }
+
+_SIZES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": GB, "tb": 10**12, "kib": 2**10}
+_SIZES |= {"mib": MIB, "gib": GIB, "tib": 2**40}
+_SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]+)\s*")
+
+
+def size_bytes(text: str) -> float | None:
+    """Read a size with its unit (8GiB, 512 MB); None where it is not one."""
+    match = _SIZE.fullmatch(text)
+    if match is None or match[2].lower() not in _SIZES:
+        return None
+    return float(match[1]) * _SIZES[match[2].lower()]
 
 
 def gib(size_bytes: float) -> str:

@@ -24,7 +24,7 @@ from perfmodel.features import MeasuredRun
 from perfmodel.load import decode_load, prefill_load
 from perfmodel.serving import Server, server
 from perfmodel.serving import Setup as Assumed
-from strategies import parse_layout
+from strategies import parse_layout, parse_technique
 from workloads.transcript import RequestRow
 
 if TYPE_CHECKING:
@@ -138,8 +138,12 @@ def _server(plan: Plan, setup: Setup, assumed: Assumed) -> Server:
     assert setup.layout is not None
     workloads = [run.cell.workload for run in plan.runs if run.cell.setup == setup]
     longest = max(workload.input_len + workload.output_len for workload in workloads)
-    model = plan.models[setup.model]
-    return server(model, setup.layout, gpu(setup.hardware), longest=longest, setup=assumed)
+    kv_dtype = parse_technique(setup.technique).kv_dtype
+    if kv_dtype:
+        conventions = msgspec.structs.replace(assumed.conventions, kv_dtype=kv_dtype)
+        assumed = msgspec.structs.replace(assumed, conventions=conventions)
+    stored = plan.stored(setup)
+    return server(stored, setup.layout, gpu(setup.hardware), longest=longest, setup=assumed)
 
 
 def _estimate(run: Run, on: Server, experiment: Experiment) -> Row:

@@ -14,7 +14,8 @@ from catalog.from_hf import load_model
 from catalog.hardware_table import gpu
 from catalog.models import GroupedQueryAttention, Model
 from orchestrator.experiment import DEFAULT_CONCURRENCY, Experiment
-from strategies import Layout, parse_layout, parse_layouts
+from strategies import Layout, Technique, parse_layout, parse_layouts, parse_techniques
+from strategies.ability import refuse_unable
 from workloads.concurrency import parse_levels
 from workloads.profiles import Workload, parse_workload
 
@@ -48,6 +49,12 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def strategy(self) -> str:
         return self.layout.name if self.layout else ""
+
+    @property
+    def what(self) -> str:
+        """The setup in a few words, for people."""
+        technique = "" if self.technique == "none" else self.technique
+        return " ".join(filter(None, (self.model, self.strategy, technique)))
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,6 +127,17 @@ def layouts_of(experiment: Experiment) -> tuple[Layout | None, ...]:
     return parse_layouts(experiment.strategies, gpus=experiment.gpus)
 
 
+def techniques_of(experiment: Experiment, engine: str) -> tuple[Technique, ...]:
+    """Return the techniques asked for, or refuse the first that the engine cannot do."""
+    techniques = parse_techniques(experiment.techniques)
+    for technique in techniques:
+        refuse_unable(technique, engine)
+    if engine == "endpoint" and len(techniques) > 1:
+        names = ", ".join(technique.name for technique in techniques)
+        raise BadValue("--technique", names, "one, the one that the running server has")
+    return techniques
+
+
 def load_points(experiment: Experiment) -> tuple[LoadPoint, ...]:
     """Every level of concurrency, or every rate under every cap that was given."""
     given = experiment.concurrency
@@ -158,12 +176,13 @@ def setups(
 
     `here` is the GPU of a setup that names none: what was found, or what is simulated.
     """
-    for model, layout in product(models, layouts_of(experiment)):
+    techniques = techniques_of(experiment, engine)
+    for model, layout, technique in product(models, layouts_of(experiment), techniques):
         yield Setup(
             engine=engine,
             model=model,
             layout=layout,
-            technique="none",
+            technique=technique.name,
             hardware=hardware_of(experiment, layout) or here,
             server_args=experiment.server.args,
             server_env=tuple(sorted(experiment.server.env.items())),

@@ -58,6 +58,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     name: str = "experiment"
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     strategies: tuple[str, ...] = ("all",)
+    techniques: tuple[str, ...] = ("none",)
+    """Each crossed with every strategy: none, fp8, kv-fp8, int8+kv-fp8, variant:REPO, …"""
     gpus: int | None = None
     """Degree of `tp`, `ep` and `tp+ep`, which leave it open."""
     workloads: tuple[str, ...] = DEFAULT_WORKLOADS
@@ -162,7 +164,7 @@ def _with_lists(document: object) -> object:
     """Let a single value stand where a list is meant: `strategies: tp`."""
     if not isinstance(document, dict):
         return document
-    plural = ("models", "strategies", "workloads", "request_rates")
+    plural = ("models", "strategies", "techniques", "workloads", "request_rates")
     return {
         key: [value] if key in plural and isinstance(value, str | float | int) else value
         for key, value in document.items()

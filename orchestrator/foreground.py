@@ -7,9 +7,13 @@ from pathlib import Path
 
 from catalog.errors import BadValue, ServerStartFailed
 from orchestrator.devices import devices
-from orchestrator.engines import tiny
 from orchestrator.engines.base import Site
-from orchestrator.engines.command import find_command, server_command, server_environment
+from orchestrator.engines.command import (
+    find_command,
+    make_weights,
+    server_command,
+    server_environment,
+)
 from orchestrator.engines.registry import resolve
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
@@ -61,8 +65,7 @@ def _vllm(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
     base = list(plan.experiment.server.command) or find_command()
     if base is None:
         raise ServerStartFailed("SERVER_MISSING: no vLLM here: see moeserve doctor", stage="launch")
-    if site.model.name in tiny.NAMES:
-        tiny.checkpoint(site.model.name)
+    make_weights(group, site)
     words = server_command(group, site, base=base, port=port, served_name=served_name)
     environment = server_environment(group, site, range(port, port + 50))
     return Foreground(tuple(words), environment, notice)

@@ -37,7 +37,7 @@ def record_of(
     measured = identity["provenance"] == "measured"
     evidence = Evidence(
         run.cell,
-        plan.models[setup.model],
+        plan.stored(setup),
         rows,
         figures,
         measured=measured,

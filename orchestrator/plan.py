@@ -9,10 +9,15 @@ import numpy as np
 from catalog.errors import BadValue, Infeasible
 from catalog.hardware_table import GPUS
 from catalog.models import Model
-from orchestrator.cells import Run, Setup, cells_of, models_of, served_model, setups
+from orchestrator.cells import Run, Setup, cells_of, models_of, served_model, setups, techniques_of
 from orchestrator.devices import Device
 from orchestrator.experiment import Experiment
-from perfmodel.memory import memory
+from orchestrator.served import (
+    memory_misfits,
+    refuse_without_kernel,
+    stored_model,
+    variant_misfits,
+)
 from strategies import Layout
 from strategies.feasible import misfits
 from workloads.profiles import parse_workload
@@ -70,6 +75,10 @@ class Plan:
     groups: tuple[ServerGroup, ...]
     refused: tuple[Refused, ...] = field(default=())
 
+    def stored(self, setup: Setup) -> Model:
+        """Return the model as a setup's technique holds it in memory."""
+        return stored_model(setup, self.models[setup.model])
+
     @property
     def runs(self) -> tuple[Run, ...]:
         return tuple(run for group in self.groups for run in group.runs)
@@ -102,6 +111,7 @@ def make_plan(
     some model, or the memory, or the GPUs at hand is refused with its reason and the rest goes
     on; nothing left is Infeasible.
     """
+    techniques_of(experiment, engine)  # refuses, before any model is looked up
     if experiment.noise and engine != "simulated":
         raise BadValue("--noise", experiment.noise, "0: only --engine simulated has noise to add")
     models = {served: served_model(served)} if served else models_of(experiment)
@@ -109,6 +119,8 @@ def make_plan(
     if pool is None:
         _check_hardware(wanted, found)
     gpus_here = pool.gpus_per_node if pool else _gpus_here(wanted, found)
+    for setup in wanted:
+        refuse_without_kernel(setup)
     _check_layouts(wanted, models)
     workloads = [parse_workload(text) for text in experiment.workloads]
     longest = max(workload.input_len + workload.output_len for workload in workloads)
@@ -116,7 +128,7 @@ def make_plan(
     feasible = tuple(setup for setup in wanted if not reasons[setup])
     refused = tuple(Refused(setup, why) for setup, why in reasons.items() if why)
     if not feasible:
-        told = "; ".join(f"{r.setup.model} {r.setup.strategy}: {r.reasons[0]}" for r in refused)
+        told = "; ".join(f"{r.setup.what}: {r.reasons[0]}" for r in refused)
         raise Infeasible(f"nothing fits: {told}")
     return Plan(experiment, models, feasible, _blocks(experiment, feasible), refused)
 
@@ -148,7 +160,7 @@ def _check_layouts(wanted: tuple[Setup, ...], models: Mapping[str, Model]) -> No
     for setup in wanted:
         if setup.layout and not setup.endpoint:
             by_layout.setdefault(setup.layout, []).append(
-                misfits(setup.layout, models[setup.model])
+                misfits(setup.layout, stored_model(setup, models[setup.model]))
             )
     for layout, found in by_layout.items():
         if all(found):
@@ -161,7 +173,7 @@ def _reasons(
     layout = setup.layout
     if layout is None or setup.endpoint:
         return ()
-    reasons = list(misfits(layout, model))
+    reasons = [*variant_misfits(setup, model), *misfits(layout, stored_model(setup, model))]
     on_one_node = gpus_here.get(setup.hardware)
     if on_one_node is not None and layout.num_gpus > on_one_node:
         reasons.append(f"needs {layout.num_gpus} GPUs, {on_one_node} here")
@@ -170,13 +182,9 @@ def _reasons(
 
 def _memory(setup: Setup, model: Model, longest: int) -> tuple[str, ...]:
     """Check weights and one longest sequence against a GPU the catalog knows."""
-    if setup.layout is None or setup.hardware not in GPUS or setup.hardware == "CPU":
+    if setup.hardware not in GPUS or setup.hardware == "CPU":
         return ()
-    try:
-        memory(model, setup.layout, GPUS[setup.hardware]).check(longest)
-    except Infeasible as error:
-        return (str(error),)
-    return ()
+    return memory_misfits(setup, model, GPUS[setup.hardware], longest)
 
 
 def _blocks(experiment: Experiment, feasible: tuple[Setup, ...]) -> tuple[ServerGroup, ...]:

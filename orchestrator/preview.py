@@ -8,6 +8,7 @@ from orchestrator.engines.simulated import estimated_seconds
 from orchestrator.plan import ServerGroup
 from orchestrator.study import Study
 from orchestrator.table import Value
+from strategies.technique import parse_technique
 
 START_S = 120.0
 """An allowance for a server to be ready: loading, compiling, capturing graphs."""
@@ -24,6 +25,7 @@ def preview(study: Study) -> Iterator[dict[str, Value]]:
             "engine": setup.engine,
             "model": setup.model,
             "strategy": setup.strategy,
+            "technique": setup.technique,
             "num_gpus": group.num_gpus,
             "gpu_type": setup.hardware,
             "runs": len(group.runs),
@@ -35,11 +37,14 @@ def preview(study: Study) -> Iterator[dict[str, Value]]:
 
 def _wall_s(study: Study, group: ServerGroup) -> float | None:
     """Start-up and the model's estimate of every run; None for a server we know nothing of."""
-    if group.setup.engine == "endpoint" or group.setup.hardware == "CPU":
+    setup = group.setup
+    if setup.engine == "endpoint" or setup.hardware == "CPU":
         return None
-    if group.setup.engine == "simulated":
+    if setup.engine == "simulated":
         return VIRTUAL_RUN_S * len(group.runs)
-    return START_S + estimated_seconds(group, study.plan.models[group.setup.model])
+    if not parse_technique(setup.technique).possible_on("simulated"):
+        return None
+    return START_S + estimated_seconds(group, study.plan.models[setup.model])
 
 
 def _command(study: Study, group: ServerGroup) -> str:

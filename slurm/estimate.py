@@ -11,6 +11,7 @@ from orchestrator.preview import START_S, VIRTUAL_RUN_S
 from orchestrator.store import read_manifests
 from slurm.parse import parse_duration, write_duration
 from slurm.submission import TaskSpec
+from strategies import parse_technique
 
 TASK_START_S = 30.0
 """Python's start on a busy shared file system, records, clean-up."""
@@ -58,6 +59,8 @@ class Estimator:
         if cell_id in self._measured:
             return self._measured[cell_id]
         if setup.engine == "endpoint" or setup.hardware == "CPU":
+            return None
+        if not parse_technique(setup.technique).possible_on("simulated"):
             return None
         if cell_id not in self._modelled:
             on = simulated_server(group, self._plan.models[setup.model])

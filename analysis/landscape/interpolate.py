@@ -13,7 +13,9 @@ from perfmodel.arrays import FloatArray
 DERIVED = "derived"
 MOST_POINTS = 1000
 _ASK = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([\d.,\s]+)")
-_KNOB = re.compile(r"(?P<before>.*\(|.*\[)(?P<knob>\w+)=(?P<value>\d+(?:\.\d+)?)(?P<after>[)\]].*)")
+_KNOB = re.compile(
+    r"(?P<before>.*[(\[:])(?P<knob>\w+)=(?P<value>\d+(?:\.\d+)?)(?P<after>[)\]:+].*|)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ def parse_knob(text: str) -> Knob:
 def interpolated(frame: pd.DataFrame, knob: Knob) -> pd.DataFrame:
     """Add a row at each value asked for, linear between the two measured neighbours.
 
-    The knob is written in a text column as `Technique (knob=2)`. A metric that a neighbour lacks
-    stays unknown; nothing is guessed beyond the measured ends.
+    The knob is written in a text column as `Technique (knob=2)` or `technique:knob=2`. A metric
+    that a neighbour lacks stays unknown; nothing is guessed beyond the measured ends.
     """
     if DERIVED not in frame:
         frame = frame.assign(**{DERIVED: ""})
@@ -103,5 +105,5 @@ def _row(
 def _measured(frame: pd.DataFrame, name: str) -> str:
     families = _families(frame, name)
     if not families:
-        return f"a knob of this landscape, written (KNOB=VALUE); none is called {name!r}"
+        return f"a knob of this landscape, as (KNOB=VALUE) or :KNOB=VALUE; none is called {name!r}"
     return "between " + " or ".join(f"{f.at[0]:g} and {f.at[-1]:g}" for f in families)

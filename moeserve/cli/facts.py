@@ -1,4 +1,4 @@
-"""`moeserve models`, `hardware`, `strategies` and `doctor`: the catalogs, and this machine."""
+"""`moeserve models`, `hardware`, `strategies`, `techniques`, `doctor`: catalogs, this machine."""
 
 import typer
 
@@ -13,6 +13,11 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         "strategies", help="List layouts and their knobs.\n\nExample: moeserve strategies --gpus 8"
     )(strategies)
+    app.command(
+        "techniques",
+        help="List techniques, their knobs, and which engines do them.\n\n"
+        "Example: moeserve techniques",
+    )(techniques)
     app.command(
         "doctor",
         help="Say what this machine can run and what is missing.\n\nExample: moeserve doctor",
@@ -105,6 +110,26 @@ def strategies(
     note("any degrees: tp4, dp8+ep, tp2+dp4+ep, pp2+tp4; knobs in brackets: dp8+ep[eplb=32]")
     for name, knob in KNOBS.items():
         note(f"  {name}: {knob.about} ({knob.allowed})")
+
+
+def techniques(output: FormatOption = Format.table) -> None:
+    from strategies.methods import METHODS
+
+    rows = []
+    for name, method in METHODS.items():
+        knobs = [f"{key} ({knob.allowed})" for key, knob in method.knobs.items()]
+        value = [method.value.allowed] if method.value else []
+        rows.append(
+            {
+                "technique": f"{name}:VALUE" if method.value else name,
+                "engines": ", ".join(method.engines),
+                "changes": ", ".join(method.changes),
+                "about": method.about,
+                "parameters": "; ".join(value + knobs) or None,
+            }
+        )
+    show(rows, output)
+    note("joined by + where they change different things: int8+kv-fp8; knobs after colons")
 
 
 def doctor(output: FormatOption = Format.table) -> None:

@@ -40,6 +40,10 @@ class ExperimentFlags:
         list[str] | None,
         _study("--strategy", "-s", help="single, tp, ep, tp+ep, all, or tp4, dp8+ep, pp2+tp4, …"),
     ] = None
+    techniques: Annotated[
+        list[str] | None,
+        _study("--technique", "-t", help="none, fp8, int8+kv-fp8, …: see moeserve techniques."),
+    ] = None
     gpus: Annotated[
         int | None, _study("--gpus", help="Degree of tp, ep and tp+ep, which leave it open.")
     ] = None
@@ -187,6 +191,7 @@ def _environment(values: list[str]) -> dict[str, str]:
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "models": tuple,
     "strategies": tuple,
+    "techniques": tuple,
     "workloads": _split,
     "request_rates": _rates,
     "burstiness": _burstiness,

@@ -32,7 +32,7 @@ Example: moeserve plan --model mixtral --strategy tp,ep --num-runs 3
 """
 
 SUMMARY = headed(
-    "model", "strategy", "num_gpus", "gpu_type", "workload", "max_concurrency",
+    "model", "strategy", "technique", "num_gpus", "gpu_type", "workload", "max_concurrency",
     "effective_concurrency", "request_rate", "output_throughput", "output_throughput_per_gpu",
     "mean_ttft_ms", "p99_ttft_ms", "mean_itl_ms", "mean_e2el_ms", "request_goodput", "replicate",
     "provenance", "verdict", "verdict_reasons",
@@ -94,8 +94,7 @@ def _prepare(flags: ExperimentFlags, path: Path | None) -> "Study":
     if study.notice:
         note(study.notice)
     for refused in study.plan.refused:
-        setup = refused.setup
-        note(f"not run: {setup.model} {setup.strategy}: {'; '.join(refused.reasons)}")
+        note(f"not run: {refused.setup.what}: {'; '.join(refused.reasons)}")
     return study
 
 

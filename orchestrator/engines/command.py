@@ -14,7 +14,10 @@ from orchestrator.engines.base import Site
 from orchestrator.experiment import Experiment
 from orchestrator.plan import ServerGroup
 from strategies.layout import Layout
+from strategies.technique import Technique, parse_technique
 from strategies.vllm_args import vllm_args
+
+UNCHANGED = Technique()
 
 
 def find_command() -> list[str] | None:
@@ -33,15 +36,31 @@ def find_command() -> list[str] | None:
     return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
 
 
-def weights(experiment: Experiment, model: Model) -> str:
-    """Return what vLLM is to load: a directory given, a tiny checkpoint's, or a hub id."""
+def weights(experiment: Experiment, model: Model, technique: Technique = UNCHANGED) -> str:
+    """Return what is to be loaded: a directory given, a tiny checkpoint's, or a hub id."""
+    if technique.checkpoint:
+        path = Path(technique.checkpoint)
+        named = technique.checkpoint
+        return str(tiny.folder_of(named)) if named in tiny.NAMES else str(_folder(path))
     if model.name in tiny.NAMES:
         return str(tiny.folder_of(model.name))
     for text in experiment.models:
         path = Path(text)
         if path.exists() and path.resolve().name in (model.name, "config.json"):
-            return str(path.parent if path.is_file() else path)
+            return str(_folder(path))
     return model.hf_id or model.name
+
+
+def make_weights(group: ServerGroup, site: Site) -> None:
+    """Make the tiny checkpoints that a group is served from, where they are not there yet."""
+    checkpoint = parse_technique(group.setup.technique).checkpoint
+    for name in (site.model.name, checkpoint):
+        if name in tiny.NAMES:
+            tiny.checkpoint(name)
+
+
+def _folder(path: Path) -> Path:
+    return path.parent if path.is_file() else path
 
 
 def server_command(
@@ -49,13 +68,14 @@ def server_command(
 ) -> list[str]:
     """Return the whole command line; the user's own arguments come last and win."""
     layout, model, options = group.setup.layout, site.model, site.experiment.server
+    technique = parse_technique(group.setup.technique)
     assert layout is not None
     load = ["--load-format", "dummy"] if options.weights == "dummy" else []
     dtype = ["--dtype", "float32"] if model.weight_dtype == "float32" else []
     eager = [] if site.gpus else ["--enforce-eager"]
     return [
         *base,
-        *("--model", weights(site.experiment, model)),
+        *("--model", weights(site.experiment, model, technique)),
         *("--served-model-name", served_name),
         *("--host", "127.0.0.1", "--port", str(port)),
         *vllm_args(layout),
@@ -65,6 +85,7 @@ def server_command(
         *("--generation-config", "vllm"),
         *load,
         *dtype,
+        *technique.vllm_args,
         *eager,
         *options.args,
     ]

@@ -7,9 +7,13 @@ from typing import Any
 
 from catalog.errors import ServerStartFailed
 from orchestrator.devices import devices
-from orchestrator.engines import tiny
 from orchestrator.engines.base import Session, Site, Watch
-from orchestrator.engines.command import find_command, server_command, server_environment
+from orchestrator.engines.command import (
+    find_command,
+    make_weights,
+    server_command,
+    server_environment,
+)
 from orchestrator.engines.control import SIMULATED_OWNER, Control
 from orchestrator.engines.http_session import HttpSession
 from orchestrator.engines.readback import layout_difference, observed
@@ -49,8 +53,7 @@ def _start(group: ServerGroup, site: Site, ports: range, served_name: str) -> Se
         )
     command = server_command(group, site, base=base, port=ports.start, served_name=served_name)
     environment = server_environment(group, site, ports)
-    if site.model.name in tiny.NAMES:
-        tiny.checkpoint(site.model.name)
+    make_weights(group, site)
     try:
         log = site.folder / "server.log"
         return ServerProcess(command, log=log, env=environment, grace_s=site.stop_grace_s)

@@ -1,0 +1,66 @@
+"""The model that a server really holds: its technique may put another checkpoint in its place."""
+
+import functools
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+from catalog.errors import Infeasible
+from catalog.from_hf import load_model
+from catalog.hardware import Gpu
+from catalog.models import Model
+from orchestrator.cells import Setup
+from perfmodel.memory import Conventions, memory
+from strategies.ability import refuse_on_cpu
+from strategies.technique import parse_technique
+
+_load = functools.lru_cache(maxsize=64)(load_model)
+
+
+def stored_model(setup: Setup, model: Model) -> Model:
+    """Return what is in memory: the technique's checkpoint, stored in its data types."""
+    technique = parse_technique(setup.technique)
+    checkpoint = technique.checkpoint
+    return technique.stored(_load(checkpoint) if checkpoint else model)
+
+
+def variant_misfits(setup: Setup, model: Model) -> tuple[str, ...]:
+    """Say why another checkpoint cannot be measured with the model's own prompts."""
+    stored = stored_model(setup, model)
+    if stored.vocab < model.vocab:
+        return (
+            f"{stored.name} knows {stored.vocab} tokens, {model.name} {model.vocab}: "
+            "they cannot be given the same prompts",
+        )
+    return ()
+
+
+def memory_misfits(setup: Setup, model: Model, gpu: Gpu, longest: int) -> tuple[str, ...]:
+    """Check weights and one longest sequence, where the technique's memory is known."""
+    technique = parse_technique(setup.technique)
+    if setup.layout is None or not technique.memory_known:
+        return ()
+    held = stored_model(setup, model)
+    budget = memory(held, setup.layout, gpu, Conventions(kv_dtype=technique.kv_dtype))
+    offloaded = min(technique.offloaded_bytes, budget.weight_bytes)
+    try:
+        replace(budget, usable_bytes=budget.usable_bytes + offloaded).check(longest)
+    except Infeasible as error:
+        return (str(error),)
+    return ()
+
+
+def refuse_without_kernel(setup: Setup) -> None:
+    """Raise BadValue where vLLM on this x86 CPU has no kernel for the technique."""
+    if setup.engine == "vllm" and setup.hardware == "CPU" and platform.machine() == "x86_64":
+        refuse_on_cpu(parse_technique(setup.technique), cpu_flags())
+
+
+def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Return the instruction sets of this CPU as Linux names them; empty where it does not."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return frozenset(flags.partition(":")[2].split())

@@ -1,0 +1,184 @@
+"""Techniques that trade memory, speed and quality: each method, its parameters, who can do it."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from catalog.units import GIB, size_bytes
+
+Values = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One knob of a method: its allowed values in words, and a check."""
+
+    allowed: str
+    accepts: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What a technique changes, which engines do it, and how they are told.
+
+    Data types say how weights or cache are stored, for estimates of memory; None leaves them.
+    """
+
+    about: str
+    engines: tuple[str, ...]
+    changes: tuple[str, ...]
+    """Methods that change the same thing cannot be combined."""
+    vllm_args: Callable[[Values], list[str]] = lambda _: []
+    value: Parameter | None = None
+    """What stands bare after the colon, stored under the name `value`; None takes nothing."""
+    knobs: Mapping[str, Parameter] = field(default_factory=dict)
+    weight_dtype: str | None = None
+    expert_dtype: str | None = None
+    kv_dtype: str | None = None
+    cpu_needs: tuple[str, ...] = ()
+    """Instruction sets of which vLLM on an x86 CPU needs one; `gpu`: it has no CPU kernel."""
+    memory_known: bool = True
+    """False where the memory taken follows from no data type."""
+
+
+def _count(most: int, least: int = 0) -> Parameter:
+    return Parameter(
+        f"{least} to {most}",
+        lambda text: text.isascii() and text.isdigit() and least <= int(text) <= most,
+    )
+
+
+def _one_of(*names: str) -> Parameter:
+    return Parameter(", ".join(names), names.__contains__)
+
+
+def _is_share(text: str) -> bool:
+    return re.fullmatch(r"0?\.\d{1,6}|1(\.0*)?", text) is not None and float(text) > 0
+
+
+def _is_size(text: str) -> bool:
+    return (size_bytes(text) or 0.0) > 0
+
+
+SIZE = Parameter("a size such as 8GiB", _is_size)
+SHARE = Parameter("a share over 0 up to 1, such as 0.25", _is_share)
+CHECKPOINT = Parameter(
+    "a checkpoint: a directory or a Hugging Face id",
+    lambda text: bool(text) and not text.startswith("-") and text.isprintable(),
+)
+
+
+def _gib(text: str) -> str:
+    return f"{(size_bytes(text) or 0.0) / GIB:.6g}"
+
+
+def _dtype(name: str, short: str) -> Method:
+    return Method(
+        about=f"weights and arithmetic in {name}",
+        engines=("vllm", "simulated", "transformers"),
+        changes=("weights",),
+        vllm_args=lambda _: ["--dtype", name],
+        weight_dtype="bfloat16" if short == "bf16" else name,
+        expert_dtype="bfloat16" if short == "bf16" else name,
+    )
+
+
+def _checkpoint(method: str) -> Method:
+    return Method(
+        about=f"another checkpoint of the model, quantised with {method.upper()}",
+        engines=("vllm",),
+        changes=("weights", "checkpoint"),
+        vllm_args=lambda _: ["--quantization", method],
+        value=CHECKPOINT,
+        cpu_needs=("amx_tile",),
+    )
+
+
+def _cache(dtype: str, bits: str, stored: str | None, needs: tuple[str, ...]) -> Method:
+    return Method(
+        about=f"KV cache in {bits}",
+        engines=("vllm", "simulated") if stored else ("vllm",),
+        changes=("cache",),
+        vllm_args=lambda _: ["--kv-cache-dtype", dtype],
+        kv_dtype=stored,
+        cpu_needs=needs,
+    )
+
+
+METHODS: dict[str, Method] = {
+    "fp32": _dtype("float32", "fp32"),
+    "bf16": _dtype("bfloat16", "bf16"),
+    "fp16": _dtype("float16", "fp16"),
+    "fp8": Method(
+        about="weights and activations of linear layers and experts in 8-bit floating point, "
+        "quantised while loading; embeddings and head stay",
+        engines=("vllm", "simulated"),
+        changes=("weights",),
+        vllm_args=lambda _: ["--quantization", "fp8"],
+        weight_dtype="fp8",
+        expert_dtype="fp8",
+        cpu_needs=("gpu",),
+    ),
+    "int8": Method(
+        about="experts in 8-bit integers, one scale a row, quantised while loading",
+        engines=("vllm", "transformers"),
+        changes=("weights",),
+        vllm_args=lambda _: ["--quantization", "experts_int8"],
+        expert_dtype="int8",
+        cpu_needs=("amx_tile",),
+    ),
+    "awq": _checkpoint("awq"),
+    "gptq": _checkpoint("gptq"),
+    "variant": Method(
+        about="another checkpoint in the model's place: distilled, merged, pruned, quantised",
+        engines=("vllm", "simulated", "transformers"),
+        changes=("checkpoint",),
+        value=CHECKPOINT,
+    ),
+    "kv-fp8": _cache("fp8", "8-bit floating point", "fp8", ("avx512f", "amx_tile")),
+    "kv-int8": _cache("int8_per_token_head", "8-bit integers, a scale a head", None, ("gpu",)),
+    "kv-int4": _cache("int4_per_token_head", "4-bit integers, a scale a head", None, ("gpu",)),
+    "cpu-offload": Method(
+        about="this much of each GPU's weights stays in host memory and is read over the link",
+        engines=("vllm",),
+        changes=("place",),
+        vllm_args=lambda values: ["--cpu-offload-gb", _gib(values["value"])],
+        value=SIZE,
+        cpu_needs=("gpu",),
+    ),
+    "layer-offload": Method(
+        about="of each `group` layers the last `layers` stay in host memory, fetched `ahead` early",
+        engines=("vllm",),
+        changes=("place",),
+        vllm_args=lambda values: [
+            *("--offload-group-size", values.get("group", "8")),
+            *("--offload-num-in-group", values.get("layers", "2")),
+            *("--offload-prefetch-step", values.get("ahead", "1")),
+        ],
+        knobs={"group": _count(1024, 1), "layers": _count(1024, 1), "ahead": _count(64, 1)},
+        cpu_needs=("gpu",),
+        memory_known=False,
+    ),
+    "expert-offload": Method(
+        about="experts in host memory, the most useful ones resident within a budget",
+        engines=("transformers",),
+        changes=("place",),
+        knobs={
+            "resident": _count(65536, 1),
+            "memory": SIZE,
+            "share": SHARE,
+            "cache": _one_of("lru", "activation"),
+            "prefetch": _count(64),
+            "experts": _one_of("full", "int8"),
+            "compute": _one_of("move", "host", "measured"),
+        },
+        memory_known=False,
+    ),
+    "label": Method(
+        about="what a server that already runs does, in your words",
+        engines=("endpoint",),
+        changes=("weights",),
+        value=Parameter("a word", lambda text: bool(text) and text.isprintable()),
+        memory_known=False,
+    ),
+}

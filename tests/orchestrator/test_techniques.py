@@ -1,0 +1,95 @@
+"""Techniques as a factor of the plan: crossed with layouts, paired, refused in time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog.errors import BadValue
+from orchestrator.engines.base import Site
+from orchestrator.engines.command import server_command
+from orchestrator.engines.traffic import traffic_of
+from orchestrator.experiment import Experiment
+from orchestrator.plan import make_plan
+from orchestrator.served import cpu_flags
+
+STUDY = Experiment(
+    models=("mixtral",),
+    strategies=("tp", "ep"),
+    techniques=("none", "fp8,kv-fp8"),
+    workloads=("16:8:4",),
+    concurrency="2",
+)
+
+
+def test_techniques_are_crossed_with_layouts_each_with_a_server_of_its_own() -> None:
+    plan = make_plan(STUDY, "simulated")
+    found = {(group.setup.strategy, group.setup.technique) for group in plan.groups}
+    assert found == {(s, t) for s in ("tp", "ep") for t in ("none", "fp8", "kv-fp8")}
+    assert len({group.group_id for group in plan.groups}) == 6
+    assert len(plan.run_ids) == 6
+
+
+def test_techniques_are_compared_under_the_same_prompts() -> None:
+    runs = make_plan(STUDY, "simulated").as_asked
+    prompts = [traffic_of(run, vocab=500).prompts for run in runs]
+    assert len({run.run_id for run in runs}) == 6
+    assert all(np.array_equal(prompts[0], other) for other in prompts)
+
+
+def test_without_techniques_the_cells_are_those_of_earlier_studies() -> None:
+    plain = make_plan(Experiment(strategies=("tp",)), "simulated")
+    asked = make_plan(Experiment(strategies=("tp",), techniques=("none",)), "simulated")
+    assert plain.run_ids == asked.run_ids
+
+
+def test_memory_follows_the_technique() -> None:
+    study = Experiment(models=("mixtral",), strategies=("single",), techniques=("none,fp8",))
+    plan = make_plan(study, "simulated")
+    (refused,) = plan.refused
+    assert refused.setup.technique == "none"
+    assert "87.0 GiB" in refused.reasons[0]
+    assert {group.setup.technique for group in plan.groups} == {"fp8"}
+
+
+def test_what_the_engine_cannot_do_is_refused_before_any_model_is_looked_up() -> None:
+    study = Experiment(models=("no/such-model",), techniques=("cpu-offload:8GiB",))
+    with pytest.raises(BadValue, match="engine simulated"):
+        make_plan(study, "simulated")
+
+
+def test_a_running_server_has_one_technique() -> None:
+    study = Experiment(endpoint="http://127.0.0.1:1", techniques=("label:a,label:b",))
+    with pytest.raises(BadValue, match="one, the one that the running server has"):
+        make_plan(study, "endpoint", served="x")
+
+
+def test_a_variant_is_served_in_the_model_s_place_under_the_model_s_prompts() -> None:
+    study = Experiment(
+        models=("tiny-mixtral",),
+        engine="vllm",
+        strategies=("single",),
+        techniques=("variant:tiny-olmoe+bf16",),
+    )
+    plan = make_plan(study, "vllm")
+    (group,) = plan.groups
+    site = Site(study, plan.models["tiny-mixtral"], Path())
+    words = server_command(group, site, base=["serve"], port=1, served_name="n")
+    assert words[words.index("--model") + 1].endswith("tiny-olmoe")
+    assert words[-3:] == ["--dtype", "bfloat16", "--enforce-eager"]
+    assert plan.stored(group.setup).name == "tiny-olmoe"
+
+
+def test_a_variant_with_fewer_tokens_cannot_be_given_the_same_prompts() -> None:
+    study = Experiment(
+        models=("qwen-moe",), strategies=("tp",), techniques=("none", "variant:mixtral")
+    )
+    (refused,) = make_plan(study, "simulated").refused
+    assert "cannot be given the same prompts" in refused.reasons[0]
+
+
+def test_instruction_sets_are_read_where_linux_lists_them(tmp_path: Path) -> None:
+    listing = tmp_path / "cpuinfo"
+    listing.write_text("processor\t: 0\nflags\t\t: fpu avx2 amx_tile\n")
+    assert cpu_flags(listing) == {"fpu", "avx2", "amx_tile"}
+    assert cpu_flags(tmp_path / "absent") == frozenset()
