@@ -1,7 +1,7 @@
 """Run a plan: each server group is started once, and measured run by run."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Runs the groups of a plan one after another into a store."""
+    """Runs the groups of a plan into a store: `run` one after another, `start` any one of them."""
 
     plan: Plan
     engine: Engine
@@ -51,23 +51,27 @@ class Runner:
 
     async def run(self) -> None:
         """Do every run not yet published; a failed one becomes a record, and the rest goes on."""
-        finished = self.store.finished()
         for group in self.plan.groups:
             starts_left = 1 + self.plan.experiment.retries
-            while starts_left:
-                missing = self._missing(group, finished)
-                if not missing or not self.may_go_on(missing[0]):
-                    break
+            while starts_left and await self.start(group, last=starts_left == 1):
                 starts_left -= 1
-                again = await _Group(self, group, missing, last=not starts_left).run()
-                finished = self.store.finished()
-                if not again:
-                    break
 
-    def _missing(self, group: ServerGroup, finished: Collection[str]) -> list[Run]:
+    async def start(self, group: ServerGroup, *, last: bool) -> bool:
+        """Start a group's server once for what is missing; True when another start may go better.
+
+        With `last` there is none, and what is missing is recorded as failed.
+        """
+        missing = self.missing(group)
+        if not missing or not self.may_go_on(missing[0]):
+            return False
+        return await _Group(self, group, missing, last=last).run()
+
+    def missing(self, group: ServerGroup) -> list[Run]:
+        """Return the runs of a group that are still to be done, as far as they are known."""
         if self.plan.experiment.find_max:
             pending = self.next_trial(group)
             return [pending] if pending else []
+        finished = self.store.finished()
         return [run for run in group.runs if run.run_id not in finished]
 
     def may_go_on(self, run: Run) -> bool:
@@ -91,6 +95,7 @@ class _Group:
     ) -> None:
         self._runner, self._group, self._missing = runner, group, missing
         self._last = last
+        self._broken: int | None = None
         self._folder = runner.store.new_server_folder(group.group_id)
 
     async def run(self) -> bool:
@@ -127,11 +132,13 @@ class _Group:
             # We were told to end, and the server was told the same: it did not fail.
             self._record_failure(left[0], Interrupted("stopped"), "interrupted", None)
             return
-        tail = error.log_tail if isinstance(error, ServerError) else ""
         for run in () if again else left:
-            self._record_failure(run, error, "failed", None, log_tail=tail)
+            self._record_failure(run, error, "failed", None)
+        if again:
+            # The run that was next is done once more: this attempt at it stays as what it was.
+            self._record_failure(left[0], error, "failed", None, attempt=self._broken, tell=False)
         log = str(self._folder / "server.log")
-        self._runner.listen(GroupFailed(self._group, str(error), log, tail, again))
+        self._runner.listen(GroupFailed(self._group, str(error), log, _log_tail(error), again))
 
     async def _run_one(self, run: Run, session: Session) -> None:
         runner = self._runner
@@ -157,6 +164,7 @@ class _Group:
         except (MoeserveError, asyncio.CancelledError) as error:
             verdict: Verdict = "failed" if isinstance(error, MoeserveError) else "interrupted"
             if isinstance(error, ServerError):
+                self._broken = attempt
                 raise
             self._record_failure(run, error, verdict, session, attempt=attempt)
             if verdict == "interrupted":
@@ -219,14 +227,15 @@ class _Group:
         session: Session | None,
         *,
         attempt: int | None = None,
-        log_tail: str = "",
+        tell: bool = True,
     ) -> None:
         store = self._runner.store
         number = attempt or store.new_attempt(run.run_id)[0]
         record = failed_record(error, verdict, identity=self._identity(run, session, number))
-        details = {**self._details(session), "log_tail": log_tail}
+        details = {**self._details(session), "log_tail": _log_tail(error)}
         store.record_failure(Manifest(record=record, details=details))
-        self._runner.listen(RunFinished(record, (record.error,)))
+        if tell:
+            self._runner.listen(RunFinished(record, (record.error,)))
 
     def _identity(self, run: Run, session: Session | None, attempt: int) -> dict[str, Any]:
         return identity_of(
@@ -246,3 +255,7 @@ class _Group:
             "server": dict(session.details) if session else {},
             **self._runner.gate.details,
         }
+
+
+def _log_tail(error: BaseException) -> str:
+    return error.log_tail if isinstance(error, ServerError) else ""
