@@ -8,10 +8,11 @@ import msgspec
 import yaml
 
 from catalog.errors import BadFile, BadValue, UnknownName
+from orchestrator.cluster.options import RayOptions
 from orchestrator.secrets import refuse_secrets
 
 ENGINES = ("auto", "vllm", "simulated")
-LAUNCHERS = ("local",)
+LAUNCHERS = ("local", "ray")
 WEIGHTS = ("checkpoint", "dummy")
 LEAST = {
     "num_runs": 1,
@@ -96,6 +97,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     retries: int = 1
     """Further starts of a server that failed in a way that may pass."""
     client_workers: int = 1
+    ray: RayOptions = msgspec.field(default_factory=RayOptions)
     slurm: dict[str, Any] = {}
     """Options of `moeserve slurm`, which checks them."""
 
@@ -124,7 +126,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 # Fields that say how to get at a server rather than what is studied: they may differ on resume.
-NOT_STUDIED = ("api_key_file", "retries", "launcher", "slurm")
+NOT_STUDIED = ("api_key_file", "retries", "launcher", "ray", "slurm")
 
 
 def read_experiment(path: Path) -> Experiment:

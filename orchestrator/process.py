@@ -33,6 +33,7 @@ class ServerProcess:
         log: Path,
         env: Mapping[str, str],
         grace_s: float | None = None,
+        detached: bool = False,
     ) -> None:
         self.command = tuple(command)
         self.log = log
@@ -42,7 +43,7 @@ class ServerProcess:
         try:
             with log.open("ab") as sink:
                 self._supervisor = subprocess.Popen(
-                    [*supervised(read_end, self._grace_s), *command],
+                    [*supervised(read_end, self._grace_s, detached=detached), *command],
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=subprocess.STDOUT,
@@ -98,9 +99,10 @@ class ServerProcess:
                 process.kill()
 
 
-def supervised(pipe: int, grace_s: float) -> list[str]:
+def supervised(pipe: int, grace_s: float, *, detached: bool = False) -> list[str]:
     """Return the supervisor's command line, up to the command it is to run."""
-    return [sys.executable, "-I", "-S", supervisor.__file__, str(pipe), str(grace_s)]
+    settings = (str(pipe), str(grace_s), str(int(detached)))
+    return [sys.executable, "-I", "-S", supervisor.__file__, *settings]
 
 
 def _printable(text: bytes) -> str:

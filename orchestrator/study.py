@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from catalog.errors import StorageError
+from orchestrator.cluster.options import RayOptions
 from orchestrator.devices import Device, devices
 from orchestrator.engines.registry import engine, resolve
 from orchestrator.environment import describe
@@ -19,6 +20,7 @@ from orchestrator.events import Listener
 from orchestrator.experiment import DEFAULT_MODEL, Experiment
 from orchestrator.find import check_searchable
 from orchestrator.plan import Plan, make_plan
+from orchestrator.room import check_room
 from orchestrator.run import Runner
 from orchestrator.store import Store, fresh_directory
 
@@ -66,7 +68,9 @@ async def _served(experiment: Experiment) -> str:
 
 def default_directory(experiment: Experiment) -> Path:
     """Name a directory after what is studied: the same command finds its own results again."""
-    studied = msgspec.structs.replace(experiment, num_runs=1, api_key_file=None, slurm={})
+    studied = msgspec.structs.replace(
+        experiment, num_runs=1, api_key_file=None, launcher="local", ray=RayOptions(), slurm={}
+    )
     digest = hashlib.sha256(msgspec.json.encode(studied, order="deterministic")).hexdigest()
     return Path("results") / f"{experiment.name}-{digest[:8]}"
 
@@ -86,6 +90,8 @@ async def run_study(
     store.create(study.plan.experiment)
     if not study.plan.experiment.find_max and study.plan.run_ids <= store.finished():
         return store  # nothing is missing: no look at the machine, no calibration
+    finished = store.finished()
+    check_room(directory, (run for run in study.plan.runs if run.run_id not in finished))
     with storage_errors(directory), store.locked():
         runner = Runner(
             plan=study.plan,

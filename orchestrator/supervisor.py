@@ -1,10 +1,14 @@
-"""supervisor.py FD GRACE_S CMD...: run CMD and leave nothing of it behind.
+"""supervisor.py FD GRACE_S DETACH CMD...: run CMD and leave nothing of it behind.
 
 Run as a script with the standard library alone. When the read end FD reaches end-of-file (its
 writer, the program that asked, is gone, however it went), on SIGTERM, or when CMD ends, CMD and
 everything it ever started is ended: TERM, GRACE_S seconds, then KILL. As a child subreaper it
 becomes the parent of whatever CMD orphans, descendants that called setsid included. Shared memory
 that only they had mapped is unlinked. It exits with CMD's status, or 143 when told to stop.
+
+With DETACH 1 all this is done by a child of the process that was started, which only passes
+signals and the status on: a Ray worker that ends kills its direct children with -9, and so would
+kill the one process that cleans up.
 """
 
 import contextlib
@@ -23,7 +27,9 @@ SHARED_MEMORY = "/dev/shm/"  # noqa: S108 (where the kernel puts it)
 
 
 def main(argv: list[str]) -> int:
-    pipe, grace_s, command = int(argv[1]), float(argv[2]), argv[3:]
+    pipe, grace_s, command = int(argv[1]), float(argv[2]), argv[4:]
+    if argv[3] == "1" and (child := os.fork()):
+        return _stand_for(child)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stop_asked: list[int] = []
@@ -40,6 +46,13 @@ def main(argv: list[str]) -> int:
     _end_all(grace_s)
     if status is None:
         return 143
+    return status if status >= 0 else 128 - status
+
+
+def _stand_for(child: int) -> int:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda received, _: _signal(child, received))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return status if status >= 0 else 128 - status
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
+import msgspec
 import typer
 
 from catalog.errors import BadValue
 from orchestrator.experiment import Experiment, override, read_experiment
 
 PANEL_STUDY, PANEL_LOAD, PANEL_SERVER = "What is studied", "Load", "Server"
+PANEL_RAY = "With --launcher ray"
 
 
 def _study(*names: str, help: str) -> Any:
@@ -26,6 +28,10 @@ def _load(*names: str, help: str) -> Any:
 
 def _server(*names: str, help: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=PANEL_SERVER, show_default=False)
+
+
+def _ray(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=PANEL_RAY, show_default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,31 @@ class ExperimentFlags:
     endpoint: Annotated[
         str | None, _server("--endpoint", help="Measure this running server; start none.")
     ] = None
-    launcher: Annotated[str | None, _server("--launcher", help="local.")] = None
+    launcher: Annotated[
+        str | None, _server("--launcher", help="local, or ray: several servers over many nodes.")
+    ] = None
+    ray_address: Annotated[
+        str | None, _ray("--ray-address", help="HOST:PORT of a cluster's head; default start one.")
+    ] = None
+    ray_token_file: Annotated[
+        str | None, _ray("--ray-token-file", help="Its token; default as Ray itself finds it.")
+    ] = None
+    ray_allow_unauthenticated: Annotated[
+        bool | None,
+        _ray("--ray-allow-unauthenticated", help="Use a cluster that anybody can run code on."),
+    ] = None
+    ray_wait_s: Annotated[
+        float | None, _ray("--ray-wait", help="Seconds to wait for GPUs others hold; default 600.")
+    ] = None
+    share_nodes: Annotated[
+        bool | None, _ray("--share-nodes", help="Let two servers run on one node at a time.")
+    ] = None
+    split_tp: Annotated[
+        bool | None, _ray("--split-tp", help="Let a tensor-parallel group span nodes.")
+    ] = None
+    client_on: Annotated[
+        str | None, _ray("--client-on", help="Load generator: server (default), driver or a node.")
+    ] = None
     server_args: Annotated[
         list[str] | None,
         _server("--server-arg", help="Passed on: --server-arg=--max-model-len=4096; repeatable."),
@@ -139,6 +169,9 @@ class ExperimentFlags:
             )
             if name in set_
         }
+        ray = {field: set_.pop(name) for name, field in _RAY.items() if name in set_}
+        if ray:
+            set_["ray"] = msgspec.structs.replace(base.ray, **ray)
         changes = {name: _PARSERS.get(name, _same)(value) for name, value in set_.items()}
         return override(base, changes, server)
 
@@ -204,6 +237,17 @@ _SERVER: dict[str, Callable[[Any], Any]] = {
     "server_env": _environment,
     "start_timeout_s": _same,
     "weights": _same,
+}
+
+
+_RAY = {
+    "ray_address": "address",
+    "ray_token_file": "token_file",
+    "ray_allow_unauthenticated": "allow_unauthenticated",
+    "ray_wait_s": "wait_s",
+    "share_nodes": "share_nodes",
+    "split_tp": "split_tp",
+    "client_on": "client_on",
 }
 
 

@@ -73,6 +73,12 @@ class Site:
     """Device ids the server may see; None leaves the environment alone."""
     stop_grace_s: float | None = None
     """How long the server may take to end; None is the usual time."""
+    detached: bool = False
+    """Whether the process that starts the server may have its children killed before it ends."""
+    host: str = "127.0.0.1"
+    """Address that the server binds."""
+    args: tuple[str, ...] = ()
+    """The server's part in a layout over several nodes, before the user's own arguments."""
 
 
 class Engine(Protocol):

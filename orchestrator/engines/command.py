@@ -77,7 +77,7 @@ def server_command(
         *base,
         *("--model", weights(site.experiment, model, technique)),
         *("--served-model-name", served_name),
-        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--host", site.host, "--port", str(port)),
         *vllm_args(layout),
         # A repeated prompt served from the cache would not be the workload that was asked for.
         "--no-enable-prefix-caching",
@@ -87,6 +87,7 @@ def server_command(
         *dtype,
         *technique.vllm_args,
         *eager,
+        *site.args,
         *options.args,
     ]
 
@@ -97,7 +98,7 @@ def server_environment(group: ServerGroup, site: Site, ports: range) -> dict[str
     assert layout is not None
     environment = {
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_HOST_IP": "127.0.0.1",
+        "VLLM_HOST_IP": site.host,
         "VLLM_PORT": str(ports.start + 1),
     }
     if site.gpus:

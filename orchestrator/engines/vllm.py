@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from catalog.errors import ServerStartFailed
-from orchestrator.devices import devices
+from orchestrator.devices import Device, devices
 from orchestrator.engines.base import Session, Site, Watch
 from orchestrator.engines.command import (
     find_command,
@@ -18,6 +18,7 @@ from orchestrator.engines.control import SIMULATED_OWNER, Control
 from orchestrator.engines.http_session import HttpSession
 from orchestrator.engines.readback import layout_difference, observed
 from orchestrator.engines.readiness import death, prove_ready, wait_until_listening
+from orchestrator.gpucheck import misplaced, wait_until_free
 from orchestrator.plan import ServerGroup
 from orchestrator.ports import port_range
 from orchestrator.process import ServerProcess
@@ -31,16 +32,27 @@ class VllmEngine:
 
     @contextlib.asynccontextmanager
     async def open(self, group: ServerGroup, site: Site, watch: Watch) -> AsyncIterator[Session]:
+        mine = _devices(site, group)
+        if mine:
+            watch.on_stage("looking at the GPUs")
+        await wait_until_free(mine, "GPU_NOT_CLEAN")
         with port_range() as ports:
             served_name = f"moeserve-{secrets.token_hex(6)}"
             process = _start(group, site, ports, served_name)
-            base_url = f"http://127.0.0.1:{ports.start}"
+            base_url = f"http://{site.host}:{ports.start}"
             try:
                 async with Control(base_url) as control:
                     yield await _ready(process, control, served_name, group, site, watch)
             finally:
                 watch.on_stage("stopping the server")
                 await process.stop()
+        await wait_until_free(mine, "ORPHAN_STUCK")
+
+
+def _devices(site: Site, group: ServerGroup) -> tuple[Device, ...]:
+    """The GPUs that the server is given; none when it runs on the CPU."""
+    given = (site.gpus or ())[: group.num_gpus]
+    return tuple(device for device in devices() if str(device.index) in given) if given else ()
 
 
 def _start(group: ServerGroup, site: Site, ports: range, served_name: str) -> ServerProcess:
@@ -55,8 +67,13 @@ def _start(group: ServerGroup, site: Site, ports: range, served_name: str) -> Se
     environment = server_environment(group, site, ports)
     make_weights(group, site)
     try:
-        log = site.folder / "server.log"
-        return ServerProcess(command, log=log, env=environment, grace_s=site.stop_grace_s)
+        return ServerProcess(
+            command,
+            log=site.folder / "server.log",
+            env=environment,
+            grace_s=site.stop_grace_s,
+            detached=site.detached,
+        )
     except OSError as error:
         raise ServerStartFailed(f"SERVER_MISSING: {base[0]}: {error}", stage="launch") from error
 
@@ -81,6 +98,12 @@ async def _ready(
     target = Target(base_url=control.base_url, model=served_name)
     watch.on_stage("proving every rank ready")
     await prove_ready(target, control, ranks=layout.dp, vocab=site.model.vocab)
+    mine = _devices(site, group)
+    elsewhere = misplaced(mine, process.marker) if mine else ""
+    if elsewhere:
+        raise ServerStartFailed(
+            f"DEVICE_MAP: {elsewhere}", stage="read-back", log_tail=process.log_tail()
+        )
     difference = layout_difference(layout, process.log_text())
     if difference:
         raise ServerStartFailed(
