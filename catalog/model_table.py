@@ -6,6 +6,7 @@ plain decoding does not run are left out.
 
 from catalog.errors import UnknownName
 from catalog.models import Attention, Experts, GroupedQueryAttention, LatentAttention, Model
+from catalog.seeded_diffusion import SEEDED_DIFFUSION
 
 
 def _gqa(heads: int, kv_heads: int, head_dim: int) -> GroupedQueryAttention:
@@ -239,6 +240,7 @@ _ROWS = (
         GroupedQueryAttention(heads=4, kv_heads=4, head_dim=32, bias=True),
         Experts(count=60, top_k=4, width=64, layers=2, shared_width=128, shared_gate=True),
     ),
+    *SEEDED_DIFFUSION,
 )
 
 MODELS: dict[str, Model] = {row.name: row for row in _ROWS}

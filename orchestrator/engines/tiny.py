@@ -30,15 +30,17 @@ def folder_of(name: str) -> Path:
     return cache / "moeserve" / "models" / f"v{VERSION}" / name
 
 
-def checkpoint(name: str, *, python: str = sys.executable) -> Path:
-    """Return the checkpoint's directory, made on first use with that Python's transformers."""
+def checkpoint(
+    name: str, *, python: str = sys.executable, module: str = "orchestrator.engines.tiny"
+) -> Path:
+    """Return the checkpoint's directory, made on first use by a module with that Python."""
     folder = folder_of(name)
     if (folder / "config.json").exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{name}.{uuid.uuid4().hex}")
     made = subprocess.run(
-        [python, "-m", "orchestrator.engines.tiny", name, str(temporary)],
+        [python, "-m", module, name, str(temporary)],
         capture_output=True,
         text=True,
         check=False,
@@ -63,7 +65,7 @@ def make(model: Model, folder: Path) -> None:
     torch.manual_seed(SEED)
     weights = AutoModelForCausalLM.from_config(_config(model), dtype=torch.float32)
     weights.save_pretrained(folder)
-    _tokenizer(model.vocab).save_pretrained(folder)
+    tokenizer(model.vocab).save_pretrained(folder)
 
 
 def _config(model: Model) -> Any:
@@ -102,25 +104,25 @@ def _config(model: Model) -> Any:
     return transformers.OlmoeConfig(num_experts=count, intermediate_size=width, **common)
 
 
-def _tokenizer(vocab: int) -> Any:
+def tokenizer(vocab: int) -> Any:
     """Byte-level BPE: 256 bytes, a few merges, then filler tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    built = Tokenizer(models.BPE())
+    built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    built.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab,
         special_tokens=["<eos>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([TEXT], trainer)
-    missing = vocab - tokenizer.get_vocab_size()
-    tokenizer.add_tokens([f"<filler-{number}>" for number in range(missing)])
+    built.train_from_iterator([TEXT], trainer)
+    missing = vocab - built.get_vocab_size()
+    built.add_tokens([f"<filler-{number}>" for number in range(missing)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>", model_max_length=CONTEXT
+        tokenizer_object=built, eos_token="<eos>", pad_token="<eos>", model_max_length=CONTEXT
     )
 
 
