@@ -59,7 +59,19 @@ def throttle_figures(gpu: Samples) -> dict[str, float | None]:
         "gpu_throttled_samples": sum(bool(each & SLOWED) for each in reasons),
         "gpu_power_capped_samples": sum(bool(each & POWER_CAP) for each in reasons),
         "gpu_foreign_processes": _peak(gpu.column("foreign_processes")),
+        "gpu_xid": next((xid for xid in gpu.column("xid") if isinstance(xid, int)), None),
+        "gpu_ecc_errors": _growth(gpu, "ecc_uncorrected"),
     }
+
+
+def _growth(gpu: Samples, counter: str) -> float | None:
+    """Return by how much a counter of each GPU rose, summed over them."""
+    by_gpu: dict[object, list[int]] = {}
+    for row in gpu.rows:
+        value = row.get(counter)
+        if isinstance(value, int):
+            by_gpu.setdefault(row.get("gpu"), []).append(value)
+    return float(sum(v[-1] - v[0] for v in by_gpu.values())) if by_gpu else None
 
 
 def _peak(values: Sequence[object]) -> float | None:

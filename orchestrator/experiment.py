@@ -93,7 +93,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     api_key_file: str | None = None
     """The key itself is never part of an experiment."""
     noise: float = 0.0
-    """Simulated engine: standard deviation of the logarithm of a launch's speed, and of a step's."""
+    """Simulated engine: standard deviation of the logarithm of a launch's and of a step's time."""
     retries: int = 1
     """Further starts of a server that failed in a way that may pass."""
     client_workers: int = 1

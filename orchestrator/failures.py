@@ -27,6 +27,12 @@ FAILURES = (
     _row("OOM_KV", r"No available memory for the cache blocks|larger than the maximum number of "
          r"tokens that can be stored in KV cache|KV cache is needed, which is larger",
          "use more GPUs, or a smaller --server-arg=--max-model-len=…"),
+    _row("OOM_GRAPH", r"(?s)Capturing CUDA graphs(?!.*Graph capturing finished).*OutOfMemory",
+         "leave memory for the CUDA graphs: a smaller --server-arg=--gpu-memory-utilization=… or "
+         "--max-num-seqs, or fewer sizes with --server-arg=--cudagraph-capture-sizes=…"),
+    _row("GPU_FAULT", r"NVRM: Xid|uncorrectable (?:NVLink|ECC)|fallen off the bus|CUDA error: "
+         r"(?:an illegal (?:memory access|instruction)|unspecified launch failure|misaligned)",
+         "the GPU or its driver failed: see nvidia-smi -q and dmesg; another node may do"),
     _row("OOM_WEIGHTS", r"OutOfMemoryError|CUDA out of memory|bad_alloc|Cannot allocate memory",
          "the model does not fit: use more GPUs or a quantised checkpoint"),
     _row("PORT_CONFLICT", r"EADDRINUSE|[Aa]ddress already in use", "try again"),
@@ -36,6 +42,12 @@ FAILURES = (
     _row("DEVICE_MAP", r"invalid device ordinal", "fewer GPUs are visible than the layout needs"),
     _row("COLLECTIVE_HANG", r"Watchdog caught collective operation timeout",
          "check the links between the GPUs"),
+    _row("COMPILE_CACHE", r"(?s)(?:torch_compile_cache|torchinductor|\.triton/cache)\S*.{0,2000}"
+         r"(?:FileNotFoundError|JSONDecodeError|EOFError|UnpicklingError|Stale file handle)",
+         "a compile cache was damaged by another server: give this one its own with "
+         "--server-env VLLM_CACHE_ROOT=…, on a local disk"),
+    _row("RANK_LOST", r"Worker proc \S+ died unexpectedly",
+         "one worker of the server died: see its lines in the log, and dmesg for the OOM killer"),
     _row("MISSING_MODULE", r"ModuleNotFoundError|No module named",
          "the server's environment lacks a package: see moeserve doctor"),
 )  # fmt: skip
@@ -49,6 +61,7 @@ LASTING = frozenset(
         "MISSING_MODULE",
         "OOM_WEIGHTS",
         "OOM_KV",
+        "OOM_GRAPH",
         "DEVICE_MAP",
         "CONFIG_DRIFT",
         "MODEL_FETCH",

@@ -21,6 +21,7 @@ class GpuSampler:
         self._handles = (
             {index: nvml.nvmlDeviceGetHandleByIndex(index) for index in indices} if nvml else {}
         )
+        self._faults = self._subscribed()
 
     @classmethod
     @contextlib.contextmanager
@@ -33,8 +34,29 @@ class GpuSampler:
                 nvml.nvmlShutdown()
 
     def sample(self) -> Iterator[dict[str, float | int | None]]:
+        xids = dict(self._xids())
         for index, handle in self._handles.items():
-            yield {"gpu": index, **self._read(handle)}
+            yield {"gpu": index, "xid": xids.get(index), **self._read(handle)}
+
+    def _subscribed(self) -> Any:
+        """Ask to be told of XID errors; None where the driver or the GPU cannot."""
+        nvml = self._nvml
+        events = self._try(nvml.nvmlEventSetCreate) if nvml and self._handles else None
+        if nvml is None or events is None:
+            return None
+        for handle in self._handles.values():
+            kind = nvml.nvmlEventTypeXidCriticalError
+            self._try(nvml.nvmlDeviceRegisterEvents, handle, kind, events)
+        return events
+
+    def _xids(self) -> Iterator[tuple[int, int]]:
+        """Yield the XID errors since the last sample, by GPU."""
+        nvml = self._nvml
+        while nvml is not None and self._faults is not None:
+            event = self._try(nvml.nvmlEventSetWait_v2, self._faults, 0)
+            if event is None:
+                return
+            yield nvml.nvmlDeviceGetIndex(event.device), int(event.eventData)
 
     def _read(self, handle: Any) -> dict[str, float | int | None]:
         nvml = self._nvml
@@ -50,6 +72,12 @@ class GpuSampler:
                 nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
             ),
             "throttle_reasons": self._try(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle),
+            "ecc_uncorrected": self._try(
+                nvml.nvmlDeviceGetTotalEccErrors,
+                handle,
+                nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+                nvml.NVML_VOLATILE_ECC,
+            ),
             "foreign_processes": self._foreign(handle),
         }
 

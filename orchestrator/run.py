@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from catalog.errors import MoeserveError, ServerError
+from catalog.errors import MoeserveError, ServerError, StorageError
 from orchestrator.cells import Run
 from orchestrator.engines.base import Engine, Session, Site, Stopped, Watch
 from orchestrator.events import (
@@ -27,6 +27,7 @@ from orchestrator.gate import Gate
 from orchestrator.outcome import code_of, failed_record, identity_of, record_of
 from orchestrator.plan import Plan, ServerGroup
 from orchestrator.record import RunRecord, Verdict
+from orchestrator.room import check_room
 from orchestrator.rows import RowLog, write_parquet
 from orchestrator.store import Manifest, Store, read_manifests
 from workloads.transcript import RequestRow
@@ -120,15 +121,17 @@ class _Group:
                         left = [trial] if (trial := runner.next_trial(group)) else []
         except Stopped:
             return False
+        except StorageError:
+            raise  # no run has anywhere to go
         except MoeserveError as error:
-            again = not self._last and may_pass(code_of(str(error)))
+            again = bool(left) and not self._last and may_pass(code_of(str(error)))
             self._fail(left, error, again=again)
             return again
         return False
 
     def _fail(self, left: Sequence[Run], error: MoeserveError, *, again: bool) -> None:
         """Record a server that failed against every run it still owed, unless it starts again."""
-        if not self._runner.gate.may_publish():
+        if left and not self._runner.gate.may_publish():
             # We were told to end, and the server was told the same: it did not fail.
             self._record_failure(left[0], Interrupted("stopped"), "interrupted", None)
             return
@@ -142,6 +145,7 @@ class _Group:
 
     async def _run_one(self, run: Run, session: Session) -> None:
         runner = self._runner
+        check_room(runner.store.root, [run])
         runner.listen(RunStarted(run))
         attempt, folder = runner.store.new_attempt(run.run_id)
         identity = self._identity(run, session, attempt)

@@ -106,15 +106,15 @@ class Sidecar:
         tokens = sum(
             scrape.total(GAUGES[name]) or 0.0 for name in ("generation_tokens", "prompt_tokens")
         )
-        queued = sum(scrape.total(GAUGES[name]) or 0.0 for name in ("running", "waiting"))
+        inside = queued(scrape)
         since_s, before = self._progress
-        if tokens != before or not queued:
+        if tokens != before or not inside:
             self._progress = (now_s, tokens)
         elif now_s - since_s > STALL_S:
             self._fail(
                 ServerError(
-                    f"ENGINE_STALLED: {queued:.0f} requests are in the server and no token was "
-                    f"made for {STALL_S:.0f} s",
+                    f"ENGINE_STALLED: {inside:.0f} requests are in the server (data-parallel "
+                    f"ranks {', '.join(_busy(scrape))}) and no token was made for {STALL_S:.0f} s",
                     stage="serving",
                 )
             )
@@ -138,6 +138,15 @@ class Sidecar:
         for name in ("server", "host", "gpu"):
             samples: Samples = getattr(self, name)
             samples.write(folder / f"{name}.parquet")
+
+
+def queued(scrape: Scrape) -> float:
+    """Return how many requests are inside the server, running or waiting."""
+    return sum(scrape.total(GAUGES[name]) or 0.0 for name in ("running", "waiting"))
+
+
+def _busy(scrape: Scrape) -> list[str]:
+    return [r for r in sorted(_ranks(scrape)) if _of_rank(scrape, GAUGES["running"], r)]
 
 
 def _ranks(scrape: Scrape) -> set[str]:

@@ -214,6 +214,10 @@ def _gpus(seen: Evidence) -> Iterator[str]:
     foreign = seen.figures.get("gpu_foreign_processes")
     if foreign:
         yield f"CO_TENANT: {foreign:.0f} processes of somebody else computed on the GPUs"
+    if seen.figures.get("gpu_xid") is not None:
+        yield f"GPU_FAULT: the driver reported XID {seen.figures['gpu_xid']:.0f} during the run"
+    if seen.figures.get("gpu_ecc_errors"):
+        yield f"GPU_FAULT: {seen.figures['gpu_ecc_errors']:.0f} uncorrectable memory errors"
     if seen.figures.get("gpu_throttled_samples"):
         share = seen.figures["gpu_throttled_samples"] / seen.figures["gpu_samples"]
         yield f"THROTTLED: the GPUs slowed down for heat or power supply in {share:.0%} of samples"

@@ -24,7 +24,7 @@ from catalog.hardware_table import gpu
 from catalog.models import Model
 from perfmodel.closed_loop import ClosedLoop
 from perfmodel.constants import calibration
-from perfmodel.noise import Noise
+from perfmodel.noise import Noise, launch_factor
 from perfmodel.serving import Setup, server
 from perfmodel.simulate import Simulated, simulate
 from strategies.layout import Layout
@@ -145,11 +145,9 @@ def _row(recipe: Recipe, case: Case, layout: Layout) -> Row:
         setup=Setup(constants=constants),
     )
     key = zlib.crc32(f"{case.number} {layout.name}".encode())
-    noise = Noise(
-        np.random.default_rng([recipe.seed, key]),
-        launch_sigma=recipe.launch_sigma,
-        step_sigma=recipe.step_sigma,
-    )
+    rng = np.random.default_rng([recipe.seed, key])
+    launch = launch_factor(rng, recipe.launch_sigma)
+    noise = Noise(rng, launch=launch, step_sigma=recipe.step_sigma)
     result = simulate(
         ClosedLoop(demand.num_prompts, demand.max_concurrency),
         [(demand.input_len, demand.output_len)] * demand.num_prompts,

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from catalog.errors import ServerError
 from catalog.units import MS_PER_S
 from orchestrator.cells import Run
 from orchestrator.energy import energy_figures
@@ -15,7 +17,7 @@ from orchestrator.engines.base import Figure, Measurement, Watch
 from orchestrator.engines.control import Control
 from orchestrator.engines.traffic import Traffic, traffic_of
 from orchestrator.record import Provenance
-from orchestrator.sidecar import Sidecar
+from orchestrator.sidecar import Sidecar, queued
 from workloads.client import measure
 from workloads.dispatch import Dispatcher
 from workloads.prompts import token_prompts
@@ -32,6 +34,7 @@ WARMUP_OUTPUT = 16
 DEATH_S = 1.0
 CUT = frozenset({"CONNECT", "CONNECTION_LOST", "STREAM_TRUNCATED"})
 """Error classes of requests whose server may have died."""
+ABORT_S = 30.0
 SETTLE_S = 0.2
 """A server may count the last tokens a moment after it has sent them."""
 
@@ -93,11 +96,12 @@ class HttpSession:
         before = await self.control.metrics()
         watch.on_stage("measuring")
         traffic = traffic_of(run, vocab=self.vocab)
-        halt, cut = asyncio.Event(), asyncio.Event()
+        halt = asyncio.Event()
+        broken: set[str] = set()
 
         def on_row(row: RequestRow) -> None:
-            if row.error_class in CUT:
-                cut.set()
+            if row.status != "ok":
+                broken.add(row.error_class)
             watch.on_row(row)
 
         sidecar = Sidecar(self.control, halt, self.alive, pid=self.pid, gpus=self.gpus)
@@ -109,8 +113,10 @@ class HttpSession:
         if sidecar.failure is not None:
             raise sidecar.failure
         # A process whose connections are gone may take a moment to be gone itself.
-        await asyncio.sleep(DEATH_S if cut.is_set() else SETTLE_S)
+        await asyncio.sleep(DEATH_S if broken & CUT else SETTLE_S)
         self.alive()
+        if broken and self.pid is not None and not watch.stop.is_set():
+            await self._abandoned()
         after = await self.control.metrics()
         reason = client_limited(stats)
         reasons = [reason] if reason else []
@@ -123,6 +129,21 @@ class HttpSession:
         figures["server_in_flight"] = sidecar.mean_in_flight()
         figures |= energy_figures(sidecar.gpu, int(server_tokens(figures) or 0))
         return Measurement(figures=figures, reasons=tuple(reasons))
+
+    async def _abandoned(self) -> None:
+        """Wait until the server has dropped requests that ended early: the next run is not theirs.
+
+        Raises ServerError `ABORT_LEAK` when it still works on them after half a minute.
+        """
+        deadline = time.monotonic() + ABORT_S
+        while (text := await self.control.metrics()) and (left := queued(parse_metrics(text))):
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"ABORT_LEAK: {left:.0f} requests whose connections are closed are still in "
+                    f"the server after {ABORT_S:.0f} s",
+                    stage="serving",
+                )
+            await asyncio.sleep(SETTLE_S)
 
     async def _load(self, traffic: Traffic, output_len: int, watch: Watch) -> RunStats:
         if self.client_workers == 1:

@@ -82,9 +82,9 @@ class SimulatedSession:
     """A simulated server; every run on it begins with an empty cache and empty queues."""
 
     server: Server
-    noise: float
-    seed: int
-    launch: float
+    noise: float = 0.0
+    seed: int = 0
+    launch: float = 1.0
     """Factor on this launch's step times; 1 without noise."""
 
     @property
