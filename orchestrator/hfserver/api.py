@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -11,8 +12,9 @@ from aiohttp import web
 from catalog.errors import BadValue, MoeserveError
 from orchestrator.hfserver.answer import Answer, AnswerFailed
 from orchestrator.hfserver.decoder import Ask
+from orchestrator.hfserver.scoring import Listed, Scorer, as_vllm
 from orchestrator.hfserver.text import Text
-from orchestrator.hfserver.wire import Body, asks
+from orchestrator.hfserver.wire import Body, TokenizeBody, asks
 from orchestrator.hfserver.worker import Worker
 from orchestrator.simserver.metrics import Metrics
 
@@ -47,6 +49,7 @@ class Service:
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/version", self._version)
+        app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/v1/completions", self._complete)
         app.router.add_post("/v1/chat/completions", self._chat)
         return app
@@ -76,6 +79,14 @@ class Service:
             text += f"# TYPE {metric} counter\n{metric} {value}\n"
         return web.Response(text=text)
 
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        try:
+            body = msgspec.json.decode(await request.read(), type=TokenizeBody)
+            tokens = self.text.encode(body.prompt, special=body.add_special_tokens)
+        except (msgspec.DecodeError, MoeserveError) as error:
+            return refusal(400, str(error))
+        return web.json_response({"tokens": list(tokens), "count": len(tokens)})
+
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, chat=False)
 
@@ -91,8 +102,12 @@ class Service:
             wanted = asks(body, self.text)
             for ask in wanted:
                 self._check(ask)
+            top = body.prompt_logprobs
+            listed = [] if top is None else [await self._score(ask, top) for ask in wanted]
         except (msgspec.DecodeError, MoeserveError) as error:
             return refusal(400, str(error))
+        except AnswerFailed as error:
+            return refusal(500, str(error))
         answer = Answer(body, wanted, self.text, chat=chat, number=next(self._numbers))
         if not all(self.worker.add(job) for job in answer.jobs):
             self._end(answer, arrived_s)
@@ -100,7 +115,7 @@ class Service:
         for ask in wanted:
             self.metrics.arrived(0, len(ask.prompt))
         try:
-            return await self._send(answer, request, stream=body.stream)
+            return await self._send(answer, request, stream=body.stream, listed=listed)
         finally:
             self._end(answer, arrived_s)
 
@@ -116,12 +131,29 @@ class Service:
             raise BadValue("tokens of prompt and answer", given, f"{decoder.max_context} together")
         decoder.check(ask)
 
+    async def _score(self, ask: Ask, top: int) -> list[Listed]:
+        decoder = self.worker.decoder
+        if not isinstance(decoder, Scorer):
+            raise BadValue("prompt_logprobs", top, "nothing: this decoder has no left to right")
+        try:
+            return await self.worker.call(lambda: decoder.score(ask.prompt, top))
+        except RuntimeError as error:  # torch's own, memory that is not there among them
+            raise AnswerFailed(f"{type(error).__name__}: {error}") from error
+
     async def _send(
-        self, answer: Answer, request: web.Request, *, stream: bool
+        self,
+        answer: Answer,
+        request: web.Request,
+        *,
+        stream: bool,
+        listed: Sequence[list[Listed]],
     ) -> web.StreamResponse:
         if not stream:
             try:
-                return web.json_response(await answer.whole())
+                body = await answer.whole()
+                for choice, each in zip(body["choices"], listed, strict=False):
+                    choice["prompt_logprobs"] = as_vllm(each)
+                return web.json_response(body)
             except AnswerFailed as error:
                 return refusal(500, str(error))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})

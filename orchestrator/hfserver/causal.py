@@ -10,6 +10,7 @@ from catalog.errors import BadFile, MissingExtra
 from orchestrator.engines import tiny
 from orchestrator.hfserver.decoder import Ask, Passes, Piece
 from orchestrator.hfserver.decoders import Loaded
+from orchestrator.hfserver.scoring import Listed, listings
 from orchestrator.hfserver.text import load_text
 
 
@@ -36,6 +37,15 @@ class CausalDecoder:
 
     def counters(self) -> Mapping[str, float]:
         return {"forward_passes": self._passes}
+
+    def score(self, prompt: Sequence[int], top: int) -> list[Listed]:
+        import torch
+
+        given = torch.tensor([list(prompt)], device=self.model.device)
+        with torch.inference_mode():
+            logits = self.model(given, use_cache=False).logits[0]
+        self._passes += 1
+        return listings(logits, prompt, top)
 
     def decode(self, batch: Sequence[Ask]) -> Passes:
         import torch

@@ -16,8 +16,8 @@ class Text:
     def __init__(self, tokenizer: Any = None) -> None:
         self._tokenizer = tokenizer
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self._needed().encode(text))
+    def encode(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        return tuple(self._needed().encode(text, add_special_tokens=special))
 
     def encode_chat(self, messages: Sequence[dict[str, Any]]) -> tuple[int, ...]:
         """Apply the model's chat template; without one the contents follow each other."""

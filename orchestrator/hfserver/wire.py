@@ -6,6 +6,7 @@ import msgspec
 
 from catalog.errors import BadValue
 from orchestrator.hfserver.decoder import Ask
+from orchestrator.hfserver.scoring import MOST_TOP
 from orchestrator.hfserver.text import Text
 
 DEFAULT_TOKENS = 16
@@ -45,6 +46,13 @@ class Body(msgspec.Struct):
         return DEFAULT_TOKENS if given is None else given
 
 
+class TokenizeBody(msgspec.Struct):
+    """What is read of a request to turn text into tokens."""
+
+    prompt: str
+    add_special_tokens: bool = True
+
+
 def asks(body: Body, text: Text) -> tuple[Ask, ...]:
     """Return one `Ask` a prompt; raise BadValue for what this server cannot do."""
     _refuse_unsupported(body)
@@ -63,7 +71,11 @@ def _refuse_unsupported(body: Body) -> None:
     for name in ("n", "best_of"):
         if getattr(body, name) not in (None, 1):
             raise BadValue(name, getattr(body, name), f"1: {GREEDY}")
-    for name in ("logprobs", "prompt_logprobs", "echo", "stop"):
+    if body.prompt_logprobs is not None and (body.stream or body.messages):
+        raise BadValue("prompt_logprobs", body.prompt_logprobs, "a completion, not streamed")
+    if not 0 <= (body.prompt_logprobs or 0) <= MOST_TOP:
+        raise BadValue("prompt_logprobs", body.prompt_logprobs, f"0 to {MOST_TOP}")
+    for name in ("logprobs", "echo", "stop"):
         if getattr(body, name):
             raise BadValue(name, getattr(body, name), f"nothing: {GREEDY}")
 

@@ -11,8 +11,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from orchestrator.hfserver.decoder import Ask, Decoder, Passes
 
@@ -20,6 +21,7 @@ MOST_WAITING = 4096
 JOIN_S = 10.0
 
 Finish = Literal["length", "stop"]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Worker:
         self._changed = threading.Condition()
         self._waiting: list[Job] = []
         self._running: list[Job] = []
+        self._calls: list[Callable[[], None]] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
         self._thread.start()
@@ -89,6 +92,24 @@ class Worker:
             self._changed.notify()
         return True
 
+    async def call(self, function: Callable[[], Result]) -> Result:
+        """Run a function in the decoder's thread, before any batch that waits."""
+        future: Future[Result] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function())
+            except Exception as error:  # noqa: BLE001 - it is the request's failure, not the server's
+                traceback.print_exc(file=sys.stderr)
+                future.set_exception(error)
+
+        with self._changed:
+            self._calls.append(run)
+            self._changed.notify()
+        return await asyncio.wrap_future(future)
+
     def cancel(self, job: Job) -> None:
         """Forget a job whose client has gone; one that has ended already is left as it is."""
         with self._changed:
@@ -107,11 +128,22 @@ class Worker:
         while batch := self._next_batch():
             self._serve(batch)
 
+    def _run_call(self, call: Callable[[], None]) -> None:
+        """Run a call without holding the lock that the caller holds."""
+        self._changed.release()
+        try:
+            call()
+        finally:
+            self._changed.acquire()
+
     def _next_batch(self) -> list[Job]:
         """Wait for work; an empty batch says that there will be none."""
         with self._changed:
             self._running = []
-            self._changed.wait_for(lambda: self._waiting or self._stopping)
+            self._changed.wait_for(lambda: self._calls or self._waiting or self._stopping)
+            while self._calls and not self._stopping:
+                self._run_call(self._calls.pop(0))
+                self._changed.wait_for(lambda: self._calls or self._waiting or self._stopping)
             if self._stopping:
                 return []
             shape = self._waiting[0].ask.shape

@@ -1,0 +1,1 @@
+"""How well a server predicts a text, over the OpenAI API: perplexity, agreement, divergence."""

@@ -1,0 +1,44 @@
+"""A text as windows of tokens, as the perplexity of language models is measured."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.errors import BadFile, BadValue
+
+WINDOW_TOKENS = 1024
+TEXT_TOKENS = 262_144
+"""Window and text of «Navigating the Design Space of MoE LLM Inference Optimization», 3.2."""
+LARGEST_TEXT_BYTES = 64_000_000
+SAMPLE = "sample"
+
+
+def read_text(source: str) -> str:
+    """Read a text file, or the small one that ships for trying things out."""
+    if source == SAMPLE:
+        return files("workloads.quality").joinpath("sample.txt").read_text(encoding="utf-8")
+    path = Path(source)
+    try:
+        if path.stat().st_size > LARGEST_TEXT_BYTES:
+            raise BadFile(source, f"larger than {LARGEST_TEXT_BYTES} bytes: cut it")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(source, f"cannot be read as text: {error}") from error
+
+
+def windows_of(tokens: Sequence[int], *, window: int, limit: int) -> NDArray[np.int32]:
+    """Cut the first `limit` tokens into whole windows (W, L); what is left over is not used."""
+    if window < 2:
+        raise BadValue("--window", window, "2 tokens or more: the first has nothing before it")
+    if limit < window:
+        raise BadValue("--tokens", limit, f"one window of {window} tokens or more")
+    kept = np.asarray(tokens[:limit], dtype=np.int32)
+    count = len(kept) // window
+    if not count:
+        raise BadValue(
+            "--text", f"{len(kept)} tokens", f"{window} tokens or more, or a smaller --window"
+        )
+    return kept[: count * window].reshape(count, window)
