@@ -11,7 +11,7 @@ from catalog.errors import BadFile, BadValue, UnknownName
 from orchestrator.cluster.options import RayOptions
 from orchestrator.secrets import refuse_secrets
 
-ENGINES = ("auto", "vllm", "simulated")
+ENGINES = ("auto", "vllm", "simulated", "diffusion")
 LAUNCHERS = ("local", "ray")
 WEIGHTS = ("checkpoint", "dummy")
 LEAST = {
@@ -94,6 +94,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The key itself is never part of an experiment."""
     noise: float = 0.0
     """Simulated engine: standard deviation of the logarithm of a launch's and of a step's time."""
+    expert_load: bool = False
+    """Ask the server which experts its tokens went to; its prefix cache is on then."""
     retries: int = 1
     """Further starts of a server that failed in a way that may pass."""
     client_workers: int = 1

@@ -36,12 +36,12 @@ def foreground(experiment: Experiment, *, served_name: str | None, port: int) ->
     own choice and stands after ours.
     """
     name, notice = resolve(experiment)
-    found = devices() if name == "vllm" else ()
+    found = devices() if name in ("vllm", "diffusion") else ()
     plan = make_plan(experiment, name, found=found)
     if len(plan.groups) != 1:
         given = f"{experiment.models} as {experiment.strategies}"
         raise BadValue("serve", given, "one model in one layout")
-    build = _simulated if name == "simulated" else _vllm
+    build = {"simulated": _simulated, "diffusion": _diffusion}.get(name, _vllm)
     return build(plan, served_name or next(iter(plan.models)), port, notice)
 
 
@@ -56,6 +56,16 @@ def _simulated(plan: Plan, served_name: str, port: int, notice: str) -> Foregrou
         *setup.server_args,
     )
     return Foreground(words, {}, notice)
+
+
+def _diffusion(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
+    from orchestrator.engines.diffusion import diffusion_command, diffusion_environment
+
+    group = plan.groups[0]
+    gpus = tuple(str(device.index) for device in devices()) or None
+    site = Site(plan.experiment, plan.models[group.setup.model], Path(), gpus)
+    words = diffusion_command(site, port=port, served_name=served_name)
+    return Foreground(tuple(words), diffusion_environment(group, site), notice)
 
 
 def _vllm(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:

@@ -11,6 +11,7 @@ from catalog.hardware_table import GPUS
 from catalog.models import Model
 from orchestrator.cells import Run, Setup, cells_of, models_of, served_model, setups, techniques_of
 from orchestrator.devices import Device
+from orchestrator.diffusion_plan import check_diffusion, one_device
 from orchestrator.experiment import Experiment
 from orchestrator.served import (
     memory_misfits,
@@ -112,9 +113,12 @@ def make_plan(
     on; nothing left is Infeasible.
     """
     techniques_of(experiment, engine)  # refuses, before any model is looked up
+    if experiment.expert_load and engine not in ("vllm", "endpoint"):
+        raise BadValue("--expert-load", "on", f"--engine vllm or --endpoint, not {engine}")
     if experiment.noise and engine != "simulated":
         raise BadValue("--noise", experiment.noise, "0: only --engine simulated has noise to add")
     models = {served: served_model(served)} if served else models_of(experiment)
+    check_diffusion(experiment, engine, models, found)
     wanted = tuple(setups(experiment, engine, models, here=_hardware_here(engine, found, pool)))
     if pool is None:
         _check_hardware(wanted, found)
@@ -151,7 +155,7 @@ def _check_hardware(wanted: tuple[Setup, ...], found: tuple[Device, ...]) -> Non
     """Refuse a real run whose GPUs are not the ones that were named."""
     for setup in wanted:
         here = found[0].gpu_type if found else "CPU"
-        if setup.engine == "vllm" and setup.hardware != here:
+        if setup.engine in ("vllm", "diffusion") and setup.hardware != here:
             raise BadValue("--hardware", setup.hardware, f"what is here: {here}")
 
 
@@ -173,6 +177,8 @@ def _reasons(
     layout = setup.layout
     if layout is None or setup.endpoint:
         return ()
+    if setup.engine == "diffusion":
+        return one_device(layout)
     reasons = [*variant_misfits(setup, model), *misfits(layout, stored_model(setup, model))]
     on_one_node = gpus_here.get(setup.hardware)
     if on_one_node is not None and layout.num_gpus > on_one_node:

@@ -38,7 +38,7 @@ def preview(study: Study) -> Iterator[dict[str, Value]]:
 def _wall_s(study: Study, group: ServerGroup) -> float | None:
     """Start-up and the model's estimate of every run; None for a server we know nothing of."""
     setup = group.setup
-    if setup.engine == "endpoint" or setup.hardware == "CPU":
+    if setup.engine in ("endpoint", "diffusion") or setup.hardware == "CPU":
         return None
     if setup.engine == "simulated":
         return VIRTUAL_RUN_S * len(group.runs)

@@ -42,7 +42,7 @@ async def prepare(experiment: Experiment) -> Study:
     check_searchable(experiment)
     name, notice = resolve(experiment)
     served = await _served(experiment) if name == "endpoint" else ""
-    found = devices() if name == "vllm" else ()
+    found = devices() if name in ("vllm", "diffusion") else ()
     plan = make_plan(experiment, name, found=found, served=served)
     return Study(plan, name, notice, found)
 

@@ -85,6 +85,10 @@ class ExperimentFlags:
     noise: Annotated[
         float | None, _study("--noise", help="Simulated engine: spread of launches; 0.02 is 2 %.")
     ] = None
+    expert_load: Annotated[
+        bool | None,
+        _study("--expert-load", help="Also ask the server which experts the tokens went to."),
+    ] = None
     retries: Annotated[
         int | None, _server("--retries", help="Further starts of a failed server; default 1.")
     ] = None
@@ -104,7 +108,9 @@ class ExperimentFlags:
         bool | None,
         _load("--find-max", help="Search the highest load that meets --goodput: double, bisect."),
     ] = None
-    engine: Annotated[str | None, _server("--engine", help="auto, vllm or simulated.")] = None
+    engine: Annotated[
+        str | None, _server("--engine", help="auto, vllm, simulated or diffusion.")
+    ] = None
     endpoint: Annotated[
         str | None, _server("--endpoint", help="Measure this running server; start none.")
     ] = None

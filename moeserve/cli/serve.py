@@ -30,7 +30,9 @@ def serve(
     model: Annotated[str, typer.Option("--model", "-m", help="Name, id or path.")] = "OLMoE-1B-7B",
     strategy: Annotated[str, typer.Option("--strategy", "-s", help="One layout.")] = "single",
     gpus: Annotated[int | None, typer.Option("--gpus", help="Degree of tp, ep, tp+ep.")] = None,
-    engine: Annotated[str, typer.Option("--engine", help="auto, vllm or simulated.")] = "auto",
+    engine: Annotated[
+        str, typer.Option("--engine", help="auto, vllm, simulated or diffusion.")
+    ] = "auto",
     hardware: Annotated[
         str | None, typer.Option("--hardware", help="GPU to simulate; default A100-80GB.")
     ] = None,

@@ -12,6 +12,7 @@ from orchestrator.experiment import Experiment
 ENGINES: dict[str, tuple[str, str]] = {
     "vllm": ("orchestrator.engines.vllm", "VllmEngine"),
     "simulated": ("orchestrator.engines.simulated", "SimulatedEngine"),
+    "diffusion": ("orchestrator.engines.diffusion", "DiffusionEngine"),
     "endpoint": ("orchestrator.engines.endpoint", "EndpointEngine"),
 }
 

@@ -34,7 +34,12 @@ async def serve(known: argparse.Namespace, loaded: Loaded) -> None:
     name = known.served_model_name or known.model
     worker = Worker(loaded.decoder)
     service = Service(worker, name, loaded.text, Metrics(name, 1))
-    runner = web.AppRunner(service.app(), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    runner = web.AppRunner(
+        service.app(),
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_S,
+        handler_cancellation=True,  # a client that leaves ends its decoding, streamed or not
+    )
     await runner.setup()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -79,7 +79,7 @@ def load(known: argparse.Namespace) -> Loaded:
 
 def checkpoint_folder(name: str) -> Path | str:
     """Return where transformers finds a model: a directory, a tiny checkpoint's, or a hub id."""
-    require_transformers()
+    quiet_transformers()
     if name in tiny.NAMES:
         return tiny.checkpoint(name)
     path = Path(name).expanduser()
@@ -95,6 +95,15 @@ def require_transformers() -> None:
 
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise MissingExtra("the transformers server", "hf")
+
+
+def quiet_transformers() -> None:
+    """Keep progress bars and advice about other people's configurations out of the log."""
+    require_transformers()
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 def device_of(name: str) -> str:

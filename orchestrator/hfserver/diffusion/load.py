@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from catalog.errors import BadFile, BadValue
-from orchestrator.hfserver.causal import device_of, eos_of, require_transformers
+from orchestrator.hfserver.causal import device_of, eos_of, quiet_transformers
 from orchestrator.hfserver.decoders import Loaded
 from orchestrator.hfserver.diffusion import seeded
 from orchestrator.hfserver.diffusion.backbone import Backbone
@@ -68,7 +68,7 @@ def load_decoder(
     dtype: str = "auto",
     max_batch: int = 1,
 ) -> DiffusionDecoder:
-    require_transformers()
+    quiet_transformers()
     config = read_config(source)
     backbone = (
         _remote(source, options, config, device_of(device), dtype)

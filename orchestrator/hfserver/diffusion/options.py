@@ -78,7 +78,10 @@ class OptionParser(argparse.ArgumentParser):
     """Raises what it does not understand instead of leaving the program."""
 
     def error(self, message: str) -> NoReturn:
-        raise BadValue("--server-arg", message, "; ".join(f"{flag} …" for flag in FLAGS))
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            raise UnknownName("--server-arg of the diffusion engine", unknown.split("=")[0], FLAGS)
+        raise BadValue("--server-arg", message, ", ".join(FLAGS))
 
 
 FLAGS = (
@@ -122,4 +125,5 @@ def parse_options(words: Sequence[str]) -> Options:
     """Read the decoder's own arguments as they stand on a server's command line."""
     parser = OptionParser(prog="diffusion", allow_abbrev=False, add_help=False)
     add_arguments(parser)
+    parser.add_argument("--host")  # the server's own, which `moeserve serve` passes on
     return options_of(parser.parse_args(list(words)))

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ class CountingDecoder:
     batches: list[list[Ask]] = field(default_factory=list)
     closed: int = 0
     fail_after: int | None = None
+    pause_s: float = 0.0
     gate: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -48,6 +50,7 @@ class CountingDecoder:
         try:
             for number in range(1, batch[0].max_tokens + 1):
                 self.gate.wait(10)
+                time.sleep(self.pause_s)
                 if number == self.fail_after:
                     raise RuntimeError("out of something")
                 yield tuple(Piece(row, (ask.prompt[-1] + number,)) for row, ask in enumerate(batch))
