@@ -28,6 +28,7 @@ NOTES = frozenset(
         "CONCURRENCY_NOT_REACHED",
         "RATE_NOT_REACHED",
         "LITTLE",
+        "EXPERTS_UNKNOWN",
         "PREEMPTED",
         "POWER_CAPPED",
     }

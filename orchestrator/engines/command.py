@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from catalog.models import Model
+from orchestrator import expert_load
 from orchestrator.engines import tiny
 from orchestrator.engines.base import Site
 from orchestrator.experiment import Experiment
@@ -18,6 +19,9 @@ from strategies.technique import Technique, parse_technique
 from strategies.vllm_args import vllm_args
 
 UNCHANGED = Technique()
+
+
+NO_CACHE = ("--no-enable-prefix-caching",)
 
 
 def find_command() -> list[str] | None:
@@ -80,7 +84,7 @@ def server_command(
         *("--host", site.host, "--port", str(port)),
         *vllm_args(layout),
         # A repeated prompt served from the cache would not be the workload that was asked for.
-        "--no-enable-prefix-caching",
+        *(expert_load.ARGUMENTS if site.experiment.expert_load else NO_CACHE),
         # Sampling defaults of the checkpoint would make arms differ unnoticed.
         *("--generation-config", "vllm"),
         *load,
@@ -101,6 +105,8 @@ def server_environment(group: ServerGroup, site: Site, ports: range) -> dict[str
         "VLLM_HOST_IP": site.host,
         "VLLM_PORT": str(ports.start + 1),
     }
+    if site.experiment.expert_load:
+        environment["VLLM_USE_V2_MODEL_RUNNER"] = "1"  # the only one that returns routed experts
     if site.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(site.gpus[: layout.num_gpus])
     else:

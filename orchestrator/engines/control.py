@@ -76,18 +76,39 @@ class Control:
             return None
         return reply.version
 
+    async def post(self, path: str, body: object, *, limit_s: float = TIMEOUT_S) -> bytes:
+        """Send JSON and return what came back; EndpointError unless that is a 200."""
+        return await self._ask("POST", self._root + path, limit_s, msgspec.json.encode(body))
+
     async def _get(self, url: str) -> bytes:
+        return await self._ask("GET", url, TIMEOUT_S)
+
+    async def _ask(self, method: str, url: str, limit_s: float, body: bytes | None = None) -> bytes:
+        kind = {"Content-Type": "application/json"} if body is not None else {}
+        limit = aiohttp.ClientTimeout(total=limit_s)
         try:
-            async with self._session.get(url, allow_redirects=False) as reply:
+            async with self._session.request(
+                method, url, data=body, headers=kind, timeout=limit, allow_redirects=False
+            ) as reply:
                 if reply.status != 200:
                     raise EndpointError(f"{url}: answered {reply.status} {reply.reason}")
-                return await reply.content.read(LARGEST_REPLY_BYTES)
+                return await _whole(reply, url)
         except TimeoutError:
-            raise EndpointError(f"{url}: no answer within {TIMEOUT_S:.0f} s") from None
+            raise EndpointError(f"{url}: no answer within {limit_s:.0f} s") from None
         except aiohttp.ClientConnectorError as error:
             raise EndpointError(f"{url}: no server answers there ({error.strerror})") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise EndpointError(f"{url}: {error or type(error).__name__}") from None
+
+
+async def _whole(reply: aiohttp.ClientResponse, url: str) -> bytes:
+    """Read to the end, but no more than we take from any server."""
+    body = bytearray()
+    async for part in reply.content.iter_any():
+        body += part
+        if len(body) > LARGEST_REPLY_BYTES:
+            raise EndpointError(f"{url}: answered more than {LARGEST_REPLY_BYTES} bytes")
+    return bytes(body)
 
 
 class _Models(msgspec.Struct):

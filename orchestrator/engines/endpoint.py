@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from catalog.errors import EndpointError
 from orchestrator.engines.base import Session, Site, Watch
 from orchestrator.engines.control import Control
+from orchestrator.engines.expert_session import ExpertSession
 from orchestrator.engines.http_session import HttpSession
 from orchestrator.engines.readiness import prove_ready
 from orchestrator.engines.running import api_key, inspect
 from orchestrator.engines.vllm import provenance_of
+from orchestrator.expert_load import Experts
 from orchestrator.plan import ServerGroup
 from workloads.target import Target
 
@@ -29,7 +31,7 @@ class EndpointEngine:
                 await prove_ready(target, control, ranks=1, vocab=site.model.vocab)
             except Exception as error:
                 raise EndpointError(f"{endpoint.base_url}: {error}") from error
-            yield HttpSession(
+            session = HttpSession(
                 target=target,
                 control=control,
                 vocab=site.model.vocab,
@@ -43,3 +45,5 @@ class EndpointEngine:
                 num_warmups=experiment.num_warmups,
                 client_workers=experiment.client_workers,
             )
+            routed = site.model.experts if experiment.expert_load else None
+            yield ExpertSession(session, Experts(routed.count, None)) if routed else session

@@ -15,9 +15,11 @@ from orchestrator.engines.command import (
     server_environment,
 )
 from orchestrator.engines.control import SIMULATED_OWNER, Control
+from orchestrator.engines.expert_session import ExpertSession
 from orchestrator.engines.http_session import HttpSession
 from orchestrator.engines.readback import layout_difference, observed
 from orchestrator.engines.readiness import death, prove_ready, wait_until_listening
+from orchestrator.expert_load import Experts
 from orchestrator.gpucheck import misplaced, wait_until_free
 from orchestrator.plan import ServerGroup
 from orchestrator.ports import port_range
@@ -114,7 +116,7 @@ async def _ready(
         if process.exit_code is not None:
             raise death(process)
 
-    return HttpSession(
+    session = HttpSession(
         target=target,
         control=control,
         vocab=site.model.vocab,
@@ -127,6 +129,16 @@ async def _ready(
         pid=process.pid,
         gpus=_indices(site, layout),
     )
+    experts = site.model.experts
+    if not site.experiment.expert_load or experts is None:
+        return session
+    ranks = layout.ep_degree if layout.ep and not _rebalanced(site) else None
+    return ExpertSession(session, Experts(experts.count, ranks), process.log)
+
+
+def _rebalanced(site: Site) -> bool:
+    """True when vLLM's balancer moves experts between ranks."""
+    return "--enable-eplb" in site.experiment.server.args
 
 
 def _indices(site: Site, layout: Layout) -> tuple[int, ...]:

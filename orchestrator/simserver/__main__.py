@@ -19,6 +19,7 @@ from orchestrator.simserver.api import Service
 from orchestrator.simserver.engine import Engine
 from orchestrator.simserver.faults import Faults, parse_faults
 from orchestrator.simserver.metrics import Metrics
+from orchestrator.simserver.routing import even_routing
 from perfmodel.serving import server
 from strategies.layout import Layout
 
@@ -37,6 +38,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pipeline-parallel-size", "-pp", type=int, default=1)
     parser.add_argument("--data-parallel-size", "-dp", type=int, default=1)
     parser.add_argument("--enable-expert-parallel", action="store_true")
+    parser.add_argument("--enable-return-routed-experts", action="store_true")
     parser.add_argument("--max-model-len", type=int)
     parser.add_argument("--tokenizer", help="a directory with tokenizer.json, to count text with")
     parser.add_argument("--hardware", default="A100-80GB")
@@ -64,7 +66,16 @@ async def serve(known: argparse.Namespace, faults: Faults) -> int:
     built = server(model, layout, gpu(known.hardware), longest=min(longest, 4096))
     name = known.served_model_name or known.model
     engine = Engine(built, Metrics(name, layout.dp), faults)
-    service = Service(engine, name, longest, faults, token_counter(known), itertools.count(1))
+    routed = model.experts if known.enable_return_routed_experts else None
+    service = Service(
+        engine,
+        name,
+        longest,
+        faults,
+        token_counter(known),
+        itertools.count(1),
+        even_routing(routed) if routed else None,
+    )
     runner = web.AppRunner(service.app(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     site: web.BaseSite = (

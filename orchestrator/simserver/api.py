@@ -52,6 +52,8 @@ class Service:
     faults: Faults
     count_tokens: Callable[[str], int]
     numbers: "itertools.count[int]"
+    routing: Callable[[int], str] | None = None
+    """Gives the routed experts of so many tokens, where they are to be returned."""
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 2**20)
@@ -154,6 +156,10 @@ class _Answer:
             pass
         text = WORD * self._ask.output_tokens
         choice = {"index": 0, "finish_reason": "length", **self._text(text, delta=False)}
+        if self._service.routing is not None:
+            # The last token has not gone through the model, as with vLLM.
+            seen = self._prompt_tokens + self._ask.output_tokens - 1
+            choice["routed_experts"] = self._service.routing(seen)
         kind = "chat.completion" if self._chat else "text_completion"
         body = {**self._head(), "object": kind, "choices": [choice], "usage": self._usage()}
         return web.json_response(body)
