@@ -53,5 +53,12 @@ class GroupFailed:
     starts_again: bool
 
 
-Event = GroupStarted | Stage | RunStarted | Loading | RunFinished | GroupFailed
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something of the whole study that a reader should know."""
+
+    text: str
+
+
+Event = Notice | GroupStarted | Stage | RunStarted | Loading | RunFinished | GroupFailed
 Listener = Callable[[Event], None]

@@ -30,12 +30,23 @@ def preview(study: Study) -> Iterator[dict[str, Value]]:
             "gpu_type": setup.hardware,
             "runs": len(group.runs),
             "requests": sum(run.cell.num_prompts for run in group.runs),
-            "expected_wall_s": _wall_s(study, group),
+            "expected_wall_s": expected_wall_s(study, group),
             "command": _command(study, group),
         }
 
 
-def _wall_s(study: Study, group: ServerGroup) -> float | None:
+def expected_makespan_s(study: Study) -> float | None:
+    """Estimate when everything is over; None where some server's time is unknown."""
+    if study.plan.experiment.launcher == "ray":
+        from orchestrator.cluster.launch import makespan_s
+
+        return makespan_s(study)
+    walls_s = [expected_wall_s(study, group) for group in study.plan.groups]
+    known = [wall_s for wall_s in walls_s if wall_s is not None]
+    return sum(known) if len(known) == len(walls_s) else None
+
+
+def expected_wall_s(study: Study, group: ServerGroup) -> float | None:
     """Start-up and the model's estimate of every run; None for a server we know nothing of."""
     setup = group.setup
     if setup.engine in ("endpoint", "diffusion") or setup.hardware == "CPU":

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from catalog.errors import StorageError
+from orchestrator.cluster.nodes import Node
 from orchestrator.cluster.options import RayOptions
 from orchestrator.devices import Device, devices
 from orchestrator.engines.registry import engine, resolve
@@ -35,11 +36,17 @@ class Study:
     engine: str
     notice: str
     devices: tuple[Device, ...]
+    nodes: tuple[Node, ...] = ()
+    """Of the cluster whose launcher is asked for."""
 
 
 async def prepare(experiment: Experiment) -> Study:
     """Choose the engine, ask a running server what it is, look at the GPUs, and plan."""
     check_searchable(experiment)
+    if experiment.launcher == "ray":
+        from orchestrator.cluster.launch import prepare_on_cluster
+
+        return await prepare_on_cluster(experiment)
     name, notice = resolve(experiment)
     served = await _served(experiment) if name == "endpoint" else ""
     found = devices() if name in ("vllm", "diffusion") else ()
@@ -92,14 +99,20 @@ async def run_study(
         return store  # nothing is missing: no look at the machine, no calibration
     finished = store.finished()
     check_room(directory, (run for run in study.plan.runs if run.run_id not in finished))
+    stop = stop or asyncio.Event()
     with storage_errors(directory), store.locked():
+        if study.plan.experiment.launcher == "ray":
+            from orchestrator.cluster.launch import run_on_cluster
+
+            await run_on_cluster(study, store, listen=listen, stop=stop)
+            return store
         runner = Runner(
             plan=study.plan,
             engine=engine(study.engine),
             store=store,
             environment=store.keep_environment(await environment_of(study)),
             listen=listen,
-            stop=stop or asyncio.Event(),
+            stop=stop,
             gpus=tuple(str(device.index) for device in study.devices) or None,
         )
         await runner.run()

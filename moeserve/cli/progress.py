@@ -14,6 +14,7 @@ from orchestrator.events import (
     GroupStarted,
     Listener,
     Loading,
+    Notice,
     RunFinished,
     RunStarted,
     Stage,
@@ -62,7 +63,7 @@ class _Lines:
             case RunFinished(record, reasons):
                 self._done += 1
                 note(f"[{self._done}{self._of}] {summary_line(record, reasons)}")
-            case GroupFailed():
+            case GroupFailed() | Notice():
                 _failures_only(event)
 
 
@@ -112,8 +113,8 @@ class _Live:
                 self._bar.advance(self._task)
                 if reasons:
                     self._print(summary_line(record, reasons))
-            case GroupFailed():
-                self._print(failure_text(event))
+            case GroupFailed() | Notice():
+                self._print(event.text if isinstance(event, Notice) else failure_text(event))
 
     def _say(self, what: str) -> None:
         self._what = what
@@ -132,6 +133,8 @@ class _Live:
 def _failures_only(event: Event) -> None:
     if isinstance(event, GroupFailed):
         note(failure_text(event))
+    elif isinstance(event, Notice):
+        note(event.text)
 
 
 def failure_text(event: GroupFailed) -> str:

@@ -168,11 +168,12 @@ def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped
 
 
 def _show_plan(flags: ExperimentFlags, path: Path | None, output: Format) -> None:
-    from orchestrator.preview import preview
+    from orchestrator.preview import expected_makespan_s, preview
 
     study = _prepare(flags, path)
     rows: list[Row] = list(preview(study))
     show(rows, output)
-    groups = len(study.plan.groups)
-    wall_s = sum(float(row["expected_wall_s"] or 0) for row in rows)
-    note(f"{len(study.plan.runs)} runs on {groups} servers, about {wall_s:,.0f} s expected")
+    makespan_s = expected_makespan_s(study)
+    when = "time unknown" if makespan_s is None else f"about {makespan_s:,.0f} s expected"
+    on = f" on {len(study.nodes)} nodes" if len(study.nodes) > 1 else ""
+    note(f"{len(study.plan.runs)} runs on {len(study.plan.groups)} servers{on}, {when}")

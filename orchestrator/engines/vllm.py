@@ -40,7 +40,7 @@ class VllmEngine:
         await wait_until_free(mine, "GPU_NOT_CLEAN")
         with port_range() as ports:
             served_name = f"moeserve-{secrets.token_hex(6)}"
-            process = _start(group, site, ports, served_name)
+            process = start_server(group, site, ports, served_name)
             base_url = f"http://{site.host}:{ports.start}"
             try:
                 async with Control(base_url) as control:
@@ -57,7 +57,8 @@ def _devices(site: Site, group: ServerGroup) -> tuple[Device, ...]:
     return tuple(device for device in devices() if str(device.index) in given) if given else ()
 
 
-def _start(group: ServerGroup, site: Site, ports: range, served_name: str) -> ServerProcess:
+def start_server(group: ServerGroup, site: Site, ports: range, served_name: str) -> ServerProcess:
+    """Start the server's process; it is not ready yet."""
     base = list(site.experiment.server.command) or find_command()
     if base is None:
         raise ServerStartFailed(

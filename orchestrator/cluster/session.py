@@ -1,0 +1,139 @@
+"""A server on another node, measured by the agent beside it."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from catalog.errors import ServerError, ServerStartFailed
+from orchestrator.cells import Run
+from orchestrator.cluster.remote import RemoteAgent
+from orchestrator.cluster.wire import (
+    Closed,
+    Done,
+    Failed,
+    LogTold,
+    ProgressTold,
+    RowTold,
+    StageTold,
+    Told,
+    error_from,
+)
+from orchestrator.engines.base import Measurement, Stopped, Watch
+from orchestrator.record import Provenance
+
+CLOSE_S = 90.0
+"""A server's own time to end, its supervisor's, and more; then the supervisor is on its own."""
+T = TypeVar("T")
+
+
+class Listening:
+    """Hears one agent out: hands rows, stages and log on, and returns what is waited for."""
+
+    def __init__(self, agent: RemoteAgent, log: Path) -> None:
+        self.agent, self._log = agent, log
+        self._news: deque[Told] = deque()
+
+    async def until(self, kind: type[T], watch: Watch) -> T:
+        """Return the next news of a kind; an error that the agent tells is raised."""
+        while True:
+            while self._news:
+                told = self._news.popleft()
+                if isinstance(told, kind):
+                    return told
+                self._pass_on(told, watch)
+            self._news.extend(await self.agent.call("told"))
+
+    async def close(self) -> None:
+        """Take the part down and hear the rest of its log; one that is lost has nothing to say."""
+        with contextlib.suppress(ServerError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._closed()
+        for told in self._news:
+            if isinstance(told, LogTold):
+                self._pass_on(told, Watch())
+
+    async def _closed(self) -> None:
+        await self.agent.call("close")
+        while not any(isinstance(told, Closed) for told in self._news):
+            self._news.extend(await self.agent.call("told"))
+
+    def _pass_on(self, told: Told, watch: Watch) -> None:
+        match told:
+            case StageTold(text):
+                watch.on_stage(text)
+            case RowTold(row):
+                watch.on_row(row)
+            case ProgressTold(progress):
+                watch.on_progress(progress)
+            case LogTold(text):
+                with self._log.open("ab") as file:
+                    file.write(text)
+            case Failed():
+                raise error_from(told)
+            case Closed() if watch.stop.is_set():
+                raise Stopped
+            case Closed():
+                raise ServerStartFailed("AGENT_FAILED: it ended unasked", stage="agent")
+
+
+async def first_of(wanted: asyncio.Task[T], others: Sequence[asyncio.Task[Any]]) -> T:
+    """Await one task, unless one of the others ends before it: those end with an error only."""
+    done, _ = await asyncio.wait([wanted, *others], return_when=asyncio.FIRST_COMPLETED)
+    if wanted not in done:
+        wanted.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ServerError):
+            await wanted
+        for each in done:
+            each.result()
+    return wanted.result()
+
+
+@contextlib.asynccontextmanager
+async def halted(watch: Watch, agents: Sequence[RemoteAgent]) -> AsyncIterator[None]:
+    """Tell agents to come to an end as soon as the user wants one."""
+
+    async def relay() -> None:
+        await watch.stop.wait()
+        for agent in agents:
+            with contextlib.suppress(ServerError):
+                await agent.call("halt")
+
+    task = asyncio.create_task(relay())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSession:
+    """A server that is ready on its nodes."""
+
+    client: Listening
+    parts: Sequence[asyncio.Task[Any]]
+    """Watch the other parts: each ends with an error only."""
+    provenance: Provenance
+    gpu_type: str
+    details: Mapping[str, Any]
+    neighbours: Callable[[], int]
+    """How many other groups run on the same nodes."""
+
+    async def measure(self, run: Run, watch: Watch) -> Measurement:
+        agent, before = self.client.agent, self.neighbours()
+        await agent.call("measure", run)
+        async with halted(watch, [agent]):
+            done = await first_of(asyncio.ensure_future(self.client.until(Done, watch)), self.parts)
+        for name, content in done.files.items():
+            if watch.folder is not None:
+                (watch.folder / Path(name).name).write_bytes(content)
+        figures = {
+            **done.measurement.figures,
+            "nodes": ";".join(self.details["ray"]["nodes"]),
+            "client_on": agent.node.name,
+            "co_located_groups": max(before, self.neighbours()),
+        }
+        return replace(done.measurement, figures=figures)
