@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from catalog.errors import ResultsError
+from orchestrator.quality.rows import quality_columns, with_quality
 from orchestrator.record import RunRecord
 from orchestrator.store import Manifest, read_manifests
 
@@ -25,9 +26,11 @@ def row_of(record: RunRecord) -> dict[str, Value]:
 
 
 def run_rows(root: Path) -> list[dict[str, Value]]:
-    """One row a run, in the order they were started."""
+    """One row a run, in the order they were started, with its configuration's quality if known."""
     records = [manifest.record for manifest in read_manifests(root)]
-    return [row_of(record) for record in sorted(records, key=lambda r: (r.started_at, r.run_id))]
+    ordered = sorted(records, key=lambda record: (record.started_at, record.run_id))
+    quality = quality_columns(root)
+    return [with_quality(row_of(record), quality) for record in ordered]
 
 
 def run_table(root: Path) -> "pd.DataFrame":

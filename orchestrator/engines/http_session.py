@@ -16,6 +16,7 @@ from orchestrator.energy import energy_figures
 from orchestrator.engines.base import Figure, Measurement, Watch
 from orchestrator.engines.control import Control
 from orchestrator.engines.traffic import Traffic, traffic_of
+from orchestrator.footprint import footprint_figures
 from orchestrator.record import Provenance
 from orchestrator.sidecar import Sidecar, queued
 from workloads.client import measure
@@ -128,6 +129,7 @@ class HttpSession:
             figures |= server.figures()
         figures["server_in_flight"] = sidecar.mean_in_flight()
         figures |= energy_figures(sidecar.gpu, int(server_tokens(figures) or 0))
+        figures |= footprint_figures(sidecar.host, self.details, before, after)
         return Measurement(figures=figures, reasons=tuple(reasons))
 
     async def _abandoned(self) -> None:

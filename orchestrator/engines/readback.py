@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from catalog.units import GIB
 from strategies.layout import Layout
 
 # The configuration that each engine core says it runs with; repeated lines are fine.
@@ -12,6 +13,7 @@ _CONFIG = re.compile(
 _WORLD = re.compile(r"rank \d+ in world size (\d+) is assigned as DP rank")
 _EXPERTS = re.compile(r"\[EP Rank \d+/(\d+)\] Expert parallelism is enabled")
 _KV_TOKENS = re.compile(r"KV cache size: ([\d,]+) tokens")
+_WEIGHTS = re.compile(r"Model loading took ([\d.]+) GiB")
 _ARGS = re.compile(r"non-default args: (\{.*\})")
 _STAGES = (
     ("Application startup complete", "ready"),
@@ -34,16 +36,20 @@ class Observed:
     kv_tokens_capacity: int | None
     """Tokens of KV cache over all data-parallel ranks."""
     non_default_args: str
+    model_memory_bytes: float | None = None
+    """Weights of the fullest rank, as vLLM tells them of a GPU."""
 
 
 def observed(log: str) -> Observed:
     """Read the layout from the log of a server that is ready."""
     capacities = [int(text.replace(",", "")) for text in _KV_TOKENS.findall(log)]
     arguments = _ARGS.search(log)
+    weights = [float(text) * GIB for text in _WEIGHTS.findall(log)]
     return Observed(
         layout=_layout(log),
         kv_tokens_capacity=sum(capacities) if capacities else None,
         non_default_args=arguments[1] if arguments else "",
+        model_memory_bytes=max(weights, default=None),
     )
 
 

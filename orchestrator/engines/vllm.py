@@ -164,5 +164,6 @@ async def _details(process: ServerProcess, control: Control) -> dict[str, Any]:
         "version": await control.version(),
         "observed_layout": seen.layout.name if seen.layout else None,
         "kv_tokens_capacity": seen.kv_tokens_capacity,
+        "model_memory_bytes": seen.model_memory_bytes,
         "non_default_args": seen.non_default_args,
     }

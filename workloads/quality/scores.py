@@ -33,7 +33,7 @@ class Scores:
     @property
     def window_nll(self) -> NDArray[np.float64]:
         """Mean negative log-likelihood of each window, in nats a token."""
-        return -self.logprobs.mean(axis=1)
+        return np.asarray(-self.logprobs.mean(axis=1), dtype=np.float64)
 
     @property
     def perplexity(self) -> float:

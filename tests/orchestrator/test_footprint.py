@@ -1,0 +1,23 @@
+"""Memory and bytes moved as columns: peaks of samples, rises of counters, nothing made up."""
+
+from orchestrator.footprint import decoder_figures, footprint_figures
+from orchestrator.samples import Samples
+
+BEFORE = "moeserve_decoder_expert_hits_total 10\nmoeserve_decoder_expert_misses_total 10\nother 1\n"
+AFTER = "moeserve_decoder_expert_hits_total 40\nmoeserve_decoder_expert_misses_total 20\nother 9\n"
+
+
+def test_the_peak_of_host_memory_is_the_largest_sample_and_absent_without_one() -> None:
+    host = Samples()
+    for value in (5.0, 9.0, 7.0):
+        host.add(t_s=0.0, resident_bytes=value)
+    figures = footprint_figures(host, {"kv_tokens_capacity": 64, "command": ["x"]}, None, None)
+    assert figures == {"peak_host_memory_bytes": 9.0, "kv_tokens_capacity": 64}
+    assert footprint_figures(Samples(), {}, None, None) == {"peak_host_memory_bytes": None}
+
+
+def test_counters_of_a_decoder_count_over_the_run_alone() -> None:
+    figures = decoder_figures(BEFORE, AFTER)
+    assert figures == {"expert_hits": 30.0, "expert_misses": 10.0, "expert_hit_rate": 0.75}
+    assert decoder_figures(None, AFTER) == {}
+    assert decoder_figures(BEFORE, BEFORE) == {"expert_hits": 0.0, "expert_misses": 0.0}
