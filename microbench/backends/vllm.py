@@ -1,0 +1,73 @@
+"""vLLM's fused mixture of experts: the Triton kernel on a GPU, its C++ operator on a CPU."""
+
+import os
+
+import torch
+
+from catalog.errors import InputError
+from microbench.backends.base import Backend, Pool, Step
+
+# vLLM reports usage over the network and logs to standard output unless told not to.
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "DO_NOT_TRACK": "1"}
+
+
+def vllm(device: str, dtype: torch.dtype) -> Backend:
+    """Find the kernel that vLLM itself would take for plain weights on this device."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        return _on_cpu(dtype) if device == "cpu" else _on_gpu()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"backend 'vllm': the vLLM installed here has no fused experts for {device} "
+            f"({error}); leave it out with --backend loop,grouped"
+        ) from error
+
+
+def _on_gpu() -> Backend:
+    from vllm.model_executor.layers.fused_moe import fused_experts
+
+    def run(step: Step, weights: Pool) -> torch.Tensor:
+        out: torch.Tensor = fused_experts(
+            step.hidden, weights.w13, weights.w2, step.topk_weights, step.topk_ids
+        )
+        return out
+
+    return Backend("vllm fused_experts (triton)", run)
+
+
+def _on_cpu(dtype: torch.dtype) -> Backend:
+    from vllm.platforms import current_platform
+
+    current_platform.import_kernels()
+    from vllm._custom_ops import cpu_fused_moe, cpu_prepack_moe_weight
+
+    isa = _instructions(dtype)
+
+    def run(step: Step, weights: Pool) -> torch.Tensor:
+        out = torch.empty_like(step.hidden)
+        cpu_fused_moe(
+            out,
+            step.hidden,
+            weights.w13,
+            weights.w2,
+            None,
+            None,
+            step.topk_weights,
+            step.topk_ids,
+            "silu",
+            isa,
+        )
+        return out
+
+    def pack(pool: Pool) -> Pool:
+        return Pool(cpu_prepack_moe_weight(pool.w13, isa), cpu_prepack_moe_weight(pool.w2, isa))
+
+    return Backend(f"vllm cpu_fused_moe ({isa})", run, pack)
+
+
+def _instructions(dtype: torch.dtype) -> str:
+    """Choose as vLLM's own oracle does: tiles for bfloat16 where the CPU has them."""
+    if dtype is torch.bfloat16 and torch.cpu._is_amx_tile_supported():
+        return "amx"
+    return "vec"

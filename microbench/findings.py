@@ -1,0 +1,157 @@
+"""Whether this device shows what the paper found on an A100, with the numbers.
+
+The findings are the key takeaways of «The Cost of Expertise: Understanding MoE Decode Performance»
+(EuroMLSys 2026, DOI 10.1145/3805621.3807659), sections 4.1.1, 4.1.2 and 4.2.
+"""
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from microbench.rows import Row
+from microbench.slices import along, by_backend, median_ms
+
+Verdict = Literal["confirmed", "contradicted", "mixed", "not tested"]
+
+STRAIGHT = 0.10
+"""A line is straight when no point lies further from it, as a share of the point."""
+GROWS = 0.5
+"""Latency scales with width when its ratio is at least this share of the widths' ratio."""
+APART = 0.05
+"""Two values that differ by less count as equal."""
+MOST = 0.8
+"""Share of the slices that must show a finding for it to hold."""
+FROM_MEMORY = 0.5
+"""Growth is memory's when reading the weights takes this share of the time with most experts."""
+
+WIDTH = "1: latency grows about linearly with expert width"
+BATCHING = "2: batching gains less with wider experts"
+ACTIVE = "3: more active experts cost time, through memory"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the paper's findings for one backend."""
+
+    finding: str
+    backend: str
+    verdict: Verdict
+    holds: int
+    slices: int
+    numbers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One slice: whether it shows the finding, and the two numbers that say so."""
+
+    holds: bool
+    first: float
+    second: float
+
+
+def findings(rows: Sequence[Row]) -> list[Finding]:
+    """Check each finding for each backend."""
+    return [
+        check(name, own)
+        for check in (_width, _batching, _active)
+        for name, own in by_backend(rows).items()
+    ]
+
+
+def _width(backend: str, rows: Sequence[Row]) -> Finding:
+    """The paper's own ratio is 8.25 for 12 times the width, at batch 128."""
+    shown = [_straight(each) for each in along(rows, "intermediate", least=3)]
+    return _finding(
+        WIDTH,
+        backend,
+        shown,
+        "latency ratio over width ratio {0} (A100 study: 0.69); furthest from a line {1:%}",
+    )
+
+
+def _straight(rows: Sequence[Row]) -> Shown:
+    x = np.array([row.intermediate for row in rows], dtype=np.float64)
+    t = np.array([median_ms(row) for row in rows])
+    slope, intercept = np.polyfit(x, t, 1, w=1 / t)
+    off = float(np.abs((intercept + slope * x) / t - 1).max())
+    share = float(t[-1] / t[0] / (x[-1] / x[0]))
+    return Shown(off <= STRAIGHT and share >= GROWS, share, off)
+
+
+def _batching(backend: str, rows: Sequence[Row]) -> Finding:
+    """Gain: time a token in the smallest batch over that in the largest."""
+    narrow_to_wide: dict[tuple[object, ...], list[tuple[int, float]]] = {}
+    for members in along(rows, "batch", least=2):
+        first, last = members[0], members[-1]
+        gain = median_ms(first) / first.batch / (median_ms(last) / last.batch)
+        model = (first.dtype, first.hidden, first.experts, first.active_experts, first.top_k)
+        ends = (first.batch, last.batch)
+        narrow_to_wide.setdefault((*model, *ends), []).append((first.intermediate, gain))
+    pairs = [sorted(gains) for gains in narrow_to_wide.values() if len(gains) > 1]
+    shown = [
+        Shown(gains[-1][1] < gains[0][1] * (1 - APART), gains[0][1], gains[-1][1])
+        for gains in pairs
+    ]
+    return _finding(
+        BATCHING, backend, shown, "time a token falls {0} times at the narrowest, {1} at the widest"
+    )
+
+
+def _active(backend: str, rows: Sequence[Row]) -> Finding:
+    """The same tokens and operations over more experts: only the bytes differ."""
+    shown = [_growth(each) for each in along(rows, "active_experts", least=2)]
+    return _finding(
+        ACTIVE,
+        backend,
+        shown,
+        "latency ratio {0}; reading weights is {1:%} of the time with most experts active",
+    )
+
+
+def _growth(rows: Sequence[Row]) -> Shown:
+    times = [median_ms(row) for row in rows]
+    rising = all(b >= a * (1 - APART) for a, b in itertools.pairwise(times))
+    ratio = times[-1] / times[0]
+    share = rows[-1].bandwidth_share or 0.0
+    return Shown(rising and ratio > 1 + APART and share >= FROM_MEMORY, ratio, share)
+
+
+def _finding(what: str, backend: str, shown: Sequence[Shown], numbers: str) -> Finding:
+    if not shown:
+        needs = "not enough values of the sizes it is about"
+        return Finding(
+            finding=what, backend=backend, verdict="not tested", holds=0, slices=0, numbers=needs
+        )
+    holds = sum(each.holds for each in shown)
+    return Finding(
+        finding=what,
+        backend=backend,
+        verdict=_verdict(holds / len(shown)),
+        holds=holds,
+        slices=len(shown),
+        numbers=numbers.format(
+            _Range([each.first for each in shown]), _Range([each.second for each in shown])
+        ),
+    )
+
+
+def _verdict(share: float) -> Verdict:
+    if share >= MOST:
+        return "confirmed"
+    return "contradicted" if share <= 1 - MOST else "mixed"
+
+
+class _Range:
+    """A median with the range around it, as text."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self._values = (statistics.median(values), min(values), max(values))
+
+    def __format__(self, spec: str) -> str:
+        form = "{:.0%} ({:.0%} to {:.0%})" if spec == "%" else "{:.2f} ({:.2f} to {:.2f})"
+        return form.format(*self._values)

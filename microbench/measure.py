@@ -1,0 +1,128 @@
+"""One process's sweep: ceilings, then every point in every backend, then ceilings again."""
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+
+import torch
+
+from microbench import backends, rotation
+from microbench.agreement import agrees, disagreement
+from microbench.backends.base import Backend, Pool
+from microbench.backends.grouped import grouped
+from microbench.backends.loop import loop
+from microbench.backends.vllm import vllm
+from microbench.ceilings import Memory, measure_ceilings
+from microbench.messages import Ceiling, Job, Message, Round
+from microbench.series import Case, Series, case_of
+
+Tell = Callable[[Message], None]
+
+PROBES = 3
+"""Readings of the memory's pace before each point of a round."""
+
+
+def sweep(job: Job, tell: Tell) -> None:
+    """Measure everything; results are told as they come."""
+    torch.manual_seed(job.routing.seed)
+    torch.set_num_threads(job.device.threads)
+    with torch.inference_mode():
+        memory = Memory(rotation.ceiling_bytes(job.device), job.device.device)
+        _tell_ceilings(job, memory, tell)
+        for share in range(len(job.together)):
+            _measure_share(job, share, memory, tell)
+        _tell_ceilings(job, memory, tell)
+
+
+def _tell_ceilings(job: Job, memory: Memory, tell: Tell) -> None:
+    for name in dict.fromkeys(point.dtype for point in job.points):
+        measured = measure_ceilings(getattr(torch, name), memory, job.device.device)
+        tell(Ceiling(dtype=name, ceilings=measured))
+
+
+def _measure_share(job: Job, share: int, memory: Memory, tell: Tell) -> None:
+    series = [each for weights in job.together[share] for each in _prepared(job, weights)]
+    for number in range(job.rounds):
+        tell(Round(share=share, number=number))
+        for _, members in groupby(series, key=lambda each: each.case.number):
+            paces = memory.read(PROBES)
+            for each in members:
+                each.paces += paces
+                _sample(job, each)
+    for each in series:
+        tell(each.told())
+
+
+def _prepared(job: Job, weights: rotation.Weights) -> list[Series]:
+    """Backends at the points of one pool, point by point."""
+    cases = [case_of(job, number) for number in weights.points]
+    experts = max(case.starts[-1] + case.experts for case in cases)
+    pool = fill(experts, weights, job.device.device)
+    return sorted(_checked(job, cases, pool), key=lambda each: each.case.number)
+
+
+def _checked(job: Job, cases: list[Case], pool: Pool) -> Iterator[Series]:
+    """Every backend at every point it can run, compared with the reference before any timing."""
+    references = [list(_outputs(loop(), case, pool)) for case in cases]
+    for name in job.backends:
+        backend = make(name, job.device.device, pool.w2.dtype)
+        packed = backend.pack(pool) if backend.pack else pool
+        for case, reference in zip(cases, references, strict=True):
+            if not backends.unsupported(name, job.points[case.number]):
+                series = Series(case, name, backend, packed)
+                _check(series, reference)
+                yield series
+
+
+def _check(series: Series, reference: list[torch.Tensor]) -> None:
+    try:
+        outputs = _outputs(series.backend, series.case, series.pool)
+        apart = [disagreement(a, b) for a, b in zip(outputs, reference, strict=True)]
+    except RuntimeError as error:
+        series.failure = _short(error)
+        return
+    # The largest of numbers with a NaN among them may be any of them.
+    series.disagreement = next((each for each in apart if each != each), max(apart))
+    if not agrees(series.disagreement, series.case.dtype):
+        series.failure = f"differs from the reference by {series.disagreement:.2g} of its range"
+
+
+def _sample(job: Job, series: Series) -> None:
+    """Warm up, once round all places the first time, then take a round's samples."""
+    if series.failure:
+        return
+    device, first = job.device.device, series.turn == 0
+    try:
+        series.advance(max(job.warm_ups, len(series.case.starts) if first else 0), device)
+        series.seconds += series.advance(job.samples, device)
+    except RuntimeError as error:
+        series.failure = _short(error)
+
+
+def _short(error: RuntimeError) -> str:
+    return " ".join(str(error).split())[:300] or repr(error)
+
+
+def _outputs(backend: Backend, case: Case, pool: Pool) -> Iterator[torch.Tensor]:
+    """What it gives at the first and at the last place."""
+    for turn in (0, len(case.starts) - 1):
+        yield backend.run(case.step, case.place(pool, turn))
+
+
+def fill(experts: int, weights: rotation.Weights, device: str) -> Pool:
+    """Random weights scaled so that activations stay near one, written expert by expert.
+
+    A whole pool in float32 first would take twice the memory that was checked.
+    """
+    hidden, width, dtype = weights.hidden, weights.intermediate, getattr(torch, weights.dtype)
+    w13 = torch.empty(experts, 2 * width, hidden, dtype=dtype, device=device)
+    w2 = torch.empty(experts, hidden, width, dtype=dtype, device=device)
+    for expert in range(experts):
+        w13[expert].normal_(std=hidden**-0.5)
+        w2[expert].normal_(std=width**-0.5)
+    return Pool(w13, w2)
+
+
+def make(name: str, device: str, dtype: torch.dtype) -> Backend:
+    if name == backends.VLLM:
+        return vllm(device, dtype)
+    return loop() if name == backends.LOOP else grouped(device, dtype)

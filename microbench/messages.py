@@ -1,0 +1,63 @@
+"""What the command and its measuring processes tell each other, one JSON line each."""
+
+import msgspec
+
+from microbench.bound import Ceilings
+from microbench.device import Device
+from microbench.point import Point
+from microbench.rotation import Weights
+from microbench.routing import Routing
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that one process is to measure."""
+
+    device: Device
+    points: tuple[Point, ...]
+    together: tuple[tuple[Weights, ...], ...]
+    """Sets of weights that are in memory at once, so that rounds go over all of their points."""
+    backends: tuple[str, ...]
+    routing: Routing
+    rounds: int
+    """Times the sweep comes back to a point: what disturbs the machine for a while hits few."""
+    samples: int
+    """Of each point and round."""
+    warm_ups: int
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True, tag="round"):
+    """A round over the points of a set of weights begins."""
+
+    share: int
+    """Position of the set in the job."""
+    number: int
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
+    """One backend at one point; no seconds where it disagrees with the reference or failed."""
+
+    point: int
+    backend: str
+    kernel: str
+    seconds: tuple[float, ...] = ()
+    bytes_per_s: tuple[float, ...] = ()
+    """The memory's own pace, probed beside the samples."""
+    disagreement: float | None = None
+    """Largest difference over the reference's largest value; None for the reference itself."""
+    failure: str = ""
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True, tag="ceiling"):
+    """Ceilings of one data type, measured before and after the points."""
+
+    dtype: str
+    ceilings: Ceilings
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+    """The process cannot do its part, for a reason the user can mend."""
+
+    reason: str
+
+
+Message = Round | Measured | Ceiling | Refused

@@ -1,0 +1,119 @@
+"""How much weight memory a point walks over, so that no cache still holds what it reads.
+
+Each timed step reads its experts elsewhere in one long row of experts (a pool): step i sees the
+`experts` that begin at i · active. Before the walk comes back to the same place it has read several
+times the last-level cache.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import msgspec
+
+from catalog.errors import Infeasible
+from catalog.units import GB, GIB, MIB
+from microbench.device import Device
+from microbench.point import Point
+
+TURNOVER = 4
+"""Bytes read between two reads of the same weight, in last-level caches."""
+FEWEST_PLACES = 2
+USABLE = 0.9
+CEILING_BYTES_ON_GPU = GIB
+LEAST_CEILING_BYTES = 64 * MIB
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The points that share one pool of experts."""
+
+    hidden: int
+    intermediate: int
+    experts: int
+    dtype: str
+    points: tuple[int, ...]
+    """Positions in the sweep."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.experts} experts of hidden {self.hidden}, width {self.intermediate}, "
+            f"{self.dtype}"
+        )
+
+
+def places(point: Point, touched: int, cache_bytes: int) -> int:
+    """How many places a point's steps go round."""
+    return max(FEWEST_PLACES, math.ceil(TURNOVER * cache_bytes / point.weight_bytes(touched)))
+
+
+def pool_experts(points: Iterable[tuple[Point, int]], cache_bytes: int) -> int:
+    """Experts in the pool of points with their touched experts."""
+    return max(
+        point.experts + (places(point, touched, cache_bytes) - 1) * point.active_experts
+        for point, touched in points
+    )
+
+
+def group(points: Sequence[Point]) -> list[Weights]:
+    """Put together what can use the same weights, in the order given."""
+
+    def key(position: int) -> tuple[int, int, int, str]:
+        point = points[position]
+        return point.hidden, point.intermediate, point.experts, point.dtype
+
+    listed = sorted(range(len(points)), key=key)
+    return [
+        Weights(hidden=hidden, intermediate=width, experts=experts, dtype=dtype, points=tuple(own))
+        for (hidden, width, experts, dtype), own in groupby(listed, key=key)
+    ]
+
+
+def ceiling_bytes(device: Device) -> int:
+    """Size of each of the two buffers that the bandwidth ceilings are measured with."""
+    if device.on_gpu:
+        return CEILING_BYTES_ON_GPU
+    return max(LEAST_CEILING_BYTES, TURNOVER * device.cache_bytes // 2)
+
+
+def needs(
+    points: Sequence[Point], touched: Sequence[int], device: Device, *, packed: bool
+) -> list[tuple[Weights, int]]:
+    """Bytes that each set of weights takes, with the activations of its points.
+
+    `packed` counts a second pool: one backend keeps its weights in an order of its own.
+    """
+    found = []
+    for weights in group(points):
+        members = [(points[i], touched[i]) for i in weights.points]
+        pool = pool_experts(members, device.cache_bytes) * members[0][0].expert_bytes
+        activations = max(_activation_bytes(point) for point, _ in members)
+        found.append((weights, pool * (2 if packed else 1) + activations))
+    return found
+
+
+def share_memory(
+    needed: Sequence[tuple[Weights, int]], device: Device
+) -> tuple[tuple[Weights, ...], ...]:
+    """Put as many sets of weights into memory together as fit; refuse one that does not alone."""
+    room = device.free_bytes * USABLE - 2 * ceiling_bytes(device)
+    shares: list[list[Weights]] = []
+    left = 0.0
+    for weights, need in needed:
+        if need > room:
+            raise Infeasible(
+                f"{weights}: {(need + 2 * ceiling_bytes(device)) / GB:.1f} GB of weights and "
+                f"buffers do not fit: {device.free_bytes / GB:.1f} GB is free on {device.device}, "
+                f"of which {USABLE:.0%} is used; take fewer --experts, a smaller --intermediate "
+                "or --hidden, or a --dtype of 16 bits"
+            )
+        if need > left:
+            shares.append([])
+            left = room
+        shares[-1].append(weights)
+        left -= need
+    return tuple(tuple(share) for share in shares)
+
+
+def _activation_bytes(point: Point) -> int:
+    """Generously: every pair's input, two products and output in float32, padded fourfold."""
+    return 4 * 4 * point.pairs * (2 * point.hidden + 3 * point.intermediate)

