@@ -9,6 +9,7 @@ DIR/environments/HASH.json         machine and software the runs were made with
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -24,6 +25,7 @@ from orchestrator.files import publish_once, write_durably
 from orchestrator.record import RunRecord
 
 SCHEMA_VERSION = 1
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,13 +70,19 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second moeserve on this host out of the directory."""
+        """Keep a second moeserve on this host out of the directory.
+
+        Where the file system has no locks, only work may be done twice: publication needs none.
+        """
         with (self.root / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 allowed = "one run at a time: another one is working in this directory"
                 raise BadValue("--result-dir", str(self.root), allowed) from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
             yield
 
     def finished(self) -> set[str]:

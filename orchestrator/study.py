@@ -126,6 +126,11 @@ def storage_errors(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         code = "DISK_FULL" if error.errno in FULL else "STORAGE_FAILED"
+        if error.errno == errno.EPERM:
+            raise StorageError(
+                f"{code}: {directory} is on a file system with no hard links, by which a run is "
+                "published once and whole; give another directory with -o"
+            ) from error
         raise StorageError(
             f"{code}: {error.strerror or error} while writing to {directory}; what was published "
             "is intact, and the same command goes on where this one stopped"

@@ -9,6 +9,7 @@ For a completed request with due time d, send time s and token times t₁ … t�
 Durations are seconds, latencies milliseconds, and None is «not measured».
 """
 
+import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -175,6 +176,7 @@ def _steady(run: Transcript, max_concurrency: int | None) -> Summary:
     }
 
 
+@functools.cache
 def percentile_floor(percentile: float, *, confidence: float = 0.99) -> int:
     """Return the fewest samples for which a percentile may be claimed.
 
