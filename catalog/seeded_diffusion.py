@@ -45,5 +45,5 @@ def _pair(size: str, *, layers: int, hidden: int, vocab: int, width: int) -> tup
 
 SEEDED_DIFFUSION = (
     *_pair("tiny", layers=2, hidden=128, vocab=512, width=32),
-    *_pair("small", layers=4, hidden=512, vocab=4096, width=256),
+    *_pair("small", layers=2, hidden=512, vocab=2048, width=256),
 )

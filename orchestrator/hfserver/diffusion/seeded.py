@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 NAMES = ("tiny-llada", "tiny-llada-moe", "small-llada", "small-llada-moe")
 WIDE = 0.3
-"""Standard deviation of a tiny model's weights: greedy decoding then settles on no one token."""
+"""Standard deviation of the weights at hidden size 128, narrower in proportion to its root.
+
+So wide, greedy decoding settles on no one token.
+"""
 MODULE = "orchestrator.hfserver.diffusion.seeded"
 
 
@@ -83,7 +86,7 @@ def make(model: Model, folder: Path) -> None:
     config = published_config(model)
     wanted = native(config, where=model.name)
     torch.manual_seed(tiny.SEED)
-    spread = WIDE if model.name.startswith("tiny") else 0.02
+    spread = WIDE * (128 / model.hidden) ** 0.5
     built = getattr(transformers, wanted.model_class)(
         getattr(transformers, wanted.config_class)(**wanted.config, initializer_range=spread)
     )

@@ -1,0 +1,132 @@
+"""A characterisation of diffusion models from what was asked to rows and findings."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from catalog.errors import BadValue, UnknownName
+from catalog.from_hf import load_model
+from catalog.model_table import MODELS
+from catalog.models import Model
+from orchestrator.devices import devices
+from orchestrator.hfserver.causal import require_transformers
+from orchestrator.hfserver.diffusion.findings import (
+    Row,
+    ratios,
+    row_of,
+    steps_spread,
+    verdict,
+    with_ratios,
+)
+from orchestrator.hfserver.diffusion.grid import Grid
+from orchestrator.hfserver.diffusion.load import Source, load_decoder
+from orchestrator.hfserver.diffusion.options import EXPERTS, KV_CACHES, Experts, KvCache
+from orchestrator.hfserver.diffusion.seeded import NAMES
+from orchestrator.hfserver.diffusion.study import measure
+
+if TYPE_CHECKING:
+    from orchestrator.hfserver.diffusion.decoder import DiffusionDecoder
+
+Listen = Callable[[str], None]
+PUBLISHED_SPREAD = 0.02
+"""Of tok/s · steps over table VII's steps, dense model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What to measure, on which models, and where."""
+
+    models: Sequence[str]
+    grid: Grid
+    seed: int
+    device: str
+    dtype: str
+    remote_code: bool
+    revision: str | None
+
+
+def choices(flag: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Check names against what exists, without repeats."""
+    for name in given:
+        if name not in known:
+            raise UnknownName(flag, name, known)
+    if not given:
+        raise BadValue(flag, "", ", ".join(known))
+    return tuple(dict.fromkeys(given))
+
+
+def experts_of(given: Sequence[str]) -> tuple[Experts, ...]:
+    return cast(tuple[Experts, ...], choices("--experts", given, EXPERTS))
+
+
+def kv_caches_of(given: Sequence[str]) -> tuple[KvCache, ...]:
+    """Return the caches asked for; what they are compared with comes first."""
+    return cast(tuple[KvCache, ...], choices("--kv-cache", ["none", *given], KV_CACHES))
+
+
+def characterise(asked: Asked, listen: Listen) -> list[Row]:
+    """Check everything, then load one model after the other and measure it."""
+    models = {name: _diffusion_model(name) for name in asked.models}
+    found = devices() if asked.device != "cpu" else ()
+    for model in models.values():
+        asked.grid.check(model, available_bytes=found[0].memory_bytes if found else None)
+    sources = [
+        Source(name=_loadable(name, model), revision=asked.revision, remote_code=asked.remote_code)
+        for name, model in models.items()
+    ]
+    require_transformers()
+    rows: list[Row] = []
+    for source, model in zip(sources, models.values(), strict=True):
+        listen(f"{model.name}: loading")
+        rows += _measured(source, model, asked, listen)
+    return with_ratios(rows)
+
+
+def _diffusion_model(name: str) -> Model:
+    model = load_model(name)
+    if model.kind != "diffusion":
+        known = ", ".join(row.name for row in MODELS.values() if row.kind == "diffusion")
+        raise BadValue("--model", name, f"a diffusion model: {known}")
+    return model
+
+
+def _loadable(name: str, model: Model) -> str:
+    """Return a seeded name, a directory, or the hub id behind a catalog name."""
+    return model.name if model.name in NAMES else model.hf_id or name
+
+
+def _measured(source: Source, model: Model, asked: Asked, listen: Listen) -> list[Row]:
+    import torch
+
+    first = next(asked.grid.options(model, asked.grid.points[0]))
+    decoder = load_decoder(source, first, device=asked.device, dtype=asked.dtype)
+    found = measure(decoder, model, asked.grid, seed=asked.seed, listen=listen)
+    setting = {
+        "prompt_length": asked.grid.prompt_length,
+        "num_runs": asked.grid.repeats,
+        "device": _device_name(decoder),
+        "dtype": decoder.details["dtype"],
+        "threads": torch.get_num_threads(),
+        "provenance": "measured",
+    }
+    return [row_of(model, each, setting) for each in found]
+
+
+def _device_name(decoder: "DiffusionDecoder") -> str:
+    import torch
+
+    device = decoder.backbone.model.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def findings(rows: Sequence[Row]) -> list[str]:
+    """Say what the rows show, one sentence each."""
+    told = [
+        f"{model}, experts {experts}: tok/s · steps varies by {spread:.1%} over the steps at one "
+        f"length (table VII: {PUBLISHED_SPREAD:.0%}); 0 is inverse proportionality"
+        for (model, experts), spread in steps_spread(rows).items()
+    ]
+    found = ratios(rows)
+    told += [str(each) for each in found]
+    answer = verdict(found)
+    return [*told, answer] if answer else told

@@ -1,0 +1,81 @@
+"""What a characterisation measures: points of steps and length, and ways to decode them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from catalog.errors import BadValue
+from catalog.models import Model
+from orchestrator.hfserver.diffusion.memory import check_memory
+from orchestrator.hfserver.diffusion.options import DEFAULT_BLOCK, Experts, KvCache, Options
+
+STEPS = (32, 64, 128)
+LENGTHS = (64, 128, 256)
+CENTRE_STEPS, CENTRE_LENGTH = 64, 128
+NO_EXPERTS = "none"
+"""The experts implementation of a dense model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One configuration of the published table; `sweep` says which of its halves it is in."""
+
+    sweep: str
+    steps: int
+    length: int
+
+
+# Table VII of the parallelism paper: t = length / (steps · tok/s) is 40.6 ms (dense) and 399 ms
+# (MoE) within 6 % in all six rows only if steps vary at length 128 and the length at 64 steps, so
+# the centre is measured twice.
+PAPER_POINTS = (
+    *(Point("steps", steps, CENTRE_LENGTH) for steps in STEPS),
+    *(Point("generation_length", CENTRE_STEPS, length) for length in LENGTHS),
+)
+
+
+def points(steps: Sequence[int], lengths: Sequence[int]) -> tuple[Point, ...]:
+    """Return the paper's six, or every pair of what was given; one list alone keeps the centre."""
+    if not steps and not lengths:
+        return PAPER_POINTS
+    given = product(steps or (CENTRE_STEPS,), lengths or (CENTRE_LENGTH,))
+    return tuple(Point("given", step, length) for step, length in given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Everything measured on each model."""
+
+    points: tuple[Point, ...]
+    experts: tuple[Experts, ...] = ("loop", "batched", "grouped")
+    kv_caches: tuple[KvCache, ...] = ("none",)
+    commit_above: tuple[float | None, ...] = (None,)
+    block_length: int = DEFAULT_BLOCK
+    prompt_length: int = 32
+    repeats: int = 3
+
+    def options(self, model: Model, point: Point) -> Iterator[Options]:
+        """Yield the ways to decode a point, the plain decoder with the first experts before all."""
+        experts = self.experts if model.experts else self.experts[:1]
+        for above, cache, each in product(self.commit_above, self.kv_caches, experts):
+            yield Options(
+                steps=point.steps,
+                block_length=self.block_length,
+                experts=each,
+                kv_cache=cache,
+                commit_above=above,
+            )
+
+    def check(self, model: Model, *, available_bytes: float | None = None) -> None:
+        """Refuse what cannot be measured, before the model is loaded."""
+        for name in ("prompt_length", "repeats"):
+            if getattr(self, name) < 1:
+                raise BadValue(f"--{name.replace('_', '-')}", getattr(self, name), "1 or more")
+        for point in self.points:
+            tokens = self.prompt_length + point.length
+            if tokens > model.max_context:
+                allowed = f"{model.max_context} with the answer of {point.length} on {model.name}"
+                raise BadValue("--prompt-length", self.prompt_length, allowed)
+            for options in self.options(model, point):
+                options.check_even(point.length)
+                check_memory(model, options, tokens, available_bytes=available_bytes)
