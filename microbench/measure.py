@@ -12,7 +12,7 @@ from microbench.backends.grouped import grouped
 from microbench.backends.loop import loop
 from microbench.backends.vllm import vllm
 from microbench.ceilings import Memory, measure_ceilings
-from microbench.messages import Ceiling, Job, Message, Round
+from microbench.messages import Ceiling, Job, Message, Round, Turn
 from microbench.series import Case, Series, case_of
 
 Tell = Callable[[Message], None]
@@ -42,6 +42,7 @@ def _tell_ceilings(job: Job, memory: Memory, tell: Tell) -> None:
 def _measure_share(job: Job, share: int, memory: Memory, tell: Tell) -> None:
     series = [each for weights in job.together[share] for each in _prepared(job, weights)]
     for number in range(job.rounds):
+        tell(Turn())
         tell(Round(share=share, number=number))
         for _, members in groupby(series, key=lambda each: each.case.number):
             paces = memory.read(PROBES)
@@ -92,8 +93,8 @@ def _sample(job: Job, series: Series) -> None:
         return
     device, first = job.device.device, series.turn == 0
     try:
-        series.advance(max(job.warm_ups, len(series.case.starts) if first else 0), device)
-        series.seconds += series.advance(job.samples, device)
+        series.warm_up(max(job.warm_ups, len(series.case.starts) if first else 0), device)
+        series.sample(job.samples, device)
     except RuntimeError as error:
         series.failure = _short(error)
 

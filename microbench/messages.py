@@ -33,6 +33,10 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, tag="round"):
     number: int
 
 
+class Turn(msgspec.Struct, frozen=True, kw_only=True, tag="turn"):
+    """The process hands the machine to the next one, and waits."""
+
+
 class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
     """One backend at one point; no seconds where it disagrees with the reference or failed."""
 
@@ -40,6 +44,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
     backend: str
     kernel: str
     seconds: tuple[float, ...] = ()
+    interrupted: int = 0
+    """Samples in which other programs took a core, for want of enough without."""
     bytes_per_s: tuple[float, ...] = ()
     """The memory's own pace, probed beside the samples."""
     disagreement: float | None = None
@@ -60,4 +66,4 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
     reason: str
 
 
-Message = Round | Measured | Ceiling | Refused
+Message = Round | Turn | Measured | Ceiling | Refused

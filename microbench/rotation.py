@@ -92,19 +92,23 @@ def needs(
 
 
 def share_memory(
-    needed: Sequence[tuple[Weights, int]], device: Device
+    needed: Sequence[tuple[Weights, int]], device: Device, processes: int
 ) -> tuple[tuple[Weights, ...], ...]:
-    """Put as many sets of weights into memory together as fit; refuse one that does not alone."""
-    room = device.free_bytes * USABLE - 2 * ceiling_bytes(device)
+    """Put as many sets of weights into memory together as fit; refuse one that does not alone.
+
+    Every process holds its own.
+    """
+    room = device.free_bytes * USABLE / processes - 2 * ceiling_bytes(device)
     shares: list[list[Weights]] = []
     left = 0.0
     for weights, need in needed:
         if need > room:
             raise Infeasible(
                 f"{weights}: {(need + 2 * ceiling_bytes(device)) / GB:.1f} GB of weights and "
-                f"buffers do not fit: {device.free_bytes / GB:.1f} GB is free on {device.device}, "
-                f"of which {USABLE:.0%} is used; take fewer --experts, a smaller --intermediate "
-                "or --hidden, or a --dtype of 16 bits"
+                f"buffers in each of {processes} processes do not fit: "
+                f"{device.free_bytes / GB:.1f} GB is free on {device.device}, of which "
+                f"{USABLE:.0%} is used; take fewer --experts or --processes, a smaller "
+                "--intermediate or --hidden, or a --dtype of 16 bits"
             )
         if need > left:
             shares.append([])

@@ -55,6 +55,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     bound: str | None = None
     disagreement: float | None = None
     samples: int = 0
+    interrupted_samples: int = 0
     processes: int
     threads: int
     routing: str
@@ -103,6 +104,7 @@ def _row(shape: Shape, found: Sequence[Measured], best: Ceilings) -> Row:
         roofline_ms=float(cost.seconds) * MS_PER_S,
         roofline_bound=expected(cost),
         disagreement=max(apart, default=None),
+        interrupted_samples=sum(each.interrupted for each in found),
         processes=len(found),
         threads=job.device.threads,
         routing=routing_name(job),

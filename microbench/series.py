@@ -6,7 +6,7 @@ import torch
 
 from microbench import backends, rotation
 from microbench.backends.base import Backend, Pool, Step
-from microbench.clock import timed
+from microbench.clock import sampled, timed
 from microbench.messages import Job, Measured
 from microbench.routing import route, router_weights, touched
 
@@ -36,17 +36,23 @@ class Series:
     disagreement: float | None = None
     failure: str = ""
     turn: int = 0
+    interrupted: int = 0
     seconds: list[float] = field(default_factory=list)
     paces: list[float] = field(default_factory=list)
 
     def step(self, offset: int) -> object:
         return self.backend.run(self.case.step, self.case.place(self.pool, self.turn + offset))
 
-    def advance(self, count: int, device: str) -> list[float]:
-        """Time the next steps; the walk over the places goes on where it ended."""
-        seconds = timed(self.step, count, device=device)
+    def warm_up(self, count: int, device: str) -> None:
+        timed(self.step, count, device=device)
         self.turn += count
-        return seconds
+
+    def sample(self, count: int, device: str) -> None:
+        """Time the next steps; the walk over the places goes on where it ended."""
+        samples = sampled(self.step, count, device=device)
+        self.turn += samples.tried
+        self.seconds += samples.seconds
+        self.interrupted += samples.interrupted
 
     def told(self) -> Measured:
         return Measured(
@@ -54,6 +60,7 @@ class Series:
             backend=self.name,
             kernel=self.backend.kernel,
             seconds=() if self.failure else tuple(self.seconds),
+            interrupted=self.interrupted,
             bytes_per_s=tuple(self.paces),
             disagreement=None if self.name == backends.LOOP else self.disagreement,
             failure=self.failure,

@@ -1,11 +1,16 @@
-"""Starting the measuring processes one after the other and gathering what they tell."""
+"""Starting the measuring processes, letting them take turns, and gathering what they tell.
 
+All are alive at once, and one works at a time: a round of the first, a round of the second, and so
+on. What slows the machine down for a while then slows all of them, and the difference between their
+medians is the processes' own.
+"""
+
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -14,7 +19,7 @@ import msgspec
 
 from catalog.errors import RunFailed
 from microbench.bound import Ceilings
-from microbench.messages import Ceiling, Job, Measured, Message, Refused
+from microbench.messages import Ceiling, Job, Measured, Message, Refused, Turn
 
 LOG_TAIL = 400
 ROOT = Path(__file__).parent.parent
@@ -49,47 +54,86 @@ class Gathered:
 
 
 def run_processes(job: Job, processes: int, listen: Listener) -> Gathered:
-    """Run the same job in so many processes, one at a time."""
+    """Run the same job in so many processes; they are gone when this ends, however it ends."""
     gathered = Gathered()
-    for number in range(processes):
-        for message in run_process(job):
-            if isinstance(message, Refused):
-                raise RunFailed(message.reason)
-            gathered.add(message)
-            listen(number, message)
+    with contextlib.ExitStack() as stack:
+        working = {n: stack.enter_context(_worker(job)) for n in range(processes)}
+        while working:
+            for number, worker in list(working.items()):
+                for message in worker.turn():
+                    gathered.add(message)
+                    listen(number, message)
+                if worker.ended:
+                    del working[number]
     return gathered
 
 
-def run_process(job: Job) -> Iterator[Message]:
-    """Yield what one process tells; it is gone when this ends, however it ends."""
-    with tempfile.TemporaryFile() as log, _process(job, log) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with process.stdin as stdin:
-            stdin.write(msgspec.json.encode(job))
-        for line in process.stdout:
-            yield msgspec.json.decode(line, type=Message)
-        if process.wait() != 0:
-            raise RunFailed(f"a measuring process ended with {_ended(process)}: {_tail(log)}")
+@dataclass(slots=True)
+class Worker:
+    """One measuring process, which waits until it is given a turn."""
+
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    ended: bool = False
+
+    def turn(self) -> Iterator[Message]:
+        """Let it work, and yield what it tells until it hands the turn back or ends."""
+        assert self.process.stdout is not None
+        self.say(b"")
+        for line in self.process.stdout:
+            message = msgspec.json.decode(line, type=Message)
+            if isinstance(message, Refused):
+                raise RunFailed(message.reason)
+            if isinstance(message, Turn):
+                return
+            yield message
+        self.ended = True
+        if self.process.wait() != 0:
+            raise RunFailed(f"a measuring process ended with {self._exit()}: {self._tail()}")
+
+    def say(self, line: bytes) -> None:
+        """Write one line; a process that is gone says why when it is read."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(line + b"\n")
+            self.process.stdin.flush()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _exit(self) -> str:
+        code = self.process.returncode
+        return f"signal {-code}" if code < 0 else f"code {code}"
+
+    def _tail(self) -> str:
+        """The end of its log in one line."""
+        size = self.log.seek(0, os.SEEK_END)
+        self.log.seek(max(0, size - LOG_TAIL))
+        return " ".join(self.log.read().decode(errors="replace").split()) or "it left no message"
 
 
-@contextmanager
-def _process(job: Job, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "microbench.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        env={**os.environ, **environment(job.device.threads)},
-        start_new_session=True,  # Ctrl-C is for us: the process is ended below
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+@contextlib.contextmanager
+def _worker(job: Job) -> Iterator[Worker]:
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-m", "microbench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, **environment(job.device.threads)},
+            start_new_session=True,  # Ctrl-C is for us: the process is ended below
+        )
+        worker = Worker(process, log)
+        try:
+            worker.say(msgspec.json.encode(job))
+            yield worker
+        finally:
+            worker.end()
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -103,15 +147,3 @@ def environment(threads: int) -> dict[str, str]:
         "OMP_PLACES": "cores",
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
     }
-
-
-def _ended(process: subprocess.Popen[bytes]) -> str:
-    code = process.returncode
-    return f"signal {-code}" if code < 0 else f"code {code}"
-
-
-def _tail(log: IO[bytes]) -> str:
-    """The end of its log in one line."""
-    size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - LOG_TAIL))
-    return " ".join(log.read().decode(errors="replace").split()) or "it left no message"

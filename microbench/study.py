@@ -88,7 +88,8 @@ def plan(options: Options) -> Plan:
     chosen = backends.choose(options.backends, listed)
     counts = [touched(route(point, options.routing)) for point in listed]
     packed = _packs(chosen.names, device)
-    together = rotation.share_memory(rotation.needs(listed, counts, device, packed=packed), device)
+    needed = rotation.needs(listed, counts, device, packed=packed)
+    together = rotation.share_memory(needed, device, options.processes)
     notes = [*chosen.left_out, *_unsupported(chosen.names, listed)]
     if unreached:
         notes.append(
@@ -109,7 +110,7 @@ def plan(options: Options) -> Plan:
 
 
 def run(planned: Plan, listen: Listener) -> Result:
-    """Measure in as many processes as planned, one after the other."""
+    """Measure in as many processes as planned, which take turns."""
     begun, started_at = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     gathered = run_processes(planned.job, planned.processes, listen)
     found = rows(planned.job, gathered)

@@ -36,7 +36,7 @@ Seed = Annotated[int, typer.Option("--seed", help="Of routing, weights and token
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Of the CPU; default one a core.")]
 Processes = Annotated[
-    int, typer.Option("--processes", help="Measuring processes, one after the other.")
+    int, typer.Option("--processes", help="Measuring processes, which take turns.")
 ]
 Samples = Annotated[
     int, typer.Option("--samples", help="Timed steps of each row, all processes together.")

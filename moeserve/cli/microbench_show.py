@@ -132,6 +132,10 @@ def _doubts(result: Result) -> Iterator[str]:
             f"{apart} of {len(spreads)} medians differ by more than {REPEATABLE:.0%} between "
             "processes: something else used the machine; take more --samples or a quieter one"
         )
+    interrupted = sum(row.interrupted_samples for row in result.rows)
+    if interrupted:
+        total = sum(row.samples for row in result.rows)
+        yield f"{interrupted} of {total} samples are in although other programs took a core"
     above = sum(row.bound == "above ceiling" for row in result.rows)
     if above:
         yield f"{above} rows are faster than the ceiling: their weights cannot all be from memory"
