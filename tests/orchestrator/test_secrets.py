@@ -1,8 +1,11 @@
 """Canaries: a secret given in any way is in nothing that is written; hostile names stay names."""
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from catalog.errors import InputError, MoeserveError
@@ -34,6 +37,21 @@ HOSTILE = (
     "ünïcödé",
     "a" * 500,
 )
+
+
+TEMPLATES = ("{}", "{}x", "a/{}", "{}/../{}", "{}\\n{}", "mixtral{}", "tp,{}", "{}:{}", "'{}'{}")
+
+
+def five_hundred() -> Iterator[str]:
+    """Hostile names joined with each other and with what is allowed; the same ones each time."""
+    rng = np.random.default_rng(0)
+    seen: set[str] = set()
+    while len(seen) < 500:
+        template = TEMPLATES[rng.integers(len(TEMPLATES))]
+        name = template.format(*rng.choice(HOSTILE, 2))
+        if name not in seen and len(name) < 2000:
+            seen.add(name)
+            yield name
 
 
 def written(root: Path) -> str:
@@ -122,12 +140,33 @@ def test_a_hostile_name_is_refused_or_stays_inside_the_results(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_served_name_that_is_a_path_or_a_command_makes_a_plain_folder(name: str) -> None:
+@pytest.mark.slow
+def test_five_hundred_hostile_names_leave_nothing_anywhere_and_run_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "study.yaml"
+    fields = ("models", "strategies", "techniques", "workloads", "hardware", "engine", "launcher")
+    for number, name in enumerate(five_hundred()):
+        field = fields[number % len(fields)]
+        file.write_text(json.dumps({"engine": "simulated", field: name}))
+        with pytest.raises(SystemExit) as ended:
+            main(["run", str(file), "-c", "1"])
+        assert ended.value.code in (2, 4), (field, name)
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert "Traceback" not in told.err
+        assert told.err.isprintable() or set(told.err) <= {*filter(str.isprintable, told.err), "\n"}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_served_name_that_is_a_path_or_a_command_makes_a_plain_folder() -> None:
     experiment = Experiment(endpoint="http://127.0.0.1:1", workloads=("1:1:1",), concurrency="1")
-    (group,) = make_plan(experiment, "endpoint", served=name).groups
-    assert group.group_id
-    assert Path(group.group_id).name == group.group_id
-    assert group.group_id.isprintable()
-    assert not group.group_id.startswith((".", "-"))
-    assert not set(group.group_id) & set(" $`;<>|&\n'\"/\\")
+    for name in (*HOSTILE, *five_hundred()):
+        (group,) = make_plan(experiment, "endpoint", served=name).groups
+        assert group.group_id
+        assert Path(group.group_id).name == group.group_id
+        assert len(group.group_id) < 200
+        assert group.group_id.isprintable()
+        assert not group.group_id.startswith((".", "-"))
+        assert not set(group.group_id) & set(" $`;<>|&\n'\"/\\")
