@@ -10,6 +10,12 @@ from catalog.model_table import MODELS
 from catalog.models import Model
 from orchestrator.devices import devices
 from orchestrator.hfserver.causal import require_transformers
+from orchestrator.hfserver.diffusion.depth import (
+    DENSE,
+    MOE,
+    PUBLISHED_RATIO,
+    operations_at_depth,
+)
 from orchestrator.hfserver.diffusion.findings import (
     Row,
     ratios,
@@ -120,7 +126,7 @@ def _device_name(decoder: "DiffusionDecoder") -> str:
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
-    """Say what the rows show, one sentence each."""
+    """Say what the rows show, one sentence each, and last what the published depth implies."""
     told = [
         f"{model}, experts {experts}: tok/s · steps varies by {spread:.1%} over the steps at one "
         f"length (table VII: {PUBLISHED_SPREAD:.0%}); 0 is inverse proportionality"
@@ -129,4 +135,17 @@ def findings(rows: Sequence[Row]) -> list[str]:
     found = ratios(rows)
     told += [str(each) for each in found]
     answer = verdict(found)
-    return [*told, answer] if answer else told
+    if answer:
+        told += [answer, _at_published_depth()]
+    return told
+
+
+def _at_published_depth() -> str:
+    dense = operations_at_depth(MODELS[DENSE], ("grouped",))["grouped"]
+    moe = operations_at_depth(MODELS[MOE], ("loop", "grouped"))
+    return (
+        f"operations a pass hands to the device, counted at the depth of {DENSE} and {MOE}: dense "
+        f"{dense:,}, loop {moe['loop']:,} ({moe['loop'] / dense:.1f} times), grouped "
+        f"{moe['grouped']:,} ({moe['grouped'] / dense:.1f} times); the published gap is "
+        f"{PUBLISHED_RATIO} times"
+    )

@@ -27,7 +27,7 @@ COLUMNS = {
     "model": "model", "kind": "kind", "experts_implementation": "experts", "sweep": "sweep",
     "steps": "steps", "generation_length": "length", "kv_cache": "KV cache",
     "commit_above": "commit above", "mean_latency_s": "latency s", "std_latency_s": "std s",
-    "tokens_per_s": "tok/s", "forward_passes": "passes", "ms_per_pass": "ms/pass",
+    "tokens_per_s": "tok/s", "forward_passes": "passes", "median_pass_ms": "ms/pass",
     "operations_per_pass": "operations/pass", "agreement": "agreement",
     "dense_over_moe": "dense/MoE",
 }  # fmt: skip
@@ -65,7 +65,7 @@ def diffusion(
     ] = 32,
     num_runs: Annotated[
         int, typer.Option("--num-runs", help="Rounds; each measures everything once.")
-    ] = 3,
+    ] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Of prompts and order.")] = 0,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "auto",
     dtype: Annotated[str, typer.Option("--dtype", help="Of the weights.")] = "auto",

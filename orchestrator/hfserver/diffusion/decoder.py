@@ -93,9 +93,3 @@ class DiffusionDecoder:
                 token, kept = commit(logits, masked, count, above=options.commit_above)
                 canvas.settle(block, token, kept)
             yield
-
-
-def generate(decoder: DiffusionDecoder, prompt: Sequence[int], length: int) -> tuple[int, ...]:
-    """Decode one answer to its end."""
-    passes = decoder.decode([Ask(tuple(prompt), length, ignore_eos=True)])
-    return tuple(token for pieces in passes for piece in pieces for token in piece.tokens)

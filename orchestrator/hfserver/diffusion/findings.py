@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from catalog.models import Model
+from catalog.units import MS_PER_S
 from orchestrator.hfserver.diffusion.study import Measured, experts_name
 
 Value = str | int | float | None
@@ -16,7 +17,7 @@ def row_of(model: Model, measured: Measured, setting: Mapping[str, Value]) -> Ro
     """Return one row; its first columns are those every user of the command may rely on."""
     point, options = measured.case.point, measured.case.options
     latency_s = float(np.mean(measured.latencies_s))
-    passes = float(np.mean(measured.passes))
+    passes = float(np.mean([len(each) for each in measured.passes_s]))
     several = len(measured.latencies_s) > 1
     return {
         "model": model.name,
@@ -30,10 +31,9 @@ def row_of(model: Model, measured: Measured, setting: Mapping[str, Value]) -> Ro
         "block_length": min(options.block_length, point.length),
         "kv_cache": options.kv_cache,
         "commit_above": options.commit_above,
-        "median_latency_s": float(np.median(measured.latencies_s)),
         "std_latency_s": float(np.std(measured.latencies_s, ddof=1)) if several else None,
         "forward_passes": passes,
-        "ms_per_pass": latency_s / passes * 1e3,
+        "median_pass_ms": float(np.median(np.concatenate(measured.passes_s))) * MS_PER_S,
         "operations_per_pass": measured.operations,
         "agreement": float(np.mean(measured.agreements)) if measured.agreements else None,
         "active_params": model.active_params,
@@ -45,7 +45,7 @@ def row_of(model: Model, measured: Measured, setting: Mapping[str, Value]) -> Ro
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
-    """Add to each MoE row how many times faster the dense model is at the same point, in medians.
+    """Add to each MoE row how many times faster the dense model is at the same point.
 
     The dense model is the one whose active parameters are nearest; it decodes the same way.
     """
@@ -64,9 +64,14 @@ def _with_ratio(row: Row, dense: Iterable[Row]) -> Row:
     nearest = min(alike, key=lambda each: abs(np.log(number(each, "active_params") / active)))
     return {
         **row,
-        "dense_over_moe": number(row, "median_latency_s") / number(nearest, "median_latency_s"),
+        "dense_over_moe": usual_ms(row) / usual_ms(nearest),
         "dense_active_params": nearest["active_params"],
     }
+
+
+def usual_ms(row: Row) -> float:
+    """Return an answer's latency as passes times the median pass, which no disturbance moves."""
+    return number(row, "forward_passes") * number(row, "median_pass_ms")
 
 
 def number(row: Row, name: str) -> float:
@@ -117,7 +122,7 @@ def ratios(rows: Sequence[Row]) -> list[Ratio]:
 def steps_spread(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
     """Return by model and experts how much tok/s · steps varies over the steps at one length.
 
-    By median latency, which a busy machine moves less than the mean.
+    From passes times the median pass.
     (max - min) / mean of the product; 0 is exact inverse proportionality. Table VII has 0.02.
     """
     products: dict[tuple[str, str], dict[float, list[float]]] = {}
@@ -126,8 +131,7 @@ def steps_spread(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
             key = (str(row["model"]), str(row["experts_implementation"]))
             at = products.setdefault(key, {})
             length = number(row, "generation_length")
-            value = length / number(row, "median_latency_s") * number(row, "steps")
-            at.setdefault(length, []).append(value)
+            at.setdefault(length, []).append(length / usual_ms(row) * number(row, "steps"))
     return {
         key: max((max(v) - min(v)) / float(np.mean(v)) for v in lengths.values())
         for key, lengths in products.items()
@@ -148,8 +152,8 @@ def verdict(found: Sequence[Ratio]) -> str:
         share = ratio["loop"].mean / best.mean
         told.append(
             f"{model}: with a loop over experts the dense model is {ratio['loop'].mean:.2f} times "
-            f"as fast, with {best.experts} products {best.mean:.2f} times: a factor of "
-            f"{share:.2f} is the loop's, {best.mean:.2f} is left to routing and the experts' "
-            "weights"
+            f"as fast, with {best.experts} products {best.mean:.2f} times; so the loop costs a "
+            f"factor of {share:.2f} here, and {best.mean:.2f} is left to routing and to reading "
+            "the weights of all experts"
         )
     return "; ".join(told)

@@ -77,25 +77,26 @@ def published_config(model: Model) -> dict[str, Any]:
     }
 
 
-def make(model: Model, folder: Path) -> None:
-    """Write configuration, weights under their published names, and tokenizer."""
+def build(model: Model) -> Any:
+    """Return transformers' module with seeded random weights."""
     import torch
     import transformers
-    from safetensors.torch import save_file
 
-    config = published_config(model)
-    wanted = native(config, where=model.name)
+    wanted = native(published_config(model), where=model.name)
     torch.manual_seed(tiny.SEED)
     spread = WIDE * (128 / model.hidden) ** 0.5
-    built = getattr(transformers, wanted.model_class)(
-        getattr(transformers, wanted.config_class)(**wanted.config, initializer_range=spread)
-    )
+    config = getattr(transformers, wanted.config_class)(**wanted.config, initializer_range=spread)
+    return getattr(transformers, wanted.model_class)(config).eval()
+
+
+def make(model: Model, folder: Path) -> None:
+    """Write configuration, weights under their published names, and tokenizer."""
+    from safetensors.torch import save_file
+
+    tensors = _published_tensors(build(model).state_dict(), dense=model.experts is None)
     folder.mkdir(parents=True)
-    save_file(
-        dict(_published_tensors(built.state_dict(), dense=model.experts is None)),
-        folder / "model.safetensors",
-    )
-    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    save_file(dict(tensors), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(published_config(model), indent=2))
     tiny.tokenizer(model.vocab).save_pretrained(folder)
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from catalog.models import Model
 from orchestrator.hfserver.decoder import Ask
-from orchestrator.hfserver.diffusion.decoder import Canvas, DiffusionDecoder, generate
+from orchestrator.hfserver.diffusion.backbone import Backbone
+from orchestrator.hfserver.diffusion.decoder import Canvas, DiffusionDecoder
 from orchestrator.hfserver.diffusion.experts import use
 from orchestrator.hfserver.diffusion.grid import NO_EXPERTS, Grid, Point
 from orchestrator.hfserver.diffusion.operations import count_operations
@@ -34,7 +35,8 @@ class Measured:
 
     case: Case
     latencies_s: list[float] = field(default_factory=list)
-    passes: list[int] = field(default_factory=list)
+    passes_s: list[list[float]] = field(default_factory=list)
+    """How long each forward pass of each round took, with the commit after it."""
     agreements: list[float] = field(default_factory=list)
     """Share of each answer's tokens that the plain decoder gives at the same place."""
     operations: int = 0
@@ -77,12 +79,29 @@ def _round(
     for number in rng.permutation(len(found)).tolist():
         measured = found[number]
         each = prepared(decoder, measured.case.options)
-        before = each.backbone.passes
-        start_s = time.perf_counter()
-        answer = generate(each, prompt.tolist(), measured.case.point.length)
-        measured.latencies_s.append(time.perf_counter() - start_s)
-        measured.passes.append(each.backbone.passes - before)
+        answer, passes_s = timed(each, prompt.tolist(), measured.case.point.length)
+        measured.latencies_s.append(sum(passes_s))
+        measured.passes_s.append(passes_s)
         yield number, answer
+
+
+def timed(
+    decoder: DiffusionDecoder, prompt: Sequence[int], length: int
+) -> tuple[tuple[int, ...], list[float]]:
+    """Decode one answer; return it and the time of each pass, which add up to its latency.
+
+    A pass ends when its tokens are on the host, so a GPU's work is in it.
+    """
+    answer: list[int] = []
+    passes_s: list[float] = []
+    last_s = time.perf_counter()
+    for pieces in decoder.decode([Ask(tuple(prompt), length, ignore_eos=True)]):
+        now_s = time.perf_counter()
+        passes_s.append(now_s - last_s)
+        last_s = now_s
+        for piece in pieces:
+            answer += piece.tokens
+    return tuple(answer), passes_s
 
 
 def prepared(decoder: DiffusionDecoder, options: Options) -> DiffusionDecoder:
@@ -99,17 +118,17 @@ def _warm_up(
         length = measured.case.point.length
         each = prepared(decoder, replace(measured.case.options, steps=1, block_length=length))
         for _ in range(WARM_UP):
-            generate(each, prompt.tolist(), length)
-        measured.operations = _operations(each, prompt.tolist(), length)
+            timed(each, prompt.tolist(), length)
+        measured.operations = operations_of_pass(each.backbone, prompt.tolist(), length)
 
 
-def _operations(decoder: DiffusionDecoder, prompt: Sequence[int], length: int) -> int:
+def operations_of_pass(backbone: Backbone, prompt: Sequence[int], length: int) -> int:
     import torch
 
-    canvas = Canvas([Ask(tuple(prompt), length)], decoder.backbone)
+    canvas = Canvas([Ask(tuple(prompt), length)], backbone)
     with torch.inference_mode():
         return count_operations(
-            lambda: decoder.backbone.logits(
+            lambda: backbone.logits(
                 canvas.ids, canvas.in_whole(range(length)), window=None, cache=None
             )
         )

