@@ -70,3 +70,17 @@ def present(columns: Mapping[str, str], rows: list[Row]) -> dict[str, str]:
 def say(notes: Iterable[str]) -> None:
     for text in notes:
         note(text)
+
+
+def model_names(values: list[str]) -> tuple[str, ...]:
+    """Split lists of names; the path of a model may hold a comma."""
+    return tuple(
+        name.strip() for text in values for name in ([text] if _exists(text) else text.split(","))
+    )
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long, or a null byte: no path
+        return False

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from catalog.errors import BadValue
+from moeserve.cli.inputs import model_names
 from orchestrator.experiment import Experiment, override, read_experiment
 
 PANEL_STUDY, PANEL_LOAD, PANEL_SERVER = "What is studied", "Load", "Server"
@@ -40,7 +41,7 @@ class ExperimentFlags:
 
     models: Annotated[
         list[str] | None,
-        _study("--model", "-m", help="Catalog name, Hugging Face id, or path; repeatable."),
+        _study("--model", "-m", help="Name, Hugging Face id or path; repeatable, or a list: a,b."),
     ] = None
     strategies: Annotated[
         list[str] | None,
@@ -109,7 +110,7 @@ class ExperimentFlags:
         _load("--find-max", help="Search the highest load that meets --goodput: double, bisect."),
     ] = None
     engine: Annotated[
-        str | None, _server("--engine", help="auto, vllm, simulated or diffusion.")
+        str | None, _server("--engine", help="auto, vllm, transformers, simulated, diffusion.")
     ] = None
     endpoint: Annotated[
         str | None, _server("--endpoint", help="Measure this running server; start none.")
@@ -228,7 +229,7 @@ def _environment(values: list[str]) -> dict[str, str]:
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "models": tuple,
+    "models": model_names,
     "strategies": tuple,
     "techniques": tuple,
     "workloads": _split,
