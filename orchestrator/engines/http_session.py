@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from catalog.errors import ServerError
+from catalog.errors import ServerDied, ServerError
 from catalog.units import MS_PER_S
 from orchestrator.cells import Run
 from orchestrator.energy import energy_figures
@@ -32,9 +32,11 @@ from workloads.workers import measure_with_workers
 
 WARMUP_OUTPUT = 16
 """Tokens a warm-up request asks for at most: enough to reach the decode path at full batch."""
-DEATH_S = 1.0
-CUT = frozenset({"CONNECT", "CONNECTION_LOST", "STREAM_TRUNCATED"})
-"""Error classes of requests whose server may have died."""
+DEATH_S = 10.0
+"""How long a server that failed requests may take to answer one again."""
+SUSPECT = frozenset({"CONNECT", "CONNECTION_LOST", "STREAM_TRUNCATED", "STREAM_ERROR", "HTTP_5XX"})
+"""Error classes of requests whose server may have died; its HTTP side lives on for a while."""
+PROBE_INPUT, PROBE_OUTPUT = 8, 2
 ABORT_S = 30.0
 SETTLE_S = 0.2
 """A server may count the last tokens a moment after it has sent them."""
@@ -113,11 +115,7 @@ class HttpSession:
             sidecar.write(watch.folder)
         if sidecar.failure is not None:
             raise sidecar.failure
-        # A process whose connections are gone may take a moment to be gone itself.
-        await asyncio.sleep(DEATH_S if broken & CUT else SETTLE_S)
-        self.alive()
-        if broken and self.pid is not None and not watch.stop.is_set():
-            await self._abandoned()
+        await self._settle(broken, stopped=watch.stop.is_set())
         after = await self.control.metrics()
         reason = client_limited(stats)
         reasons = [reason] if reason else []
@@ -131,6 +129,37 @@ class HttpSession:
         figures |= energy_figures(sidecar.gpu, int(server_tokens(figures) or 0))
         figures |= footprint_figures(sidecar.host, self.details, before, after)
         return Measurement(figures=figures, reasons=tuple(reasons))
+
+    async def _settle(self, broken: Set[str], *, stopped: bool) -> None:
+        """Let the server count its last tokens, and after failures see that it still serves."""
+        await asyncio.sleep(SETTLE_S)
+        self.alive()
+        if broken & SUSPECT and not stopped:
+            await self._answers_again()
+        if broken and self.pid is not None and not stopped:
+            await self._abandoned()
+
+    async def _answers_again(self) -> None:
+        """Wait for a real completion: only that tells a dead engine from a few failed requests.
+
+        Raises ServerDied when none comes.
+        """
+        deadline = time.monotonic() + DEATH_S
+        prompt = np.ones((1, PROBE_INPUT), np.int32)
+        while time.monotonic() < deadline:
+            rows: list[RequestRow] = []
+            once = Dispatcher(1, max_concurrency=1, due_s=None)
+            await measure(
+                self.target, prompt, output_len=PROBE_OUTPUT, dispatcher=once, on_row=rows.append
+            )
+            self.alive()
+            if [row.status for row in rows] == ["ok"]:
+                return
+            await asyncio.sleep(SETTLE_S)
+        raise ServerDied(
+            f"ENGINE_DEAD: requests of the run failed, and for {DEATH_S:.0f} s every other one",
+            stage="serving",
+        )
 
     async def _abandoned(self) -> None:
         """Wait until the server has dropped requests that ended early: the next run is not theirs.

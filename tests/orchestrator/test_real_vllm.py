@@ -1,20 +1,25 @@
 """Real vLLM on the CPU: every layout of the study serves, and gives the same greedy tokens."""
 
+import asyncio
 import importlib.util
 import json
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 
+from catalog.errors import ServerDied
 from orchestrator.engines.base import Site, Watch
 from orchestrator.engines.http_session import HttpSession
 from orchestrator.engines.vllm import VllmEngine
 from orchestrator.experiment import Experiment
 from orchestrator.plan import ServerGroup, make_plan
-from orchestrator.process import marked
+from orchestrator.process import MARKER, marked
 from workloads.transcript import RequestRow
 
 pytestmark = [
@@ -76,6 +81,40 @@ async def test_the_four_layouts_serve_what_they_say_and_agree_token_for_token(
     assert all(len(tokens) == NEW_TOKENS for tokens in first)
     assert len({tuple(tokens) for tokens in first}) == len(PROMPTS)
     assert all(answer == first for answer in answers.values())
+
+
+async def test_an_engine_killed_while_it_is_measured_ends_the_run_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    """The HTTP side lives on without its engine, and may even end with exit code 0."""
+    experiment = Experiment(
+        models=("tiny-olmoe",),
+        engine="vllm",
+        strategies=("tp",),
+        workloads=("16:512:64",),
+        concurrency="2",
+    )
+    plan = make_plan(experiment, "vllm")
+    (group,) = plan.groups
+    site = Site(experiment, plan.models["tiny-olmoe"], tmp_path)
+    rows: list[RequestRow] = []
+
+    async def kill_soon() -> float:
+        await asyncio.sleep(3)
+        told = re.search(r"EngineCore pid=(\d+)", (tmp_path / "server.log").read_text())
+        assert told
+        psutil.Process(int(told[1])).kill()
+        return time.monotonic()
+
+    with pytest.raises(ServerDied, match=r"^(ENGINE_DEAD|RANK_LOST)"):
+        async with VllmEngine().open(group, site, Watch()) as session:
+            assert isinstance(session, HttpSession)
+            assert session.pid is not None
+            marker = psutil.Process(session.pid).environ()[MARKER]
+            killing = asyncio.create_task(kill_soon())
+            await session.measure(group.runs[0], Watch(on_row=rows.append))
+    assert time.monotonic() - await killing < 60, "found out, and all of it gone, within a minute"
+    assert marked(marker) == []
 
 
 def test_the_command_measures_a_real_server_and_leaves_no_process(tmp_path: Path) -> None:
