@@ -124,7 +124,7 @@ def served_model(name: str) -> Model:
 def layouts_of(experiment: Experiment) -> tuple[Layout | None, ...]:
     if experiment.endpoint and experiment.strategies == ("all",):
         return (None,)
-    if experiment.engine == "diffusion" and experiment.strategies == ("all",):
+    if experiment.engine in ("diffusion", "transformers") and experiment.strategies == ("all",):
         return parse_layouts(["single"])
     return parse_layouts(experiment.strategies, gpus=experiment.gpus)
 

@@ -11,7 +11,7 @@ from catalog.errors import BadFile, BadValue, UnknownName
 from orchestrator.cluster.options import RayOptions
 from orchestrator.secrets import refuse_secrets
 
-ENGINES = ("auto", "vllm", "simulated", "diffusion")
+ENGINES = ("auto", "vllm", "simulated", "diffusion", "transformers")
 LAUNCHERS = ("local", "ray")
 WEIGHTS = ("checkpoint", "dummy")
 LEAST = {

@@ -36,18 +36,23 @@ def foreground(experiment: Experiment, *, served_name: str | None, port: int) ->
     own choice and stands after ours.
     """
     name, notice = resolve(experiment)
-    found = devices() if name in ("vllm", "diffusion") else ()
+    found = devices() if name in ("vllm", "diffusion", "transformers") else ()
     plan = make_plan(experiment, name, found=found)
     if len(plan.groups) != 1:
         given = f"{experiment.models} as {experiment.strategies}"
         raise BadValue("serve", given, "one model in one layout")
-    build = {"simulated": _simulated, "diffusion": _diffusion}.get(name, _vllm)
+    build = {"simulated": _simulated, "diffusion": _diffusion, "transformers": _transformers}.get(
+        name, _vllm
+    )
     return build(plan, served_name or next(iter(plan.models)), port, notice)
 
 
 def _simulated(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
     setup = plan.groups[0].setup
     assert setup.layout is not None
+    if setup.technique != "none":
+        allowed = "none: the simulated server knows layouts; moeserve run simulates techniques"
+        raise BadValue("--technique", setup.technique, allowed)
     words = (
         *(sys.executable, "-m", "orchestrator.simserver"),
         *("--model", plan.experiment.models[0], "--served-model-name", served_name),
@@ -66,6 +71,17 @@ def _diffusion(plan: Plan, served_name: str, port: int, notice: str) -> Foregrou
     site = Site(plan.experiment, plan.models[group.setup.model], Path(), gpus)
     words = diffusion_command(site, port=port, served_name=served_name)
     return Foreground(tuple(words), diffusion_environment(group, site), notice)
+
+
+def _transformers(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
+    from orchestrator.engines.transformers import transformers_command, transformers_environment
+
+    group = plan.groups[0]
+    gpus = tuple(str(device.index) for device in devices()) or None
+    site = Site(plan.experiment, plan.models[group.setup.model], Path(), gpus)
+    make_weights(group, site)
+    words = transformers_command(group, site, port=port, served_name=served_name)
+    return Foreground(tuple(words), transformers_environment(group, site), notice)
 
 
 def _vllm(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:

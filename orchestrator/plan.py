@@ -19,6 +19,7 @@ from orchestrator.served import (
     stored_model,
     variant_misfits,
 )
+from orchestrator.transformers_plan import check_transformers, one_device_only
 from strategies import Layout
 from strategies.feasible import misfits
 from workloads.profiles import parse_workload
@@ -119,6 +120,7 @@ def make_plan(
         raise BadValue("--noise", experiment.noise, "0: only --engine simulated has noise to add")
     models = {served: served_model(served)} if served else models_of(experiment)
     check_diffusion(experiment, engine, models, found)
+    check_transformers(experiment, engine, models)
     wanted = tuple(setups(experiment, engine, models, here=_hardware_here(engine, found, pool)))
     if pool is None:
         _check_hardware(wanted, found)
@@ -155,7 +157,7 @@ def _check_hardware(wanted: tuple[Setup, ...], found: tuple[Device, ...]) -> Non
     """Refuse a real run whose GPUs are not the ones that were named."""
     for setup in wanted:
         here = found[0].gpu_type if found else "CPU"
-        if setup.engine in ("vllm", "diffusion") and setup.hardware != here:
+        if setup.engine in ("vllm", "diffusion", "transformers") and setup.hardware != here:
             raise BadValue("--hardware", setup.hardware, f"what is here: {here}")
 
 
@@ -177,6 +179,8 @@ def _reasons(
     layout = setup.layout
     if layout is None or setup.endpoint:
         return ()
+    if setup.engine == "transformers" and one_device_only(layout):
+        return one_device_only(layout)
     if setup.engine == "diffusion":
         return one_device(layout)
     reasons = [*variant_misfits(setup, model), *misfits(layout, stored_model(setup, model))]

@@ -49,7 +49,7 @@ def expected_makespan_s(study: Study) -> float | None:
 def expected_wall_s(study: Study, group: ServerGroup) -> float | None:
     """Start-up and the model's estimate of every run; None for a server we know nothing of."""
     setup = group.setup
-    if setup.engine in ("endpoint", "diffusion") or setup.hardware == "CPU":
+    if setup.engine in ("endpoint", "diffusion", "transformers") or setup.hardware == "CPU":
         return None
     if setup.engine == "simulated":
         return VIRTUAL_RUN_S * len(group.runs)
@@ -62,9 +62,14 @@ def _command(study: Study, group: ServerGroup) -> str:
     import shlex
     from pathlib import Path
 
-    if group.setup.engine != "vllm":
+    if group.setup.engine not in ("vllm", "transformers"):
         return ""
     site = Site(study.plan.experiment, study.plan.models[group.setup.model], Path())
+    if group.setup.engine == "transformers":
+        from orchestrator.engines.transformers import transformers_command
+
+        words = transformers_command(group, site, port=0, served_name="NAME")
+        return shlex.join(words).replace("--port 0", "--port PORT")
     base = list(site.experiment.server.command) or find_command() or ["vllm", "serve"]
     words = server_command(group, site, base=base, port=0, served_name="NAME")
     return shlex.join(words).replace("--port 0", "--port PORT")

@@ -14,6 +14,7 @@ import msgspec
 from catalog.errors import StorageError
 from orchestrator.cluster.nodes import Node
 from orchestrator.cluster.options import RayOptions
+from orchestrator.cells import techniques_of
 from orchestrator.devices import Device, devices
 from orchestrator.engines.registry import engine, resolve
 from orchestrator.environment import describe
@@ -48,8 +49,9 @@ async def prepare(experiment: Experiment) -> Study:
 
         return await prepare_on_cluster(experiment)
     name, notice = resolve(experiment)
+    techniques_of(experiment, name)  # refuses, before a running server is asked
     served = await _served(experiment) if name == "endpoint" else ""
-    found = devices() if name in ("vllm", "diffusion") else ()
+    found = devices() if name in ("vllm", "diffusion", "transformers") else ()
     plan = make_plan(experiment, name, found=found, served=served)
     return Study(plan, name, notice, found)
 

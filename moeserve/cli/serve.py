@@ -29,9 +29,12 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     model: Annotated[str, typer.Option("--model", "-m", help="Name, id or path.")] = "OLMoE-1B-7B",
     strategy: Annotated[str, typer.Option("--strategy", "-s", help="One layout.")] = "single",
+    technique: Annotated[
+        str, typer.Option("--technique", "-t", help="One: see moeserve techniques.")
+    ] = "none",
     gpus: Annotated[int | None, typer.Option("--gpus", help="Degree of tp, ep, tp+ep.")] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="auto, vllm, simulated or diffusion.")
+        str, typer.Option("--engine", help="auto, vllm, transformers, simulated, diffusion.")
     ] = "auto",
     hardware: Annotated[
         str | None, typer.Option("--hardware", help="GPU to simulate; default A100-80GB.")
@@ -56,6 +59,7 @@ def serve(
     experiment = Experiment(
         models=(model,),
         strategies=(strategy,),
+        techniques=(technique,),
         gpus=gpus,
         engine=engine,
         hardware=hardware,

@@ -13,6 +13,7 @@ ENGINES: dict[str, tuple[str, str]] = {
     "vllm": ("orchestrator.engines.vllm", "VllmEngine"),
     "simulated": ("orchestrator.engines.simulated", "SimulatedEngine"),
     "diffusion": ("orchestrator.engines.diffusion", "DiffusionEngine"),
+    "transformers": ("orchestrator.engines.transformers", "TransformersEngine"),
     "endpoint": ("orchestrator.engines.endpoint", "EndpointEngine"),
 }
 

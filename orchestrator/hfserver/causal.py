@@ -72,7 +72,12 @@ def load(known: argparse.Namespace) -> Loaded:
 
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=known.dtype)
     model = model.to(device_of(known.device)).eval()
-    details = {"decoder": "causal", "device": str(model.device), "dtype": str(model.dtype)}
+    details = {
+        "decoder": "causal",
+        "device": str(model.device),
+        "dtype": str(model.dtype),
+        "device_memory_bytes": sum(parameter.nbytes for parameter in model.parameters()),
+    }
     decoder = CausalDecoder(model, eos_of(model.config), known.max_batch, details)
     return Loaded(decoder, load_text(folder))
 

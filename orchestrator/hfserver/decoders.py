@@ -30,6 +30,7 @@ class DecoderModule(Protocol):
 # By module, so that a decoder's libraries are imported only when it is chosen.
 DECODERS: dict[str, str] = {
     "causal": "orchestrator.hfserver.causal",
+    "offload": "orchestrator.hfserver.offload.decoder",
     "diffusion": "orchestrator.hfserver.diffusion.load",
 }
 

@@ -1,0 +1,107 @@
+"""What is kept resident, what is guessed ahead, and where a missing expert is computed."""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from catalog.errors import BadValue
+from catalog.models import Model
+from catalog.units import DTYPE_BYTES, MIB, size_bytes
+
+SCALE_BYTES = 4.0
+"""One single-precision scale a row of an int8 expert."""
+
+
+class OffloadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Exactly one of `resident`, `memory_bytes` and `share` sets the budget."""
+
+    resident: int | None = None
+    """Experts of each layer; every layer has a cache of its own."""
+    memory_bytes: float | None = None
+    """Of one cache for all layers."""
+    share: float | None = None
+    """Of all experts, in one cache for all layers."""
+    cache: Literal["lru", "activation"] = "lru"
+    prefetch: int = 0
+    """Experts of the next layer fetched ahead, at most."""
+    experts: Literal["full", "int8"] = "full"
+    compute: Literal["move", "host", "measured"] = "move"
+    """Where a missing expert is computed: on the device once moved, on the host, or the quicker."""
+
+    @property
+    def by_layer(self) -> bool:
+        return self.resident is not None
+
+
+def options_of(knobs: Mapping[str, str]) -> OffloadOptions:
+    """Translate the knobs of the technique `expert-offload`, which have been checked."""
+    given = {name: knobs[name] for name in ("cache", "experts", "compute") if name in knobs}
+    return OffloadOptions(
+        resident=int(knobs["resident"]) if "resident" in knobs else None,
+        memory_bytes=size_bytes(knobs["memory"]) if "memory" in knobs else None,
+        share=float(knobs["share"]) if "share" in knobs else None,
+        prefetch=int(knobs.get("prefetch", "0")),
+        **given,  # type: ignore[arg-type]  # literals, checked by the technique's own table
+    )
+
+
+def arguments_of(options: OffloadOptions) -> list[str]:
+    """Write options as arguments of the decoder `offload`."""
+    given = {
+        "--resident": options.resident,
+        "--memory-bytes": options.memory_bytes,
+        "--share": options.share,
+        "--cache": options.cache,
+        "--prefetch": options.prefetch,
+        "--experts": options.experts,
+        "--compute": options.compute,
+    }
+    return [
+        word for flag, value in given.items() if value is not None for word in (flag, f"{value}")
+    ]
+
+
+def packed_expert_bytes(hidden: int, width: int, *, element_bytes: float, int8: bool) -> float:
+    """Bytes of one expert: gate and up (2I, H) and down (H, I), with scales where it is int8."""
+    weights = 3 * hidden * width
+    return weights + SCALE_BYTES * (2 * width + hidden) if int8 else weights * element_bytes
+
+
+def slots_of(options: OffloadOptions, *, layers: int, experts: int, expert_bytes: float) -> int:
+    """Return how many experts all caches together hold; raise BadValue where it is not one."""
+    total = layers * experts
+    if options.resident is not None:
+        if options.resident > experts:
+            allowed = f"up to the {experts} experts of a layer"
+            raise BadValue("expert-offload resident", options.resident, allowed)
+        return layers * options.resident
+    if options.memory_bytes is not None:
+        slots, given = options.memory_bytes / expert_bytes, _mib(options.memory_bytes)
+    else:
+        assert options.share is not None
+        slots, given = options.share * total, f"share {options.share:g} of {total} experts"
+    if slots < 1:
+        needed = f"room for one expert: {_mib(expert_bytes)}, or 1 of {total}"
+        raise BadValue("budget of expert-offload", given, needed)
+    return min(total, math.floor(slots + 1e-9))
+
+
+def _mib(size: float) -> str:
+    return f"{size / MIB:.3g} MiB"
+
+
+def check_offload(model: Model, options: OffloadOptions, *, dtype: str | None = None) -> int:
+    """Refuse a budget for a model of the catalog before it is loaded; return the slots."""
+    experts = model.experts
+    if experts is None:
+        raise BadValue("technique expert-offload", model.name, "a model with experts")
+    stored = dtype or model.expert_dtype or model.weight_dtype
+    size = packed_expert_bytes(
+        model.hidden,
+        experts.width,
+        element_bytes=DTYPE_BYTES[stored],
+        int8=options.experts == "int8",
+    )
+    return slots_of(options, layers=experts.layers, experts=experts.count, expert_bytes=size)
