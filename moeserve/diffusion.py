@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from msgspec.structs import replace
+
 from catalog.errors import BadValue, UnknownName
 from catalog.from_hf import load_model
 from catalog.model_table import MODELS
@@ -26,7 +28,13 @@ from orchestrator.hfserver.diffusion.findings import (
 )
 from orchestrator.hfserver.diffusion.grid import Grid
 from orchestrator.hfserver.diffusion.load import Source, load_decoder
-from orchestrator.hfserver.diffusion.options import EXPERTS, KV_CACHES, Experts, KvCache
+from orchestrator.hfserver.diffusion.options import (
+    DTYPES,
+    EXPERTS,
+    KV_CACHES,
+    Experts,
+    KvCache,
+)
 from orchestrator.hfserver.diffusion.seeded import NAMES
 from orchestrator.hfserver.diffusion.study import measure
 
@@ -72,10 +80,14 @@ def kv_caches_of(given: Sequence[str]) -> tuple[KvCache, ...]:
 
 def characterise(asked: Asked, listen: Listen) -> list[Row]:
     """Check everything, then load one model after the other and measure it."""
+    choices("--dtype", [asked.dtype], DTYPES)
+    if asked.seed < 0:
+        raise BadValue("--seed", asked.seed, "0 or more")
     models = {name: _diffusion_model(name) for name in asked.models}
     found = devices() if asked.device != "cpu" else ()
     for model in models.values():
-        asked.grid.check(model, available_bytes=found[0].memory_bytes if found else None)
+        held = model if asked.dtype == "auto" else replace(model, weight_dtype=asked.dtype)
+        asked.grid.check(held, available_bytes=found[0].memory_bytes if found else None)
     sources = [
         Source(name=_loadable(name, model), revision=asked.revision, remote_code=asked.remote_code)
         for name, model in models.items()
@@ -97,8 +109,10 @@ def _diffusion_model(name: str) -> Model:
 
 
 def _loadable(name: str, model: Model) -> str:
-    """Return a seeded name, a directory, or the hub id behind a catalog name."""
-    return model.name if model.name in NAMES else model.hf_id or name
+    """Return a seeded name, a directory or hub id as given, or the hub id of a catalog name."""
+    if model.name in NAMES:
+        return model.name
+    return name if "/" in name else model.hf_id or name
 
 
 def _measured(source: Source, model: Model, asked: Asked, listen: Listen) -> list[Row]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from catalog.errors import BadValue
+from moeserve.cli.inputs import model_names
 from moeserve.cli.show import Format, FormatOption, note, show
 
 HELP = """Measure diffusion language models: steps, generation length, and how experts are computed.
@@ -96,7 +97,7 @@ def diffusion(
         repeats=num_runs,
     )
     asked = Asked(
-        models=words(",".join(model or DEFAULT_MODELS)),
+        models=model_names(model or DEFAULT_MODELS),
         grid=grid,
         seed=seed,
         device=device,

@@ -72,7 +72,7 @@ def say(notes: Iterable[str]) -> None:
         note(text)
 
 
-def model_names(values: list[str]) -> tuple[str, ...]:
+def model_names(values: Iterable[str]) -> tuple[str, ...]:
     """Split lists of names; the path of a model may hold a comma."""
     return tuple(
         name.strip() for text in values for name in ([text] if _exists(text) else text.split(","))

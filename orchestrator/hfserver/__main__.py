@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from catalog.errors import MoeserveError
+from catalog.errors import MoeserveError, RunFailed
 from orchestrator.hfserver.api import Service
 from orchestrator.hfserver.decoders import DECODERS, DecoderModule, Loaded, decoder_module
 from orchestrator.hfserver.worker import Worker
@@ -65,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MoeserveError as error:
         print(f"moeserve-hfserver: error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # the address is taken, or is not one of ours
+        print(f"moeserve-hfserver: error: {error}", file=sys.stderr)
+        return RunFailed.exit_code
     return 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from catalog.errors import BadFile, MissingExtra
+from catalog.errors import BadFile, BadValue, MissingExtra
 from orchestrator.engines import tiny
 from orchestrator.hfserver.decoder import Ask, Passes, Piece
 from orchestrator.hfserver.decoders import Loaded
@@ -114,9 +114,13 @@ def quiet_transformers() -> None:
 def device_of(name: str) -> str:
     import torch
 
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    usable = ["cpu", "cuda"][: 1 + torch.cuda.is_available()]
+    usable += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if name not in usable:
+        raise BadValue("--device", name, "auto, " + ", ".join(usable))
+    return name
 
 
 def eos_of(config: Any) -> frozenset[int]:

@@ -50,7 +50,9 @@ def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str, str]:
         ("--commit-above 2", 2, "at most 1"),
         ("--commit-above high", 2, "probabilities"),
         ("--prompt-length 1921", 2, "2048 with the answer of 128"),
-        ("--num-runs 0", 2, "1 or more"),
+        ("--num-runs 0", 2, "1 to 10000"),
+        ("--seed -1", 2, "0 or more"),
+        ("--dtype float8", 2, "Did you mean float"),
         ("--trust-remote-code", 2, "40 hex digits"),
     ],
 )

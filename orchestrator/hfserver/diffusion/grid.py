@@ -12,6 +12,7 @@ from orchestrator.hfserver.diffusion.options import DEFAULT_BLOCK, Experts, KvCa
 STEPS = (32, 64, 128)
 LENGTHS = (64, 128, 256)
 CENTRE_STEPS, CENTRE_LENGTH = 64, 128
+MOST_REPEATS = 10_000
 NO_EXPERTS = "none"
 """The experts implementation of a dense model."""
 
@@ -68,9 +69,10 @@ class Grid:
 
     def check(self, model: Model, *, available_bytes: float | None = None) -> None:
         """Refuse what cannot be measured, before the model is loaded."""
-        for name in ("prompt_length", "repeats"):
-            if getattr(self, name) < 1:
-                raise BadValue(f"--{name.replace('_', '-')}", getattr(self, name), "1 or more")
+        if self.prompt_length < 1:
+            raise BadValue("--prompt-length", self.prompt_length, "1 or more")
+        if not 1 <= self.repeats <= MOST_REPEATS:
+            raise BadValue("--num-runs", self.repeats, f"1 to {MOST_REPEATS}")
         for point in self.points:
             tokens = self.prompt_length + point.length
             if tokens > model.max_context:

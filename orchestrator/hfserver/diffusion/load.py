@@ -122,17 +122,21 @@ def read_config(source: Source) -> Mapping[str, Any]:
 
 def _native(source: Source, wanted: Native, device: str, dtype: str) -> Backbone:
     import transformers
+    from safetensors import SafetensorError
 
     config = getattr(transformers, wanted.config_class)(**wanted.config)
-    model, report = getattr(transformers, wanted.model_class).from_pretrained(
-        str(source.folder or source.name),
-        config=config,
-        revision=source.revision or "main",
-        dtype=dtype,
-        key_mapping=dict(wanted.renaming),
-        use_safetensors=True,
-        output_loading_info=True,
-    )
+    try:
+        model, report = getattr(transformers, wanted.model_class).from_pretrained(
+            str(source.folder or source.name),
+            config=config,
+            revision=source.revision or "main",
+            dtype=dtype,
+            key_mapping=dict(wanted.renaming),
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise BadFile(source.name, " ".join(str(error).split())) from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report.get(problem):
             named = ", ".join(sorted(map(str, report[problem]))[:3])

@@ -12,6 +12,7 @@ KvCache = Literal["none", "prefix", "block"]
 
 EXPERTS: tuple[str, ...] = get_args(Experts)
 KV_CACHES: tuple[str, ...] = get_args(KvCache)
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEFAULT_STEPS = 64
 DEFAULT_BLOCK = 32
 
@@ -106,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--commit-above", type=float)
     parser.add_argument("--max-batch", type=int, default=1)
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1; auto takes a GPU")
-    parser.add_argument("--dtype", default="auto", help="of the weights; auto is the checkpoint's")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="of the weights")
     parser.add_argument("--trust-remote-code", action="store_true")
     parser.add_argument("--revision", help="the 40 hex digits of a commit of the checkpoint")
 

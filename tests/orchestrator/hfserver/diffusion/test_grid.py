@@ -62,7 +62,7 @@ def test_the_published_grid_fits_the_published_models_on_an_a100() -> None:
         (Grid(points=points((30,), (128,))), "a multiple of 4"),
         (Grid(points=PAPER_POINTS, prompt_length=2000), "2048 with the answer of 128"),
         (Grid(points=PAPER_POINTS, prompt_length=0), "1 or more"),
-        (Grid(points=PAPER_POINTS, repeats=0), "1 or more"),
+        (Grid(points=PAPER_POINTS, repeats=0), "1 to 10000"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(grid: Grid, told: str) -> None:
