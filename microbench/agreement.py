@@ -18,5 +18,4 @@ def disagreement(result: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def agrees(apart: float, dtype: str) -> bool:
-    """False for a result that is not a number, too."""
     return apart <= TOLERANCE[dtype]

@@ -9,6 +9,7 @@ from microbench.clock import Call, timed
 
 REPEATS = 15
 WARM_UPS = 2
+WAKE_READS = 20
 SIDE_ON_CPU, SIDE_ON_GPU = 1024, 8192
 
 
@@ -28,6 +29,10 @@ class Memory:
     def read(self, repeats: int = REPEATS) -> list[float]:
         """Bytes/s of reading both at once: one stream does not saturate every CPU's memory."""
         return self._paces(lambda _: torch.dot(self._source, self._target), 2, repeats)
+
+    def wake(self) -> None:
+        """Read for a while: threads and clocks are slow to start after a pause."""
+        timed(lambda _: torch.dot(self._source, self._target), WAKE_READS, device=self._device)
 
     def _paces(self, call: Call, buffers: int, repeats: int) -> list[float]:
         timed(call, 1, device=self._device)

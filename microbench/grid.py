@@ -1,6 +1,7 @@
 """The sizes of a sweep: every combination of the values given."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -49,18 +50,22 @@ QUICK = Grid(
 
 
 def complete(grid: Grid, default: Grid) -> Grid:
-    """Fill what was not given; a default top-k is no more than the fewest active experts."""
+    """Fill what was not given so that it goes with what was."""
     given = {name: value for name in grid.__struct_fields__ if (value := getattr(grid, name))}
     merged = msgspec.structs.replace(default, **given)
-    if grid.top_k is None and merged.top_k:
-        fewest = min(merged.active_experts or [quarter(min(merged.experts or (1,)))])
-        smaller = tuple(min(k, fewest) for k in merged.top_k)
-        merged = msgspec.structs.replace(merged, top_k=smaller)
+    if grid.experts is None:
+        least = max((*(merged.active_experts or ()), *(grid.top_k or ())), default=1)
+        merged = msgspec.structs.replace(merged, experts=(max(least, *_of(merged.experts)),))
+    if grid.top_k is None:
+        fewest = min(merged.active_experts or _quarters(min(_of(merged.experts)), 1))
+        fitting = tuple(min(k, fewest) for k in _of(merged.top_k))
+        merged = msgspec.structs.replace(merged, top_k=fitting)
     return merged
 
 
-def quarter(experts: int) -> int:
-    return max(1, experts // 4)
+def _quarters(experts: int, least: int) -> tuple[int, ...]:
+    """A quarter, a half and all of the experts, but no fewer than a token needs."""
+    return tuple(max(part, least) for part in (experts // 4, (experts + 1) // 2, experts))
 
 
 def points(grid: Grid) -> tuple[tuple[Point, ...], int]:
@@ -68,6 +73,8 @@ def points(grid: Grid) -> tuple[tuple[Point, ...], int]:
 
     A batch of B tokens reaches at most B·k experts, so it cannot keep more of them active.
     """
+    _check_count(grid)
+    most = min(max(_of(grid.top_k)), max(_of(grid.experts)))
     dtypes = [dtype_of(name) for name in grid.dtype or ()]
     sizes = [
         Point(
@@ -77,17 +84,24 @@ def points(grid: Grid) -> tuple[tuple[Point, ...], int]:
         for dtype, hidden, width, experts in itertools.product(
             dict.fromkeys(dtypes), _of(grid.hidden), _of(grid.intermediate), _of(grid.experts)
         )
-        for active in _of(grid.active_experts or (quarter(experts), (experts + 1) // 2, experts))
+        for active in _of(grid.active_experts or _quarters(experts, most))
         for top_k, batch in itertools.product(_of(grid.top_k), _of(grid.batch))
     ]  # fmt: skip
-    if len(sizes) > MOST_POINTS:
-        raise BadValue("combinations of sizes", f"{len(sizes):,}", f"at most {MOST_POINTS:,}")
     reached = tuple(point for point in sizes if point.reachable)
     if not reached:
         least = min(sizes, key=lambda point: point.active_experts - point.pairs)
         allowed = f"up to {least.pairs}: {least.batch} tokens × top-{least.top_k} reach no more"
         raise BadValue("active experts", least.active_experts, allowed)
     return reached, len(sizes) - len(reached)
+
+
+def _check_count(grid: Grid) -> None:
+    """Refuse before building what would take longer to list than anyone waits."""
+    quarters = 3 if grid.active_experts is None else 1
+    given = [len(value) for name in grid.__struct_fields__ if (value := getattr(grid, name))]
+    count = math.prod(given) * quarters
+    if count > MOST_POINTS:
+        raise BadValue("combinations of sizes", f"{count:,}", f"at most {MOST_POINTS:,}")
 
 
 def _of(values: Sequence[int] | None) -> list[int]:

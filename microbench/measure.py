@@ -1,5 +1,6 @@
 """One process's sweep: ceilings, then every point in every backend, then ceilings again."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
@@ -44,6 +45,7 @@ def _measure_share(job: Job, share: int, memory: Memory, tell: Tell) -> None:
     for number in range(job.rounds):
         tell(Turn())
         tell(Round(share=share, number=number))
+        memory.wake()
         for _, members in groupby(series, key=lambda each: each.case.number):
             paces = memory.read(PROBES)
             for each in members:
@@ -81,20 +83,20 @@ def _check(series: Series, reference: list[torch.Tensor]) -> None:
     except RuntimeError as error:
         series.failure = _short(error)
         return
-    # The largest of numbers with a NaN among them may be any of them.
-    series.disagreement = next((each for each in apart if each != each), max(apart))
+    if not all(math.isfinite(each) for each in apart):
+        series.failure = "gives values that are not finite where the reference does not"
+        return
+    series.disagreement = max(apart)
     if not agrees(series.disagreement, series.case.dtype):
         series.failure = f"differs from the reference by {series.disagreement:.2g} of its range"
 
 
 def _sample(job: Job, series: Series) -> None:
-    """Warm up, once round all places the first time, then take a round's samples."""
     if series.failure:
         return
-    device, first = job.device.device, series.turn == 0
     try:
-        series.warm_up(max(job.warm_ups, len(series.case.starts) if first else 0), device)
-        series.sample(job.samples, device)
+        series.warm_up(job.warm_ups, job.device.device)
+        series.sample(job.samples, job.device.device)
     except RuntimeError as error:
         series.failure = _short(error)
 

@@ -18,7 +18,7 @@ from microbench.point import Point
 
 TURNOVER = 4
 """Bytes read between two reads of the same weight, in last-level caches."""
-FEWEST_PLACES = 2
+FEWEST_PLACES, MOST_PLACES = 2, 1024
 USABLE = 0.9
 CEILING_BYTES_ON_GPU = GIB
 LEAST_CEILING_BYTES = 64 * MIB
@@ -43,7 +43,16 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def places(point: Point, touched: int, cache_bytes: int) -> int:
     """How many places a point's steps go round."""
-    return max(FEWEST_PLACES, math.ceil(TURNOVER * cache_bytes / point.weight_bytes(touched)))
+    return min(MOST_PLACES, max(FEWEST_PLACES, _wanted(point, touched, cache_bytes)))
+
+
+def stays_cached(point: Point, touched: int, cache_bytes: int) -> bool:
+    """True where a step reads so little that even the most places fit into the caches."""
+    return _wanted(point, touched, cache_bytes) > MOST_PLACES
+
+
+def _wanted(point: Point, touched: int, cache_bytes: int) -> int:
+    return math.ceil(TURNOVER * cache_bytes / point.weight_bytes(touched))
 
 
 def pool_experts(points: Iterable[tuple[Point, int]], cache_bytes: int) -> int:
@@ -119,5 +128,9 @@ def share_memory(
 
 
 def _activation_bytes(point: Point) -> int:
-    """Generously: every pair's input, two products and output in float32, padded fourfold."""
-    return 4 * 4 * point.pairs * (2 * point.hidden + 3 * point.intermediate)
+    """Generously: inputs, products and outputs of every pair in float32, several at a time.
+
+    A batched product pads every active expert's rows to the busiest one's, at most the batch.
+    """
+    rows = max(4 * point.pairs, point.active_experts * point.batch)
+    return 4 * rows * (2 * point.hidden + 3 * point.intermediate)

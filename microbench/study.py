@@ -3,7 +3,7 @@
 import math
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from microbench.findings import Finding, findings
 from microbench.fits import FitRow, fits
 from microbench.grid import ON_A_CPU, ON_A_GPU, QUICK, Grid, complete, points
 from microbench.messages import Job
-from microbench.point import Point
+from microbench.point import dtype_of
 from microbench.routing import Routing, route, touched
 from microbench.rows import Row, rows
 from microbench.session import Listener, run_processes
@@ -81,20 +81,16 @@ def plan(options: Options) -> Plan:
     """Check everything that can be checked before a byte is allocated."""
     if find_spec("torch") is None:
         raise MissingExtra("moeserve microbench", "hf")
-    # Sizes first: a slip in them needs no look at the device, which takes seconds.
-    points(complete(options.grid, QUICK))
+    # Names first: a slip in one needs no look at the device, which takes seconds.
+    backends.check(options.backends)
+    for name in options.grid.dtype or ():
+        dtype_of(name)
     device = describe(options.device, threads=options.threads)
     listed, unreached = points(complete(options.grid, _default(options, device)))
     chosen = backends.choose(options.backends, listed)
     counts = [touched(route(point, options.routing)) for point in listed]
-    packed = _packs(chosen.names, device)
-    needed = rotation.needs(listed, counts, device, packed=packed)
+    needed = rotation.needs(listed, counts, device, packed=_packs(chosen.names, device))
     together = rotation.share_memory(needed, device, options.processes)
-    notes = [*chosen.left_out, *_unsupported(chosen.names, listed)]
-    if unreached:
-        notes.append(
-            f"{unreached} combinations left out: batch × top-k is below the active experts"
-        )
     rounds = min(ROUNDS, options.samples // options.processes or 1)
     job = Job(
         device=device,
@@ -106,6 +102,7 @@ def plan(options: Options) -> Plan:
         samples=math.ceil(options.samples / options.processes / rounds),
         warm_ups=WARM_UPS,
     )
+    notes = [*chosen.left_out, *_left_out(job, unreached), *_cached(job, counts)]
     return Plan(job, options.processes, tuple(notes))
 
 
@@ -152,11 +149,20 @@ def _packs(names: Sequence[str], device: Device) -> bool:
     return backends.VLLM in names and not device.on_gpu
 
 
-def _unsupported(names: Sequence[str], listed: Sequence[Point]) -> list[str]:
-    """Say of each backend how many of the points it cannot run."""
-    notes = []
-    for name in names:
-        reasons = [why for point in listed if (why := backends.unsupported(name, point))]
+def _left_out(job: Job, unreached: int) -> Iterator[str]:
+    """Say how many combinations are not measured, and why."""
+    if unreached:
+        yield f"{unreached} combinations left out: batch × top-k is below the active experts"
+    for name in job.backends:
+        reasons = [why for point in job.points if (why := backends.unsupported(name, point))]
         if reasons:
-            notes.append(f"{name} left out at {len(reasons)} of {len(listed)} points: {reasons[0]}")
-    return notes
+            yield f"{name} left out at {len(reasons)} of {len(job.points)} points: {reasons[0]}"
+
+
+def _cached(job: Job, counts: Sequence[int]) -> Iterator[str]:
+    small = sum(
+        rotation.stays_cached(point, count, job.device.cache_bytes)
+        for point, count in zip(job.points, counts, strict=True)
+    )
+    if small:
+        yield f"{small} points are so small that their weights stay in a cache"

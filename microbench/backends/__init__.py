@@ -20,13 +20,17 @@ class Chosen:
     left_out: tuple[str, ...]
 
 
-def choose(wanted: Sequence[str] | None, points: Sequence[Point]) -> Chosen:
-    """Check names against what is installed; without any, take all that can run."""
+def check(wanted: Sequence[str] | None) -> None:
+    """Refuse names that do not exist or are not installed."""
     for name in wanted or ():
         if name not in NAMES:
             raise UnknownName("backend", name, NAMES)
         if name == VLLM and find_spec("vllm") is None:
             raise MissingExtra(f"backend {VLLM!r}", "vllm")
+
+
+def choose(wanted: Sequence[str] | None, points: Sequence[Point]) -> Chosen:
+    """Take what was asked for, or all that can run some point."""
     names, left_out = [], []
     for name in NAMES if wanted is None else dict.fromkeys(wanted):
         why = _not_installed(name) or _no_point(name, points)

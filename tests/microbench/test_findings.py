@@ -1,0 +1,171 @@
+"""What is concluded from rows, checked on rows whose truth is known."""
+
+import csv
+import io
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from catalog.errors import BadValue
+from catalog.units import GB, GIB
+from microbench.bound import Ceilings, expected
+from microbench.constants import constants
+from microbench.device import Device
+from microbench.findings import ACTIVE, BATCHING, WIDTH, Finding, findings
+from microbench.fits import fits
+from microbench.messages import Measured
+from microbench.point import Point
+from microbench.rows import Row, beside_samples
+from microbench.save import check_target, rows_csv
+from perfmodel.constants import Constants
+
+CEILINGS = Ceilings(copy_bytes_per_s=80 * GB, read_bytes_per_s=100 * GB, flops_per_s=10_000 * GB)
+Time = Callable[[Point], float]
+
+
+def row(point: Point, seconds: float) -> Row:
+    moved = point.weight_bytes(point.active_experts)
+    cost = CEILINGS.roofline(moved, point.flops)
+    return Row(
+        backend="test", kernel="none", device="cpu", **msgspec.structs.asdict(point),
+        touched_experts=point.active_experts, median_ms=seconds * 1e3, weight_bytes=moved,
+        flops=point.flops, ceiling_gb_per_s=100.0, ceiling_gflop_per_s=10_000.0,
+        bandwidth_share=float(cost.memory_s) / seconds, roofline_ms=float(cost.seconds) * 1e3,
+        roofline_bound=expected(cost), processes=1, threads=1, routing="uniform", verdict="ok",
+    )  # fmt: skip
+
+
+def sweep(time: Time) -> list[Row]:
+    made = [
+        Point(
+            batch=batch, hidden=1024, intermediate=width, experts=16, active_experts=active,
+            top_k=2, dtype="float32",
+        )
+        for batch, width, active in itertools.product((8, 32), (256, 512, 1024), (4, 8, 16))
+    ]  # fmt: skip
+    return [row(point, time(point)) for point in made]
+
+
+def streaming(point: Point) -> float:
+    """20 µs, and the weights at 95 % of the ceiling."""
+    return 20e-6 + point.weight_bytes(point.active_experts) / (95 * GB)
+
+
+def verdicts(rows: list[Row]) -> dict[str, Finding]:
+    return {found.finding: found for found in findings(rows)}
+
+
+def test_a_device_that_streams_its_weights_shows_the_first_and_the_third_finding() -> None:
+    found = verdicts(sweep(streaming))
+    assert found[WIDTH].verdict == found[ACTIVE].verdict == "confirmed"
+    assert (found[WIDTH].holds, found[WIDTH].slices) == (6, 6)
+
+
+def test_batching_is_free_where_only_bytes_count_so_width_changes_nothing() -> None:
+    assert verdicts(sweep(streaming))[BATCHING].verdict == "contradicted"
+
+
+def test_wide_experts_that_saturate_gain_less_from_batching() -> None:
+    def saturating(point: Point) -> float:
+        return streaming(point) + point.batch * (point.intermediate / 1024) ** 2 * 1e-4
+
+    found = verdicts(sweep(saturating))[BATCHING]
+    assert found.verdict == "confirmed"
+
+
+def test_growth_that_is_not_the_weights_contradicts_the_third_finding() -> None:
+    found = verdicts(sweep(lambda point: 1e-2 * point.active_experts))[ACTIVE]
+    assert found.verdict == "contradicted"
+
+
+def test_a_constant_latency_is_no_linear_growth() -> None:
+    assert verdicts(sweep(lambda _: 1e-3))[WIDTH].verdict == "contradicted"
+
+
+def test_findings_without_the_sizes_they_need_are_not_tested() -> None:
+    one = sweep(streaming)[:1]
+    assert {found.verdict for found in findings(one)} == {"not tested"}
+
+
+def test_the_fit_finds_the_bandwidth_that_the_rows_were_made_with() -> None:
+    (line,) = fits(sweep(streaming))
+    assert line.gb_per_s == pytest.approx(95)
+    assert line.share_of_ceiling == pytest.approx(0.95)
+    assert line.t0_ms == pytest.approx(0.02)
+
+
+def test_rows_without_times_are_left_out_of_everything() -> None:
+    failed = [msgspec.structs.replace(each, median_ms=None) for each in sweep(streaming)]
+    assert fits(failed) == []
+    assert {found.verdict for found in findings(failed)} == {"not tested"}
+
+
+def test_the_ceiling_of_a_row_is_the_memory_s_pace_beside_its_samples() -> None:
+    told = Measured(point=0, backend="loop", kernel="", bytes_per_s=(40e9, 50e9, 70e9))
+    assert beside_samples(CEILINGS, [told]).bytes_per_s == 50e9
+    copies_faster = Ceilings(copy_bytes_per_s=120e9, read_bytes_per_s=100e9, flops_per_s=1e12)
+    assert beside_samples(copies_faster, [told]).bytes_per_s == pytest.approx(60e9)
+    silent = Measured(point=0, backend="loop", kernel="")
+    assert beside_samples(CEILINGS, [silent]) is CEILINGS
+
+
+def device(name: str, memory_bytes: float, kind: str = "cuda:0") -> Device:
+    return Device(
+        device=kind, name=name, memory_bytes=int(memory_bytes), free_bytes=int(memory_bytes),
+        cache_bytes=40 * 2**20, threads=1,
+    )  # fmt: skip
+
+
+def test_a_known_gpu_s_efficiencies_are_shares_of_its_datasheet(tmp_path: Path) -> None:
+    from moeserve.cli.estimate import constants_of
+
+    a100 = device("NVIDIA A100-SXM4-80GB", 79.15 * GIB)
+    found = constants(a100, fits(sweep(streaming)), {"float32": CEILINGS})
+    assert isinstance(found, Constants)
+    assert found.memory_efficiency == pytest.approx(95 * GB / 2039e9, rel=0.01)
+    assert found.compute_efficiency == pytest.approx(10e12 / 19.5e12, rel=0.01)
+    file = tmp_path / "constants.json"
+    file.write_bytes(msgspec.json.encode(found))
+    assert constants_of(str(file)) == found
+
+
+@pytest.mark.parametrize(("name", "kind"), [("NVIDIA Unheard-Of", "cuda:0"), ("A100", "cpu")])
+def test_a_device_without_a_datasheet_has_no_constants(name: str, kind: str) -> None:
+    unknown = device(name, 79.15 * GIB, kind)
+    assert constants(unknown, fits(sweep(streaming)), {"float32": CEILINGS}) is None
+
+
+def test_csv_has_every_column_and_nothing_for_what_was_not_measured() -> None:
+    (only,) = csv.DictReader(io.StringIO(rows_csv(sweep(streaming)[:1]).decode()))
+    assert set(only) == set(Row.__struct_fields__)
+    assert only["p99_ms"] == ""
+
+
+def test_a_place_that_cannot_be_written_or_holds_results_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(BadValue, match="another directory"):
+        check_target(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadValue, match="can be written"):
+        check_target(tmp_path / "file")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(BadValue, match="a file ending in"):
+        check_target(tmp_path / "folder.csv")
+    check_target(tmp_path / "new" / "deep")
+    assert (tmp_path / "new" / "deep").is_dir()
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_three_figures_are_drawn_from_any_sweep() -> None:
+    pytest.importorskip("matplotlib", reason="moeserve[analysis] brings it")
+    from microbench.figures import FIGURES
+
+    for draw in FIGURES.values():
+        figure = draw(sweep(streaming))
+        labels = figure.axes[0].get_legend_handles_labels()[1]
+        assert labels
+        assert "measured" in figure.get_suptitle()
+        assert draw(sweep(streaming)[:1]).axes
