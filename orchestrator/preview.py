@@ -62,14 +62,23 @@ def _command(study: Study, group: ServerGroup) -> str:
     import shlex
     from pathlib import Path
 
-    if group.setup.engine not in ("vllm", "transformers"):
-        return ""
     site = Site(study.plan.experiment, study.plan.models[group.setup.model], Path())
-    if group.setup.engine == "transformers":
+    words = _words(group, site)
+    return shlex.join(words).replace("--port 0", "--port PORT")
+
+
+def _words(group: ServerGroup, site: Site) -> list[str]:
+    """The command line of a server that will be started; none for the other engines."""
+    engine = group.setup.engine
+    if engine == "transformers":
         from orchestrator.engines.transformers import transformers_command
 
-        words = transformers_command(group, site, port=0, served_name="NAME")
-        return shlex.join(words).replace("--port 0", "--port PORT")
-    base = list(site.experiment.server.command) or find_command() or ["vllm", "serve"]
-    words = server_command(group, site, base=base, port=0, served_name="NAME")
-    return shlex.join(words).replace("--port 0", "--port PORT")
+        return transformers_command(group, site, port=0, served_name="NAME")
+    if engine == "diffusion":
+        from orchestrator.engines.diffusion import diffusion_command
+
+        return diffusion_command(site, port=0, served_name="NAME")
+    if engine == "vllm":
+        base = list(site.experiment.server.command) or find_command() or ["vllm", "serve"]
+        return server_command(group, site, base=base, port=0, served_name="NAME")
+    return []

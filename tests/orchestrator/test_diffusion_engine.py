@@ -12,6 +12,8 @@ import pytest
 
 from catalog.errors import BadValue, Infeasible, MissingExtra, UnknownName
 from orchestrator.diffusion_plan import check_lengths
+from orchestrator.engines.base import Site
+from orchestrator.engines.diffusion import weights_of
 from orchestrator.engines.registry import engine
 from orchestrator.experiment import Experiment, ServerOptions
 from orchestrator.plan import make_plan
@@ -88,6 +90,19 @@ def test_lengths_are_checked_against_the_models_context() -> None:
     check_lengths(MODELS["LLaDA-8B"], parse_workload("3840:256:1"))
     with pytest.raises(BadValue, match="4096 tokens together"):
         check_lengths(MODELS["LLaDA-8B"], parse_workload("3841:256:1"))
+
+
+def test_the_weights_loaded_are_those_that_were_named(tmp_path: Path) -> None:
+    from catalog.model_table import MODELS
+
+    for given, expected in (
+        ("LLaDA-8B", "GSAI-ML/LLaDA-8B-Instruct"),
+        ("GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-8B-Base"),
+    ):
+        site = Site(asked(models=(given,)), MODELS["LLaDA-8B"], tmp_path)
+        assert weights_of(site) == expected
+    site = Site(asked(models=("tiny-llada",)), MODELS["tiny-llada"], tmp_path)
+    assert weights_of(site) == "tiny-llada"
 
 
 RUN = [
