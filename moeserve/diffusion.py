@@ -80,9 +80,7 @@ def kv_caches_of(given: Sequence[str]) -> tuple[KvCache, ...]:
 
 def characterise(asked: Asked, listen: Listen) -> list[Row]:
     """Check everything, then load one model after the other and measure it."""
-    choices("--dtype", [asked.dtype], DTYPES)
-    if asked.seed < 0:
-        raise BadValue("--seed", asked.seed, "0 or more")
+    _check(asked)
     models = {name: _diffusion_model(name) for name in asked.models}
     found = devices() if asked.device != "cpu" else ()
     for model in models.values():
@@ -98,6 +96,17 @@ def characterise(asked: Asked, listen: Listen) -> list[Row]:
         listen(f"{model.name}: loading")
         rows += _measured(source, model, asked, listen)
     return with_ratios(rows)
+
+
+def _check(asked: Asked) -> None:
+    choices("--dtype", [asked.dtype], DTYPES)
+    if asked.seed < 0:
+        raise BadValue("--seed", asked.seed, "0 or more")
+    if asked.remote_code and asked.grid.experts != ("loop",):
+        given = ",".join(asked.grid.experts)
+        raise BadValue("--experts", given, "loop with --trust-remote-code, which loops by itself")
+    if asked.remote_code and asked.grid.kv_caches != ("none",):
+        raise BadValue("--kv-cache", asked.grid.kv_caches[1], "none with --trust-remote-code")
 
 
 def _diffusion_model(name: str) -> Model:

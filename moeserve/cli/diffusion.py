@@ -1,11 +1,9 @@
 """`moeserve diffusion`: characterise diffusion language models, dense and MoE."""
 
-import re
-from typing import Annotated
-
 import typer
 
-from catalog.errors import BadValue
+from moeserve.cli import diffusion_flags as flags
+from moeserve.cli.diffusion_flags import numbers, probabilities, words
 from moeserve.cli.inputs import model_names
 from moeserve.cli.show import Format, FormatOption, note, show
 
@@ -40,42 +38,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def diffusion(
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="Name, id or path; repeatable or comma-separated."),
-    ] = None,
-    steps: Annotated[str | None, typer.Option("--steps", help="Such as 32,64,128.")] = None,
-    generation_length: Annotated[
-        str | None, typer.Option("--generation-length", help="Tokens: such as 64,128,256.")
-    ] = None,
-    experts: Annotated[
-        str, typer.Option("--experts", help="Of an MoE model: loop, batched, grouped.")
-    ] = "loop,batched,grouped",
-    kv_cache: Annotated[
-        str, typer.Option("--kv-cache", help="none, prefix, block; compared with none.")
-    ] = "none",
-    commit_above: Annotated[
-        str | None,
-        typer.Option("--commit-above", help="Also commit tokens at least so probable, as 0.9."),
-    ] = None,
-    block_length: Annotated[
-        int, typer.Option("--block-length", help="Tokens that are denoised together.")
-    ] = 32,
-    prompt_length: Annotated[
-        int, typer.Option("--prompt-length", help="Random tokens before the answer.")
-    ] = 32,
-    num_runs: Annotated[
-        int, typer.Option("--num-runs", help="Rounds; each measures everything once.")
-    ] = 2,
-    seed: Annotated[int, typer.Option("--seed", help="Of prompts and order.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", help="Of the weights.")] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the publisher's code; needs --revision")
-    ] = False,
-    revision: Annotated[
-        str | None, typer.Option("--revision", help="The commit of the checkpoint, 40 hex digits.")
-    ] = None,
+    model: flags.Model = None,
+    steps: flags.Steps = None,
+    generation_length: flags.Length = None,
+    experts: flags.Experts = "loop,batched,grouped",
+    kv_cache: flags.KvCache = "none",
+    commit_above: flags.CommitAbove = None,
+    block_length: flags.BlockLength = 32,
+    prompt_length: flags.PromptLength = 32,
+    num_runs: flags.NumRuns = 2,
+    seed: flags.Seed = 0,
+    device: flags.Device = "auto",
+    dtype: flags.Dtype = "auto",
+    trust_remote_code: flags.TrustRemoteCode = False,
+    revision: flags.Revision = None,
     output: FormatOption = Format.table,
 ) -> None:
     from moeserve.diffusion import (
@@ -109,26 +85,3 @@ def diffusion(
     show(rows, output, columns=COLUMNS)
     for sentence in findings(rows):
         note(sentence)
-
-
-def words(text: str) -> list[str]:
-    return [word for word in (part.strip() for part in text.split(",")) if word]
-
-
-def numbers(flag: str, text: str | None) -> tuple[int, ...]:
-    """Read a comma list of counts; nothing given is nothing."""
-    if text is None:
-        return ()
-    found = words(text)
-    if not found or not all(re.fullmatch(r"[1-9]\d{0,6}", word, re.ASCII) for word in found):
-        raise BadValue(flag, text, "whole numbers of at least 1, such as 32,64,128")
-    return tuple(dict.fromkeys(map(int, found)))
-
-
-def probabilities(flag: str, text: str | None) -> tuple[float, ...]:
-    if text is None:
-        return ()
-    found = words(text)
-    if not found or not all(re.fullmatch(r"[01]?\.?\d{1,9}", word, re.ASCII) for word in found):
-        raise BadValue(flag, text, "probabilities above 0, at most 1, such as 0.9")
-    return tuple(dict.fromkeys(map(float, found)))

@@ -53,7 +53,9 @@ def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str, str]:
         ("--num-runs 0", 2, "1 to 10000"),
         ("--seed -1", 2, "0 or more"),
         ("--dtype float8", 2, "Did you mean float"),
-        ("--trust-remote-code", 2, "40 hex digits"),
+        ("--trust-remote-code --experts loop", 2, "40 hex digits"),
+        ("--trust-remote-code", 2, "loop with --trust-remote-code"),
+        ("--trust-remote-code --experts loop --kv-cache block", 2, "none with --trust"),
     ],
 )
 def test_bad_input_is_one_line_that_tells_the_way_out(
