@@ -65,7 +65,7 @@ def load(known: argparse.Namespace) -> Loaded:
 
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=known.dtype).eval()
     residency = install(model, options, device=device)
-    details = {
+    details: dict[str, str | int | float] = {
         "decoder": "offload",
         "device": str(model.device),
         "dtype": str(model.dtype),

@@ -92,7 +92,7 @@ def product(store: Packed, row: int, tokens: "Tensor", act: Activation) -> "Tens
     return linear(act(gate) * up, down)
 
 
-class OffloadedExperts(nn.Module):
+class OffloadedExperts(nn.Module):  # type: ignore[misc]  # torch is untyped here
     """Takes the place of a layer's `experts`; same arguments, same result."""
 
     def __init__(

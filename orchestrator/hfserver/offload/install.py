@@ -97,4 +97,4 @@ def guess_of(block: Any, hidden: int) -> Guess:
 
 def held_bytes(model: Any, arena: Packed) -> int:
     """Device memory for weights: what is not experts, and the arena."""
-    return sum(parameter.nbytes for parameter in model.parameters()) + arena.nbytes
+    return int(sum(parameter.nbytes for parameter in model.parameters())) + arena.nbytes

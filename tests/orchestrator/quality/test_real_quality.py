@@ -110,41 +110,35 @@ def test_vllm_s_perplexity_is_that_of_a_direct_computation(tmp_path: Path) -> No
 
 
 def test_int8_experts_beside_full_precision_through_the_http_api(tmp_path: Path) -> None:
-    rows = moeserve(
+    full, int8 = moeserve(
         *("quality", "--engine", "transformers", *STUDY, "-o", str(tmp_path)),
-        *("-t", "none,int8,expert-offload:resident=2", "--window", str(WINDOW)),
+        *("-t", "none,int8", "--window", str(WINDOW)),
     )
-    full, int8, offloaded = rows
     expected = direct_perplexity("tiny-mixtral", text_windows("tiny-mixtral"))
     assert full["perplexity"] == pytest.approx(expected, rel=1e-3)
-    assert offloaded["perplexity"] == pytest.approx(full["perplexity"], rel=1e-5)
-    assert offloaded["same_perplexity"] is True
-    assert offloaded["kl_divergence"] < 1e-6 < int8["kl_divergence"]
+    assert int8["kl_divergence"] > 0
     assert 0.5 < int8["token_agreement"] < 1.0
     assert abs(int8["perplexity_ratio"] - 1) < 0.05
 
 
 def test_offloading_is_measured_like_any_engine_and_selected_by_its_memory(tmp_path: Path) -> None:
-    techniques = "none,int8,expert-offload:resident=4,expert-offload:resident=1"
+    techniques = "none,expert-offload:resident=4,expert-offload:resident=1"
     out = str(tmp_path)
     rows = moeserve(
         *("run", "--engine", "transformers", *STUDY, "-t", techniques, "-o", out), codes=(0, 5)
     )
-    by = {row["technique"]: row for row in rows}
-    four, one = by["expert-offload:resident=4"], by["expert-offload:resident=1"]
-    assert one["device_memory_bytes"] < four["device_memory_bytes"]
+    none, four, one = rows
+    assert none["device_memory_bytes"] > four["device_memory_bytes"] > one["device_memory_bytes"]
     assert one["expert_hit_rate"] < four["expert_hit_rate"] < 1
     assert one["expert_moved_bytes"] > four["expert_moved_bytes"] > 0
-    assert by["none"]["device_memory_bytes"] > by["int8"]["device_memory_bytes"]
     assert {row["engine"] for row in rows} == {"transformers"}
     table = tmp_path / "rows.csv"
     table.write_text(csv_of(rows))
-    limit = four["device_memory_bytes"]
     first, *_ = moeserve(
         *("select", str(table), "--minimize", "expert_moved_bytes"),
-        *("--subject-to", f"device_memory_bytes <= {limit}"),
+        *("--subject-to", f"device_memory_bytes <= {four['device_memory_bytes']}"),
     )
-    assert first["technique"] in ("int8", "expert-offload:resident=4")
+    assert first["technique"] == "expert-offload:resident=4"
 
 
 def csv_of(rows: list[dict[str, Any]]) -> str:
