@@ -36,5 +36,5 @@ clean:
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[dev,analysis]'
+	$(BIN)/pip install --quiet --editable '.[dev,analysis,ray]'
 	@touch $@ .venv/core

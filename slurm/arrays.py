@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.errors import BadValue
+from orchestrator.cluster.options import RayOptions
 from orchestrator.plan import ServerGroup
 from slurm.names import check_path
 from slurm.options import EXPORT, Options
 from slurm.parse import write_indices
+from slurm.several import spread_of
 
 JOB_SCRIPT = Path(__file__).with_name("job.sh")
 
@@ -18,26 +20,29 @@ class Need:
     """What the tasks of one array ask for."""
 
     gpus: int
+    """On each node."""
     hardware: str
     """Empty where any node will do."""
+    nodes: int = 1
 
 
-def need_of(group: ServerGroup, options: Options) -> Need:
+def need_of(group: ServerGroup, options: Options, ray: RayOptions) -> Need:
     """Return what a server group needs; simulated servers need no GPU unless one rehearses."""
     setup = group.setup
     virtual = setup.engine in ("simulated", "endpoint") and not options.rehearse
     if virtual or setup.hardware in ("", "CPU"):
         return Need(0, "")
-    return Need(group.num_gpus or 0, setup.hardware)
+    spread = spread_of(setup, options.gpus_per_node, ray)
+    return Need(max(spread), setup.hardware, len(spread))
 
 
 def by_need(
-    groups: Iterable[ServerGroup], options: Options, *, longest: int
+    groups: Iterable[ServerGroup], options: Options, ray: RayOptions, *, longest: int
 ) -> list[tuple[Need, list[ServerGroup]]]:
     """Sort groups by what they need and cut them into arrays, in the plan's order within each."""
     sorted_: dict[Need, list[ServerGroup]] = {}
     for group in groups:
-        sorted_.setdefault(need_of(group, options), []).append(group)
+        sorted_.setdefault(need_of(group, options, ray), []).append(group)
     return [
         (need, listed[first : first + longest])
         for need, listed in sorted_.items()
@@ -65,7 +70,8 @@ def resources(need: Need, options: Options) -> list[str]:
         words.append(
             f"--gres=gpu:{kind_name}:{need.gpus}" if kind_name else f"--gres=gpu:{need.gpus}"
         )
-    return ["--nodes=1", "--ntasks=1", *words]
+    each = ["--ntasks-per-node=1"] if need.nodes > 1 else []
+    return [f"--nodes={need.nodes}", f"--ntasks={need.nodes}", *each, *words]
 
 
 def bookkeeping(name: str, token: str, root: Path, options: Options) -> list[str]:

@@ -78,6 +78,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     export: tuple[str, ...] = ()
     sbatch: tuple[str, ...] = ()
 
+    @property
+    def gpus_per_node(self) -> dict[str, int]:
+        """By the catalog's names; unknown where a name is missing."""
+        return {name: kind.per_node for name, kind in self.gpus.items() if kind.per_node}
+
     def __post_init__(self) -> None:
         for field in ("account", "qos", "reservation", "gpu_type"):
             if (text := getattr(self, field)) is not None:

@@ -1,10 +1,11 @@
 """The plan of an experiment whose servers run on a cluster's nodes, not on this host."""
 
-from catalog.errors import BadValue, Infeasible
+from catalog.errors import BadValue
 from orchestrator.engines.registry import resolve
 from orchestrator.experiment import Experiment
 from orchestrator.plan import Plan, Pool, make_plan
 from slurm.options import Options
+from slurm.several import spreadable
 
 
 async def remote_plan(experiment: Experiment, options: Options) -> tuple[Plan, str]:
@@ -20,10 +21,9 @@ async def remote_plan(experiment: Experiment, options: Options) -> tuple[Plan, s
         name = "vllm" if pool else resolve(experiment)[0]
     if name != "vllm":
         return make_plan(experiment, name), name
-    try:
-        return make_plan(experiment, name, pool=pool or Pool("CPU")), name
-    except Infeasible as error:
-        raise Infeasible(f"{error} (a task of moeserve's is one node)") from error
+    pool = pool or Pool("CPU")
+    plan = make_plan(experiment, name, pool=Pool(pool.hardware))
+    return spreadable(plan, pool, experiment.ray), name
 
 
 def pool_of(experiment: Experiment, options: Options) -> Pool | None:
@@ -37,6 +37,5 @@ def pool_of(experiment: Experiment, options: Options) -> Pool | None:
             listed = ", ".join(options.gpus) or "A100-80GB, H100, …"
             raise BadValue("--hardware", "nothing", f"the GPU that servers get: {listed}")
         return None
-    per_node = {name: kind.per_node for name, kind in options.gpus.items() if kind.per_node}
     fallback = asked if isinstance(asked, str) else None
-    return Pool(named or fallback or "", per_node)
+    return Pool(named or fallback or "", options.gpus_per_node)

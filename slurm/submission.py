@@ -18,6 +18,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.files import publish_once
 from orchestrator.plan import Plan, Pool, make_plan
 from slurm.options import Options
+from slurm.several import spreadable
 
 SCHEMA_VERSION = 1
 Read = TypeVar("Read")
@@ -77,8 +78,11 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def plan(self) -> Plan:
         """Make the plan again that this submission was made from."""
-        pool = Pool(self.pool.hardware, self.pool.gpus_per_node) if self.pool else None
-        return make_plan(self.experiment, self.engine, served=self.served, pool=pool)
+        if self.pool is None:
+            return make_plan(self.experiment, self.engine, served=self.served)
+        pool = Pool(self.pool.hardware, self.pool.gpus_per_node)
+        plan = make_plan(self.experiment, self.engine, pool=Pool(pool.hardware))
+        return spreadable(plan, pool, self.experiment.ray)
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

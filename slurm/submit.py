@@ -66,7 +66,9 @@ def draft(asked: Asked, groups: Sequence[ServerGroup], limits: Limits, *, queued
     estimator = Estimator(asked.plan, measured_s(root))
     finished = Store(root).finished() if root.is_dir() else set()
     arrays: list[ArraySpec] = []
-    for need, listed in by_need(chosen, options, longest=limits.max_array_size):
+    for need, listed in by_need(
+        chosen, options, asked.plan.experiment.ray, longest=limits.max_array_size
+    ):
         tasks = [
             estimator.task(g, tuple(run for run in g.runs if run.run_id not in finished))
             for g in listed

@@ -17,6 +17,7 @@ from orchestrator.plan import Plan, ServerGroup
 from orchestrator.run import Runner
 from orchestrator.store import Store
 from orchestrator.study import Study, environment_of
+from slurm.arrays import need_of
 from slurm.deadline import Deadline, deadline_of
 from slurm.gpu_check import Checked
 from slurm.journal import Attempt, Journal, this_attempt
@@ -79,43 +80,65 @@ class Task:
         plan = self._submission.plan()
         group = _group(plan, self._spec.group_id)
         orders.start(deadline, lead_s=float(self._submission.options.signal_lead_s))
-        runner = await self._runner(replace(plan, groups=(group,)), group, orders, deadline)
-        work = asyncio.ensure_future(runner.run())
+        work = asyncio.ensure_future(
+            self._work(replace(plan, groups=(group,)), group, orders, deadline)
+        )
         orders.work = work
         # When it is cancelled, the engine's context takes the server down on the way.
         with contextlib.suppress(asyncio.CancelledError):
             await work
         return self._verdict(group, orders)
 
-    async def _runner(
+    async def _work(
         self, plan: Plan, group: ServerGroup, orders: Orders, deadline: Deadline
-    ) -> Runner:
-        name = self._submission.engine
+    ) -> None:
+        """Run the group on this node, or over all nodes of the job through Ray inside it."""
+        name, options = self._submission.engine, self._submission.options
+        need = need_of(group, options, plan.experiment.ray)
+        gate = self._gate(orders, deadline)
+        if need.nodes > 1:
+            # Here, so that a task on one node does not load any of it.
+            from orchestrator.cluster.launch import run_in
+            from slurm.inside import ray_inside
+
+            folder = self._store.root / "slurm" / self._submission.token / "ray"
+            folder.mkdir(exist_ok=True)
+            own = folder / self._attempt.attempt_id
+            async with ray_inside(os.environ, own, gpus=need.gpus) as entered:
+                study = Study(plan, name, "", (), entered.nodes)
+                await run_in(
+                    study, self._store, entered, listen=self._journal, stop=orders.stop, gate=gate
+                )
+            return
         real = name == "vllm" and group.setup.hardware != "CPU"
         found: tuple[Device, ...] = devices() if real else ()
-        study = Study(plan, name, "", found)
         serving = engine(name)
-        grace_s = max(0.5, self._submission.kill_wait_s - 2 * KILL_RESERVE_S)
-        return Runner(
+        runner = Runner(
             plan=plan,
             engine=Checked(serving, found) if real else serving,
             store=self._store,
-            environment=self._store.keep_environment(await environment_of(study)),
+            environment=self._store.keep_environment(
+                await environment_of(Study(plan, name, "", found))
+            ),
             listen=self._journal,
             stop=orders.stop,
             gpus=tuple(str(device.index) for device in found) or None,
-            gate=Gate(
-                may_start=lambda _: orders.may_start(deadline, self._spec.run_s),
-                may_publish=lambda: not orders.terminated,
-                stop_grace_s=grace_s,
-                details={
-                    "slurm": {
-                        "attempt": self._attempt.attempt_id,
-                        "token": self._submission.token,
-                        "job": self._attempt.job,
-                    }
-                },
-            ),
+            gate=gate,
+        )
+        await runner.run()
+
+    def _gate(self, orders: Orders, deadline: Deadline) -> Gate:
+        grace_s = max(0.5, self._submission.kill_wait_s - 2 * KILL_RESERVE_S)
+        made_by = {
+            "attempt": self._attempt.attempt_id,
+            "token": self._submission.token,
+            "job": self._attempt.job,
+        }
+        return Gate(
+            may_start=lambda _: orders.may_start(deadline, self._spec.run_s),
+            may_publish=lambda: not orders.terminated,
+            stop_grace_s=grace_s,
+            details={"slurm": made_by},
         )
 
     def _verdict(self, group: ServerGroup, orders: Orders) -> tuple[str, int]:

@@ -1,8 +1,12 @@
 """`moeserve models`, `hardware`, `strategies`, `techniques`, `doctor`: catalogs, this machine."""
 
+import asyncio
+from typing import Annotated
+
 import typer
 
-from moeserve.cli.show import Format, FormatOption, note, show
+from catalog.errors import BadValue
+from moeserve.cli.show import Format, FormatOption, Row, note, show
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +24,9 @@ def add_to(app: typer.Typer) -> None:
     )(techniques)
     app.command(
         "doctor",
-        help="Say what this machine can run and what is missing.\n\nExample: moeserve doctor",
+        help="Say what this machine, or a Ray cluster, can run and what is missing.\n\n"
+        "Examples:\n\n  moeserve doctor\n\n"
+        "  moeserve doctor --ray --ray-address 10.0.0.1:6379 --model mixtral",
     )(doctor)
 
 
@@ -132,13 +138,47 @@ def techniques(output: FormatOption = Format.table) -> None:
     note("joined by + where they change different things: int8+kv-fp8; knobs after colons")
 
 
-def doctor(output: FormatOption = Format.table) -> None:
+def doctor(
+    output: FormatOption = Format.table,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Look at every node of a Ray cluster instead.")
+    ] = False,
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="HOST:PORT of its head.")
+    ] = None,
+    ray_token_file: Annotated[
+        str | None, typer.Option("--ray-token-file", help="Its token; default as Ray finds it.")
+    ] = None,
+    ray_allow_unauthenticated: Annotated[
+        bool, typer.Option("--ray-allow-unauthenticated", help="Even if it asks for none.")
+    ] = False,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Look for its files on each node; repeatable."),
+    ] = None,
+) -> None:
     from moeserve.doctor import checks
 
-    show(
-        [
-            {"check": each.name, "ok": each.ok, "found": each.found, "mend": each.mend}
-            for each in checks()
-        ],
-        output,
+    if not ray:
+        show(
+            [
+                {"check": each.name, "ok": each.ok, "found": each.found, "mend": each.mend}
+                for each in checks()
+            ],
+            output,
+        )
+        return
+    from orchestrator.cluster.doctor import examine
+    from orchestrator.cluster.options import RayOptions
+
+    if ray_address is None:
+        raise BadValue("--ray-address", "nothing", "HOST:PORT of the cluster's head")
+    options = RayOptions(
+        address=ray_address,
+        token_file=ray_token_file,
+        allow_unauthenticated=ray_allow_unauthenticated,
     )
+    rows: list[Row] = list(asyncio.run(examine(options, models or [])))
+    show(rows, output)
+    if any(row["problems"] for row in rows):
+        raise typer.Exit(3)

@@ -1,202 +1,88 @@
-"""The agent on a node: runs one server group's part beside the server and tells the driver.
+"""The agent on a node: the body of a Ray actor, through which a driver reaches a server there.
 
-It is the body of a Ray actor. The engine and the load generator live in a thread with an event
-loop of their own, so that Ray's calls do not stand in the way of a measurement.
+It has no coroutine: Ray would run all its methods in one event loop. The engine and the load
+generator live in a thread with a loop of their own, so that Ray's calls do not stand in the way
+of a measurement.
 """
 
 import asyncio
 import contextlib
 import os
-import queue
-import shutil
-import tempfile
-import threading
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from catalog.errors import MoeserveError, ServerError, ServerStartFailed
 from orchestrator.cells import Run
-from orchestrator.cluster.headless import serve_part
-from orchestrator.cluster.wire import (
-    Closed,
-    Done,
-    Failed,
-    Job,
-    LogTold,
-    ProgressTold,
-    Ready,
-    RowTold,
-    StageTold,
-    Told,
-    failed_from,
-)
+from orchestrator.cluster.news import News
+from orchestrator.cluster.wire import Closed, Job, Told
 from orchestrator.devices import devices
-from orchestrator.engines.base import Session, Site, Stopped, Watch
-from orchestrator.engines.registry import engine
 from orchestrator.environment import describe
 from orchestrator.ports import port_range
-from orchestrator.scratch import scratch
-
-PREFIX = "moeserve-agent-"
-PERIOD_S = 1.0
-"""How long news wait at most: fewer answers, less work beside a measurement."""
-LOG_PIECE_BYTES = 1_000_000
-URGENT = (Ready, Done, Failed, Closed)
 
 
 class Agent:
-    """One node's part of a server group; every method is a remote call."""
+    """One node's part of a server group; every method is a call that may arrive twice."""
 
     def __init__(self) -> None:
-        self._news: queue.SimpleQueue[Told] = queue.SimpleQueue()
-        self._urgent = threading.Event()
+        # Imported in the worker alone: a driver describes this class, it runs nothing of it.
+        from orchestrator.cluster.serving import Serving
+
+        self._start = Serving
+        self._serving: Serving | None = None
+        self._news = News()
+        self._ordered = 0
+        self._gpus: tuple[str, ...] = ()
         self._held = contextlib.ExitStack()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._orders: asyncio.Queue[Run | None] = asyncio.Queue()
-        self._stop = asyncio.Event()
-        self._main: asyncio.Task[None] | None = None
-        self._log: Path | None = None
-        self._log_read, self._log_lock = 0, threading.Lock()
+        self._port: int | None = None
 
     def look(self, client: bool) -> dict[str, Any]:
         """Describe this node and, where one will be used, what the client is capable of on it."""
         described = describe()
         if client:
+            import uvloop
+
             from workloads.calibration import calibrate
 
-            described["client"] = msgspec.to_builtins(asyncio.run(calibrate()))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                described["client"] = msgspec.to_builtins(runner.run(calibrate()))
         return described
 
     def meet(self) -> int:
         """Hold a port of this node, where the parts of a server find each other."""
-        return self._held.enter_context(port_range()).start
+        if self._port is None:
+            self._port = self._held.enter_context(port_range()).start
+        return self._port
 
     def open(self, job: Job) -> tuple[str, ...]:
         """Start the server and return its GPUs at once; `told` says how it goes."""
-        import uvloop
+        if self._serving is None:
+            self._gpus = granted_gpus() if job.use_gpus else ()
+            if job.ray_executor:
+                lend_ray()
+            self._serving = self._start(job, self._gpus, self._news)
+        return self._gpus
 
-        gpus = granted_gpus() if job.use_gpus else ()
-        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self._loop = runner.get_loop()
-        threading.Thread(target=self._thread, args=(runner, job, gpus), daemon=True).start()
-        return gpus
+    def told(self, heard: int) -> list[Told]:
+        """Return the news after the first `heard`."""
+        return self._news.after(heard)
 
-    def told(self) -> list[Told]:
-        """Return what is new, at once if it is important, else after a moment."""
-        self._urgent.wait(PERIOD_S)
-        self._urgent.clear()
-        news: list[Told] = self._log_piece()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                news.append(self._news.get_nowait())
-        return news
-
-    def measure(self, run: Run) -> None:
-        """Load the server with a run; `told` brings its rows and how it ended."""
-        self._later(lambda: self._orders.put_nowait(run))
+    def measure(self, run: Run, number: int) -> None:
+        """Load the server with a run; `number` counts the driver's orders."""
+        if self._serving is not None and number > self._ordered:
+            self._ordered = number
+            self._serving.measure(run)
 
     def halt(self) -> None:
         """Let the run in flight, or a start, end early."""
-        self._later(self._stop.set)
+        if self._serving is not None:
+            self._serving.halt()
 
     def close(self) -> None:
         """Take the server down; `told` says when it is."""
-        if self._loop is None:
-            self._tell(Closed())
-        self._later(self._end)
-
-    def _later(self, call: Callable[[], object]) -> None:
-        loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: there is nothing to say
-                loop.call_soon_threadsafe(call)
-
-    def _end(self) -> None:
-        self._stop.set()
-        self._orders.put_nowait(None)
-
-    def _tell(self, news: Told) -> None:
-        self._news.put(news)
-        if isinstance(news, URGENT):
-            self._urgent.set()
-
-    def _thread(self, runner: asyncio.Runner, job: Job, gpus: tuple[str, ...]) -> None:
-        try:
-            with runner:
-                runner.run(self._run(job, gpus))
-        except Exception as error:  # noqa: BLE001 (the driver decides what any error means)
-            self._tell(failed_from(error))
-        self._tell(Closed())
-
-    async def _run(self, job: Job, gpus: tuple[str, ...]) -> None:
-        with scratch(tempfile.gettempdir(), PREFIX) as folder:
-            self._log = folder / "server.log"
-            watch = Watch(on_stage=lambda text: self._tell(StageTold(text)), stop=self._stop)
-            site = Site(
-                experiment=job.experiment,
-                model=job.model,
-                folder=folder,
-                gpus=gpus or None,
-                stop_grace_s=job.stop_grace_s,
-                detached=True,
-                host=job.host,
-                args=job.args,
-            )
-            with contextlib.suppress(Stopped):
-                try:
-                    await self._serve(job, site, watch)
-                finally:
-                    for piece in self._log_piece():
-                        self._news.put(piece)
-                    self._log = None
-
-    async def _serve(self, job: Job, site: Site, watch: Watch) -> None:
-        if job.headless:
-            part = Ready("measured", "", {})
-            await serve_part(job, site, watch, lambda: self._tell(part))
-            return
-        check_gpus(job)
-        async with engine(job.engine).open(job.group, site, watch) as session:
-            self._tell(Ready(session.provenance, session.gpu_type, dict(session.details)))
-            while (run := await self._orders.get()) is not None:
-                await self._measure(run, session, site.folder, watch)
-
-    async def _measure(self, run: Run, session: Session, folder: Path, watch: Watch) -> None:
-        own = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
-        watch = replace(
-            watch,
-            on_row=lambda row: self._tell(RowTold(row)),
-            on_progress=lambda progress: self._tell(ProgressTold(progress)),
-            folder=own,
-        )
-        try:
-            measurement = await session.measure(run, watch)
-            self._tell(Done(measurement, _contents(own)))
-        except ServerError:
-            raise
-        except MoeserveError as error:
-            self._tell(failed_from(error, ends_server=False))
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
-
-    def _log_piece(self) -> list[Told]:
-        path = self._log
-        if path is None:
-            return []
-        with contextlib.suppress(OSError), self._log_lock, path.open("rb") as file:
-            file.seek(self._log_read)
-            text = file.read(LOG_PIECE_BYTES)
-            self._log_read += len(text)
-            return [LogTold(text)] if text else []
-        return []
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        if self._serving is None:
+            self._news.tell(Closed())
+        else:
+            self._serving.close()
 
 
 def granted_gpus() -> tuple[str, ...]:
@@ -208,10 +94,9 @@ def granted_gpus() -> tuple[str, ...]:
     return tuple(sorted((word for word in listed if word), key=lambda word: (len(word), word)))
 
 
-def check_gpus(job: Job) -> None:
-    """Refuse a node whose GPUs are not the ones that were asked for: Ray's names are coarse."""
-    asked, found = job.group.setup.hardware, devices()
-    if job.use_gpus and found and found[0].gpu_type != asked:
-        raise ServerStartFailed(
-            f"GPU_TYPE: asked for {asked}, this node has {found[0].gpu_type}", stage="launch"
-        )
+def lend_ray() -> None:
+    """Let a server that this process starts find the cluster, and the GPUs it will be granted."""
+    import ray
+
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)

@@ -4,15 +4,21 @@ import asyncio
 import contextlib
 import logging
 import os
+import queue
+import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from signal import SIGINT, SIGTERM
+from typing import Any, TypeVar
 
 from catalog.errors import ClusterError
 from orchestrator.cluster.access import CONNECT_S, Access
 from orchestrator.cluster.nodes import Node, node_from
 from orchestrator.cluster.options import split_address
 
+T = TypeVar("T")
+ANSWER_S, GOODBYE_S = 5.0, 10.0
 HEAD_LOST_S = 8.0
 """How long the head may be silent before its cluster counts as gone."""
 
@@ -28,6 +34,7 @@ def connected(
         if ray.is_initialized():
             yield
             return
+        handlers = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
         try:
             ray.init(
                 address=access.address,
@@ -39,10 +46,32 @@ def connected(
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             told = " ".join(str(error).split())[:300]
             raise ClusterError(f"RAY_CONNECT: {access.address}: {told}") from error
+        # Ray takes SIGTERM for itself, to print where it was; what we do with it is ours to say.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         try:
             yield
         finally:
-            ray.shutdown()
+            within(GOODBYE_S, ray.shutdown)
+
+
+def within(limit_s: float, call: Callable[[], T]) -> T | None:
+    """Call Ray and wait so long at most; None if that was not enough.
+
+    Without its head Ray blocks for a minute, and then ends the whole process.
+    """
+    answers: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+
+    def ask() -> None:
+        answer = None
+        with contextlib.suppress(Exception):  # a cluster that is going answers with any error
+            answer = call()
+        answers.put(answer)
+
+    threading.Thread(target=ask, daemon=True).start()
+    with contextlib.suppress(queue.Empty):
+        return answers.get(timeout=limit_s)
+    return None
 
 
 @contextlib.contextmanager
@@ -58,6 +87,11 @@ def variables(given: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+async def nodes_now() -> list[Node] | None:
+    """Return the nodes that live; None when the head does not say."""
+    return await asyncio.to_thread(within, ANSWER_S, living_nodes)
 
 
 def living_nodes() -> list[Node]:

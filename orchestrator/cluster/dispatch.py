@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from orchestrator.cluster.connection import Head, living_nodes
+from orchestrator.cluster.connection import Head, nodes_now
 from orchestrator.cluster.engine import RayEngine
 from orchestrator.cluster.makespan import Piece, Schedule, Stay, longest_first, lower_bound_s
 from orchestrator.cluster.need import Need
 from orchestrator.cluster.nodes import told
+from orchestrator.cluster.parts import uses_ray_executor
 from orchestrator.cluster.placing import Placed, place
 from orchestrator.cluster.yard import BAD_AFTER
 from orchestrator.events import Notice
@@ -44,6 +45,8 @@ class Dispatcher:
     ) -> None:
         self._runner, self._engine, self._head = runner, engine, head
         self._waiting = _ordered(waiting)
+        args = runner.plan.experiment.server.args
+        self._hold_gpus = not uses_ray_executor(args)
         self._running: dict[asyncio.Task[bool], tuple[Waiting, Placed | str, float]] = {}
         self._began = time.monotonic()
         self._began_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -56,7 +59,7 @@ class Dispatcher:
         try:
             while (self._waiting and not self._runner.stop.is_set()) or self._running:
                 await self._head.check()
-                if not self._runner.stop.is_set():
+                if self._waiting and not self._runner.stop.is_set():
                     await self._start_what_fits()
                 await self._hear()
         finally:
@@ -81,12 +84,14 @@ class Dispatcher:
         )
 
     async def _start_what_fits(self) -> None:
-        yard = self._engine.yard
-        yard.update(await asyncio.to_thread(living_nodes))
+        yard, nodes = self._engine.yard, await nodes_now()
+        if nodes is None:
+            return
+        yard.update(nodes)
         for each in list(self._waiting):
             if among := yard.room(each.need):
                 name = f"{self._engine.namespace}.{each.group.group_id}"
-                placed = await place(each.need, among, name=name)
+                placed = await place(each.need, among, name=name, gpus=self._hold_gpus)
                 if placed is not None:
                     self._start(each, placed)
                     continue

@@ -27,6 +27,7 @@ from orchestrator.environment import describe
 from orchestrator.events import Listener, Notice
 from orchestrator.experiment import Experiment
 from orchestrator.files import write_durably
+from orchestrator.gate import Gate
 from orchestrator.plan import Pool, ServerGroup, make_plan
 from orchestrator.preview import expected_wall_s
 from orchestrator.run import Runner
@@ -83,23 +84,37 @@ async def run_on_cluster(
     study: Study, store: Store, *, listen: Listener, stop: asyncio.Event
 ) -> None:
     """Run what is missing on the cluster that the study names, or on one of our own."""
-    namespace = namespace_of(store.root)
     async with _cluster(study.plan.experiment.ray) as entered:
-        with _driver(entered, namespace, listen):
-            if left := await asyncio.to_thread(clean, namespace):
-                listen(Notice(f"ended {left} agents that an earlier driver had left"))
-            nodes = tuple(await asyncio.to_thread(living_nodes))
-            yard = Yard(nodes, share=study.plan.experiment.ray.share_nodes)
-            engine = RayEngine(study.engine, namespace, yard, store.keep_environment)
-            runner = Runner(
-                plan=study.plan,
-                engine=engine,
-                store=store,
-                environment=store.keep_environment(describe()),
-                listen=listen,
-                stop=stop,
-            )
-            await _dispatch(replace(study, nodes=nodes), runner, engine, Head(entered.address))
+        await run_in(study, store, entered, listen=listen, stop=stop)
+
+
+async def run_in(
+    study: Study,
+    store: Store,
+    entered: Access,
+    *,
+    listen: Listener,
+    stop: asyncio.Event,
+    gate: Gate | None = None,
+) -> None:
+    """Run what is missing on a cluster that lets us in."""
+    namespace = namespace_of(store.root)
+    with _driver(entered, namespace, listen):
+        if left := await asyncio.to_thread(clean, namespace):
+            listen(Notice(f"ended {left} agents that an earlier driver had left"))
+        nodes = tuple(await asyncio.to_thread(living_nodes))
+        yard = Yard(nodes, share=study.plan.experiment.ray.share_nodes)
+        engine = RayEngine(study.engine, namespace, yard, store.keep_environment)
+        runner = Runner(
+            plan=study.plan,
+            engine=engine,
+            store=store,
+            environment=store.keep_environment(describe()),
+            listen=listen,
+            stop=stop,
+            gate=gate or Gate(),
+        )
+        await _dispatch(replace(study, nodes=nodes), runner, engine, Head(entered.address))
 
 
 @contextlib.asynccontextmanager
@@ -142,7 +157,7 @@ async def _dispatch(study: Study, runner: Runner, engine: RayEngine, head: Head)
     try:
         await dispatcher.run()
     finally:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         path = runner.store.root / "ray" / f"schedule-{stamp}.json"
         schedule = dispatcher.schedule(makespan_s(study, groups))
         write_durably(path, msgspec.json.format(msgspec.json.encode(schedule)))

@@ -1,12 +1,12 @@
 """What a driver that died has left in a cluster: found by the study's namespace, and ended."""
 
 import contextlib
-import os
 import secrets
 import time
 from pathlib import Path
 
 from catalog.errors import ClusterError
+from orchestrator.files import publish_once
 
 CLEAN_S = 40.0
 LOOK_S = 0.3
@@ -16,10 +16,7 @@ def namespace_of(root: Path) -> str:
     """Return the namespace of a results directory: made up once, the same on every resume."""
     path = root / "ray" / "namespace"
     path.parent.mkdir(exist_ok=True)
-    with contextlib.suppress(FileExistsError), path.open("x") as file:
-        file.write(f"moeserve-{secrets.token_hex(8)}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    publish_once(path, f"moeserve-{secrets.token_hex(8)}\n".encode())
     return path.read_text().strip()
 
 

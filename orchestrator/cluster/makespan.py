@@ -113,4 +113,16 @@ def lower_bound_s(pieces: Sequence[Piece], nodes: Sequence[Node], *, share: bool
         if share and not hardware:
             continue
         bounds.append(work / room if room else 0.0)
+        if not share:
+            on_a_node = [p.seconds for p in same for _ in p.need.gpus_by_node]
+            bounds.append(_pigeonhole_s(on_a_node, len(suited)))
     return max(bounds)
+
+
+def _pigeonhole_s(lengths: Sequence[float], nodes: int) -> float:
+    """Of the k·m + 1 longest pieces on m nodes, some node has k + 1; of them the shortest count."""
+    if not nodes:
+        return 0.0
+    longest = sorted(lengths, reverse=True)
+    rounds = range(1, (len(longest) - 1) // nodes + 1)
+    return max((sum(longest[k * nodes - k : k * nodes + 1]) for k in rounds), default=0.0)

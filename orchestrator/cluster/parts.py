@@ -1,6 +1,7 @@
 """vLLM's own arguments for a layout over several nodes: one server, a part of it on each."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from strategies.layout import Layout
 
@@ -31,3 +32,9 @@ def part_args(
         *("--master-addr", head, "--master-port", str(port)),
         *headless,
     )
+
+
+def uses_ray_executor(arguments: Sequence[str]) -> bool:
+    """Say whether the user's own arguments leave the placing of ranks to vLLM's Ray executor."""
+    flag = "--distributed-executor-backend"
+    return f"{flag}=ray" in arguments or (flag, "ray") in pairwise(arguments)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.cluster.connection import ANSWER_S, within
 from orchestrator.cluster.need import AGENT_CPUS, Need
 from orchestrator.cluster.nodes import Node
 
@@ -29,7 +30,7 @@ class Placed:
     def release(self) -> None:
         from ray.util import remove_placement_group
 
-        remove_placement_group(self.group)
+        within(ANSWER_S, lambda: remove_placement_group(self.group))
 
 
 async def place(

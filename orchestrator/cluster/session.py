@@ -23,6 +23,7 @@ from orchestrator.cluster.wire import (
     error_from,
 )
 from orchestrator.engines.base import Measurement, Stopped, Watch
+from orchestrator.engines.http_session import HttpSession
 from orchestrator.record import Provenance
 
 CLOSE_S = 90.0
@@ -36,6 +37,7 @@ class Listening:
     def __init__(self, agent: RemoteAgent, log: Path) -> None:
         self.agent, self._log = agent, log
         self._news: deque[Told] = deque()
+        self._heard = 0
 
     async def until(self, kind: type[T], watch: Watch) -> T:
         """Return the next news of a kind; an error that the agent tells is raised."""
@@ -45,7 +47,12 @@ class Listening:
                 if isinstance(told, kind):
                     return told
                 self._pass_on(told, watch)
-            self._news.extend(await self.agent.call("told"))
+            await self._ask()
+
+    async def lives(self, watch: Watch) -> None:
+        """Listen to a part that is asked for nothing: this ends with an error only."""
+        await self.until(Closed, watch)
+        self._pass_on(Closed(), watch)
 
     async def close(self) -> None:
         """Take the part down and hear the rest of its log; one that is lost has nothing to say."""
@@ -59,7 +66,12 @@ class Listening:
     async def _closed(self) -> None:
         await self.agent.call("close")
         while not any(isinstance(told, Closed) for told in self._news):
-            self._news.extend(await self.agent.call("told"))
+            await self._ask()
+
+    async def _ask(self) -> None:
+        news = await self.agent.call("told", self._heard)
+        self._heard += len(news)
+        self._news.extend(news)
 
     def _pass_on(self, told: Told, watch: Watch) -> None:
         match told:
@@ -85,8 +97,7 @@ async def first_of(wanted: asyncio.Task[T], others: Sequence[asyncio.Task[Any]])
     done, _ = await asyncio.wait([wanted, *others], return_when=asyncio.FIRST_COMPLETED)
     if wanted not in done:
         wanted.cancel()
-        with contextlib.suppress(asyncio.CancelledError, ServerError):
-            await wanted
+        await asyncio.gather(wanted, return_exceptions=True)
         for each in done:
             each.result()
     return wanted.result()
@@ -109,13 +120,43 @@ async def halted(watch: Watch, agents: Sequence[RemoteAgent]) -> AsyncIterator[N
         task.cancel()
 
 
+class AgentClient:
+    """The load generator in an agent, on the server's node or on another one."""
+
+    def __init__(self, heard: Listening) -> None:
+        self._heard = heard
+        self._orders = 0
+        self.where = heard.agent.node.name
+
+    async def measure(self, run: Run, watch: Watch) -> Measurement:
+        self._orders += 1
+        await self._heard.agent.call("measure", run, self._orders)
+        done = await self._heard.until(Done, watch)
+        for name, content in done.files.items():
+            if watch.folder is not None:
+                (watch.folder / Path(name).name).write_bytes(content)
+        return done.measurement
+
+
+class DriverClient:
+    """The load generator in the driver's own process."""
+
+    where = "driver"
+
+    def __init__(self, session: HttpSession) -> None:
+        self._session = session
+
+    async def measure(self, run: Run, watch: Watch) -> Measurement:
+        return await self._session.measure(run, watch)
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteSession:
     """A server that is ready on its nodes."""
 
-    client: Listening
-    parts: Sequence[asyncio.Task[Any]]
-    """Watch the other parts: each ends with an error only."""
+    client: AgentClient | DriverClient
+    others: Sequence[asyncio.Task[Any]]
+    """Watch the parts that are not asked for anything: each ends with an error only."""
     provenance: Provenance
     gpu_type: str
     details: Mapping[str, Any]
@@ -123,17 +164,13 @@ class RemoteSession:
     """How many other groups run on the same nodes."""
 
     async def measure(self, run: Run, watch: Watch) -> Measurement:
-        agent, before = self.client.agent, self.neighbours()
-        await agent.call("measure", run)
-        async with halted(watch, [agent]):
-            done = await first_of(asyncio.ensure_future(self.client.until(Done, watch)), self.parts)
-        for name, content in done.files.items():
-            if watch.folder is not None:
-                (watch.folder / Path(name).name).write_bytes(content)
+        before = self.neighbours()
+        measuring = asyncio.ensure_future(self.client.measure(run, watch))
+        measurement = await first_of(measuring, self.others)
         figures = {
-            **done.measurement.figures,
+            **measurement.figures,
             "nodes": ";".join(self.details["ray"]["nodes"]),
-            "client_on": agent.node.name,
+            "client_on": self.client.where,
             "co_located_groups": max(before, self.neighbours()),
         }
-        return replace(done.measurement, figures=figures)
+        return replace(measurement, figures=figures)

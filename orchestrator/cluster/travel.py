@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,7 +18,6 @@ def folders() -> list[Path]:
     return [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]
 
 
-@cache
 def source_digest() -> str:
     """Hash every source file of the packages."""
     digest = hashlib.sha256()
@@ -35,18 +33,15 @@ def lacking(nodes: Sequence[Node]) -> list[Node]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ask = ray.remote(num_cpus=0, max_retries=0)(source_digest.__wrapped__)
+    ask = ray.remote(num_cpus=0, max_retries=0)(source_digest)
     asked = [
         ask.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         ).remote()
         for node in nodes
     ]
-    return [
-        node
-        for node, answer in zip(nodes, asked, strict=True)
-        if _answer(answer) != source_digest()
-    ]
+    ours = source_digest()
+    return [node for node, answer in zip(nodes, asked, strict=True) if _answer(answer) != ours]
 
 
 def _answer(reference: object) -> str | None:

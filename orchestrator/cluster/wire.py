@@ -20,6 +20,7 @@ from orchestrator.experiment import Experiment
 from orchestrator.plan import ServerGroup
 from orchestrator.record import Provenance
 from workloads.session import Progress
+from workloads.target import Target
 from workloads.transcript import RequestRow
 
 
@@ -38,6 +39,11 @@ class Job:
     headless: bool = False
     """A part that answers nobody: it is watched, and ended with the rest."""
     stop_grace_s: float | None = None
+    ray_executor: bool = False
+    """Whether the server is a driver of this Ray itself, and takes its GPUs from it."""
+    api_key: str | None = field(default=None, repr=False)
+    target: Target | None = None
+    """The server elsewhere that this agent only loads; it starts none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class Ready:
     provenance: Provenance
     gpu_type: str
     details: Mapping[str, Any]
+    target: Target | None = None
+    """Where the server answers; None in virtual time."""
 
 
 @dataclass(frozen=True, slots=True)

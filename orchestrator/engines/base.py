@@ -79,6 +79,8 @@ class Site:
     """Address that the server binds."""
     args: tuple[str, ...] = ()
     """The server's part in a layout over several nodes, before the user's own arguments."""
+    api_key: str | None = field(default=None, repr=False)
+    """What the server asks of its clients: one that is not on loopback asks for something."""
 
 
 class Engine(Protocol):

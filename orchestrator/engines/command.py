@@ -76,7 +76,7 @@ def server_command(
     assert layout is not None
     load = ["--load-format", "dummy"] if options.weights == "dummy" else []
     dtype = ["--dtype", "float32"] if model.weight_dtype == "float32" else []
-    eager = [] if site.gpus else ["--enforce-eager"]
+    eager = ["--enforce-eager"] if group.setup.hardware == "CPU" else []
     return [
         *base,
         *("--model", weights(site.experiment, model, technique)),
@@ -107,6 +107,8 @@ def server_environment(group: ServerGroup, site: Site, ports: range) -> dict[str
     }
     if site.experiment.expert_load:
         environment["VLLM_USE_V2_MODEL_RUNNER"] = "1"  # the only one that returns routed experts
+    if site.api_key:
+        environment["VLLM_API_KEY"] = site.api_key
     if site.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(site.gpus[: layout.num_gpus])
     else:

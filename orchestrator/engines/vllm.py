@@ -43,7 +43,7 @@ class VllmEngine:
             process = start_server(group, site, ports, served_name)
             base_url = f"http://{site.host}:{ports.start}"
             try:
-                async with Control(base_url) as control:
+                async with Control(base_url, api_key=site.api_key) as control:
                     yield await _ready(process, control, served_name, group, site, watch)
             finally:
                 watch.on_stage("stopping the server")
@@ -98,7 +98,7 @@ async def _ready(
         limit_s=site.experiment.server.start_timeout_s,
         watch=watch,
     )
-    target = Target(base_url=control.base_url, model=served_name)
+    target = Target(base_url=control.base_url, model=served_name, api_key=site.api_key or "")
     watch.on_stage("proving every rank ready")
     await prove_ready(target, control, ranks=layout.dp, vocab=site.model.vocab)
     mine = _devices(site, group)

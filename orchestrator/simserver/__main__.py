@@ -42,6 +42,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--max-model-len", type=int)
     parser.add_argument("--tokenizer", help="a directory with tokenizer.json, to count text with")
     parser.add_argument("--hardware", default="A100-80GB")
+    parser.add_argument("--headless", action="store_true", help="a part that answers nobody")
     parser.add_argument("--fault", action="append", default=[])
     known, _ = parser.parse_known_args(argv)
     known.model = known.model or known.model_positional
@@ -84,6 +85,10 @@ async def serve(known: argparse.Namespace, faults: Faults) -> int:
         else web.TCPSite(runner, known.host, known.port)
     )
     stop = _stop_event(faults)
+    if known.headless:
+        await runner.cleanup()
+        await stop.wait()
+        return 0
     report(layout, built.kv_tokens_capacity, faults)
     await site.start()
     where = f"unix:{known.uds}" if known.uds else f"http://{known.host}:{known.port}"

@@ -136,3 +136,43 @@ def test_ranges_of_ports_held_at_once_do_not_overlap() -> None:
         assert not set(one) & set(two)
     with port_range() as again:
         assert again.start <= max(one.start, two.start)
+
+
+# As a Ray worker ends: its direct children are killed with -9, then it is gone itself.
+WORKER = OWNER.replace("grace_s=0.5", "grace_s=0.5, detached=True")
+
+
+async def test_a_detached_server_ends_though_its_owner_kills_its_own_children_first(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(log)], stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    marker = owner.stdout.readline().strip()
+    await until(lambda: log.exists() and "child" in log.read_text())
+    for child in psutil.Process(owner.pid).children():
+        child.kill()
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    await until(lambda: not marked(marker))
+
+
+async def test_a_detached_server_tells_its_exit_code_and_stops_like_any_other(
+    tmp_path: Path,
+) -> None:
+    quick = ServerProcess(
+        [sys.executable, "-c", "raise SystemExit(7)"], log=tmp_path / "a", env={}, detached=True
+    )
+    await until(lambda: quick.exit_code is not None)
+    assert quick.exit_code == 7
+    await quick.stop()
+    server = ServerProcess(
+        [sys.executable, "-c", STUBBORN], log=tmp_path / "b", env={}, grace_s=0.5, detached=True
+    )
+    await until(lambda: "child" in server.log_text() and "up" in server.log_text())
+    await server.stop()
+    assert server.exit_code == 143
+    assert marked(server.marker) == []

@@ -306,7 +306,7 @@ def test_a_task_makes_the_plan_again_that_was_submitted(tmp_path: Path) -> None:
 
 def test_a_layout_larger_than_a_node_is_refused_before_anything_is_submitted() -> None:
     site = merged({"gpus": {"H100": {"per_node": 4}}})
-    with pytest.raises(Infeasible, match="needs 8 GPUs, 4 here"):
+    with pytest.raises(Infeasible, match="needs 8 GPUs on one node, a node has 4"):
         asyncio.run(remote_plan(small(engine="vllm", strategies=("tp8",)), site))
 
 

@@ -1,0 +1,196 @@
+"""A real Ray cluster of three nodes, four made-up A100 each, and the command line against it."""
+
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("ray", reason="needs Ray: pip install 'moeserve[ray]'")
+
+from orchestrator.process import ServerProcess, marked
+
+PROGRAM = Path(__file__).with_name("nodes_program.py")
+MOESERVE = (sys.executable, "-W", "ignore", "-m", "moeserve")
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore", "RAY_SCHEDULER_EVENTS": "0"}
+
+
+def until(condition: Callable[[], object], limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+class Cluster:
+    """The nodes in a process tree of their own; `env` is what it takes to get in."""
+
+    def __init__(
+        self, folder: Path, names: tuple[str, ...], *, token: bool, path: str = ""
+    ) -> None:
+        self.folder, self.token = folder, folder / "token"
+        self.token.write_text(secrets.token_hex(32))
+        self.token.chmod(0o600)
+        mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        self._process = ServerProcess(
+            [sys.executable, str(PROGRAM), str(folder), *names],
+            log=folder / "log",
+            env={
+                **QUIET,
+                **(mode if token else {"RAY_AUTH_MODE": "disabled"}),
+                **({"PYTHONPATH": path} if path else {}),
+            },
+            grace_s=5,
+        )
+        until((folder / "address").exists, 90)
+        self.address = (folder / "address").read_text()
+
+    def tell(self, order: str) -> None:
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.settimeout(60)
+            caller.connect(str(self.folder / "socket"))
+            caller.sendall(order.encode())
+            assert caller.recv(10) == b"done"
+
+    def flags(self) -> list[str]:
+        return ["--launcher", "ray", "--ray-address", self.address,
+                "--ray-token-file", str(self.token)]  # fmt: skip
+
+    def run(self, *words: str, limit_s: float = 100) -> "subprocess.CompletedProcess[str]":
+        return moeserve("run", *self.flags(), *words, limit_s=limit_s)
+
+    def start(self, *words: str) -> "Going":
+        """The same in the background, with real time on the simulated server."""
+        return Going(*self.flags(), *words)
+
+    def moeserve(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return moeserve(*words)
+
+    async def stop(self) -> None:
+        await self._process.stop()
+        assert marked(self._process.marker) == []
+
+
+def environment() -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    return {**clean, "COLUMNS": "300"}
+
+
+def moeserve(*words: str, limit_s: float = 100) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*MOESERVE, *words], capture_output=True, text=True, timeout=limit_s, env=environment()
+    )
+
+
+class Going:
+    """`moeserve run` in the background, with what it says line by line."""
+
+    def __init__(self, *words: str) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [*MOESERVE, "run", *words],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            env=environment(),
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+        self.process.stderr.close()
+
+    def wait_for(self, pattern: str, limit_s: float = 60) -> str:
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            for line in list(self.lines):
+                if found := re.search(pattern, line):
+                    return found[1] if found.groups() else line
+            assert self.process.poll() is None, "\n".join(self.lines)
+            time.sleep(0.05)
+        raise AssertionError("\n".join(self.lines))
+
+    def end(self, limit_s: float = 90) -> int:
+        code = self.process.wait(limit_s)
+        self._reader.join()
+        return code
+
+
+class Tagged:
+    """Processes of the servers of one test, found by a variable that only they have."""
+
+    def __init__(self) -> None:
+        self.value = uuid.uuid4().hex
+        self.flags = ("--server-env", f"MOESERVE_TEST_TAG={self.value}")
+
+    def alive(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("MOESERVE_TEST_TAG") == self.value:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+
+@pytest.fixture
+def tagged() -> Tagged:
+    return Tagged()
+
+
+def _cluster(
+    folders: pytest.TempPathFactory, *, names: tuple[str, ...], token: bool, path: str = ""
+) -> Iterator[Cluster]:
+    import asyncio
+
+    cluster = Cluster(folders.mktemp("ray"), names, token=token, path=path)
+    yield cluster
+    asyncio.run(cluster.stop())
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    yield from _cluster(tmp_path_factory, names=("n1", "n2", "n3"), token=True)
+
+
+@pytest.fixture
+def open_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    yield from _cluster(tmp_path_factory, names=("n1",), token=False)
+
+
+@pytest.fixture
+def lost_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    yield from _cluster(tmp_path_factory, names=("n1",), token=True)
+
+
+@pytest.fixture
+def plugged_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One node whose Python finds a vLLM plugin: its made-up GPUs are ranks on the CPU."""
+    path = str(Path(__file__).with_name("raycpu"))
+    yield from _cluster(tmp_path_factory, names=("n1",), token=True, path=path)
+
+
+@pytest.fixture
+def own_ray() -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+    """The command line with a Ray that it starts itself; nothing of that is left afterwards."""
+    before = set(_rays())
+    yield moeserve
+    until(lambda: set(_rays()) <= before, 20)
+
+
+def _rays() -> list[int]:
+    every = psutil.process_iter(["name"])
+    return [each.pid for each in every if each.info["name"] in ("raylet", "gcs_server")]

@@ -1,0 +1,68 @@
+"""Run a Ray cluster of several nodes in one process tree; told what to do through a Unix socket.
+
+`nodes_program.py FOLDER NODES` writes FOLDER/address once it is up. A line on FOLDER/socket is
+`add NAME`, `remove NAME` or `head`, which ends the head. Every node has four GPUs that are made up.
+"""
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+from ray.cluster_utils import Cluster
+
+STORE_BYTES = 80 << 20
+HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+
+def add(cluster: Cluster, name: str, kind: str = "A100") -> object:
+    return cluster.add_node(
+        wait=False,
+        num_cpus=8,
+        num_gpus=4,
+        node_name=name,
+        object_store_memory=STORE_BYTES,
+        resources={f"accelerator_type:{kind}": 1},
+    )
+
+
+def main(folder: Path, names: list[str]) -> None:
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 0,
+            "num_gpus": 0,
+            "node_name": "head",
+            "include_dashboard": False,
+            "object_store_memory": STORE_BYTES,
+            "_system_config": HEALTH,
+        },
+    )
+    nodes = {name: add(cluster, name) for name in names}
+    cluster.wait_for_nodes()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "socket"))
+        listening.listen()
+        (folder / "address.part").write_text(cluster.address)
+        (folder / "address.part").rename(folder / "address")
+        while True:
+            with listening.accept()[0] as caller:
+                word, _, name = caller.recv(200).decode().partition(" ")
+                if word == "add":
+                    nodes[name] = add(cluster, name)
+                    cluster.wait_for_nodes()
+                elif word == "remove":
+                    cluster.remove_node(nodes.pop(name), allow_graceful=False)
+                elif word == "head":
+                    cluster.head_node.kill_gcs_server(check_alive=False)
+                time.sleep(0.1)
+                caller.sendall(b"done")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

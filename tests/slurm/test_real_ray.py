@@ -1,0 +1,66 @@
+"""A server over two nodes of one job: Ray inside the allocation, and gone with it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.store import read_manifests
+
+pytest.importorskip("ray", reason="needs Ray: pip install 'moeserve[ray]'")
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("no_process_left"),
+]
+
+SHAPE = {"NET": "ns", "NODES": "2"}
+
+
+def test_a_layout_of_two_nodes_runs_through_ray_inside_its_own_job(
+    cluster: Any, tmp_path: Path
+) -> None:
+    study = tmp_path / "study.yaml"
+    document = {
+        "models": ["OLMoE-1B-7B"],
+        "strategies": ["tp", "dp8+ep"],
+        "workloads": ["16:16:6"],
+        "concurrency": "1,2",
+        "engine": "vllm",
+        "server": {
+            "command": [sys.executable, "-P", "-m", "orchestrator.simserver"],
+            "args": ["--hardware", "A100-80GB"],
+            "env": {"MOESERVE_TEST": str(tmp_path)},
+        },
+        "slurm": {
+            "memory": "5G",
+            "time": "10",
+            "hardware": "A100-80GB",
+            "gpus": {"A100-80GB": {"type": "a100", "per_node": 4}},
+        },
+    }
+    study.write_text(json.dumps(document))
+    root = tmp_path / "out"
+    rows = cluster.submit(str(study), "-o", str(root))
+    assert sorted((row["gres"], row["tasks"]) for row in rows) == [
+        ("gpu:a100:2", 1),
+        ("gpu:a100:4", 1),
+    ]
+    cluster.until_over(150)
+    states = cluster.tasks(root)
+    assert {task["state"] for task in states} == {"done"}, states
+    published = [each for each in read_manifests(root) if each.files]
+    assert {each.record.verdict for each in published} <= {"valid", "invalid"}
+    assert sorted(each.record.strategy for each in published) == ["dp8+ep", "dp8+ep", "tp", "tp"]
+    spread = [each for each in published if each.record.strategy == "dp8+ep"]
+    for each in spread:
+        placed = each.details["server"]["ray"]
+        assert len(set(placed["node_ids"])) == 2
+        assert [len(gpus) for gpus in placed["gpus"]] == [4, 4]
+        assert each.details["slurm"]["job"]
+        command = each.details["server"]["command"]
+        assert command[command.index("--data-parallel-size-local") + 1] == "4"
+    assert list(root.glob("slurm/*/ray/*/token")) == []
