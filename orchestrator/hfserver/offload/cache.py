@@ -44,6 +44,10 @@ class ExpertCache:
     def resident(self) -> Collection[Key]:
         return self._slot_of.keys()
 
+    @property
+    def full(self) -> bool:
+        return not self._free
+
     def use(self, key: Key) -> int | None:
         """Look an expert up for use: its slot, or None where it has to be fetched."""
         self._activate(key)

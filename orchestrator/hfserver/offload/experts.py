@@ -49,8 +49,10 @@ class Residency:
 
     def compute(self, key: Key, tokens: "Tensor") -> "Tensor":
         """Compute one expert where it is, or where it is to be."""
-        slot = self.caches[key[0]].use(key)
-        if slot is None and self.on_host(len(tokens)):
+        cache = self.caches[key[0]]
+        slot = cache.use(key)
+        # A free slot is filled in any case: what is in it later costs nothing any more.
+        if slot is None and cache.full and self.on_host(len(tokens)):
             return self._on_host(key, tokens)
         if slot is None:
             slot = self.fetch(key)
