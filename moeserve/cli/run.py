@@ -175,5 +175,6 @@ def _show_plan(flags: ExperimentFlags, path: Path | None, output: Format) -> Non
     show(rows, output)
     makespan_s = expected_makespan_s(study)
     when = "time unknown" if makespan_s is None else f"about {makespan_s:,.0f} s expected"
-    on = f" on {len(study.nodes)} nodes" if len(study.nodes) > 1 else ""
+    nodes = sum(bool(node.gpus) for node in study.nodes) or len(study.nodes)
+    on = f" on {nodes} nodes" if nodes > 1 else ""
     note(f"{len(study.plan.runs)} runs on {len(study.plan.groups)} servers{on}, {when}")

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 # Servers that take their time, so that there is a middle of it; the model of a GPU behind HTTP.
 SERVER = ("--engine", "vllm", "--hardware", "A100-80GB", "-m", "OLMoE-1B-7B", "--num-warmups", "0",
           "--server-command", f"{sys.executable} -m orchestrator.simserver")  # fmt: skip
-TWO_RUNS = ("-w", "16:120:6", "-c", "2,3")
+TWO_RUNS = ("-w", "16:60:6", "-c", "2,3")
 """A few seconds each."""
 
 
@@ -41,7 +41,7 @@ def test_a_node_that_goes_while_its_server_loads_is_lost_and_the_group_starts_el
     cluster: Any, tagged: Any, tmp_path: Path
 ) -> None:
     root = tmp_path / "out"
-    slow = ("--server-arg=--fault=slow-start-s=8",)
+    slow = ("--server-arg=--fault=slow-start-s=5",)
     going = cluster.start(*SERVER, *TWO_RUNS, "-s", "tp", *slow, *tagged.flags, "-o", str(root))
     node = going.wait_for(r"starting on (n\d)")
     going.wait_for(r"r0: starting$")
@@ -62,7 +62,7 @@ def test_a_node_that_goes_during_a_run_costs_that_run_alone(
     node = going.wait_for(r"starting on (n\d)")
     going.wait_for(r"^\[1/2\]")
     first = {path.name: path.read_bytes() for path in (root / "runs").iterdir()}
-    time.sleep(1.5)  # into the second run
+    time.sleep(1)  # into the second run
     cluster.tell(f"remove {node}")
     assert going.end() == 0, going.lines
     cluster.tell(f"add {node}")
@@ -86,6 +86,7 @@ def test_a_driver_killed_with_9_leaves_no_server_and_resume_does_the_rest_once(
     going.wait_for(r"^\[1/4\]")
     assert tagged.alive()
     going.process.send_signal(signal.SIGKILL)
+    going.end()
     until_gone(tagged)
     before = {path.name for path in (root / "runs").iterdir()}
     again = cluster.start(*words)
