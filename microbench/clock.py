@@ -13,7 +13,7 @@ Call = Callable[[int], object]
 """One step; its argument counts them, so that each can read other weights."""
 
 
-MOST_ATTEMPTS = 3
+MOST_ATTEMPTS = 2
 """Steps tried for each sample wanted, when others take the cores away."""
 
 

@@ -36,7 +36,7 @@ ON_A_GPU = Grid(
 )
 # The same shape of a sweep at a size that two cores finish in about a minute.
 ON_A_CPU = Grid(
-    batch=(8, 32, 128),
+    batch=(8, 128),
     hidden=(512,),
     intermediate=(128, 256, 512),
     experts=(16,),
@@ -44,7 +44,7 @@ ON_A_CPU = Grid(
     dtype=("float32",),
 )
 QUICK = Grid(
-    batch=(8, 64), hidden=(256,), intermediate=(128, 256, 512), experts=(16,), top_k=(2,),
+    batch=(8, 64), hidden=(256,), intermediate=(64, 128, 256), experts=(16,), top_k=(2,),
     dtype=("float32",),
 )  # fmt: skip
 

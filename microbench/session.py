@@ -121,7 +121,7 @@ class Worker:
 def _worker(job: Job) -> Iterator[Worker]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-m", "microbench.worker"],
+            [sys.executable, "-P", "-X", "faulthandler", "-m", "microbench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -17,7 +17,7 @@ EXPERTS_HELP = """Time one decode step of a mixture's experts on this device; sa
 Every combination of the sizes is measured in every backend, after its output was compared with a
 plain loop's. Weights come from memory: each step reads others. The device's own ceilings are
 measured in the same run. Sizes not given are the device's: on a GPU the published study's, on a
-CPU small ones that take about a minute.
+CPU small ones that take one to two minutes.
 
 Examples:
 
