@@ -26,6 +26,9 @@ def sweep(job: Job, tell: Tell) -> None:
     """Measure everything; results are told as they come."""
     torch.manual_seed(job.routing.seed)
     torch.set_num_threads(job.device.threads)
+    if job.device.on_gpu:
+        # Triton launches on the current device, whatever its arguments lie on.
+        torch.cuda.set_device(job.device.device)
     with torch.inference_mode():
         memory = Memory(rotation.ceiling_bytes(job.device), job.device.device)
         _tell_ceilings(job, memory, tell)
@@ -80,7 +83,7 @@ def _check(series: Series, reference: list[torch.Tensor]) -> None:
     try:
         outputs = _outputs(series.backend, series.case, series.pool)
         apart = [disagreement(a, b) for a, b in zip(outputs, reference, strict=True)]
-    except RuntimeError as error:
+    except Exception as error:  # noqa: BLE001 - a foreign kernel may raise anything
         series.failure = _short(error)
         return
     if not all(math.isfinite(each) for each in apart):
@@ -97,11 +100,11 @@ def _sample(job: Job, series: Series) -> None:
     try:
         series.warm_up(job.warm_ups, job.device.device)
         series.sample(job.samples, job.device.device)
-    except RuntimeError as error:
+    except Exception as error:  # noqa: BLE001 - the same: one row fails, the sweep goes on
         series.failure = _short(error)
 
 
-def _short(error: RuntimeError) -> str:
+def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or repr(error)
 
 
