@@ -21,6 +21,7 @@ from analysis.order import canonical, ordered
 from analysis.pairs import LOAD, Pairs, Stratum, strata
 from analysis.place import source_of
 from analysis.select import Selection, log_of, need_levels, select
+from analysis.steadiness import replicate_notes
 from catalog.errors import BadFile, BadValue, UnknownName
 
 BY = ("model", "workload", *LOAD)
@@ -121,7 +122,11 @@ def compare(
     if not contrasts:
         problem = f"no stratum holds both {reference!r} and another strategy"
         raise BadFile(source_of(chosen.frame), problem)
-    notes = (*chosen.notes, *confounds(chosen.frame, reference))
+    notes = (
+        *chosen.notes,
+        *confounds(chosen.frame, reference),
+        *replicate_notes(chosen.frame, question.response),
+    )
     return Comparison(question, adjust, contrasts, chosen.provenance, notes)
 
 
