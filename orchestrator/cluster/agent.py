@@ -47,6 +47,13 @@ class Agent:
                 described["client"] = msgspec.to_builtins(runner.run(calibrate()))
         return described
 
+    def where(self) -> str:
+        """Return Ray's id of the node this runs on."""
+        import ray
+
+        node_id: str = ray.get_runtime_context().get_node_id()
+        return node_id
+
     def meet(self) -> int:
         """Hold a port of this node, where the parts of a server find each other."""
         if self._port is None:

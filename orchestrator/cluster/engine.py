@@ -80,7 +80,9 @@ class _Start:
         for index in range(parts):
             agent = RemoteAgent.on_bundle(placed, index, name=self._name(str(index)))
             self._hear(agent, "server" if index == 0 else f"server.{index}")
-        await stack.enter_async_context(halted(watch, [each.agent for each in self._heard]))
+        # The other parts work for the first until its last request is done.
+        await stack.enter_async_context(halted(watch, self._heard[0].agent))
+        await self._check_places()
         jobs = await self._jobs()
         gpus = [
             await each.agent.call("open", job) for each, job in zip(self._heard, jobs, strict=True)
@@ -108,6 +110,15 @@ class _Start:
         for each in self._heard:
             each.agent.kill()
 
+    async def _check_places(self) -> None:
+        """Ray moves a bundle whose node goes before its agent is there; our books do not."""
+        for each in self._heard:
+            if await each.agent.call("where") != each.agent.node.node_id:
+                raise ServerStartFailed(
+                    f"NODE_LOST: {each.agent.node.name} went before its agent had started",
+                    stage="placement",
+                )
+
     async def _client(self, ready: Ready, stack: AsyncExitStack) -> AgentClient | DriverClient:
         """Return the load generator, where the user wants it; virtual time has none."""
         where = self._site.experiment.ray.client_on
@@ -126,7 +137,7 @@ class _Start:
             return DriverClient(session)
         agent = RemoteAgent.on_node(self._node(where), name=self._name("client"))
         heard = self._hear(agent, "client")
-        await stack.enter_async_context(halted(self._watch, [agent]))
+        await stack.enter_async_context(halted(self._watch, agent))
         await agent.call("open", self._job(target=ready.target, use_gpus=False))
         await self._wait(heard)
         return AgentClient(heard)

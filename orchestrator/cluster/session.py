@@ -38,6 +38,7 @@ class Listening:
         self.agent, self._log = agent, log
         self._news: deque[Told] = deque()
         self._heard = 0
+        self._over = False
 
     async def until(self, kind: type[T], watch: Watch) -> T:
         """Return the next news of a kind; an error that the agent tells is raised."""
@@ -65,13 +66,14 @@ class Listening:
 
     async def _closed(self) -> None:
         await self.agent.call("close")
-        while not any(isinstance(told, Closed) for told in self._news):
+        while not self._over:
             await self._ask()
 
     async def _ask(self) -> None:
         news = await self.agent.call("told", self._heard)
         self._heard += len(news)
         self._news.extend(news)
+        self._over = self._over or any(isinstance(told, Closed) for told in news)
 
     def _pass_on(self, told: Told, watch: Watch) -> None:
         match told:
@@ -94,24 +96,27 @@ class Listening:
 
 async def first_of(wanted: asyncio.Task[T], others: Sequence[asyncio.Task[Any]]) -> T:
     """Await one task, unless one of the others ends before it: those end with an error only."""
-    done, _ = await asyncio.wait([wanted, *others], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        done, _ = await asyncio.wait([wanted, *others], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not wanted.done():
+            # Two who listen to one agent would each hear half of it.
+            wanted.cancel()
+            await asyncio.gather(wanted, return_exceptions=True)
     if wanted not in done:
-        wanted.cancel()
-        await asyncio.gather(wanted, return_exceptions=True)
         for each in done:
             each.result()
     return wanted.result()
 
 
 @contextlib.asynccontextmanager
-async def halted(watch: Watch, agents: Sequence[RemoteAgent]) -> AsyncIterator[None]:
-    """Tell agents to come to an end as soon as the user wants one."""
+async def halted(watch: Watch, agent: RemoteAgent) -> AsyncIterator[None]:
+    """Tell an agent to come to an end as soon as the user wants one."""
 
     async def relay() -> None:
         await watch.stop.wait()
-        for agent in agents:
-            with contextlib.suppress(ServerError):
-                await agent.call("halt")
+        with contextlib.suppress(ServerError):
+            await agent.call("halt")
 
     task = asyncio.create_task(relay())
     try:
