@@ -118,7 +118,7 @@ async def ask(session: Session, question: Question, watch: Watch) -> Scores:
     http = session if isinstance(session, HttpSession) else getattr(session, "http", None)
     assert isinstance(http, HttpSession)  # engines without HTTP are refused before
     text = read_text(question.text)[: question.tokens * CHARACTERS_PER_TOKEN]
-    async with client_session(http.target.api_key) as connection:
+    async with client_session(http.target) as connection:
         client = QualityClient(http.target, connection, question.top)
         tokens = await client.tokens(text)
         windows = windows_of(tokens, window=question.window, limit=question.tokens)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.errors import BadValue, EndpointError
+from catalog.errors import EndpointError
 from workloads.quality.scores import ABSENT, Scores
 from workloads.target import Target
 
@@ -109,7 +109,8 @@ class QualityClient:
         return choices[0]
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        root = self.target.base_url.rstrip("/").removesuffix("/v1")
+        url = self.target.base_url.rstrip("/").removesuffix("/v1")
+        root = "http://localhost" if self.target.unix_path else url
         try:
             async with self.session.post(root + path, json=body, allow_redirects=False) as reply:
                 data = await reply.read()
@@ -124,16 +125,14 @@ class QualityClient:
             raise EndpointError(f"{root}{path}: not JSON: {error}") from None
 
 
-def client_session(api_key: str) -> aiohttp.ClientSession:
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    return aiohttp.ClientSession(headers=headers, timeout=timeout)
-
-
-def check_top(top: int) -> int:
-    if not 1 <= top <= MOST_TOP:
-        raise BadValue("--top", top, f"1 to {MOST_TOP} tokens a position")
-    return top
+def client_session(target: Target) -> aiohttp.ClientSession:
+    headers = {"Authorization": f"Bearer {target.api_key}"} if target.api_key else {}
+    socket = target.unix_path
+    return aiohttp.ClientSession(
+        connector=aiohttp.UnixConnector(socket) if socket else None,
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
+    )
 
 
 def _entry(row: object, token: int) -> Entry:

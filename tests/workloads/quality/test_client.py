@@ -1,8 +1,10 @@
 """Asking servers of several kinds for the log-probabilities of a prompt."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 from aiohttp import web
@@ -22,7 +24,7 @@ Ask = Callable[[Answer], Awaitable[QualityClient]]
 async def ask() -> AsyncIterator[Ask]:
     """Start a server that answers completions with a function of the body."""
     servers: list[TestServer] = []
-    session = client_session("")
+    sessions: list[aiohttp.ClientSession] = []
 
     async def start(answer: Answer) -> QualityClient:
         async def complete(request: web.Request) -> web.Response:
@@ -41,10 +43,13 @@ async def ask() -> AsyncIterator[Ask]:
         server = TestServer(app)
         await server.start_server()
         servers.append(server)
-        return QualityClient(Target(base_url=str(server.make_url("")), model="m"), session, 2)
+        target = Target(base_url=str(server.make_url("")), model="m")
+        sessions.append(client_session(target))
+        return QualityClient(target, sessions[-1], 2)
 
     yield start
-    await session.close()
+    for session in sessions:
+        await session.close()
     for server in servers:
         await server.close()
 
@@ -111,3 +116,19 @@ async def test_a_position_without_its_own_token_is_no_answer(ask: Ask) -> None:
 
 async def test_text_becomes_tokens_by_the_server_s_own_tokenizer(ask: Ask) -> None:
     assert await (await ask(like_vllm)).tokens("ab") == [97, 98]
+
+
+async def test_a_server_behind_a_unix_socket_is_asked_there(tmp_path: Path) -> None:
+    async def tokenize(_: web.Request) -> web.Response:
+        return web.json_response({"tokens": [1, 2]})
+
+    app = web.Application()
+    app.router.add_post("/tokenize", tokenize)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    path = tmp_path / "s.sock"
+    await web.UnixSite(runner, str(path)).start()
+    target = Target(base_url=f"unix:{path}", model="m")
+    async with client_session(target) as session:
+        assert await QualityClient(target, session, 2).tokens("x") == [1, 2]
+    await runner.cleanup()
