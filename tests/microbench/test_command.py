@@ -35,6 +35,9 @@ class Ran:
     folder: Path
 
 
+real = pytest.mark.slow  # the sweep of the fixture: three processes that import torch
+
+
 def run(*arguments: str) -> int:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -54,6 +57,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(json.loads(done.stdout), done.stderr, folder)
 
 
+@real
 def test_each_backend_and_point_is_a_row_with_the_promised_columns(ran: Ran) -> None:
     shapes = {(row["backend"], row["intermediate"], row["active_experts"]) for row in ran.rows}
     assert len(shapes) == len(ran.rows) == 2 * 2 * 2
@@ -62,6 +66,7 @@ def test_each_backend_and_point_is_a_row_with_the_promised_columns(ran: Ran) -> 
         assert all(row[name] is not None for name in CONTRACT)
 
 
+@real
 def test_the_columns_follow_from_one_another(ran: Ran) -> None:
     for row in ran.rows:
         median_s = float(str(row["median_ms"])) / 1e3
@@ -75,12 +80,14 @@ def test_the_columns_follow_from_one_another(ran: Ran) -> None:
         assert row["provenance"] == "measured"
 
 
+@real
 def test_agreement_is_checked_against_the_loop(ran: Ran) -> None:
     for row in ran.rows:
         assert (row["disagreement"] is None) == (row["backend"] == "loop")
         assert float(str(row["disagreement"] or 0)) < 1e-4
 
 
+@real
 def test_everything_is_written_and_the_ceilings_with_it(ran: Ran) -> None:
     result = json.loads((ran.folder / "result.json").read_text())
     assert len(result["rows"]) == len(ran.rows)
@@ -89,6 +96,7 @@ def test_everything_is_written_and_the_ceilings_with_it(ran: Ran) -> None:
     assert (ran.folder / "points.csv").exists()
 
 
+@real
 def test_what_was_measured_and_what_it_is_worth_stands_on_standard_error(ran: Ran) -> None:
     assert "4 points × loop, grouped" in ran.err
     assert "ceilings, float32" in ran.err
