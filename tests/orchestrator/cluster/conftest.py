@@ -161,7 +161,7 @@ def _cluster(
     asyncio.run(cluster.stop())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     yield from _cluster(tmp_path_factory, names=("n1", "n2", "n3"), token=True)
 
