@@ -12,14 +12,14 @@ from orchestrator.cluster.makespan import Piece, Schedule, Stay, longest_first, 
 from orchestrator.cluster.need import Need
 from orchestrator.cluster.nodes import told
 from orchestrator.cluster.parts import uses_ray_executor
-from orchestrator.cluster.placing import Placed, place
+from orchestrator.cluster.placing import FIRST_S, MOST_S, Placed, place
 from orchestrator.cluster.yard import BAD_AFTER
 from orchestrator.events import Notice
 from orchestrator.failures import may_pass
 from orchestrator.plan import ServerGroup
 from orchestrator.run import Runner
 
-LOOK_S = 1.0
+LOOK_S, AGAIN_S = 1.0, 0.1
 
 
 @dataclass(slots=True)
@@ -31,6 +31,7 @@ class Waiting:
     expected_s: float | None
     starts_left: int
     since_s: float = field(default_factory=time.monotonic)
+    patience_s: float = FIRST_S
 
 
 class Dispatcher:
@@ -59,9 +60,10 @@ class Dispatcher:
         try:
             while (self._waiting and not self._runner.stop.is_set()) or self._running:
                 await self._head.check()
+                refused = False
                 if self._waiting and not self._runner.stop.is_set():
-                    await self._start_what_fits()
-                await self._hear()
+                    refused = await self._start_what_fits()
+                await self._hear(AGAIN_S if refused else LOOK_S)
         finally:
             for task in self._running:
                 task.cancel()
@@ -83,22 +85,28 @@ class Dispatcher:
             stays=tuple(self._stays),
         )
 
-    async def _start_what_fits(self) -> None:
+    async def _start_what_fits(self) -> bool:
+        """Start what there is room for; True if Ray saw no room where our books did."""
         yard, nodes = self._engine.yard, await nodes_now()
         if nodes is None:
-            return
+            return False
         yard.update(nodes)
+        refused = False
         for each in list(self._waiting):
             if among := yard.room(each.need):
                 name = f"{self._engine.namespace}.{each.group.group_id}"
-                placed = await place(each.need, among, name=name, gpus=self._hold_gpus)
+                placed = await place(
+                    each.need, among, name=name, limit_s=each.patience_s, gpus=self._hold_gpus
+                )
                 if placed is not None:
                     self._start(each, placed)
                     continue
+                each.patience_s, refused = min(2 * each.patience_s, MOST_S), True
             if why := self._hopeless(each):
                 self._start(each, why)
             elif len(each.need.gpus_by_node) > 1:
-                return  # smaller ones would keep it waiting for ever
+                break  # smaller ones would keep it waiting for ever
+        return refused
 
     def _hopeless(self, each: Waiting) -> str:
         """Say why a group need not wait any longer; empty while it may still find room."""
@@ -127,13 +135,13 @@ class Dispatcher:
         work = self._runner.start(each.group, last=each.starts_left == 0)
         self._running[asyncio.ensure_future(work)] = (each, placed, time.monotonic())
 
-    async def _hear(self) -> None:
+    async def _hear(self, limit_s: float) -> None:
         """Wait until a group has ended, or it is time to look again."""
         if not self._running:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(limit_s)
             return
         done, _ = await asyncio.wait(
-            self._running, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED
+            self._running, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
         )
         for task in done:
             each, placed, started = self._running.pop(task)

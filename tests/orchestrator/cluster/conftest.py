@@ -6,6 +6,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -85,9 +86,15 @@ def environment() -> dict[str, str]:
     return {**clean, "COLUMNS": "300"}
 
 
-def moeserve(*words: str, limit_s: float = 100) -> "subprocess.CompletedProcess[str]":
+def moeserve(
+    *words: str, limit_s: float = 100, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*MOESERVE, *words], capture_output=True, text=True, timeout=limit_s, env=environment()
+        [*MOESERVE, *words],
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+        env={**environment(), **variables},
     )
 
 
@@ -186,11 +193,16 @@ def plugged_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluste
 @pytest.fixture
 def own_ray() -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
     """The command line with a Ray that it starts itself; nothing of that is left afterwards."""
-    before = set(_rays())
-    yield moeserve
-    until(lambda: set(_rays()) <= before, 20)
+    # Short, because Ray's sockets lie in it.
+    with tempfile.TemporaryDirectory(prefix="ms", dir="/tmp") as folder:
+
+        def call(*words: str, limit_s: float = 100) -> "subprocess.CompletedProcess[str]":
+            return moeserve(*words, limit_s=limit_s, TMPDIR=folder)
+
+        yield call
+        until(lambda: not _naming(folder), 20)
 
 
-def _rays() -> list[int]:
-    every = psutil.process_iter(["name"])
-    return [each.pid for each in every if each.info["name"] in ("raylet", "gcs_server")]
+def _naming(folder: str) -> list[psutil.Process]:
+    every = psutil.process_iter(["cmdline"])
+    return [each for each in every if folder in " ".join(each.info["cmdline"] or ())]

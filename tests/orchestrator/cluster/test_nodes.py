@@ -37,10 +37,11 @@ def test_four_layouts_of_three_models_fill_the_nodes_and_never_share_one(
     cluster: Any, tmp_path: Path
 ) -> None:
     root = tmp_path / "out"
-    done = cluster.run("--engine", "simulated", *MODELS, *LAYOUTS, *SMALL, "-o", str(root))
+    study = ("--engine", "simulated", *MODELS, *LAYOUTS, *SMALL, "--num-runs", "2")
+    done = cluster.run(*study, "-o", str(root))
     assert done.returncode == 0, done.stderr
     runs = published(root)
-    assert len(runs) == 24
+    assert len(runs) == 48
     assert {each.record.verdict for each in runs} == {"valid"}
     for each in runs:
         placed = each.details["server"]["ray"]
@@ -52,7 +53,7 @@ def test_four_layouts_of_three_models_fill_the_nodes_and_never_share_one(
     assert together, "nothing ran at the same time"
     assert all(not set(a["nodes"]) & set(b["nodes"]) for a, b in together)
     went = schedule(root)
-    assert len(went["stays"]) == 12
+    assert len(went["stays"]) == 24
     assert went["measured_s"] <= 1.1 * went["lower_bound_s"]
     assert went["predicted_s"] is not None
 
