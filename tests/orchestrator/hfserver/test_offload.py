@@ -5,9 +5,20 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+from aiohttp.test_utils import TestServer
 
+from orchestrator.hfserver.api import Service
 from orchestrator.hfserver.decoder import Ask
+from orchestrator.hfserver.decoders import Loaded, decoder_module
+from orchestrator.hfserver.worker import Worker
+from orchestrator.simserver.metrics import Metrics
+from workloads.quality.client import QualityClient, client_session
+from workloads.quality.compare import compare
+from workloads.quality.scores import Scores
+from workloads.quality.windows import read_text, windows_of
+from workloads.target import Target
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,13 +32,15 @@ NEW_TOKENS = 24
 
 
 def load(decoder: str, model: str, *words: str) -> Any:
-    from orchestrator.hfserver.decoders import decoder_module
+    return loaded(decoder, model, *words).decoder
 
+
+def loaded(decoder: str, model: str, *words: str) -> Loaded:
     module = decoder_module(decoder)
     parser = argparse.ArgumentParser()
     parser.add_argument("--model")
     module.add_arguments(parser)
-    return module.load(parser.parse_args(["--model", model, *words])).decoder
+    return module.load(parser.parse_args(["--model", model, *words]))
 
 
 def answers(decoder: Any, prompts: Sequence[tuple[int, ...]] = PROMPTS) -> list[list[int]]:
@@ -130,3 +143,59 @@ def test_int8_rounds_each_row_within_half_a_step() -> None:
             step = exact.abs().amax(dim=1, keepdim=True) / 127
             assert ((exact - rounded).abs() <= step / 2 + 1e-6).all()
     assert packed.expert_bytes == 3 * 8 * 10 + 4 * (20 + 8)
+
+
+async def quality_over_http(served: Loaded) -> Scores:
+    """Ask a server in this process how well it predicts the text that ships."""
+    worker = Worker(served.decoder)
+    async with TestServer(Service(worker, "m", served.text, Metrics("m", 1)).app()) as server:
+        target = Target(base_url=str(server.make_url("")), model="m")
+        async with client_session(target) as session:
+            client = QualityClient(target, session, 8)
+            tokens = await client.tokens(read_text("sample"))
+            scores = await client.score(windows_of(tokens, window=512, limit=4096))
+    worker.stop()
+    return scores
+
+
+async def test_int8_perplexity_stands_beside_full_precision_over_http() -> None:
+    import torch
+
+    plain = loaded("causal", "tiny-mixtral")
+    full = await quality_over_http(plain)
+    losses = []
+    model: Any = plain.decoder
+    for window in full.tokens:
+        ids = torch.tensor(window.tolist())[None]
+        with torch.inference_mode():
+            losses.append(float(model.model(ids, labels=ids).loss))
+    assert full.perplexity == pytest.approx(np.exp(np.mean(losses)), rel=1e-3)
+    int8 = compare(
+        await quality_over_http(
+            loaded("offload", "tiny-mixtral", "--share", "1", "--experts", "int8")
+        ),
+        full,
+    )
+    assert int8.perplexity_ratio != 1.0
+    assert abs(int8.perplexity_ratio - 1) < 0.05
+    assert int8.token_agreement is not None
+    assert 0.5 < int8.token_agreement < 1.0
+    offloaded = await quality_over_http(loaded("offload", "tiny-mixtral", "--resident", "2"))
+    same = compare(offloaded, full)
+    assert same.token_agreement == 1.0
+    assert same.perplexity_ratio == pytest.approx(1.0, rel=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "words", [("--resident", "2", "--prefetch", "2"), ("--share", "0.25", "--compute", "measured")]
+)
+def test_on_a_gpu_the_tokens_are_those_without_offloading_too(words: tuple[str, ...]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    expected = answers(load("causal", "tiny-mixtral", "--device", "cuda"))
+    decoder = load("offload", "tiny-mixtral", "--device", "cuda", *words)
+    assert answers(decoder) == expected
+    assert decoder.residency.peak_bytes <= decoder.residency.arena.nbytes

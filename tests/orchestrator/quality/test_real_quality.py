@@ -109,18 +109,6 @@ def test_vllm_s_perplexity_is_that_of_a_direct_computation(tmp_path: Path) -> No
     assert row["token_agreement"] == 1.0
 
 
-def test_int8_experts_beside_full_precision_through_the_http_api(tmp_path: Path) -> None:
-    full, int8 = moeserve(
-        *("quality", "--engine", "transformers", *STUDY, "-o", str(tmp_path)),
-        *("-t", "none,int8", "--window", str(WINDOW)),
-    )
-    expected = direct_perplexity("tiny-mixtral", text_windows("tiny-mixtral"))
-    assert full["perplexity"] == pytest.approx(expected, rel=1e-3)
-    assert int8["kl_divergence"] > 0
-    assert 0.5 < int8["token_agreement"] < 1.0
-    assert abs(int8["perplexity_ratio"] - 1) < 0.05
-
-
 def test_offloading_is_measured_like_any_engine_and_selected_by_its_memory(tmp_path: Path) -> None:
     techniques = "expert-offload:resident=4,expert-offload:resident=1"
     out = str(tmp_path)
