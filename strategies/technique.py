@@ -107,6 +107,8 @@ def _part(word: str, whole: str) -> Part:
     name, _, rest = word.partition(":")
     name = ALIASES.get(name.strip().lower(), name.strip().lower())
     method = METHODS.get(name)
+    if name == NONE:
+        raise BadValue("technique", whole, "none alone, or methods joined by +")
     if method is None:
         raise UnknownName("technique", word, [NONE, *METHODS], hint=f"Given: {whole!r}.")
     if method.value is not None:

@@ -77,7 +77,7 @@ def test_vllm_gets_its_own_flags() -> None:
         ("expert-offload:resident=0", "1 to 65536"),
         ("expert-offload:share=1.5", "a share over 0 up to 1"),
         ("expert-offload:resident=2:resident=3", "each knob once"),
-        ("none+fp8", "unknown technique 'none'"),
+        ("none+fp8", "none alone, or methods"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_is_allowed(text: str, told: str) -> None:
