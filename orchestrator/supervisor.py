@@ -28,8 +28,8 @@ SHARED_MEMORY = "/dev/shm/"  # noqa: S108 (where the kernel puts it)
 
 def main(argv: list[str]) -> int:
     pipe, grace_s, command = int(argv[1]), float(argv[2]), argv[4:]
-    if argv[3] == "1" and (child := os.fork()):
-        return _stand_for(child)
+    if argv[3] == "1" and (inner := os.fork()):
+        return _stand_for(inner)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stop_asked: list[int] = []
