@@ -16,6 +16,7 @@ from orchestrator.hfserver.diffusion import seeded
 from orchestrator.hfserver.diffusion.backbone import Backbone
 from orchestrator.hfserver.diffusion.decoder import DiffusionDecoder
 from orchestrator.hfserver.diffusion.experts import use
+from orchestrator.hfserver.diffusion.grid import NO_EXPERTS
 from orchestrator.hfserver.diffusion.options import Options, add_arguments, options_of
 from orchestrator.hfserver.diffusion.published import MASK_IDS, Native, kind_of, native
 from orchestrator.hfserver.text import load_text
@@ -96,10 +97,14 @@ def _details(options: Options, model: Any) -> dict[str, str | int | float]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "diffusion_steps": options.steps,
         "block_length": options.block_length,
-        "experts_implementation": options.experts,
+        "experts_implementation": options.experts if _has_experts(model) else NO_EXPERTS,
         "kv_cache": options.kv_cache,
         **above,
     }
+
+
+def _has_experts(model: Any) -> bool:
+    return bool(getattr(model.config, "num_experts", 0))
 
 
 def read_config(source: Source) -> Mapping[str, Any]:
