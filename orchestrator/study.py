@@ -12,14 +12,13 @@ from typing import Any
 import msgspec
 
 from catalog.errors import StorageError
-from orchestrator.cluster.nodes import Node
-from orchestrator.cluster.options import RayOptions
 from orchestrator.cells import techniques_of
+from orchestrator.cluster.nodes import Node
 from orchestrator.devices import Device, devices
 from orchestrator.engines.registry import engine, resolve
 from orchestrator.environment import describe
 from orchestrator.events import Listener
-from orchestrator.experiment import DEFAULT_MODEL, Experiment
+from orchestrator.experiment import DEFAULT_MODEL, NOT_STUDIED, Experiment
 from orchestrator.find import check_searchable
 from orchestrator.plan import Plan, make_plan
 from orchestrator.room import check_room
@@ -76,11 +75,14 @@ async def _served(experiment: Experiment) -> str:
 
 
 def default_directory(experiment: Experiment) -> Path:
-    """Name a directory after what is studied: the same command finds its own results again."""
-    studied = msgspec.structs.replace(
-        experiment, num_runs=1, api_key_file=None, launcher="local", ray=RayOptions(), slurm={}
-    )
-    digest = hashlib.sha256(msgspec.json.encode(studied, order="deterministic")).hexdigest()
+    """Name a directory after what is studied: the same command finds its own results again.
+
+    What is left at its default is no part of the name, so that a new setting renames nothing.
+    """
+    studied = msgspec.structs.replace(experiment, num_runs=1)
+    given, usual = msgspec.to_builtins(studied), msgspec.to_builtins(Experiment())
+    named = {k: v for k, v in given.items() if v != usual[k] and k not in NOT_STUDIED}
+    digest = hashlib.sha256(msgspec.json.encode(named, order="deterministic")).hexdigest()
     return Path("results") / f"{experiment.name}-{digest[:8]}"
 
 
