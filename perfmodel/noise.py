@@ -8,7 +8,7 @@ BLOCK = 4096
 
 
 class Noise:
-    """Factors on step times: that of the launch, times a log-normal one for each step by its number.
+    """Factors on step times: that of the launch, times a log-normal one for each step.
 
     A sigma is that of the logarithm; the mean factor is 1. A step's factor depends on its number
     alone, not on how the steps are asked for.

@@ -66,8 +66,10 @@ class Cluster:
         return ["--launcher", "ray", "--ray-address", self.address,
                 "--ray-token-file", str(self.token)]  # fmt: skip
 
-    def run(self, *words: str, limit_s: float = 100) -> "subprocess.CompletedProcess[str]":
-        return moeserve("run", *self.flags(), *words, limit_s=limit_s)
+    def run(
+        self, *words: str, limit_s: float = 100, **variables: str
+    ) -> "subprocess.CompletedProcess[str]":
+        return moeserve("run", *self.flags(), *words, limit_s=limit_s, **variables)
 
     def start(self, *words: str) -> "Going":
         """The same in the background, with real time on the simulated server."""

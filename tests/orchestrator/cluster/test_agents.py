@@ -1,16 +1,19 @@
 """Servers through agents: over several nodes, loaded from elsewhere, and the doctor's look."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.cluster.travel import PACKAGES
 from orchestrator.store import Manifest, read_manifests
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+ROOT = Path(__file__).parents[3]
 SERVER = ("--engine", "vllm", "--hardware", "A100-80GB", "-m", "OLMoE-1B-7B", "-w", "16:16:6",
           "-c", "2", "--server-command", f"{sys.executable} -m orchestrator.simserver")  # fmt: skip
 
@@ -71,3 +74,18 @@ def test_the_doctor_sees_every_node_and_what_is_missing_there(cluster: Any) -> N
     assert {rows[name]["gpu_type"] for name in ("n1", "n2", "n3")} == {"A100"}
     assert "no files of mistralai/Mixtral-8x7B" in rows["n1"]["problems"]
     assert done.returncode == 3
+
+
+def test_source_that_the_nodes_do_not_have_travels_to_them(cluster: Any, tmp_path: Path) -> None:
+    for name in (*PACKAGES, "moeserve", "analysis", "slurm", "microbench"):
+        shutil.copytree(ROOT / name, tmp_path / "ours" / name)
+    changed = tmp_path / "ours" / "perfmodel" / "simulate.py"
+    changed.write_text(changed.read_text() + "\n# Only here.\n")
+    done = cluster.run(
+        *("--engine", "simulated", "-m", "OLMoE-1B-7B", "-s", "tp", "-w", "16:8:6", "-c", "1"),
+        *("-o", str(tmp_path / "out")),
+        PYTHONPATH=str(tmp_path / "ours"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "moeserve as it is here travels to the nodes" in done.stderr
+    assert len(published(tmp_path / "out")) == 1
