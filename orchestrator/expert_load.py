@@ -108,7 +108,8 @@ def _array(text: str, experts: int) -> NDArray[np.int64]:
             f"routed experts of shape {array.shape} and type {array.dtype} are not experts below "
             f"{experts} as (tokens, layers, top-k)"
         )
-    return array.astype(np.int64).transpose(1, 0, 2)
+    chosen: NDArray[np.int64] = array.astype(np.int64).transpose(1, 0, 2)
+    return chosen
 
 
 def figures(tokens: Counts, ranks: int | None) -> dict[str, float | None]:
