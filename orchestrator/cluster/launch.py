@@ -20,7 +20,7 @@ from orchestrator.cluster.makespan import Piece, predicted_s
 from orchestrator.cluster.need import need_of, only_feasible
 from orchestrator.cluster.nodes import Node, usual_hardware
 from orchestrator.cluster.options import RayOptions
-from orchestrator.cluster.travel import folders, lacking
+from orchestrator.cluster.travel import lacking, luggage
 from orchestrator.cluster.yard import Yard
 from orchestrator.devices import devices
 from orchestrator.environment import describe
@@ -136,8 +136,7 @@ def _driver(entered: Access, namespace: str, listen: Listener) -> Iterator[None]
             return
     names = ", ".join(node.name for node in without)
     listen(Notice(f"moeserve as it is here travels to the nodes: missing or different on {names}"))
-    luggage = {"py_modules": [str(folder) for folder in folders()]}
-    with connected(entered, namespace=namespace, runtime_env=luggage):
+    with connected(entered, namespace=namespace, runtime_env=luggage()):
         yield
 
 

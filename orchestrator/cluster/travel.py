@@ -28,6 +28,11 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
+def luggage() -> dict[str, list[str]]:
+    """Return the runtime environment with which this source travels to the workers."""
+    return {"py_modules": [str(folder) for folder in folders()]}
+
+
 def lacking(nodes: Sequence[Node]) -> list[Node]:
     """Return the nodes on which moeserve is missing or another one than here."""
     import ray

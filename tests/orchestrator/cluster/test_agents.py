@@ -1,19 +1,17 @@
 """Servers through agents: over several nodes, loaded from elsewhere, and the doctor's look."""
 
 import json
-import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.cluster.travel import PACKAGES
 from orchestrator.store import Manifest, read_manifests
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[3]
 SERVER = ("--engine", "vllm", "--hardware", "A100-80GB", "-m", "OLMoE-1B-7B", "-w", "16:16:6",
           "-c", "2", "--server-command", f"{sys.executable} -m orchestrator.simserver")  # fmt: skip
 
@@ -76,16 +74,29 @@ def test_the_doctor_sees_every_node_and_what_is_missing_there(cluster: Any) -> N
     assert done.returncode == 3
 
 
-def test_source_that_the_nodes_do_not_have_travels_to_them(cluster: Any, tmp_path: Path) -> None:
-    for name in (*PACKAGES, "moeserve", "analysis", "slurm", "microbench"):
-        shutil.copytree(ROOT / name, tmp_path / "ours" / name)
-    changed = tmp_path / "ours" / "perfmodel" / "simulate.py"
-    changed.write_text(changed.read_text() + "\n# Only here.\n")
-    done = cluster.run(
-        *("--engine", "simulated", "-m", "OLMoE-1B-7B", "-s", "tp", "-w", "16:8:6", "-c", "1"),
-        *("-o", str(tmp_path / "out")),
-        PYTHONPATH=str(tmp_path / "ours"),
+# Ray lets workers look where the driver stands: on this host that must not be beside the source.
+TRAVEL = """
+import asyncio, sys
+from orchestrator.cluster.access import access
+from orchestrator.cluster.connection import connected
+from orchestrator.cluster.options import RayOptions
+from orchestrator.cluster.travel import luggage
+entered = asyncio.run(access(RayOptions(address=sys.argv[1], token_file=sys.argv[2])))
+with connected(entered, namespace="travel", runtime_env=luggage()):
+    import ray
+    def where():
+        import orchestrator.cluster.serving
+        return orchestrator.cluster.serving.__file__
+    print(ray.get(ray.remote(num_cpus=0)(where).remote()))
+"""
+
+
+def test_the_source_that_travels_is_what_the_workers_run(cluster: Any, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TRAVEL, cluster.address, str(cluster.token)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=tmp_path,
     )
-    assert done.returncode == 0, done.stderr
-    assert "moeserve as it is here travels to the nodes" in done.stderr
-    assert len(published(tmp_path / "out")) == 1
+    assert "runtime_resources" in done.stdout, done.stderr
