@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from catalog.model_table import find_model
 from catalog.models import Model
 from orchestrator import expert_load
 from orchestrator.engines import tiny
@@ -52,6 +53,9 @@ def weights(experiment: Experiment, model: Model, technique: Technique = UNCHANG
         path = Path(text)
         if path.exists() and path.resolve().name in (model.name, "config.json"):
             return str(_folder(path))
+        # One architecture has several checkpoints: the one that was named is the one to load.
+        if "/" in text and find_model(text) == model:
+            return text
     return model.hf_id or model.name
 
 

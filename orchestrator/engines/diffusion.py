@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from catalog.errors import ServerStartFailed
-from catalog.model_table import find_model
 from orchestrator.cells import Run
 from orchestrator.devices import devices
 from orchestrator.engines.base import Figure, Measurement, Session, Site, Watch
@@ -91,13 +90,7 @@ def diffusion_environment(group: ServerGroup, site: Site) -> dict[str, str]:
 
 def weights_of(site: Site) -> str:
     """Return a seeded name, a directory, or a hub id: the one given, else the catalog's."""
-    if site.model.name in NAMES:
-        return site.model.name
-    for text in site.experiment.models:
-        row = find_model(text)
-        if "/" in text and row is not None and row.name == site.model.name:
-            return text
-    return weights(site.experiment, site.model)
+    return site.model.name if site.model.name in NAMES else weights(site.experiment, site.model)
 
 
 def _start(group: ServerGroup, site: Site, port: int, served_name: str) -> ServerProcess:

@@ -124,12 +124,14 @@ async def test_a_client_that_leaves_stops_its_decoding(serve: Any, decoder: Any)
     fake = decoder(max_context=100_000, pause_s=0.005)
     client = await serve(fake)
     reply = await client.post("/v1/completions", json=body(max_tokens=90_000, stream=True))
-    await reply.content.readline()
+    while not fake.batches:
+        await reply.content.readline()
     reply.close()
     text = ""
-    while 'finished_reason="abort"} 1' not in text or not fake.closed:
-        await asyncio.sleep(0.02)
-        text = await (await client.get("/metrics")).text()
+    async with asyncio.timeout(30):
+        while 'finished_reason="abort"} 1' not in text or not fake.closed:
+            await asyncio.sleep(0.02)
+            text = await (await client.get("/metrics")).text()
     assert fake.closed == 1
     assert "moeserve_decoder_batches_total 1" in text
 
