@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from catalog.errors import BadValue
+from catalog.errors import BadValue, UnknownName
 from orchestrator.cluster.access import Access, access, check_installed
 from orchestrator.cluster.connection import Head, connected, living_nodes
 from orchestrator.cluster.dispatch import Dispatcher, Waiting
@@ -46,9 +46,20 @@ async def prepare_on_cluster(experiment: Experiment) -> Study:
     here = experiment.ray.address is None
     nodes = (_this_host(),) if here else (await access(experiment.ray)).nodes
     name, notice = _engine(experiment, nodes)
+    _check(experiment, name, nodes)
     pool = Pool(usual_hardware(nodes) if name == "vllm" else "")
     plan = make_plan(experiment, name, pool=pool)
     return Study(only_feasible(plan, nodes, experiment.ray), name, notice, (), nodes)
+
+
+def _check(experiment: Experiment, name: str, nodes: tuple[Node, ...]) -> None:
+    """Refuse an engine that Ray's GPUs are not handed to, and a client on a node there is not."""
+    if name not in ("vllm", "simulated") and any(node.gpus for node in nodes):
+        raise BadValue("--engine", name, "vllm or simulated on the GPUs of a Ray cluster")
+    where = experiment.ray.client_on
+    known = {"server", "driver", *(each for node in nodes for each in (node.name, node.address))}
+    if experiment.ray.address is not None and where not in known:
+        raise UnknownName("node", where, known)
 
 
 def _engine(experiment: Experiment, nodes: tuple[Node, ...]) -> tuple[str, str]:
