@@ -83,6 +83,7 @@ def test_holm_refuses_where_benjamini_hochberg_still_can(study):
     assert {c.verdict for c in hochberg.contrasts if c.strategy == "tp+ep"} == {"worse"}
 
 
+@pytest.mark.slow
 def test_rows_in_another_order_unit_or_block_level_change_nothing():
     rows = arms(ep=0.93, single=1.01)
     level = rows["block"].map(lambda b: 1.5**b)

@@ -52,6 +52,7 @@ async def answering(answer: Callable[[web.Request], Awaitable[web.Response]]) ->
             await runner.cleanup()
 
 
+@pytest.mark.slow
 async def test_a_running_server_is_measured_as_what_the_user_says_it_is(tmp_path: Path) -> None:
     async with simulated(tmp_path) as url:
         asked = Experiment(
@@ -66,6 +67,7 @@ async def test_a_running_server_is_measured_as_what_the_user_says_it_is(tmp_path
     assert row["provenance"] == "simulated"
 
 
+@pytest.mark.slow
 async def test_a_layout_nobody_named_stays_empty(tmp_path: Path) -> None:
     async with simulated(tmp_path) as url:
         asked = Experiment(endpoint=url, workloads=("16:8:6",), concurrency="2")

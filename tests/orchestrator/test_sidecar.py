@@ -38,6 +38,7 @@ async def do(root: Path, asked: Experiment) -> list[str]:
     return [event.error for event in events if isinstance(event, GroupFailed)]
 
 
+@pytest.mark.slow
 async def test_counters_by_rank_and_the_process_tree_are_published_with_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +58,7 @@ async def test_counters_by_rank_and_the_process_tree_are_published_with_the_run(
     assert verify_directory(tmp_path) == []
 
 
+@pytest.mark.slow
 async def test_a_server_that_hangs_is_found_out_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +74,7 @@ async def test_a_server_that_hangs_is_found_out_and_not_waited_for(
     assert rows, "the rows so far are kept"
 
 
+@pytest.mark.slow
 async def test_a_server_that_dies_in_a_run_ends_it_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

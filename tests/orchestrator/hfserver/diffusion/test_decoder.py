@@ -66,6 +66,7 @@ def test_attention_looks_both_ways(decoder: Make, name: str) -> None:
     assert not torch.allclose(before, after)
 
 
+@pytest.mark.slow
 def test_a_loop_batched_and_grouped_experts_give_identical_tokens(decoder: Make) -> None:
     for prompt in PROMPTS:
         found = {
