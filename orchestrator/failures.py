@@ -66,6 +66,7 @@ LASTING = frozenset(
         "CONFIG_DRIFT",
         "MODEL_FETCH",
         "NOT_READY",
+        "BAD_NODES",
     }
 )
 

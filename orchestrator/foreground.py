@@ -64,24 +64,26 @@ def _simulated(plan: Plan, served_name: str, port: int, notice: str) -> Foregrou
 
 
 def _diffusion(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
-    from orchestrator.engines.diffusion import diffusion_command, diffusion_environment
+    from orchestrator.engines.diffusion import diffusion_command
+    from orchestrator.engines.hf import environment
 
     group = plan.groups[0]
     gpus = tuple(str(device.index) for device in devices()) or None
     site = Site(plan.experiment, plan.models[group.setup.model], Path(), gpus)
     words = diffusion_command(site, port=port, served_name=served_name)
-    return Foreground(tuple(words), diffusion_environment(group, site), notice)
+    return Foreground(tuple(words), environment(group, site), notice)
 
 
 def _transformers(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
-    from orchestrator.engines.transformers import transformers_command, transformers_environment
+    from orchestrator.engines.hf import environment
+    from orchestrator.engines.transformers import transformers_command
 
     group = plan.groups[0]
     gpus = tuple(str(device.index) for device in devices()) or None
     site = Site(plan.experiment, plan.models[group.setup.model], Path(), gpus)
     make_weights(group, site)
     words = transformers_command(group, site, port=port, served_name=served_name)
-    return Foreground(tuple(words), transformers_environment(group, site), notice)
+    return Foreground(tuple(words), environment(group, site), notice)
 
 
 def _vllm(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
