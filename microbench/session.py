@@ -136,8 +136,12 @@ def _worker(job: Job) -> Iterator[Worker]:
             worker.end()
 
 
+# vLLM reports usage over the network and logs to standard output unless told not to.
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "DO_NOT_TRACK": "1"}
+
+
 def environment(threads: int) -> dict[str, str]:
-    """Threads of every numeric library, bound to cores before the first of them starts."""
+    """Threads of every numeric library, bound to cores before it starts, and a silent vLLM."""
     count = str(threads)
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {
@@ -146,4 +150,5 @@ def environment(threads: int) -> dict[str, str]:
         "OMP_PROC_BIND": "close",
         "OMP_PLACES": "cores",
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        **QUIET,
     }

@@ -1,20 +1,13 @@
 """vLLM's fused mixture of experts: the Triton kernel on a GPU, its C++ operator on a CPU."""
 
-import os
-
 import torch
 
 from catalog.errors import InputError
 from microbench.backends.base import Backend, Pool, Step
 
-# vLLM reports usage over the network and logs to standard output unless told not to.
-QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "DO_NOT_TRACK": "1"}
-
 
 def vllm(device: str, dtype: torch.dtype) -> Backend:
     """Find the kernel that vLLM itself would take for plain weights on this device."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     try:
         return _on_cpu(dtype) if device == "cpu" else _on_gpu()
     except (ImportError, AttributeError) as error:

@@ -106,6 +106,9 @@ def server_environment(group: ServerGroup, site: Site, ports: range) -> dict[str
     assert layout is not None
     environment = {
         "VLLM_NO_USAGE_STATS": "1",
+        # The layout is read back from the log, whatever the user's shell asks of it.
+        "VLLM_LOGGING_LEVEL": "INFO",
+        "VLLM_CONFIGURE_LOGGING": "1",
         "VLLM_HOST_IP": site.host,
         "VLLM_PORT": str(ports.start + 1),
     }
