@@ -170,7 +170,7 @@ def _cluster(
     asyncio.run(cluster.stop())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     yield from _cluster(tmp_path_factory, names=("n1", "n2", "n3"), token=True)
 
