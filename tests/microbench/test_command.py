@@ -136,7 +136,12 @@ def test_a_missing_library_names_the_extra(
     monkeypatch.setattr("microbench.study.find_spec", lambda _: None)
     assert run("microbench", "experts") == 2
     assert "moeserve[hf]" in capsys.readouterr().err
-    monkeypatch.undo()
+
+
+def test_a_missing_vllm_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="moeserve[hf] brings it")
     monkeypatch.setattr("microbench.backends.find_spec", lambda _: None)
     assert run("microbench", "experts", "--backend", "vllm") == 2
     assert "moeserve[vllm]" in capsys.readouterr().err
