@@ -20,8 +20,6 @@ from strategies.technique import Technique, parse_technique
 from strategies.vllm_args import vllm_args
 
 UNCHANGED = Technique()
-
-
 NO_CACHE = ("--no-enable-prefix-caching",)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from catalog.errors import ServerDied, ServerError
+from catalog.errors import ServerDied, ServerError, ServerStartFailed
 from catalog.units import MS_PER_S
 from orchestrator.cells import Run
 from orchestrator.energy import energy_figures
 from orchestrator.engines.base import Figure, Measurement, Watch
 from orchestrator.engines.control import Control
+from orchestrator.engines.readiness import probe
 from orchestrator.engines.traffic import Traffic, traffic_of
 from orchestrator.footprint import footprint_figures
 from orchestrator.record import Provenance
@@ -36,7 +37,6 @@ DEATH_S = 10.0
 """How long a server that failed requests may take to answer one again."""
 SUSPECT = frozenset({"CONNECT", "CONNECTION_LOST", "STREAM_TRUNCATED", "STREAM_ERROR", "HTTP_5XX"})
 """Error classes of requests whose server may have died; its HTTP side lives on for a while."""
-PROBE_INPUT, PROBE_OUTPUT = 8, 2
 ABORT_S = 30.0
 SETTLE_S = 0.2
 """A server may count the last tokens a moment after it has sent them."""
@@ -145,16 +145,12 @@ class HttpSession:
         Raises ServerDied when none comes.
         """
         deadline = time.monotonic() + DEATH_S
-        prompt = np.ones((1, PROBE_INPUT), np.int32)
+        rng = np.random.default_rng()
         while time.monotonic() < deadline:
-            rows: list[RequestRow] = []
-            once = Dispatcher(1, max_concurrency=1, due_s=None)
-            await measure(
-                self.target, prompt, output_len=PROBE_OUTPUT, dispatcher=once, on_row=rows.append
-            )
-            self.alive()
-            if [row.status for row in rows] == ["ok"]:
+            with contextlib.suppress(ServerStartFailed):
+                await probe(self.target, rng, count=1, vocab=self.vocab)
                 return
+            self.alive()
             await asyncio.sleep(SETTLE_S)
         raise ServerDied(
             f"ENGINE_DEAD: requests of the run failed, and for {DEATH_S:.0f} s every other one",

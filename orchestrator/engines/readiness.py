@@ -64,7 +64,7 @@ async def prove_ready(target: Target, control: Control, *, ranks: int, vocab: in
     rng = np.random.default_rng()
     served: set[str] = set()
     while time.monotonic() < deadline:
-        await _probe(target, rng, count=2 * ranks - 1, vocab=vocab)
+        await probe(target, rng, count=2 * ranks - 1, vocab=vocab)
         served |= await _ranks_that_finished(control)
         if len(served) >= ranks or ranks == 1:
             return
@@ -76,7 +76,8 @@ async def prove_ready(target: Target, control: Control, *, ranks: int, vocab: in
     )
 
 
-async def _probe(target: Target, rng: np.random.Generator, *, count: int, vocab: int) -> None:
+async def probe(target: Target, rng: np.random.Generator, *, count: int, vocab: int) -> None:
+    """Stream some short completions; ServerStartFailed `NOT_READY` unless all of them end well."""
     rows: list[RequestRow] = []
     await measure(
         target,

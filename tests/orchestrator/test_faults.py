@@ -101,30 +101,44 @@ def test_a_study_killed_at_any_change_of_the_disk_resumes_to_the_same_result(
     assert at > 30, "a study of two runs changes the disk more often than that"
 
 
+def failed_at_each(
+    tmp_path: Path, number: int, *, done: bool = False, only: tuple[str, ...] = CALLS
+) -> tuple[int, list[Exception]]:
+    """Fail one change of the disk after another, and complete each study that this stopped.
+
+    Returns the first number that no call has any more, and what stopped the studies.
+    """
+
+    def fail() -> None:
+        raise OSError(number, os.strerror(number))
+
+    at, stopped = 1, list[Exception]()
+    while True:
+        root = tmp_path / str(at)
+        with faulty(at, fail, done=done, only=only) as count:
+            try:
+                do(root)
+            except Exception as error:
+                stopped.append(error)
+        if count[0] < at:
+            return at, stopped
+        check_complete(root)
+        at += 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
 def test_a_full_or_failing_disk_stops_with_a_class_and_loses_nothing(
     tmp_path: Path, number: int
 ) -> None:
-    def fail() -> None:
-        raise OSError(number, os.strerror(number))
-
-    at = 1
-    while True:
-        root = tmp_path / str(at)
-        with faulty(at, fail) as count:
-            try:
-                do(root)
-            except StorageError as error:
-                full = number in (errno.ENOSPC, errno.EDQUOT)
-                assert str(error).startswith("DISK_FULL" if full else "STORAGE_FAILED")
-            except Exception as error:
-                # Before the first server: the directory itself cannot be made.
-                assert "writable directory" in str(error)
-        if count[0] < at:
-            break
-        check_complete(root)
-        at += 1
+    at, stopped = failed_at_each(tmp_path, number)
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    for error in stopped:
+        if isinstance(error, StorageError):
+            assert str(error).startswith("DISK_FULL" if full else "STORAGE_FAILED")
+        else:
+            # Before the first server: the directory itself cannot be made.
+            assert "writable directory" in str(error)
     assert at > 30
 
 
@@ -156,22 +170,10 @@ def test_a_name_that_was_changed_though_the_call_failed_is_found_by_the_next_sta
     tmp_path: Path, number: int
 ) -> None:
     """As NFS does when a reply is lost and the call is sent again."""
-
-    def fail() -> None:
-        raise OSError(number, os.strerror(number))
-
-    at = 1
-    while True:
-        root = tmp_path / str(at)
-        with faulty(at, fail, done=True, only=("link", "rename", "replace")) as count:
-            try:
-                do(root)
-            except (StorageError, BadValue) as error:
-                assert str(error).startswith("STORAGE_FAILED") or "writable directory" in str(error)
-        if count[0] < at:
-            break
-        check_complete(root)
-        at += 1
+    at, stopped = failed_at_each(tmp_path, number, done=True, only=("link", "rename", "replace"))
+    for error in stopped:
+        assert isinstance(error, StorageError | BadValue)
+        assert str(error).startswith("STORAGE_FAILED") or "writable directory" in str(error)
     assert at > 3
 
 
