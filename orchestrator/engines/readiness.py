@@ -4,6 +4,8 @@
 """
 
 import asyncio
+import contextlib
+import signal
 import time
 
 import numpy as np
@@ -24,6 +26,8 @@ from workloads.transcript import RequestRow
 POLL_S = 0.5
 PROBE_LIMIT_S = 300.0
 PROBE_INPUT, PROBE_OUTPUT = 16, 4
+SHELL_SIGNAL = 128
+"""A shell, and our supervisor, exit with this plus the signal that ended a program."""
 FINISHED = "vllm:request_success_total"
 
 
@@ -39,7 +43,8 @@ async def wait_until_listening(
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         if process.exit_code is not None:
-            raise start_failure(process, "START_FAILED", "the server ended before it was ready")
+            message = f"the server ended ({_ending(process)}) before it was ready"
+            raise start_failure(process, "START_FAILED", message)
         if await control.healthy():
             await _check_ours(process, control, served_name)
             return
@@ -119,7 +124,15 @@ def death(process: ServerProcess) -> ServerDied:
     """Build the error of a server that ended unasked; its exit code says nothing, 0 included."""
     code, advice = classify(process.log_tail(), "ENGINE_DEAD")
     return ServerDied(
-        f"{code}: the server ended (exit code {process.exit_code}); {advice}",
+        f"{code}: the server ended ({_ending(process)}); {advice}",
         stage="serving",
         log_tail=process.log_tail(),
     )
+
+
+def _ending(process: ServerProcess) -> str:
+    """Tell a signal by its name: a server that was killed has often written nothing."""
+    code = process.exit_code or 0
+    with contextlib.suppress(ValueError):
+        return f"killed by {signal.Signals(code - SHELL_SIGNAL).name}"
+    return f"exit code {code}"

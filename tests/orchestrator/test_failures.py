@@ -1,14 +1,22 @@
 """Server logs become classes: each known message its own, an unknown one the default."""
 
+import asyncio
+import sys
+from pathlib import Path
+
 import pytest
 
+from orchestrator.engines.readiness import death
 from orchestrator.failures import FAILURES, classify, may_pass
+from orchestrator.process import ServerProcess
 
 # As vLLM, PyTorch, NCCL and the kernel print them.
 LOGS = {
     "SERVER_ARGS": "api_server.py: error: unrecognized arguments: --no-such-flag",
     "GPU_NOT_CLEAN": "ValueError: Free memory on device cuda:0 (3.2/39.4 GiB) on startup is less "
     "than desired GPU memory utilization (0.9, 35.46 GiB).",
+    "HOST_MEMORY": "ValueError: Available memory on node 0 (13.08/17.71 GiB) on startup is less "
+    "than desired CPU memory utilization (0.92, 16.3 GiB).",
     "OOM_KV": "ValueError: No available memory for the cache blocks. Try increasing "
     "`gpu_memory_utilization` when initializing the engine.",
     "OOM_GRAPH": "Capturing CUDA graphs (mixed prefill-decode, PIECEWISE):  40%|####\n"
@@ -55,3 +63,12 @@ def test_only_what_may_pass_is_tried_again() -> None:
     assert all(
         may_pass(code) for code in ("ENGINE_DEAD", "PORT_CONFLICT", "GPU_FAULT", "RANK_LOST")
     )
+
+
+async def test_a_server_that_a_signal_ended_is_said_to_be_killed_by_it(tmp_path: Path) -> None:
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
+    server = ServerProcess([sys.executable, "-c", program], log=tmp_path / "log", env={})
+    async with asyncio.timeout(20):
+        while server.exit_code is None:
+            await asyncio.sleep(0.05)
+    assert str(death(server)).startswith("ENGINE_DEAD: the server ended (killed by SIGILL); ")

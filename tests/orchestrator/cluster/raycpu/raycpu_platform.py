@@ -7,3 +7,7 @@ class RayCpuPlatform(CpuPlatform):
     """One made-up GPU is one rank on the CPU."""
 
     ray_device_key = "GPU"
+
+    @classmethod
+    def get_device_communicator_cls(cls) -> str:
+        return "raycpu_communicator.HostsCommunicator"
