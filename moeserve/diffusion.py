@@ -1,8 +1,8 @@
 """A characterisation of diffusion models from what was asked to rows and findings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from msgspec.structs import replace
 
@@ -11,7 +11,8 @@ from catalog.from_hf import load_model
 from catalog.model_table import MODELS
 from catalog.models import Model
 from orchestrator.devices import devices
-from orchestrator.hfserver.causal import require_transformers
+from orchestrator.environment import describe
+from orchestrator.hfserver.causal import device_of, require_transformers
 from orchestrator.hfserver.diffusion.depth import (
     DENSE,
     MOE,
@@ -20,6 +21,7 @@ from orchestrator.hfserver.diffusion.depth import (
 )
 from orchestrator.hfserver.diffusion.findings import (
     Row,
+    Value,
     ratios,
     row_of,
     steps_spread,
@@ -27,6 +29,7 @@ from orchestrator.hfserver.diffusion.findings import (
     with_ratios,
 )
 from orchestrator.hfserver.diffusion.grid import Grid
+from orchestrator.hfserver.diffusion.kept import Kept, Study, answers_of
 from orchestrator.hfserver.diffusion.load import Source, load_decoder
 from orchestrator.hfserver.diffusion.options import (
     DTYPES,
@@ -36,10 +39,7 @@ from orchestrator.hfserver.diffusion.options import (
     KvCache,
 )
 from orchestrator.hfserver.diffusion.seeded import NAMES
-from orchestrator.hfserver.diffusion.study import measure
-
-if TYPE_CHECKING:
-    from orchestrator.hfserver.diffusion.decoder import DiffusionDecoder
+from orchestrator.hfserver.diffusion.study import gathered, measure, runs
 
 Listen = Callable[[str], None]
 PUBLISHED_SPREAD = 0.02
@@ -78,24 +78,103 @@ def kv_caches_of(given: Sequence[str]) -> tuple[KvCache, ...]:
     return cast(tuple[KvCache, ...], choices("--kv-cache", ["none", *given], KV_CACHES))
 
 
-def characterise(asked: Asked, listen: Listen) -> list[Row]:
-    """Check everything, then load one model after the other and measure it."""
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A characterisation that has been checked; nothing is loaded or written yet."""
+
+    asked: Asked
+    study: Study
+    models: Mapping[Source, Model]
+
+    @property
+    def runs(self) -> int:
+        return sum(len(runs(self.asked.grid, model)) for model in self.models.values())
+
+
+def prepare(asked: Asked) -> Planned:
+    """Check everything that was asked, and name the machine."""
     _check(asked)
     models = {name: _diffusion_model(name) for name in asked.models}
     found = devices() if asked.device != "cpu" else ()
     for model in models.values():
         held = model if asked.dtype == "auto" else replace(model, weight_dtype=asked.dtype)
         asked.grid.check(held, available_bytes=found[0].memory_bytes if found else None)
-    sources = [
-        Source(name=_loadable(name, model), revision=asked.revision, remote_code=asked.remote_code)
+    sources = {
+        Source(
+            name=_loadable(name, model), revision=asked.revision, remote_code=asked.remote_code
+        ): model
         for name, model in models.items()
-    ]
+    }
     require_transformers()
+    return Planned(asked, _study(asked, sources), sources)
+
+
+def characterise(planned: Planned, kept: Kept, listen: Listen) -> None:
+    """Load one model after the other and measure what is missing; each run is kept when it ends."""
+    asked = planned.asked
+    with kept.opened():
+        for source, model in planned.models.items():
+            wanted = runs(asked.grid, model)
+            missing = frozenset(wanted) - kept.records(source.name, wanted).keys()
+            if not missing:
+                continue
+            listen(f"{model.name}: loading")
+            first = next(asked.grid.options(model, asked.grid.points[0]))
+            decoder = load_decoder(source, first, device=asked.device, dtype=asked.dtype)
+            found = measure(
+                decoder, model, asked.grid, seed=asked.seed, missing=missing, listen=listen
+            )
+            for run, answer in found:
+                kept.publish(source.name, run, answer, str(decoder.details["dtype"]))
+
+
+def rows_of(planned: Planned, kept: Kept) -> tuple[list[Row], int]:
+    """Return a row for each configuration with a finished run, and how many runs are finished."""
     rows: list[Row] = []
-    for source, model in zip(sources, models.values(), strict=True):
-        listen(f"{model.name}: loading")
-        rows += _measured(source, model, asked, listen)
-    return with_ratios(rows)
+    finished = 0
+    grid, study = planned.asked.grid, planned.study
+    for source, model in planned.models.items():
+        records = kept.records(source.name, runs(grid, model))
+        finished += len(records)
+        for each in gathered(grid, model, answers_of(records)):
+            setting: dict[str, Value] = {
+                "prompt_length": grid.prompt_length,
+                "num_runs": len(each.answers),
+                "device": study.device,
+                "dtype": next(r.dtype for run, r in records.items() if run.case == each.case),
+                "threads": study.threads,
+                "provenance": "measured",
+            }
+            rows.append(row_of(model, each, setting))
+    return with_ratios(rows), finished
+
+
+def _study(asked: Asked, sources: Iterable[Source]) -> Study:
+    """Say what is measured and on which machine, with its heavy libraries loaded."""
+    import torch
+    import transformers
+
+    machine, grid = describe(), asked.grid
+    return Study(
+        models=tuple(source.name for source in sources),
+        points=tuple(f"{each.sweep} {each.steps}:{each.length}" for each in grid.points),
+        experts=grid.experts,
+        kv_caches=grid.kv_caches,
+        commit_above=grid.commit_above,
+        block_length=grid.block_length,
+        prompt_length=grid.prompt_length,
+        num_runs=grid.repeats,
+        seed=asked.seed,
+        dtype=asked.dtype,
+        trust_remote_code=asked.remote_code,
+        revision=asked.revision,
+        device=_device_name(device_of(asked.device)),
+        cpu=machine["cpu"],
+        cpus=machine["cpus"],
+        threads=torch.get_num_threads(),
+        torch=str(torch.__version__),
+        transformers=str(transformers.__version__),
+    )
 
 
 def _check(asked: Asked) -> None:
@@ -124,28 +203,10 @@ def _loadable(name: str, model: Model) -> str:
     return name if "/" in name else model.hf_id or name
 
 
-def _measured(source: Source, model: Model, asked: Asked, listen: Listen) -> list[Row]:
+def _device_name(device: str) -> str:
     import torch
 
-    first = next(asked.grid.options(model, asked.grid.points[0]))
-    decoder = load_decoder(source, first, device=asked.device, dtype=asked.dtype)
-    found = measure(decoder, model, asked.grid, seed=asked.seed, listen=listen)
-    setting = {
-        "prompt_length": asked.grid.prompt_length,
-        "num_runs": asked.grid.repeats,
-        "device": _device_name(decoder),
-        "dtype": decoder.details["dtype"],
-        "threads": torch.get_num_threads(),
-        "provenance": "measured",
-    }
-    return [row_of(model, each, setting) for each in found]
-
-
-def _device_name(decoder: "DiffusionDecoder") -> str:
-    import torch
-
-    device = decoder.backbone.model.device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return "CPU" if device == "cpu" else str(torch.cuda.get_device_name(device))
 
 
 def findings(rows: Sequence[Row]) -> list[str]:

@@ -13,7 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,24 +183,29 @@ def _check_same(root: Path, experiment: Experiment) -> None:
         old = msgspec.json.decode(path.read_bytes(), type=Experiment)
     except (msgspec.DecodeError, BadValue) as error:
         raise ResultsError(f"{path}: is damaged: {error}") from error
-    changes = _differences(old, experiment)
+    before, after = msgspec.to_builtins(old), msgspec.to_builtins(experiment)
+    refuse_changes(root, before, after, ignored={*NOT_STUDIED, "name"})
+    if experiment.num_runs > old.num_runs:
+        write_durably(path, msgspec.json.format(msgspec.json.encode(experiment)))
+
+
+def refuse_changes(
+    root: Path,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    *,
+    ignored: Collection[str] = (),
+) -> None:
+    """Raise ChangedExperiment with what differs; more replicates of the same study do not."""
+    more = after["num_runs"] >= before["num_runs"]
+    changes = [
+        f"{field} was {before[field]!r}, now {after[field]!r}"
+        for field in before
+        if before[field] != after[field] and field not in ignored
+        if not (more and field == "num_runs")
+    ]
     if changes:
         raise ChangedExperiment(
             f"{root} holds another experiment: {'; '.join(changes)}. Give another directory with "
             "-o, or --fresh to start over (the old results are moved aside)."
         )
-    if experiment.num_runs > old.num_runs:
-        write_durably(path, msgspec.json.format(msgspec.json.encode(experiment)))
-
-
-def _differences(old: Experiment, new: Experiment) -> list[str]:
-    """List the fields that differ; more replicates of the same study are no difference."""
-    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
-    ignored = {*NOT_STUDIED, "name"}
-    if new.num_runs >= old.num_runs:
-        ignored.add("num_runs")
-    return [
-        f"{field} was {before[field]!r}, now {after[field]!r}"
-        for field in before
-        if field not in ignored and before[field] != after[field]
-    ]

@@ -1,11 +1,20 @@
 """`moeserve diffusion`: characterise diffusion language models, dense and MoE."""
 
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
 
 from moeserve.cli import diffusion_flags as flags
 from moeserve.cli.diffusion_flags import numbers, probabilities, words
 from moeserve.cli.inputs import model_names
 from moeserve.cli.show import Format, FormatOption, note, show
+
+if TYPE_CHECKING:
+    from moeserve.diffusion import Asked
 
 HELP = """Measure diffusion language models: steps, generation length, and how experts are computed.
 
@@ -21,15 +30,18 @@ Examples:
   moeserve diffusion --model LLaDA-8B --model LLaDA-MoE-7B --device cuda
 
   moeserve diffusion --steps 32,64 --generation-length 64 --kv-cache none,prefix,block
+
+The same command again does only what is missing.
 """
 COLUMNS = {
     "model": "model", "kind": "kind", "experts_implementation": "experts", "sweep": "sweep",
     "steps": "steps", "generation_length": "length", "kv_cache": "KV cache",
-    "commit_above": "commit above", "mean_latency_s": "latency s", "std_latency_s": "std s",
-    "tokens_per_s": "tok/s", "forward_passes": "passes", "median_pass_ms": "ms/pass",
-    "operations_per_pass": "operations/pass", "agreement": "agreement",
-    "dense_over_moe": "dense/MoE",
+    "commit_above": "commit above", "num_runs": "runs", "mean_latency_s": "latency s",
+    "std_latency_s": "std s", "tokens_per_s": "tok/s", "forward_passes": "passes",
+    "median_pass_ms": "ms/pass", "operations_per_pass": "operations/pass",
+    "agreement": "agreement", "dense_over_moe": "dense/MoE",
 }  # fmt: skip
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 DEFAULT_MODELS = ("tiny-llada", "tiny-llada-moe")
 
 
@@ -52,15 +64,11 @@ def diffusion(
     dtype: flags.Dtype = "auto",
     trust_remote_code: flags.TrustRemoteCode = False,
     revision: flags.Revision = None,
+    result_dir: flags.ResultDir = None,
+    fresh: flags.Fresh = False,
     output: FormatOption = Format.table,
 ) -> None:
-    from moeserve.diffusion import (
-        Asked,
-        characterise,
-        experts_of,
-        findings,
-        kv_caches_of,
-    )
+    from moeserve.diffusion import Asked, experts_of, kv_caches_of
     from orchestrator.hfserver.diffusion.grid import Grid, points
 
     grid = Grid(
@@ -81,7 +89,43 @@ def diffusion(
         remote_code=trust_remote_code,
         revision=revision,
     )
-    rows = characterise(asked, note)
+    raise typer.Exit(_characterise(asked, result_dir, output, fresh=fresh))
+
+
+def _characterise(asked: "Asked", result_dir: Path | None, output: Format, *, fresh: bool) -> int:
+    """Measure what is missing and show what there is; return the exit code."""
+    from moeserve.diffusion import characterise, findings, prepare, rows_of
+    from orchestrator.hfserver.diffusion.kept import Kept
+    from orchestrator.store import fresh_directory
+
+    planned = prepare(asked)
+    kept = Kept(result_dir or planned.study.default_directory, planned.study)
+    if fresh:
+        fresh_directory(kept.root)
+    stopped = False
+    try:
+        with _interruptible():
+            characterise(planned, kept, note)
+    except KeyboardInterrupt:
+        stopped = True
+    rows, finished = rows_of(planned, kept)
     show(rows, output, columns=COLUMNS)
-    for sentence in findings(rows):
+    for sentence in [] if stopped else findings(rows):
         note(sentence)
+    note(f"{finished} of {planned.runs} runs; results in {kept.root}")
+    if stopped:
+        note("interrupted: the same command goes on where this one stopped")
+    return 130 if stopped else 0
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the measuring as Ctrl-C does; finished runs are on disk."""
+    given = [each for each in ENDINGS if signal.getsignal(each) is signal.SIG_DFL]  # not nohup's
+    for number in given:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in given:
+            signal.signal(number, signal.SIG_DFL)

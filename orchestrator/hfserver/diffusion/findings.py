@@ -34,7 +34,7 @@ def row_of(model: Model, measured: Measured, setting: Mapping[str, Value]) -> Ro
         "std_latency_s": float(np.std(measured.latencies_s, ddof=1)) if several else None,
         "forward_passes": passes,
         "median_pass_ms": float(np.median(np.concatenate(measured.passes_s))) * MS_PER_S,
-        "operations_per_pass": measured.operations,
+        "operations_per_pass": measured.answers[0].operations,
         "agreement": float(np.mean(measured.agreements)) if measured.agreements else None,
         "active_params": model.active_params,
         "total_params": model.total_params,

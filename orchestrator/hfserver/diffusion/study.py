@@ -1,7 +1,8 @@
 """Measure a model's points: every way to decode, in rounds of their own order."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,18 +30,41 @@ class Case:
     options: Options
 
 
-@dataclass(slots=True)
-class Measured:
-    """What every round of a case gave."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One case in one round."""
 
     case: Case
-    latencies_s: list[float] = field(default_factory=list)
-    passes_s: list[list[float]] = field(default_factory=list)
-    """How long each forward pass of each round took, with the commit after it."""
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one run gave."""
+
+    tokens: tuple[int, ...]
+    passes_s: tuple[float, ...]
+    """How long each forward pass took, with the commit after it."""
+    operations: int
+    """Of one whole forward pass at this length."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """What the rounds of a case gave."""
+
+    case: Case
+    answers: list[Answer] = field(default_factory=list)
     agreements: list[float] = field(default_factory=list)
     """Share of each answer's tokens that the plain decoder gives at the same place."""
-    operations: int = 0
-    """Of one whole forward pass at this length."""
+
+    @property
+    def latencies_s(self) -> list[float]:
+        return [sum(answer.passes_s) for answer in self.answers]
+
+    @property
+    def passes_s(self) -> list[tuple[float, ...]]:
+        return [answer.passes_s for answer in self.answers]
 
 
 def cases(grid: Grid, model: Model) -> tuple[Case, ...]:
@@ -49,40 +73,64 @@ def cases(grid: Grid, model: Model) -> tuple[Case, ...]:
     )
 
 
+def runs(grid: Grid, model: Model) -> tuple[Run, ...]:
+    """Return every case of every round, a round after the other."""
+    return tuple(Run(case, round_) for round_ in range(grid.repeats) for case in cases(grid, model))
+
+
 def measure(
     decoder: DiffusionDecoder,
     model: Model,
     grid: Grid,
     *,
     seed: int,
+    missing: AbstractSet[Run],
     listen: Callable[[str], None] = lambda _: None,
-) -> list[Measured]:
-    """Time every case once a round, in a random order, all cases of a round on one prompt."""
-    found = [Measured(case) for case in cases(grid, model)]
-    rng = np.random.default_rng([seed, model.vocab])
-    prompts = token_prompts(rng, count=grid.repeats, length=grid.prompt_length, vocab=model.vocab)
-    _warm_up(decoder, found, prompts[0])
-    for round_, prompt in enumerate(prompts):
+) -> Iterator[tuple[Run, Answer]]:
+    """Time what is missing, each case once a round, all cases of a round on one prompt.
+
+    A round's prompt and random order are its own, so they are the same whenever it is continued.
+    """
+    listed = cases(grid, model)
+    wanted = [case for case in listed if any(run.case == case for run in missing)]
+    operations: dict[Case, int] = {}
+    for round_ in range(grid.repeats):
+        rng = np.random.default_rng([seed, model.vocab, round_])
+        (prompt,) = token_prompts(rng, count=1, length=grid.prompt_length, vocab=model.vocab)
+        order = [Run(listed[number], round_) for number in rng.permutation(len(listed)).tolist()]
+        left = [run for run in order if run in missing]
+        if not left:
+            continue
+        operations = operations or {case: _warm_up(decoder, case, prompt) for case in wanted}
         listen(f"{model.name}: round {round_ + 1} of {grid.repeats}")
-        answers = dict(_round(decoder, found, prompt, rng))
-        _compare(found, answers)
-    return found
+        for run in left:
+            each = prepared(decoder, run.case.options)
+            tokens, passes_s = timed(each, prompt.tolist(), run.case.point.length)
+            yield run, Answer(tokens, tuple(passes_s), operations[run.case])
 
 
-def _round(
-    decoder: DiffusionDecoder,
-    found: Sequence[Measured],
-    prompt: NDArray[np.int32],
-    rng: np.random.Generator,
-) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield each case's number and its answer."""
-    for number in rng.permutation(len(found)).tolist():
-        measured = found[number]
-        each = prepared(decoder, measured.case.options)
-        answer, passes_s = timed(each, prompt.tolist(), measured.case.point.length)
-        measured.latencies_s.append(sum(passes_s))
-        measured.passes_s.append(passes_s)
-        yield number, answer
+def gathered(grid: Grid, model: Model, answers: Mapping[Run, Answer]) -> list[Measured]:
+    """Return what each case gave in the rounds there are, in the order of the grid."""
+    found = {case: Measured(case) for case in cases(grid, model)}
+    plain = _plain(found)
+    for run in runs(grid, model):
+        if run not in answers:
+            continue
+        found[run.case].answers.append(answers[run])
+        like = plain.get(run.case.point)
+        if like is not None and (expected := answers.get(Run(like, run.round))) is not None:
+            same = np.array(expected.tokens) == np.array(answers[run].tokens)
+            found[run.case].agreements.append(float(same.mean()))
+    return [measured for measured in found.values() if measured.answers]
+
+
+def _plain(given: Iterable[Case]) -> dict[Point, Case]:
+    """Return each point's first case without shortcuts: what the others are compared with."""
+    plain: dict[Point, Case] = {}
+    for case in given:
+        if case.options.kv_cache == "none" and case.options.commit_above is None:
+            plain.setdefault(case.point, case)
+    return plain
 
 
 def timed(
@@ -110,16 +158,13 @@ def prepared(decoder: DiffusionDecoder, options: Options) -> DiffusionDecoder:
     return replace(decoder, options=options)
 
 
-def _warm_up(
-    decoder: DiffusionDecoder, found: Sequence[Measured], prompt: NDArray[np.int32]
-) -> None:
-    """Run each case's passes a few times, and count the operations of one."""
-    for measured in found:
-        length = measured.case.point.length
-        each = prepared(decoder, replace(measured.case.options, steps=1, block_length=length))
-        for _ in range(WARM_UP):
-            timed(each, prompt.tolist(), length)
-        measured.operations = operations_of_pass(each.backbone, prompt.tolist(), length)
+def _warm_up(decoder: DiffusionDecoder, case: Case, prompt: NDArray[np.int32]) -> int:
+    """Run a case's passes a few times; return the operations of one."""
+    length = case.point.length
+    each = prepared(decoder, replace(case.options, steps=1, block_length=length))
+    for _ in range(WARM_UP):
+        timed(each, prompt.tolist(), length)
+    return operations_of_pass(each.backbone, prompt.tolist(), length)
 
 
 def operations_of_pass(backbone: Backbone, prompt: Sequence[int], length: int) -> int:
@@ -132,19 +177,6 @@ def operations_of_pass(backbone: Backbone, prompt: Sequence[int], length: int) -
                 canvas.ids, canvas.in_whole(range(length)), window=None, cache=None
             )
         )
-
-
-def _compare(found: Sequence[Measured], answers: dict[int, tuple[int, ...]]) -> None:
-    """Compare each case's answer with that of its point's first plain case, if it has one."""
-    plain: dict[Point, tuple[int, ...]] = {}
-    for number, measured in enumerate(found):
-        options = measured.case.options
-        if options.kv_cache == "none" and options.commit_above is None:
-            plain.setdefault(measured.case.point, answers[number])
-    for number, measured in enumerate(found):
-        if measured.case.point in plain:
-            expected, answer = np.array(plain[measured.case.point]), np.array(answers[number])
-            measured.agreements.append(float((expected == answer).mean()))
 
 
 def experts_name(model: Model, options: Options) -> str:

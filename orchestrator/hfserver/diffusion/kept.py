@@ -1,0 +1,150 @@
+"""A characterisation's results directory: each run is published once, whole, when it is done.
+
+DIR/diffusion.json         what was asked, and of which machine; another study is refused
+DIR/answers/RUN.json       a finished run: one configuration in one round
+DIR/environments/HASH.json machine and software the runs were made with
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from catalog.errors import BadValue, ChangedExperiment, ResultsError
+from orchestrator.environment import describe
+from orchestrator.files import publish_once, write_durably
+from orchestrator.hfserver.diffusion.study import Answer, Run
+from orchestrator.room import check_room
+from orchestrator.store import Store, refuse_changes
+from orchestrator.study import storage_errors
+
+SCHEMA_VERSION = 1
+Kind = TypeVar("Kind")
+MACHINE = ("device", "cpu", "cpus", "threads", "torch", "transformers")
+
+
+class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is measured and where; a directory holds one."""
+
+    schema: int = SCHEMA_VERSION
+    models: tuple[str, ...]
+    points: tuple[str, ...]
+    """Each as SWEEP STEPS:LENGTH."""
+    experts: tuple[str, ...]
+    kv_caches: tuple[str, ...]
+    commit_above: tuple[float | None, ...]
+    block_length: int
+    prompt_length: int
+    num_runs: int
+    seed: int
+    dtype: str
+    trust_remote_code: bool
+    revision: str | None
+    device: str
+    """Its hardware's name."""
+    cpu: str
+    cpus: int | None
+    threads: int
+    torch: str
+    transformers: str
+
+    @property
+    def default_directory(self) -> Path:
+        """Name a directory after what is studied: the same command finds its own results again."""
+        given = msgspec.to_builtins(self)
+        named = {k: v for k, v in given.items() if k not in (*MACHINE, "schema", "num_runs")}
+        digest = hashlib.sha256(msgspec.json.encode({**named, "device": self.device}))
+        return Path("results") / f"diffusion-{digest.hexdigest()[:8]}"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A finished run as it is published."""
+
+    schema: int = SCHEMA_VERSION
+    model: str
+    round: int
+    configuration: dict[str, str | int | float | None]
+    passes_s: tuple[float, ...]
+    tokens: tuple[int, ...]
+    operations: int
+    dtype: str
+    """Of the weights as they were loaded."""
+    environment: str
+    """Its file in environments/."""
+
+
+class Kept:
+    """The directory of one study."""
+
+    def __init__(self, root: Path, study: Study) -> None:
+        self.root, self.study = root, study
+        self._environment = ""
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the directory, or check that it holds this study; nobody else works in it then."""
+        self._check_same()
+        store = Store(self.root)
+        try:
+            for folder in ("answers", "environments"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            write_durably(self._asked, msgspec.json.format(msgspec.json.encode(self.study)))
+        except OSError as error:
+            allowed = f"a writable directory: {error.strerror or error}"
+            raise BadValue("--result-dir", str(self.root), allowed) from error
+        check_room(self.root, ())
+        with storage_errors(self.root), store.locked():
+            self._environment = store.keep_environment(describe())
+            yield
+
+    def publish(self, model: str, run: Run, answer: Answer, dtype: str) -> None:
+        record = Record(
+            model=model,
+            round=run.round,
+            configuration={**asdict(run.case.point), **asdict(run.case.options)},
+            passes_s=answer.passes_s,
+            tokens=answer.tokens,
+            operations=answer.operations,
+            dtype=dtype,
+            environment=self._environment,
+        )
+        publish_once(self._path(model, run), msgspec.json.encode(record))
+
+    def records(self, model: str, runs: Iterable[Run]) -> dict[Run, Record]:
+        """Read those of the runs that are finished."""
+        paths = {run: self._path(model, run) for run in runs}
+        return {run: _read(path, Record) for run, path in paths.items() if path.exists()}
+
+    def _path(self, model: str, run: Run) -> Path:
+        case = {**asdict(run.case.point), **asdict(run.case.options)}
+        digest = hashlib.sha256(msgspec.json.encode([model, case], order="deterministic"))
+        return self.root / "answers" / f"{digest.hexdigest()[:16]}-r{run.round}.json"
+
+    @property
+    def _asked(self) -> Path:
+        return self.root / "diffusion.json"
+
+    def _check_same(self) -> None:
+        if (self.root / "experiment.json").exists():
+            raise ChangedExperiment(
+                f"{self.root} holds another experiment: runs of moeserve run. Give another "
+                "directory with -o, or --fresh to start over (the old results are moved aside)."
+            )
+        if self._asked.exists():
+            old = _read(self._asked, Study)
+            refuse_changes(self.root, msgspec.to_builtins(old), msgspec.to_builtins(self.study))
+
+
+def answers_of(records: Mapping[Run, Record]) -> dict[Run, Answer]:
+    return {run: Answer(r.tokens, r.passes_s, r.operations) for run, r in records.items()}
+
+
+def _read(path: Path, kind: type[Kind]) -> Kind:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path}: is damaged: {error}") from error
