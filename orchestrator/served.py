@@ -2,7 +2,6 @@
 
 import functools
 import platform
-from dataclasses import replace
 from pathlib import Path
 
 from catalog.errors import Infeasible
@@ -10,6 +9,7 @@ from catalog.from_hf import load_model
 from catalog.hardware import Gpu
 from catalog.models import Model
 from orchestrator.cells import Setup
+from orchestrator.offloaded import with_offloading
 from perfmodel.memory import Conventions, memory
 from strategies.ability import refuse_on_cpu
 from strategies.technique import parse_technique
@@ -42,11 +42,11 @@ def memory_misfits(setup: Setup, model: Model, gpu: Gpu, longest: int) -> tuple[
         return ()
     held = stored_model(setup, model)
     budget = memory(held, setup.layout, gpu, Conventions(kv_dtype=technique.kv_dtype))
-    offloaded = min(technique.offloaded_bytes, budget.weight_bytes)
+    budget, offloaded = with_offloading(budget, technique, held, engine=setup.engine)
     try:
-        replace(budget, usable_bytes=budget.usable_bytes + offloaded).check(longest)
+        budget.check(longest)
     except Infeasible as error:
-        return (str(error),)
+        return (f"{error}; estimated with {offloaded}" if offloaded else str(error),)
     return ()
 
 

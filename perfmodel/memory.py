@@ -49,6 +49,9 @@ class Memory:
     """After the usable fraction and the reserve."""
     replicated_bytes: float
     """Attention, dense layers, shared experts, embeddings: the same on every replica."""
+    layered_bytes: float
+    """Of these, what lies in layers; the rest are head and embeddings."""
+    layers: int
     expert_bytes: float
     kv_bytes_per_token: float
     """In the layers that see the whole context."""
@@ -99,7 +102,8 @@ def memory(model: Model, layout: Layout, gpu: Gpu, conventions: Conventions = VL
     """Budget one GPU: layers over pp, attention over tp, experts over a stage's tp·dp ranks."""
     ways = context_ways(layout)
     part = shard(model, tp=layout.tp, context_ways=ways, kv_dtype=conventions.kv_dtype)
-    stage = math.ceil(model.layers / layout.pp) / model.layers
+    layers = math.ceil(model.layers / layout.pp)
+    stage = layers / model.layers
     layered = (part.attention_bytes + part.dense_bytes) * stage
     both = part.head_bytes + part.embedding_bytes
     ends = both if layout.pp == 1 else part.head_bytes  # the input table is as large as the head
@@ -107,6 +111,8 @@ def memory(model: Model, layout: Layout, gpu: Gpu, conventions: Conventions = VL
         capacity_bytes=gpu.memory_bytes,
         usable_bytes=gpu.memory_bytes * conventions.usable_fraction - conventions.reserve_bytes,
         replicated_bytes=float(layered + ends),
+        layered_bytes=float(layered),
+        layers=layers,
         expert_bytes=float(stage * _experts_per_layer(model, layout) * part.expert_bytes)
         * (model.experts.layers if model.experts else 0),
         kv_bytes_per_token=float(part.kv_bytes_full * stage),

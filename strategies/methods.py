@@ -157,7 +157,6 @@ METHODS: dict[str, Method] = {
         ],
         knobs={"group": _count(1024, 1), "layers": _count(1024, 1), "ahead": _count(64, 1)},
         cpu_needs=("gpu",),
-        memory_known=False,
     ),
     "expert-offload": Method(
         about="experts in host memory, the most useful ones resident within a budget",
@@ -172,7 +171,6 @@ METHODS: dict[str, Method] = {
             "experts": _one_of("full", "int8"),
             "compute": _one_of("move", "host", "measured"),
         },
-        memory_known=False,
     ),
     "label": Method(
         about="what a server that already runs does, in your words",

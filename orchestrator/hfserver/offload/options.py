@@ -9,6 +9,7 @@ import msgspec
 from catalog.errors import BadValue
 from catalog.models import Model
 from catalog.units import DTYPE_BYTES, MIB, size_bytes
+from strategies.technique import Technique
 
 SCALE_BYTES = 4.0
 """One single-precision scale a row of an int8 expert."""
@@ -45,6 +46,15 @@ def options_of(knobs: Mapping[str, str]) -> OffloadOptions:
         prefetch=int(knobs.get("prefetch", "0")),
         **given,  # type: ignore[arg-type]  # literals, checked by the technique's own table
     )
+
+
+def budget_of(technique: Technique) -> OffloadOptions | None:
+    """Return what a technique packs: the experts it offloads, or all of them as int8."""
+    knobs, int8 = technique.knobs("expert-offload"), technique.knobs("int8") is not None
+    if knobs is None and not int8:
+        return None
+    options = options_of(knobs) if knobs is not None else OffloadOptions(share=1.0)
+    return msgspec.structs.replace(options, experts="int8") if int8 else options
 
 
 def arguments_of(options: OffloadOptions) -> list[str]:
@@ -97,11 +107,14 @@ def check_offload(model: Model, options: OffloadOptions, *, dtype: str | None = 
     experts = model.experts
     if experts is None:
         raise BadValue("technique expert-offload", model.name, "a model with experts")
-    stored = dtype or model.expert_dtype or model.weight_dtype
-    size = packed_expert_bytes(
-        model.hidden,
-        experts.width,
-        element_bytes=DTYPE_BYTES[stored],
-        int8=options.experts == "int8",
-    )
+    size = expert_bytes_of(model, int8=options.experts == "int8", dtype=dtype)
     return slots_of(options, layers=experts.layers, experts=experts.count, expert_bytes=size)
+
+
+def expert_bytes_of(model: Model, *, int8: bool, dtype: str | None = None) -> float:
+    """Bytes of one of the model's experts as they are kept and moved."""
+    assert model.experts is not None
+    stored = dtype or model.expert_dtype or model.weight_dtype
+    return packed_expert_bytes(
+        model.hidden, model.experts.width, element_bytes=DTYPE_BYTES[stored], int8=int8
+    )
