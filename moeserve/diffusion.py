@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from msgspec.structs import replace
-
 from catalog.errors import BadValue, UnknownName
 from catalog.from_hf import load_model
 from catalog.model_table import MODELS
@@ -40,6 +38,7 @@ from orchestrator.hfserver.diffusion.options import (
 )
 from orchestrator.hfserver.diffusion.seeded import NAMES
 from orchestrator.hfserver.diffusion.study import gathered, measure, runs
+from orchestrator.told import with_dtype
 
 Listen = Callable[[str], None]
 PUBLISHED_SPREAD = 0.02
@@ -97,7 +96,7 @@ def prepare(asked: Asked) -> Planned:
     models = {name: _diffusion_model(name) for name in asked.models}
     found = devices() if asked.device != "cpu" else ()
     for model in models.values():
-        held = model if asked.dtype == "auto" else replace(model, weight_dtype=asked.dtype)
+        held = with_dtype(model, asked.dtype) or model
         asked.grid.check(held, available_bytes=found[0].memory_bytes if found else None)
     sources = {
         Source(

@@ -9,6 +9,7 @@ from orchestrator.devices import Device
 from orchestrator.experiment import Experiment
 from orchestrator.hfserver.diffusion.memory import check_memory
 from orchestrator.hfserver.diffusion.options import parse_options
+from orchestrator.told import dtype_told, with_dtype
 from strategies import Layout
 from workloads.profiles import Workload, parse_workload
 
@@ -32,7 +33,8 @@ def check_diffusion(
         for model in models.values():
             check_lengths(model, workload)
             tokens = workload.input_len + workload.output_len
-            check_memory(model, options, tokens, available_bytes=free_bytes)
+            held = with_dtype(model, dtype_told(experiment.server.args)) or model
+            check_memory(held, options, tokens, available_bytes=free_bytes)
 
 
 def _check_kind(model: Model, engine: str, experiment: Experiment) -> None:

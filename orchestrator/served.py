@@ -10,9 +10,10 @@ from catalog.hardware import Gpu
 from catalog.models import Model
 from orchestrator.cells import Setup
 from orchestrator.offloaded import with_offloading
+from orchestrator.told import held_as_told
 from perfmodel.memory import Conventions, memory
 from strategies.ability import refuse_on_cpu
-from strategies.technique import parse_technique
+from strategies.technique import Technique, parse_technique
 
 _load = functools.lru_cache(maxsize=64)(load_model)
 
@@ -20,8 +21,11 @@ _load = functools.lru_cache(maxsize=64)(load_model)
 def stored_model(setup: Setup, model: Model) -> Model:
     """Return what is in memory: the technique's checkpoint, stored in its data types."""
     technique = parse_technique(setup.technique)
-    checkpoint = technique.checkpoint
-    return technique.stored(_load(checkpoint) if checkpoint else model)
+    return technique.stored(_checkpoint(technique, model))
+
+
+def _checkpoint(technique: Technique, model: Model) -> Model:
+    return _load(technique.checkpoint) if technique.checkpoint else model
 
 
 def variant_misfits(setup: Setup, model: Model) -> tuple[str, ...]:
@@ -36,11 +40,14 @@ def variant_misfits(setup: Setup, model: Model) -> tuple[str, ...]:
 
 
 def memory_misfits(setup: Setup, model: Model, gpu: Gpu, longest: int) -> tuple[str, ...]:
-    """Check weights and one longest sequence, where the technique's memory is known."""
+    """Check weights and one longest sequence, where their types and place are known."""
     technique = parse_technique(setup.technique)
     if setup.layout is None or not technique.memory_known:
         return ()
-    held = stored_model(setup, model)
+    args = () if setup.engine == "simulated" else setup.server_args
+    held = held_as_told(technique, _checkpoint(technique, model), args, engine=setup.engine)
+    if held is None:
+        return ()
     budget = memory(held, setup.layout, gpu, Conventions(kv_dtype=technique.kv_dtype))
     budget, offloaded = with_offloading(budget, technique, held, engine=setup.engine)
     try:
