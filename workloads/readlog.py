@@ -15,10 +15,14 @@ ENTRIES = 16_384
 """Entries of a segment, some megabytes of single tokens."""
 FLOOD_READS = 128
 SKIPPED = -1
+ENDS = -1
 
 
 class Segment:
-    """Entries in order, and the marks between them: (index of the next entry, exchange, begins)."""
+    """Entries in order, and the marks between them: (index of the next entry, exchange, socket).
+
+    The socket is that of a beginning, `ENDS` at an end.
+    """
 
     __slots__ = ("datas", "fds", "marks", "stamps")
 
@@ -26,7 +30,7 @@ class Segment:
         self.datas: list[bytes] = []
         self.fds = array("i")
         self.stamps = array("d")
-        self.marks: list[tuple[int, Exchange, bool]] = []
+        self.marks: list[tuple[int, Exchange, int]] = []
 
     @property
     def held_bytes(self) -> int:
@@ -49,11 +53,12 @@ class ReadLog:
 
     def begins(self, exchange: Exchange) -> None:
         """Mark that what comes from the exchange's socket from here on is its answer."""
-        self.now.marks.append((len(self.now.datas), exchange, True))
+        # An exchange that is sent again has another socket by the time of the replay.
+        self.now.marks.append((len(self.now.datas), exchange, exchange.fd))
 
     def ends(self, exchange: Exchange) -> None:
         """Mark that an exchange is over; its row is made when the replay comes here."""
-        self.now.marks.append((len(self.now.datas), exchange, False))
+        self.now.marks.append((len(self.now.datas), exchange, ENDS))
 
     def forget_last(self) -> None:
         """Take back the last entry."""
@@ -103,7 +108,7 @@ class ReadLog:
 def _withdraw(segment: Segment, exchange: Exchange, begin: int) -> int:
     """Move the entries out of one segment; return how many bytes they were."""
     withdrawn = 0
-    starts = [at for at, one, begins in segment.marks if one is exchange and begins]
+    starts = [at for at, one, fd in segment.marks if one is exchange and fd != ENDS]
     begin = max([begin, *starts])
     for index in np.flatnonzero(np.array(segment.fds[begin:]) == exchange.fd) + begin:
         exchange.take(segment.datas[index], segment.stamps[index])

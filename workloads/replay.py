@@ -4,7 +4,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from workloads.exchange import Exchange
-from workloads.readlog import ReadLog, Segment
+from workloads.readlog import ENDS, ReadLog, Segment
 
 MEGABYTE = 1_000_000
 COMFORTABLE_BYTES = 32 * MEGABYTE
@@ -62,9 +62,12 @@ class Replay:
         marks, count = segment.marks, len(segment.datas)
         while perf_counter() < until:
             while self._mark < len(marks) and marks[self._mark][0] <= self._log.replayed:
-                _, exchange, begins = marks[self._mark]
+                _, exchange, fd = marks[self._mark]
                 self._mark += 1
-                self._begin(exchange) if begins else self._end(exchange)
+                if fd == ENDS:
+                    self._end(exchange)
+                else:
+                    self._current[fd] = exchange
             if self._log.replayed == count:
                 return True
             stop = marks[self._mark][0] if self._mark < len(marks) else count
@@ -91,9 +94,6 @@ class Replay:
         exchange.decode()
         if exchange.decoder.failure is not None and exchange.done is None:
             self._hopeless(exchange)
-
-    def _begin(self, exchange: Exchange) -> None:
-        self._current[exchange.fd] = exchange
 
     def _end(self, exchange: Exchange) -> None:
         if self._current.get(exchange.fd) is exchange:

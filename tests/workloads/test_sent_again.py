@@ -1,0 +1,32 @@
+"""A request that is sent again, on a socket that carried another answer meanwhile."""
+
+from typing import Any
+
+from workloads.exchange import Exchange
+from workloads.readlog import ReadLog
+from workloads.replay import Replay
+
+
+def test_a_request_sent_again_takes_nothing_of_the_answer_before_it_on_its_socket(
+    wire: Any,
+) -> None:
+    log, answer = ReadLog(), wire.answer(wire.stream(3))
+    first, again = Exchange(0, 0.0, 3), Exchange(1, 0.0, 3)
+    for one in (first, again):
+        one.sent, one.done = 0.0, 9.0
+    first.fd, again.fd = 7, 5
+    log.begins(first)
+    log.now.add(7, answer[:100], 1.0)
+    log.begins(again)  # on socket 5, which the server had closed
+    log.now.add(7, answer[100:], 2.0)
+    log.ends(first)
+    again.fd = 7
+    log.begins(again)
+    log.now.add(7, answer, 3.0)
+    log.ends(again)
+    log.seal()
+    finished: list[Exchange] = []
+    replay = Replay(log, finished=finished.append, hopeless=lambda _: None)
+    while replay.replay_for(1.0):
+        pass
+    assert [one.row(0.0, 4).status for one in finished] == ["ok", "ok"]
