@@ -6,10 +6,13 @@ from typing import Any, Literal
 
 import msgspec
 import yaml
+from msgspec.structs import force_setattr
 
 from catalog.errors import BadFile, BadValue, UnknownName
 from orchestrator.cluster.options import RayOptions
 from orchestrator.secrets import refuse_secrets
+from strategies.parse import layout_names
+from strategies.technique import technique_names
 
 ENGINES = ("auto", "vllm", "simulated", "diffusion", "transformers")
 LAUNCHERS = ("local", "ray")
@@ -104,6 +107,9 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Options of `moeserve slurm`, which checks them."""
 
     def __post_init__(self) -> None:
+        # `tp,ep` is the two names that it is: however they were given, it is one study.
+        force_setattr(self, "strategies", layout_names(self.strategies))
+        force_setattr(self, "techniques", technique_names(self.techniques))
         self._check_names_and_counts()
         self._check_arrivals()
 

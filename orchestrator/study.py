@@ -6,6 +6,7 @@ import errno
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from orchestrator.room import check_room
 from orchestrator.run import Runner
 from orchestrator.store import Store, fresh_directory
 
+LISTS = ("strategies", "techniques")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -77,11 +79,20 @@ async def _served(experiment: Experiment) -> str:
 def default_directory(experiment: Experiment) -> Path:
     """Name a directory after what is studied: the same command finds its own results again.
 
-    What is left at its default is no part of the name, so that a new setting renames nothing.
+    What is left at its default is no part of the name, so that a new setting renames nothing. An
+    earlier version named a directory after lists as they were typed: where it is, it is found.
     """
+    typed: list[tuple[str, ...]] = [(), *combinations(LISTS, 1), LISTS]
+    paths = [_named_directory(experiment, joined) for joined in typed]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def _named_directory(experiment: Experiment, joined: tuple[str, ...]) -> Path:
+    """Name it with these lists of names as one text each."""
     studied = msgspec.structs.replace(experiment, num_runs=1)
     given, usual = msgspec.to_builtins(studied), msgspec.to_builtins(Experiment())
     named = {k: v for k, v in given.items() if v != usual[k] and k not in NOT_STUDIED}
+    named |= {k: [",".join(named[k])] for k in joined if k in named}
     digest = hashlib.sha256(msgspec.json.encode(named, order="deterministic")).hexdigest()
     return Path("results") / f"{experiment.name}-{digest[:8]}"
 

@@ -19,11 +19,17 @@ _COMMA_OUTSIDE_BRACKETS = re.compile(r",(?![^\[]*\])")
 
 def parse_layouts(texts: Iterable[str], *, gpus: int | None = None) -> tuple[Layout, ...]:
     """Parse repeated and comma-separated names, `all` among them, without repeats, in order."""
-    names = [name.strip() for text in texts for name in _COMMA_OUTSIDE_BRACKETS.split(text)]
-    named = [each for name in names for each in (ALL if name.lower() == "all" else (name,))]
+    named = [
+        each for name in layout_names(texts) for each in (ALL if name.lower() == "all" else (name,))
+    ]
     if not named:
         raise BadValue("strategy", "", FORM)
     return tuple(dict.fromkeys(parse_layout(name, gpus=gpus) for name in named))
+
+
+def layout_names(texts: Iterable[str]) -> tuple[str, ...]:
+    names = (name.strip() for text in texts for name in _COMMA_OUTSIDE_BRACKETS.split(text))
+    return tuple(dict.fromkeys(names))
 
 
 def parse_layout(text: str, *, gpus: int | None = None) -> Layout:

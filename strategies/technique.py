@@ -83,8 +83,11 @@ class Technique(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 def parse_techniques(texts: Iterable[str]) -> tuple[Technique, ...]:
     """Parse repeated and comma-separated names, without repeats, in order."""
-    names = [name for text in texts for name in text.split(",")]
-    return tuple(dict.fromkeys(map(parse_technique, names)))
+    return tuple(dict.fromkeys(map(parse_technique, technique_names(texts))))
+
+
+def technique_names(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",")))
 
 
 def parse_technique(text: str) -> Technique:

@@ -1,8 +1,10 @@
 """A study on the simulated engine from plan to published runs, resumed, stopped and verified."""
 
 import asyncio
+import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from catalog.errors import ServerDied
@@ -177,6 +179,44 @@ def test_the_default_directory_is_named_by_what_is_studied() -> None:
     other = default_directory(Experiment(**{**_fields(SMALL), "seed": 9}))
     assert more == default_directory(SMALL)
     assert other != default_directory(SMALL)
+
+
+def test_lists_and_repeated_names_are_one_experiment_with_the_same_runs() -> None:
+    lists = Experiment(strategies=("tp, ep[eplb=2,placement=linear]",), techniques=("none,fp8",))
+    repeated = Experiment(
+        strategies=("tp", "ep[eplb=2,placement=linear]"), techniques=("none", "fp8", "none")
+    )
+    assert lists == repeated
+    assert default_directory(lists) == default_directory(repeated)
+    other = Experiment(strategies=("ep[eplb=2,placement=linear],tp",), techniques=("none,fp8",))
+    assert other != lists, "another order is measured in another order"
+
+
+async def test_results_whose_lists_were_kept_as_typed_are_resumed(tmp_path: Path) -> None:
+    experiment = Experiment(**{**_fields(SMALL), "strategies": ("tp", "ep")})
+    assert await do(tmp_path, experiment)
+    path = tmp_path / "experiment.json"
+    stored = msgspec.json.decode(path.read_bytes())
+    assert stored["strategies"] == ["tp", "ep"]
+    path.write_bytes(msgspec.json.encode({**stored, "strategies": ["tp,ep"]}))
+    typed = Experiment(**{**_fields(SMALL), "strategies": ("tp,ep",)})
+    assert await do(tmp_path, typed) == []
+    assert await do(tmp_path, experiment) == []
+
+
+def test_a_directory_named_after_lists_as_they_were_typed_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment = Experiment(strategies=("tp,ep",), techniques=("none,fp8",))
+    # What `moeserve run -s tp,ep -t none,fp8` was called before lists were split.
+    named = {"strategies": ["tp,ep"], "techniques": ["none,fp8"]}
+    digest = hashlib.sha256(msgspec.json.encode(named, order="deterministic")).hexdigest()
+    earlier = Path("results") / f"experiment-{digest[:8]}"
+    assert default_directory(experiment) != earlier
+    earlier.mkdir(parents=True)
+    assert default_directory(experiment) == earlier
+    assert default_directory(Experiment(strategies=("tp,ep",))) != earlier
 
 
 def _fields(experiment: Experiment) -> dict[str, object]:
