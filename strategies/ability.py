@@ -45,6 +45,20 @@ def refuse_on_cpu(technique: Technique, flags: Collection[str]) -> None:
             )
 
 
+def refuse_without_gpu(technique: Technique) -> None:
+    """Raise BadValue for what the transformers engine can only do on a GPU."""
+    for part in technique.parts:
+        if part.meaning.cpu_needs == ("gpu",):
+            usable = [
+                name for name in methods_of("transformers") if name not in (NONE, part.method)
+            ]
+            raise BadValue(
+                "--technique",
+                technique.name,
+                f"with transformers on this CPU: {', '.join(usable)}; {part.method} needs a GPU",
+            )
+
+
 def _check_knobs(technique: Technique) -> None:
     layers = technique.knobs("layer-offload")
     if layers is not None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from catalog.units import GIB, size_bytes
 
@@ -36,9 +37,11 @@ class Method:
     expert_dtype: str | None = None
     kv_dtype: str | None = None
     cpu_needs: tuple[str, ...] = ()
-    """Instruction sets of which vLLM on an x86 CPU needs one; `gpu`: it has no CPU kernel."""
+    """Instruction sets of which vLLM on an x86 CPU needs one; `gpu`: there is no CPU kernel."""
     memory_known: bool = True
     """False where the memory taken follows from no data type."""
+    weights_known: bool = True
+    """False where not even the least bytes of the weights are known."""
 
 
 def _count(most: int, least: int = 0) -> Parameter:
@@ -62,6 +65,9 @@ def _is_size(text: str) -> bool:
 
 SIZE = Parameter("a size such as 8GiB", _is_size)
 SHARE = Parameter("a share over 0 up to 1, such as 0.25", _is_share)
+TORCHAO_GROUPS = ("32", "64", "128", "256")
+HQQ_GROUPS = ("8", "16", *TORCHAO_GROUPS)
+"""Weights of a row that share a scale."""
 CHECKPOINT = Parameter(
     "a checkpoint: a directory or a Hugging Face id",
     lambda text: bool(text) and not text.startswith("-") and text.isprintable(),
@@ -105,6 +111,28 @@ def _cache(dtype: str, bits: str, stored: str | None, needs: tuple[str, ...]) ->
     )
 
 
+def _library(
+    about: str,
+    dtype: str | None,
+    *,
+    grouped: bool = False,
+    knobs: Mapping[str, Parameter] = MappingProxyType({}),
+    cpu_needs: tuple[str, ...] = (),
+) -> Method:
+    """Quantised by a library while loading; a scale for each group comes on top of the type."""
+    return Method(
+        about=f"{about}; routers, embeddings and head stay",
+        engines=("transformers",),
+        changes=("quantisation", "experts"),
+        knobs=knobs,
+        weight_dtype=dtype,
+        expert_dtype=dtype,
+        cpu_needs=cpu_needs,
+        memory_known=not grouped,
+        weights_known=dtype is not None,
+    )
+
+
 METHODS: dict[str, Method] = {
     "fp32": _dtype("float32", "fp32"),
     "bf16": _dtype("bfloat16", "bf16"),
@@ -122,10 +150,34 @@ METHODS: dict[str, Method] = {
     "int8": Method(
         about="experts in 8-bit integers, one scale a row, quantised while loading",
         engines=("vllm", "transformers"),
-        changes=("weights",),
+        changes=("weights", "quantisation"),
         vllm_args=lambda _: ["--quantization", "experts_int8"],
         expert_dtype="int8",
         cpu_needs=("amx_tile",),
+    ),
+    "torchao-int8": _library("weights in 8-bit integers by torchao, one scale a row", "int8"),
+    "torchao-fp8": _library("weights in 8-bit floating point by torchao, a scale a row", "fp8"),
+    "torchao-int4": _library(
+        "weights in 4-bit integers by torchao, a scale and zero a group (128); arithmetic in bf16",
+        "int4",
+        grouped=True,
+        knobs={"group": _one_of(*TORCHAO_GROUPS)},
+        cpu_needs=("gpu",),
+    ),
+    "bnb-int8": _library(
+        "LLM.int8() by bitsandbytes: weights and activations but outliers", "int8"
+    ),
+    "bnb-nf4": _library(
+        "weights in 4-bit NormalFloat by bitsandbytes, a scale for each 64", "int4", grouped=True
+    ),
+    "bnb-fp4": _library(
+        "weights in 4-bit floating point by bitsandbytes, a scale for each 64", "int4", grouped=True
+    ),
+    "hqq": _library(
+        "weights in few bits (4) by HQQ, a scale and zero a group (64)",
+        None,
+        grouped=True,
+        knobs={"bits": _one_of("8", "4", "3", "2"), "group": _one_of(*HQQ_GROUPS)},
     ),
     "awq": _checkpoint("awq"),
     "gptq": _checkpoint("gptq"),
@@ -134,6 +186,14 @@ METHODS: dict[str, Method] = {
         engines=("vllm", "simulated", "transformers"),
         changes=("checkpoint",),
         value=CHECKPOINT,
+    ),
+    "gguf": Method(
+        about="a GGUF file of the model, quantised as the file is",
+        engines=("llamacpp",),
+        changes=("weights", "checkpoint"),
+        value=Parameter("a GGUF file, no + or comma in its path", CHECKPOINT.accepts),
+        memory_known=False,
+        weights_known=False,
     ),
     "kv-fp8": _cache("fp8", "8-bit floating point", "fp8", ("avx512f", "amx_tile")),
     "kv-int8": _cache("int8_per_token_head", "8-bit integers, a scale a head", None, ("gpu",)),
@@ -161,7 +221,7 @@ METHODS: dict[str, Method] = {
     "expert-offload": Method(
         about="experts in host memory, the most useful ones resident within a budget",
         engines=("transformers",),
-        changes=("place",),
+        changes=("place", "experts"),
         knobs={
             "resident": _count(65536, 1),
             "memory": SIZE,
@@ -172,11 +232,19 @@ METHODS: dict[str, Method] = {
             "compute": _one_of("move", "host", "measured"),
         },
     ),
+    "host-experts": Method(
+        about="experts, of the first `layers` or of all, stay in host memory, computed there",
+        engines=("llamacpp",),
+        changes=("place",),
+        knobs={"layers": _count(1024, 1)},
+        memory_known=False,
+    ),
     "label": Method(
         about="what a server that already runs does, in your words",
         engines=("endpoint",),
         changes=("weights",),
         value=Parameter("a word", lambda text: bool(text) and text.isprintable()),
         memory_known=False,
+        weights_known=False,
     ),
 }

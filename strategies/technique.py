@@ -65,9 +65,14 @@ class Technique(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def memory_known(self) -> bool:
         return all(part.meaning.memory_known for part in self.parts)
 
+    @property
+    def weights_known(self) -> bool:
+        return all(part.meaning.weights_known for part in self.parts)
+
     def stored(self, model: Model) -> Model:
         """Return the model with its weights stored as the technique stores them."""
-        for part in self.parts:
+        # What is quantised was in the named type before, whichever is written first.
+        for part in sorted(self.parts, key=lambda part: "quantisation" in part.meaning.changes):
             method = part.meaning
             model = msgspec.structs.replace(
                 model,

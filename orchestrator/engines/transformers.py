@@ -4,18 +4,16 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator
 
-import msgspec
-
 from orchestrator.engines.base import Session, Site, Watch
 from orchestrator.engines.command import make_weights, weights
 from orchestrator.engines.hf import HfServer
 from orchestrator.hfserver.causal import require_transformers
-from orchestrator.hfserver.offload.options import OffloadOptions, arguments_of, options_of
+from orchestrator.hfserver.offload.options import arguments_of, budget_of
+from orchestrator.hfserver.quant import options as quant
 from orchestrator.plan import ServerGroup
 from strategies.technique import Technique, parse_technique
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-EVERY_EXPERT = 1.0
 
 
 class TransformersEngine:
@@ -51,14 +49,12 @@ def transformers_command(
 
 
 def _decoder(technique: Technique) -> list[str]:
-    """The plain decoder, or the one that packs experts: to offload them, or as int8."""
-    knobs, int8 = technique.knobs("expert-offload"), technique.knobs("int8") is not None
-    if knobs is None and not int8:
-        return ["causal"]
-    options = options_of(knobs) if knobs is not None else OffloadOptions(share=EVERY_EXPERT)
-    if int8:
-        options = msgspec.structs.replace(options, experts="int8")
-    return ["offload", *arguments_of(options)]
+    """The plain decoder, one that quantises, or one that packs experts: offloaded, or as int8."""
+    quantised = quant.options_of(technique)
+    if quantised is not None:
+        return ["quant", *quant.arguments_of(quantised)]
+    options = budget_of(technique)
+    return ["causal"] if options is None else ["offload", *arguments_of(options)]
 
 
 def _dtype(method: str) -> list[str]:

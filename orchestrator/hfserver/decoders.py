@@ -31,6 +31,7 @@ class DecoderModule(Protocol):
 DECODERS: dict[str, str] = {
     "causal": "orchestrator.hfserver.causal",
     "offload": "orchestrator.hfserver.offload.decoder",
+    "quant": "orchestrator.hfserver.quant.decoder",
     "diffusion": "orchestrator.hfserver.diffusion.load",
 }
 

@@ -78,6 +78,12 @@ def test_vllm_gets_its_own_flags() -> None:
         ("expert-offload:share=1.5", "a share over 0 up to 1"),
         ("expert-offload:resident=2:resident=3", "each knob once"),
         ("none+fp8", "none alone, or methods"),
+        ("bnb-nf4+hqq", "changes the quantisation: bnb-nf4 does"),
+        ("int8+bnb-nf4", "changes the quantisation: int8 does"),
+        ("expert-offload:resident=2+hqq", "changes the experts: expert-offload:resident=2 does"),
+        ("hqq:bits=5", "8, 4, 3, 2"),
+        ("hqq:group=24", "8, 16, 32, 64, 128, 256"),
+        ("bnb-nf4:group=64", "bnb-nf4 stands alone"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_is_allowed(text: str, told: str) -> None:
@@ -89,6 +95,8 @@ def test_what_makes_no_sense_is_refused_with_what_is_allowed(text: str, told: st
 def test_a_slip_is_answered_with_what_was_probably_meant() -> None:
     with pytest.raises(UnknownName, match=r"Did you mean kv-fp8"):
         parse_technique("int8+kvfp8")
+    with pytest.raises(UnknownName, match=r"Did you mean torchao-int8"):
+        parse_technique("torchao:int8")
 
 
 def test_an_engine_that_cannot_says_which_one_can() -> None:
@@ -130,3 +138,14 @@ def test_stored_bytes_follow_the_types_of_weights_and_experts() -> None:
     saved = experts * mixtral.experts.params_per_expert(mixtral.hidden)
     assert total_weight_bytes(parse_technique("int8").stored(mixtral)) == whole - saved
     assert parse_technique("kv-fp8").stored(mixtral) == mixtral
+    for name in ("bf16+torchao-int8", "torchao-int8+bf16"):
+        assert total_weight_bytes(parse_technique(name).stored(mixtral)) == whole / 2
+
+
+def test_scales_of_groups_come_on_top_of_a_type_so_that_only_the_least_bytes_are_known() -> None:
+    mixtral = MODELS["Mixtral-8x7B"]
+    nf4, hqq = parse_technique("bnb-nf4"), parse_technique("hqq:bits=2")
+    assert total_weight_bytes(nf4.stored(mixtral)) == total_weight_bytes(mixtral) / 4
+    assert (nf4.memory_known, nf4.weights_known) == (False, True)
+    assert (hqq.memory_known, hqq.weights_known) == (False, False)
+    assert parse_technique("bnb-int8").memory_known

@@ -3,8 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -13,9 +14,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from catalog.errors import BadValue
 from orchestrator.hfserver.api import Service
 from orchestrator.hfserver.decoder import Ask, Passes, Piece
+from orchestrator.hfserver.decoders import Loaded
 from orchestrator.hfserver.text import Text
 from orchestrator.hfserver.worker import Worker
 from orchestrator.simserver.metrics import Metrics
+from workloads.quality.client import QualityClient, client_session
+from workloads.quality.scores import Scores
+from workloads.quality.windows import read_text, windows_of
+from workloads.target import Target
 
 EOS = 9
 
@@ -82,3 +88,21 @@ async def serve() -> AsyncIterator[Serve]:
     for client, worker in opened:
         await client.close()
         await asyncio.to_thread(worker.stop)
+
+
+@pytest.fixture
+def quality_over_http() -> Callable[[Loaded], Coroutine[Any, Any, Scores]]:
+    """Ask a server in this process how well it predicts the text that ships."""
+
+    async def ask(served: Loaded) -> Scores:
+        worker = Worker(served.decoder)
+        async with TestServer(Service(worker, "m", served.text, Metrics("m", 1)).app()) as server:
+            target = Target(base_url=str(server.make_url("")), model="m")
+            async with client_session(target) as session:
+                client = QualityClient(target, session, 8)
+                tokens = await client.tokens(read_text("sample"))
+                scores = await client.score(windows_of(tokens, window=512, limit=4096))
+        worker.stop()
+        return scores
+
+    return ask

@@ -2,23 +2,16 @@
 
 import argparse
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from aiohttp.test_utils import TestServer
 
-from orchestrator.hfserver.api import Service
 from orchestrator.hfserver.decoder import Ask
 from orchestrator.hfserver.decoders import Loaded, decoder_module
-from orchestrator.hfserver.worker import Worker
-from orchestrator.simserver.metrics import Metrics
-from workloads.quality.client import QualityClient, client_session
 from workloads.quality.compare import compare
 from workloads.quality.scores import Scores
-from workloads.quality.windows import read_text, windows_of
-from workloads.target import Target
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,6 +22,7 @@ pytestmark = [
 ]
 PROMPTS = [tuple(7 * place % 500 + start for place in range(24)) for start in range(3)]
 NEW_TOKENS = 24
+Quality = Callable[[Loaded], Coroutine[Any, Any, Scores]]
 
 
 def load(decoder: str, model: str, *words: str) -> Any:
@@ -145,20 +139,9 @@ def test_int8_rounds_each_row_within_half_a_step() -> None:
     assert packed.expert_bytes == 3 * 8 * 10 + 4 * (20 + 8)
 
 
-async def quality_over_http(served: Loaded) -> Scores:
-    """Ask a server in this process how well it predicts the text that ships."""
-    worker = Worker(served.decoder)
-    async with TestServer(Service(worker, "m", served.text, Metrics("m", 1)).app()) as server:
-        target = Target(base_url=str(server.make_url("")), model="m")
-        async with client_session(target) as session:
-            client = QualityClient(target, session, 8)
-            tokens = await client.tokens(read_text("sample"))
-            scores = await client.score(windows_of(tokens, window=512, limit=4096))
-    worker.stop()
-    return scores
-
-
-async def test_int8_perplexity_stands_beside_full_precision_over_http() -> None:
+async def test_int8_perplexity_stands_beside_full_precision_over_http(
+    quality_over_http: Quality,
+) -> None:
     import torch
 
     plain = loaded("causal", "tiny-mixtral")

@@ -129,6 +129,27 @@ def test_offloading_is_measured_like_any_engine_and_selected_by_its_memory(tmp_p
     assert first["technique"] == "expert-offload:resident=4"
 
 
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torchao", "bitsandbytes", "hqq")),
+    reason="needs moeserve[quant]",
+)
+def test_each_library_is_measured_like_any_technique_with_its_bytes_in_the_table(
+    tmp_path: Path,
+) -> None:
+    techniques = ("none", "torchao-int8", "bnb-nf4", "hqq:bits=2:group=64")
+    study = ["--engine", "transformers", *STUDY, "-t", ",".join(techniques)]
+    rows = moeserve("run", *study, "-o", str(tmp_path), codes=(0, 5))
+    by_name = {row["technique"]: row for row in rows}
+    held = [by_name[name]["device_memory_bytes"] for name in techniques]
+    assert held == sorted(held, reverse=True)
+    assert held[-1] < held[0] / 3
+    shares = {by_name[name]["quantised_share"] for name in techniques[1:]}
+    assert by_name["none"].get("quantised_share") is None
+    (share,) = shares
+    assert 0.78 < share < 0.8
+    assert all(row["completed"] == 8 and row["total_output_tokens"] == 8 * 16 for row in rows)
+
+
 def csv_of(rows: list[dict[str, Any]]) -> str:
     """The rows as a table without verdicts: a shared CI machine may limit the client."""
     names = [name for row in rows for name in row if not name.startswith("verdict")]

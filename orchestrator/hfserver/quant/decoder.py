@@ -1,0 +1,45 @@
+"""Greedy decoding with quantised weights, as a decoder of the server."""
+
+import argparse
+
+from catalog.errors import BadValue
+from orchestrator.hfserver import causal
+from orchestrator.hfserver.causal import CausalDecoder, checkpoint_folder, device_of, eos_of
+from orchestrator.hfserver.decoders import Loaded
+from orchestrator.hfserver.quant.held import held_bytes
+from orchestrator.hfserver.quant.install import install
+from orchestrator.hfserver.quant.options import BITS, SCHEMES, QuantOptions
+from orchestrator.hfserver.text import load_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    causal.add_arguments(parser)
+    parser.add_argument("--scheme", choices=SCHEMES, required=True)
+    parser.add_argument("--bits", type=int, default=BITS, help="of hqq")
+    parser.add_argument("--group", type=int, help="weights that share a scale: hqq, torchao-int4")
+
+
+def load(known: argparse.Namespace) -> Loaded:
+    options = QuantOptions(scheme=known.scheme, bits=known.bits, group=known.group)
+    options.require_library()
+    folder, device = checkpoint_folder(known.model), device_of(known.device)
+    if options.scheme == "torchao-int4" and device == "cpu":
+        raise BadValue("technique torchao-int4", device, "a GPU")
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if getattr(AutoConfig.from_pretrained(str(folder)), "quantization_config", None):
+        allowed = "a checkpoint in full precision: this one is quantised already"
+        raise BadValue(f"technique {options.scheme}", known.model, allowed)
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=known.dtype).eval()
+    options.check_dtype(f"{model.dtype}".removeprefix("torch."))
+    share = install(model, options, device=device)
+    details: dict[str, str | int | float] = {
+        "decoder": "quant",
+        "scheme": options.scheme,
+        "device": str(model.device),
+        "dtype": str(model.dtype),
+        "quantised_share": share,
+        "device_memory_bytes": held_bytes(model),
+    }
+    decoder = CausalDecoder(model, eos_of(model.config), known.max_batch, details)
+    return Loaded(decoder, load_text(folder))
