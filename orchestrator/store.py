@@ -25,6 +25,9 @@ from orchestrator.files import publish_once, write_durably
 from orchestrator.record import RunRecord
 
 SCHEMA_VERSION = 1
+WAY_OUT = (
+    "Give another directory with -o, or --fresh to start over (the old results are moved aside)."
+)
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -58,6 +61,7 @@ class Store:
 
     def create(self, experiment: Experiment) -> None:
         """Make the directory, or check that it holds this experiment."""
+        refuse_other(self.root, "diffusion.json", "a study of moeserve diffusion")
         try:
             for folder in ("runs", "failed", "attempts", "servers", "environments"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -189,6 +193,12 @@ def _check_same(root: Path, experiment: Experiment) -> None:
         write_durably(path, msgspec.json.format(msgspec.json.encode(experiment)))
 
 
+def refuse_other(root: Path, name: str, what: str) -> None:
+    """Raise ChangedExperiment where the directory holds the results of another command."""
+    if (root / name).exists():
+        raise ChangedExperiment(f"{root} holds {what}. {WAY_OUT}")
+
+
 def refuse_changes(
     root: Path,
     before: Mapping[str, Any],
@@ -205,7 +215,4 @@ def refuse_changes(
         if not (more and field == "num_runs")
     ]
     if changes:
-        raise ChangedExperiment(
-            f"{root} holds another experiment: {'; '.join(changes)}. Give another directory with "
-            "-o, or --fresh to start over (the old results are moved aside)."
-        )
+        raise ChangedExperiment(f"{root} holds another experiment: {'; '.join(changes)}. {WAY_OUT}")

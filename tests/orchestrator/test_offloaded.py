@@ -2,8 +2,10 @@
 
 import importlib.util
 
+import msgspec
 import pytest
 
+from catalog.errors import BadValue
 from catalog.hardware_table import gpu
 from catalog.model_table import MODELS
 from catalog.units import GIB
@@ -117,3 +119,19 @@ def test_bytes_on_the_host_come_off_the_weights() -> None:
     (refused,) = plan.refused
     assert "weights take 79.0 GiB" in refused.reasons[0]
     assert refused.reasons[0].endswith("estimated with 8.0 GiB of them in host memory")
+
+
+@needs_transformers
+def test_a_budget_for_int8_experts_need_not_hold_a_full_one() -> None:
+    # An expert of Mixtral takes 336 MiB, and 168 in 8 bits with its scales.
+    study = Experiment(
+        models=("mixtral",),
+        strategies=("single",),
+        techniques=("int8+expert-offload:memory=200MiB",),
+    )
+    assert make_plan(study, "transformers").setups
+    with pytest.raises(BadValue, match="room for one expert: 336 MiB"):
+        make_plan(
+            msgspec.structs.replace(study, techniques=("expert-offload:memory=200MiB",)),
+            "transformers",
+        )

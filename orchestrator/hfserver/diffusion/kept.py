@@ -14,12 +14,12 @@ from typing import TypeVar
 
 import msgspec
 
-from catalog.errors import BadValue, ChangedExperiment, ResultsError
+from catalog.errors import BadValue, ResultsError
 from orchestrator.environment import describe
 from orchestrator.files import publish_once, write_durably
 from orchestrator.hfserver.diffusion.study import Answer, Run
 from orchestrator.room import check_room
-from orchestrator.store import Store, refuse_changes
+from orchestrator.store import Store, refuse_changes, refuse_other
 from orchestrator.study import storage_errors
 
 SCHEMA_VERSION = 1
@@ -129,11 +129,7 @@ class Kept:
         return self.root / "diffusion.json"
 
     def _check_same(self) -> None:
-        if (self.root / "experiment.json").exists():
-            raise ChangedExperiment(
-                f"{self.root} holds another experiment: runs of moeserve run. Give another "
-                "directory with -o, or --fresh to start over (the old results are moved aside)."
-            )
+        refuse_other(self.root, "experiment.json", "an experiment of moeserve run")
         if self._asked.exists():
             old = _read(self._asked, Study)
             refuse_changes(self.root, msgspec.to_builtins(old), msgspec.to_builtins(self.study))

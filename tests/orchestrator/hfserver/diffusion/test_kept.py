@@ -9,11 +9,13 @@ import pytest
 
 from catalog.errors import ChangedExperiment, ResultsError
 from catalog.model_table import MODELS
+from orchestrator.experiment import Experiment
 from orchestrator.hfserver.diffusion.decoder import DiffusionDecoder
 from orchestrator.hfserver.diffusion.grid import Grid, points
 from orchestrator.hfserver.diffusion.kept import Kept, Study, answers_of
 from orchestrator.hfserver.diffusion.options import Options
 from orchestrator.hfserver.diffusion.study import Answer, gathered, measure, runs
+from orchestrator.store import Store
 
 MODEL = MODELS["tiny-llada-moe"]
 GRID = Grid(
@@ -100,6 +102,15 @@ def test_a_directory_of_served_runs_is_refused_untouched(tmp_path: Path) -> None
     with pytest.raises(ChangedExperiment, match="moeserve run"), Kept(tmp_path, STUDY).opened():
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["experiment.json"]
+
+
+def test_runs_of_a_server_are_refused_where_answers_are_kept(tmp_path: Path) -> None:
+    with Kept(tmp_path, STUDY).opened():
+        pass
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ChangedExperiment, match="a study of moeserve diffusion"):
+        Store(tmp_path).create(Experiment())
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_damaged_answer_is_named(tmp_path: Path) -> None:
