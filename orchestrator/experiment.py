@@ -14,7 +14,11 @@ from orchestrator.secrets import refuse_secrets
 from strategies.parse import layout_names
 from strategies.technique import technique_names
 
-ENGINES = ("auto", "vllm", "simulated", "diffusion", "transformers")
+ENGINES = ("auto", "vllm", "simulated", "diffusion", "transformers", "llamacpp")
+ONE_DEVICE = ("diffusion", "transformers", "llamacpp")
+"""Engines that serve on one GPU or the CPU."""
+ON_THIS_HOST = ("vllm", *ONE_DEVICE)
+"""Engines whose servers are given the GPUs of this host."""
 LAUNCHERS = ("local", "ray")
 WEIGHTS = ("checkpoint", "dummy")
 LEAST = {

@@ -36,8 +36,11 @@ FAILURES = (
     _row("GPU_FAULT", r"NVRM: Xid|uncorrectable (?:NVLink|ECC)|fallen off the bus|CUDA error: "
          r"(?:an illegal (?:memory access|instruction)|unspecified launch failure|misaligned)",
          "the GPU or its driver failed: see nvidia-smi -q and dmesg; another node may do"),
-    _row("OOM_WEIGHTS", r"OutOfMemoryError|CUDA out of memory|bad_alloc|Cannot allocate memory",
+    _row("OOM_WEIGHTS", r"OutOfMemoryError|CUDA out of memory|bad_alloc|Cannot allocate memory|"
+         r"cudaMalloc failed: out of memory",
          "the model does not fit: use more GPUs or a quantised checkpoint"),
+    _row("BAD_WEIGHTS", r"llama_model_load: error loading model",
+         "llama.cpp does not take this file: its log says why"),
     _row("PORT_CONFLICT", r"EADDRINUSE|[Aa]ddress already in use", "try again"),
     _row("MODEL_FETCH", r"LocalEntryNotFoundError|GatedRepoError|RepositoryNotFoundError|"
          r"OfflineModeIsEnabled|couldn't connect to 'https|does not appear to have a file",
@@ -68,6 +71,7 @@ LASTING = frozenset(
         "DEVICE_MAP",
         "CONFIG_DRIFT",
         "MODEL_FETCH",
+        "BAD_WEIGHTS",
         "NOT_READY",
         "BAD_NODES",
     }

@@ -15,7 +15,7 @@ from orchestrator.engines.command import (
     server_environment,
 )
 from orchestrator.engines.registry import resolve
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import ON_THIS_HOST, Experiment
 from orchestrator.plan import Plan, make_plan
 from strategies.vllm_args import vllm_args
 
@@ -36,14 +36,17 @@ def foreground(experiment: Experiment, *, served_name: str | None, port: int) ->
     own choice and stands after ours.
     """
     name, notice = resolve(experiment)
-    found = devices() if name in ("vllm", "diffusion", "transformers") else ()
+    found = devices() if name in ON_THIS_HOST else ()
     plan = make_plan(experiment, name, found=found)
     if len(plan.groups) != 1:
         given = f"{experiment.models} as {experiment.strategies}"
         raise BadValue("serve", given, "one model in one layout")
-    build = {"simulated": _simulated, "diffusion": _diffusion, "transformers": _transformers}.get(
-        name, _vllm
-    )
+    build = {
+        "simulated": _simulated,
+        "diffusion": _diffusion,
+        "transformers": _transformers,
+        "llamacpp": _llamacpp,
+    }.get(name, _vllm)
     return build(plan, served_name or next(iter(plan.models)), port, notice)
 
 
@@ -83,6 +86,19 @@ def _transformers(plan: Plan, served_name: str, port: int, notice: str) -> Foreg
     site = Site(plan.experiment, plan.models[group.setup.model], Path(), gpus)
     make_weights(group, site)
     words = transformers_command(group, site, port=port, served_name=served_name)
+    return Foreground(tuple(words), environment(group, site), notice)
+
+
+def _llamacpp(plan: Plan, served_name: str, port: int, notice: str) -> Foreground:
+    from orchestrator.engines.hf import environment
+    from orchestrator.engines.llamacpp_command import llamacpp_command
+    from orchestrator.llamacpp_plan import require_server
+
+    group = plan.groups[0]
+    gpus = tuple(str(device.index) for device in devices()) or None
+    site = Site(plan.experiment, plan.models[group.setup.model], Path(), gpus)
+    base = require_server(plan.experiment)
+    words = llamacpp_command(group, site, base=base, port=port, served_name=served_name)
     return Foreground(tuple(words), environment(group, site), notice)
 
 

@@ -12,7 +12,8 @@ from catalog.models import Model
 from orchestrator.cells import Run, Setup, cells_of, models_of, served_model, setups, techniques_of
 from orchestrator.devices import Device
 from orchestrator.diffusion_plan import check_diffusion, one_device
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import ON_THIS_HOST, Experiment
+from orchestrator.llamacpp_plan import check_llamacpp, llamacpp_misfits
 from orchestrator.served import (
     memory_misfits,
     refuse_without_kernel,
@@ -121,6 +122,7 @@ def make_plan(
     models = {served: served_model(served)} if served else models_of(experiment)
     check_diffusion(experiment, engine, models, found)
     check_transformers(experiment, engine, models)
+    check_llamacpp(experiment, engine, models)
     wanted = tuple(setups(experiment, engine, models, here=_hardware_here(engine, found, pool)))
     if pool is None:
         _check_hardware(wanted, found)
@@ -157,7 +159,7 @@ def _check_hardware(wanted: tuple[Setup, ...], found: tuple[Device, ...]) -> Non
     """Refuse a real run whose GPUs are not the ones that were named."""
     for setup in wanted:
         here = found[0].gpu_type if found else "CPU"
-        if setup.engine in ("vllm", "diffusion", "transformers") and setup.hardware != here:
+        if setup.engine in ON_THIS_HOST and setup.hardware != here:
             raise BadValue("--hardware", setup.hardware, f"what is here: {here}")
 
 
@@ -183,6 +185,8 @@ def _reasons(
         return one_device_only(layout)
     if setup.engine == "diffusion":
         return one_device(layout)
+    if setup.engine == "llamacpp":
+        return llamacpp_misfits(setup)
     reasons = [*variant_misfits(setup, model), *misfits(layout, stored_model(setup, model))]
     on_one_node = gpus_here.get(setup.hardware)
     if on_one_node is not None and layout.num_gpus > on_one_node:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from orchestrator.engines.base import Site
 from orchestrator.engines.command import find_command, server_command
 from orchestrator.engines.simulated import estimated_seconds
+from orchestrator.experiment import ONE_DEVICE
 from orchestrator.plan import ServerGroup
 from orchestrator.study import Study
 from orchestrator.table import Value
@@ -49,7 +50,7 @@ def expected_makespan_s(study: Study) -> float | None:
 def expected_wall_s(study: Study, group: ServerGroup) -> float | None:
     """Start-up and the model's estimate of every run; None for a server we know nothing of."""
     setup = group.setup
-    if setup.engine in ("endpoint", "diffusion", "transformers") or setup.hardware == "CPU":
+    if setup.engine in ("endpoint", *ONE_DEVICE) or setup.hardware == "CPU":
         return None
     if setup.engine == "simulated":
         return VIRTUAL_RUN_S * len(group.runs)
@@ -78,6 +79,12 @@ def _words(group: ServerGroup, site: Site) -> list[str]:
         from orchestrator.engines.diffusion import diffusion_command
 
         return diffusion_command(site, port=0, served_name="NAME")
+    if engine == "llamacpp":
+        from orchestrator.engines.llamacpp_command import llamacpp_command
+        from orchestrator.llamacpp_plan import require_server
+
+        base = require_server(site.experiment)
+        return llamacpp_command(group, site, base=base, port=0, served_name="NAME")
     if engine == "vllm":
         base = list(site.experiment.server.command) or find_command() or ["vllm", "serve"]
         return server_command(group, site, base=base, port=0, served_name="NAME")

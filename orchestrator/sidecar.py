@@ -37,6 +37,8 @@ GAUGES = {
     "prefix_queries": "vllm:prefix_cache_queries_total",
     "prefix_hits": "vllm:prefix_cache_hits_total",
 }
+# llama.cpp counts a request's tokens when it ends, and each of its steps at once.
+PROGRESS = (GAUGES["generation_tokens"], GAUGES["prompt_tokens"], "llamacpp:n_decode_total")
 
 
 @dataclass(slots=True)
@@ -103,9 +105,7 @@ class Sidecar:
         self._look_for_stall(scrape, now_s)
 
     def _look_for_stall(self, scrape: Scrape, now_s: float) -> None:
-        tokens = sum(
-            scrape.total(GAUGES[name]) or 0.0 for name in ("generation_tokens", "prompt_tokens")
-        )
+        tokens = sum(scrape.total(name) or 0.0 for name in PROGRESS)
         inside = queued(scrape)
         since_s, before = self._progress
         if tokens != before or not inside:

@@ -19,7 +19,7 @@ from orchestrator.devices import Device, devices
 from orchestrator.engines.registry import engine, resolve
 from orchestrator.environment import describe
 from orchestrator.events import Listener
-from orchestrator.experiment import DEFAULT_MODEL, NOT_STUDIED, Experiment
+from orchestrator.experiment import DEFAULT_MODEL, NOT_STUDIED, ON_THIS_HOST, Experiment
 from orchestrator.find import check_searchable
 from orchestrator.plan import Plan, make_plan
 from orchestrator.room import check_room
@@ -52,7 +52,7 @@ async def prepare(experiment: Experiment) -> Study:
     name, notice = resolve(experiment)
     techniques_of(experiment, name)  # refuses, before a running server is asked
     served = await _served(experiment) if name == "endpoint" else ""
-    found = devices() if name in ("vllm", "diffusion", "transformers") else ()
+    found = devices() if name in ON_THIS_HOST else ()
     plan = make_plan(experiment, name, found=found, served=served)
     return Study(plan, name, notice, found)
 

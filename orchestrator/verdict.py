@@ -10,6 +10,7 @@ from catalog.models import Model
 from catalog.units import MS_PER_S
 from orchestrator.cells import Cell
 from perfmodel.floor import Claim, impossible
+from strategies.technique import parse_technique
 from workloads.drift import latency_trend, queue_trends
 from workloads.server_metrics import disagreements
 from workloads.transcript import RequestRow, Transcript
@@ -196,6 +197,8 @@ def _impossible(seen: Evidence) -> Iterator[str]:
     """A result that no such hardware can give did not do the work that was asked for."""
     layout, gpu = seen.cell.setup.layout, GPUS.get(seen.cell.setup.hardware)
     if not seen.measured or layout is None or gpu is None or gpu.name == "CPU":
+        return
+    if not parse_technique(seen.cell.setup.technique).weights_known:
         return
     ttft_ms, itl_ms = (seen.figures.get(f"mean_{name}_ms") for name in ("ttft", "itl"))
     claim = Claim(

@@ -110,7 +110,8 @@ class ExperimentFlags:
         _load("--find-max", help="Search the highest load that meets --goodput: double, bisect."),
     ] = None
     engine: Annotated[
-        str | None, _server("--engine", help="auto, vllm, transformers, simulated, diffusion.")
+        str | None,
+        _server("--engine", help="auto, vllm, transformers, llamacpp, simulated, diffusion."),
     ] = None
     endpoint: Annotated[
         str | None, _server("--endpoint", help="Measure this running server; start none.")

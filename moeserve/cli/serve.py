@@ -34,7 +34,8 @@ def serve(
     ] = "none",
     gpus: Annotated[int | None, typer.Option("--gpus", help="Degree of tp, ep, tp+ep.")] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="auto, vllm, transformers, simulated, diffusion.")
+        str,
+        typer.Option("--engine", help="auto, vllm, transformers, llamacpp, simulated, diffusion."),
     ] = "auto",
     hardware: Annotated[
         str | None, typer.Option("--hardware", help="GPU to simulate; default A100-80GB.")

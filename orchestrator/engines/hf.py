@@ -1,4 +1,4 @@
-"""Servers of `orchestrator.hfserver`: started, proved ready and ended alike, whatever decodes."""
+"""Servers on one device: started, proved ready and ended alike, whatever decodes."""
 
 import contextlib
 import secrets
@@ -28,6 +28,8 @@ class HfServer:
     command: Callable[[int, str], list[str]]
     return_token_ids: bool = False
     """Several tokens may become final at once, so that an event must say which it carries."""
+    control: Callable[[str], Control] = Control
+    """How the server at a base URL is asked; what it lists carries its account as `details`."""
 
     @contextlib.asynccontextmanager
     async def serving(self, watch: Watch) -> AsyncIterator[HttpSession]:
@@ -36,7 +38,7 @@ class HfServer:
             served_name = f"moeserve-{secrets.token_hex(6)}"
             process = self._start(ports.start, served_name)
             try:
-                async with Control(f"http://127.0.0.1:{ports.start}") as control:
+                async with self.control(f"http://127.0.0.1:{ports.start}") as control:
                     yield await self._ready(process, control, served_name, watch)
             finally:
                 watch.on_stage("stopping the server")

@@ -14,6 +14,7 @@ ENGINES: dict[str, tuple[str, str]] = {
     "simulated": ("orchestrator.engines.simulated", "SimulatedEngine"),
     "diffusion": ("orchestrator.engines.diffusion", "DiffusionEngine"),
     "transformers": ("orchestrator.engines.transformers", "TransformersEngine"),
+    "llamacpp": ("orchestrator.engines.llamacpp", "LlamaCppEngine"),
     "endpoint": ("orchestrator.engines.endpoint", "EndpointEngine"),
 }
 

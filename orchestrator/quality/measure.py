@@ -43,11 +43,12 @@ def groups_of(study: Study) -> tuple[ServerGroup, ...]:
 
 
 def check_possible(study: Study) -> None:
-    if study.engine in ("simulated", "diffusion"):
-        why = {
-            "simulated": "a real engine: a simulated one holds no weights to judge",
-            "diffusion": "another engine: a diffusion model gives no left-to-right probabilities",
-        }
+    why = {
+        "simulated": "a real engine: a simulated one holds no weights to judge",
+        "diffusion": "another engine: a diffusion model gives no left-to-right probabilities",
+        "llamacpp": "another engine: llama.cpp's server gives no probabilities of a prompt",
+    }
+    if study.engine in why:
         raise BadValue("--engine", study.engine, why[study.engine])
 
 

@@ -27,6 +27,8 @@ LOGS = {
     "PORT_CONFLICT": "torch.distributed.DistNetworkError: The server socket has failed to listen "
     "(errno: 98 - Address already in use).",
     "MODEL_FETCH": "huggingface_hub.errors.GatedRepoError: 401 Client Error.",
+    "BAD_WEIGHTS": "E llama_model_load: error loading model: tensor 'output.weight' data is not "
+    "within the file bounds, model is corrupted or incomplete",
     "DEVICE_MAP": "RuntimeError: CUDA error: invalid device ordinal",
     "COLLECTIVE_HANG": "[rank1]:[E] Watchdog caught collective operation timeout: WorkNCCL(...) "
     "ran for 600029 milliseconds before timing out.",

@@ -1,0 +1,89 @@
+"""What llama.cpp's server says of itself, under the names that the rest of moeserve reads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from catalog.errors import EndpointError
+from orchestrator.engines.control import Control
+
+NAMES = {
+    "llamacpp:prompt_tokens_total": "vllm:prompt_tokens_total",
+    "llamacpp:prompt_tokens_cached_total": "vllm:prefix_cache_hits_total",
+    "llamacpp:tokens_predicted_total": "vllm:generation_tokens_total",
+    "llamacpp:requests_processing": "vllm:num_requests_running",
+    "llamacpp:requests_deferred": "vllm:num_requests_waiting",
+}
+Facts = Mapping[str, str | int | float]
+
+
+class LlamaCppControl(Control):
+    """Control of a llama.cpp server; `facts` are what is known of it from elsewhere."""
+
+    def __init__(self, base_url: str, *, facts: Facts) -> None:
+        super().__init__(base_url)
+        self._facts = facts
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Add the server's account, in `details`, to what it lists."""
+        listed = await super().models()
+        return [{**entry, "details": await self._account(entry)} for entry in listed]
+
+    async def metrics(self) -> str | None:
+        text = await super().metrics()
+        return None if text is None else "\n".join(map(_renamed, text.splitlines()))
+
+    async def version(self) -> str | None:
+        """Return the build it names; the one in `xllamacpp` knows its package's version alone."""
+        if "xllamacpp" in self._facts:
+            return f"xllamacpp {self._facts['xllamacpp']}"
+        return (await self._properties()).build_info or None
+
+    async def _account(self, entry: Mapping[str, Any]) -> dict[str, str | int | float]:
+        try:
+            meta = msgspec.convert(entry.get("meta") or {}, _Meta)
+        except msgspec.ValidationError:
+            meta = _Meta()
+        properties = await self._properties()
+        told: dict[str, str | int | float] = {
+            "quantisation": meta.ftype or properties.model_ftype,
+            "parameters": meta.n_params,
+            "weight_bytes": meta.size,
+            "model_memory_bytes": 0 if self._divided else meta.size,
+            "slots": properties.total_slots,
+            "kv_tokens_capacity": properties.total_slots * meta.n_ctx,
+        }
+        return {**{name: value for name, value in told.items() if value}, **self._facts}
+
+    @property
+    def _divided(self) -> bool:
+        """True when some weights are on a GPU and others on the host: how many is not told."""
+        return self._facts["device"] != "cpu" and "experts_on_host" in self._facts
+
+    async def _properties(self) -> "_Properties":
+        try:
+            return msgspec.json.decode(await self._get(self._root + "/props"), type=_Properties)
+        except (EndpointError, msgspec.DecodeError):
+            return _Properties()
+
+
+def _renamed(line: str) -> str:
+    """Rename a sample; a counter of a million or more is rounded to six digits and left out."""
+    name, _, value = line.partition(" ")
+    if name not in NAMES or ("e" in value and name.endswith("_total")):
+        return line
+    return f"{NAMES[name]} {value}"
+
+
+class _Meta(msgspec.Struct):
+    ftype: str = ""
+    n_params: int = 0
+    size: int = 0
+    n_ctx: int = 0
+
+
+class _Properties(msgspec.Struct):
+    total_slots: int = 0
+    model_ftype: str = ""
+    build_info: str = ""
