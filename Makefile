@@ -34,10 +34,12 @@ clean:
 		{ echo "moeserve needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/core: .venv/bin/python pyproject.toml
+SOURCES := pyproject.toml setup.py workloads/_native.c
+
+.venv/core: .venv/bin/python $(SOURCES)
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 
-.venv/dev: .venv/bin/python pyproject.toml
+.venv/dev: .venv/bin/python $(SOURCES)
 	$(BIN)/pip install --quiet --editable '.[dev,analysis,ray]'
 	@touch $@ .venv/core

@@ -1,9 +1,9 @@
 """The measured path: send what is due, stamp what arrives, decode later.
 
 A turn reads every socket that has something and only then sends. Reading is one `recv`, one time
-stamp and two appends; an answer is decoded when the load is over, or in its pauses if there is
-much of it (see `backlog`). Sockets are the client's own, behind one poller that the asyncio loop
-watches, so servers, health checks and metrics go on beside it in the same loop.
+stamp and an entry in a log; an answer is decoded when the load is over, or in its pauses if there
+is much of it (see `replay`). Sockets are the client's own, behind one poller beside the asyncio
+loop's (see `waiting`), so health checks and metrics go on in the same loop.
 """
 
 import asyncio
@@ -156,6 +156,7 @@ class Run:
             p99_dispatch_lag_s=dispatch_lags[1],
             max_dispatch_lag_s=dispatch_lags[2],
             unsent=len(session.payloads) - session.sent,
+            compiled_reader=session.waiting.compiled is not None,
         )
 
     async def close(self) -> None:

@@ -1,14 +1,18 @@
 """Reading answers: one read, one stamp, one line in the log, and a look for the answer's end."""
 
 import os
-from collections.abc import Callable
 from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
 
 from workloads.connection import READ_BYTES, Connection
 from workloads.exchange import Exchange
 from workloads.poller import READ, Ready
 from workloads.pool import Pool
 from workloads.readlog import ReadLog
+from workloads.waiting import Waiting
+
+if TYPE_CHECKING:
+    from workloads._native import Reader as CompiledReader
 
 BLANK_LINE = b"\r\n\r\n"
 LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -18,43 +22,85 @@ SHORTEST_SURE = len(LAST_CHUNK)
 HEAD_BYTES = 4_096
 CAPITAL_H = ord("H")
 """How a head begins, and no chunk."""
+EVENTS_A_POLL = 512
+WOKEN = -2
+
+
+class Listener(Protocol):
+    """Who is told how answers end."""
+
+    def answered(self, connection: Connection, exchange: Exchange) -> None:
+        """The answer is complete, or hopeless."""
+
+    def closed(self, connection: Connection, exchange: Exchange) -> None:
+        """The server has closed the connection under an answer, or as its end."""
+
+    def lost(self, connection: Connection, error: OSError) -> None:
+        """The connection broke."""
 
 
 class Reader:
-    """Reads what the poller found; tells of answers that ended and of connections that broke."""
+    """Reads what the poller finds; tells of answers that ended and of connections that broke."""
 
     def __init__(
-        self,
-        pool: Pool,
-        log: ReadLog,
-        *,
-        secure: bool,
-        ended: Callable[[Connection, Exchange], None],
-        closed: Callable[[Connection, Exchange], None],
-        lost: Callable[[Connection, OSError], None],
+        self, pool: Pool, log: ReadLog, waiting: Waiting, listener: Listener, *, secure: bool
     ) -> None:
         self._pool, self._log, self._secure = pool, log, secure
-        self._ended, self._closed, self._lost = ended, closed, lost
+        self._poll, self._compiled = waiting.poller.poll, waiting.compiled
+        self._listener = listener
         self._direct: set[int] = set()
-        self.read = self._read_with_care if secure else self._read_fast
-        """The way to read what is ready; the fast one unless something needs more care."""
+        self.woken = False
+        """True if the last reading ended because the loop has something to do."""
+
+    @property
+    def careful(self) -> bool:
+        """Whether every read is looked at: TLS, and answers that are decoded as they come."""
+        return self._secure or bool(self._direct)
 
     def release(self, connection: Connection) -> None:
         """Let a connection go of its exchange."""
         connection.release()
         connection.direct = False
-        if connection.fd in self._direct:
-            self._direct.discard(connection.fd)
-            self._choose()
+        self._direct.discard(connection.fd)
 
-    def _choose(self) -> None:
-        careful = self._secure or bool(self._direct)
-        self.read = self._read_with_care if careful else self._read_fast
+    def read(self, until: float) -> int:
+        """Read what has arrived; return how many reads that were.
+
+        Where it can, wait until the instant `until` for more, or until there is more to do than
+        to read: an answer's begin or end, the loop's own work, a full log.
+        """
+        if self._compiled is not None and not self.careful:
+            return self._read_compiled(self._compiled, until)
+        ready = self._poll(0, EVENTS_A_POLL)
+        (self._read_with_care if self.careful else self._read_fast)(ready)
+        return len(ready)
+
+    def _read_compiled(self, reader: "CompiledReader", until: float) -> int:
+        log = self._log.now
+        before = len(log.datas)
+        while (fd := reader.read(log.datas, log.fds, log.stamps, self._log.limit, until)) >= 0:
+            self._attend(fd, reader.error, reader.mask)
+            until = 0.0
+            if self.careful:
+                break
+        self.woken = fd == WOKEN
+        # By the next reading a socket told of now may be closed, and its number somebody else's.
+        reader.forget()
+        return len(log.datas) - before
+
+    def _attend(self, fd: int, error: int, mask: int) -> None:
+        """See to a socket that the compiled reader came back for."""
+        if error:
+            self._no_read(fd, OSError(error, os.strerror(error)))
+        elif mask != READ:
+            self._unusual(fd)
+        else:
+            self._look(self._pool.table[fd], self._log.now.datas[-1])
 
     def _read_fast(self, ready: Ready) -> None:
         """Read, stamp and log: the only code that runs for every token."""
         log = self._log.now
-        log_data, log_fd, log_stamp = log.datas.append, log.fds.append, log.stamps.append
+        log_data, fds, stamps = log.datas.append, log.fds, log.stamps
         read, clock, blank_line = os.read, perf_counter, BLANK_LINE
         for fd, mask in ready:
             if mask != READ:
@@ -64,8 +110,9 @@ class Reader:
             except OSError as error:
                 self._no_read(fd, error)
                 continue
-            log_stamp(clock())
-            log_fd(fd)
+            count = len(log.datas)
+            stamps[count] = clock()
+            fds[count] = fd
             log_data(data)
             if (
                 not SHORTEST_SURE <= len(data) < READ_BYTES
@@ -76,7 +123,6 @@ class Reader:
 
     def _read_with_care(self, ready: Ready) -> None:
         """The same for TLS and for answers that are decoded as they are read."""
-        log = self._log.now
         for fd, mask in ready:
             connection = self._pool.table[fd]
             if mask != READ:
@@ -86,14 +132,12 @@ class Reader:
             except OSError as error:
                 self._no_read(fd, error)
                 continue
-            log.stamps.append(perf_counter())
-            log.fds.append(fd)
-            log.datas.append(data)
+            self._log.now.add(fd, data, perf_counter())
             self._look(connection, data)
 
     def _no_read(self, fd: int, error: OSError) -> None:
         if not isinstance(error, BlockingIOError):
-            self._lost(self._pool.table[fd], error)
+            self._listener.lost(self._pool.table[fd], error)
 
     def _unusual(self, fd: int) -> None:
         """Go on with a request that did not fit into the socket's buffer in one piece."""
@@ -116,13 +160,13 @@ class Reader:
         if exchange is None:
             self._pool.drop(connection)
         elif not data:
-            self._closed(connection, exchange)
+            self._listener.closed(connection, exchange)
         elif exchange.fresh:
             self._look_at_head(connection, exchange, data)
         elif connection.direct or self._doubtful(data):
             self.decode_now(connection, exchange)
         elif data.endswith(DONE_END):
-            self._ended(connection, exchange)
+            self._listener.answered(connection, exchange)
 
     def _doubtful(self, data: bytes) -> bool:
         """Tell whether a read may be the end of its answer without looking like it."""
@@ -140,7 +184,7 @@ class Reader:
         if not _plain(head):
             self.decode_now(connection, exchange)
         elif data.endswith(DONE_END):
-            self._ended(connection, exchange)
+            self._listener.answered(connection, exchange)
         elif data.endswith(LAST_CHUNK):
             self.decode_now(connection, exchange)
 
@@ -149,11 +193,10 @@ class Reader:
         if not connection.direct:
             connection.direct = True
             self._direct.add(connection.fd)
-            self._choose()
         self._log.withdraw(exchange)
         exchange.decode()
         if exchange.decoder.complete:
-            self._ended(connection, exchange)
+            self._listener.answered(connection, exchange)
 
 
 def _plain(head: bytes) -> bool:

@@ -13,6 +13,8 @@ from workloads.exchange import Exchange
 
 ENTRIES = 16_384
 """Entries of a segment, some megabytes of single tokens."""
+ROOM = ENTRIES + 1_024
+"""A segment is sealed between two rounds of reading, each of 512 sockets at most."""
 FLOOD_READS = 128
 SKIPPED = -1
 ENDS = -1
@@ -22,15 +24,22 @@ class Segment:
     """Entries in order, and the marks between them: (index of the next entry, exchange, socket).
 
     The socket is that of a beginning, `ENDS` at an end.
+
+    `datas` is as long as there are entries; `fds` and `stamps` have room for more.
     """
 
     __slots__ = ("datas", "fds", "marks", "stamps")
 
     def __init__(self) -> None:
         self.datas: list[bytes] = []
-        self.fds = array("i")
-        self.stamps = array("d")
+        self.fds = array("i", bytes(4 * ROOM))
+        self.stamps = array("d", bytes(8 * ROOM))
         self.marks: list[tuple[int, Exchange, int]] = []
+
+    def add(self, fd: int, data: bytes, stamp: float) -> None:
+        self.fds[len(self.datas)] = fd
+        self.stamps[len(self.datas)] = stamp
+        self.datas.append(data)
 
     @property
     def held_bytes(self) -> int:
@@ -60,10 +69,13 @@ class ReadLog:
         """Mark that an exchange is over; its row is made when the replay comes here."""
         self.now.marks.append((len(self.now.datas), exchange, ENDS))
 
+    @property
+    def last_stamp(self) -> float:
+        return self.now.stamps[len(self.now.datas) - 1]
+
     def forget_last(self) -> None:
         """Take back the last entry."""
-        segment = self.now
-        del segment.datas[-1], segment.fds[-1], segment.stamps[-1]
+        del self.now.datas[-1]
 
     def flooded(self) -> None:
         """Tell that a read filled its buffer: with many of those a segment is to be shorter."""
@@ -87,14 +99,15 @@ class ReadLog:
         self._listen(self.now)
 
     def _listen(self, segment: Segment) -> None:
-        if not segment.fds:
+        count = len(segment.datas)
+        if not count:
             return
-        fds = np.array(segment.fds)
+        fds = np.array(segment.fds[:count])
         highest = int(fds.max())
         if highest >= len(self._heard):
             self._heard = np.concatenate([self._heard, np.zeros(2 * highest)])
         # Stamps rise, and of equal indices numpy keeps the last.
-        self._heard[fds] = segment.stamps
+        self._heard[fds] = segment.stamps[:count]
 
     def withdraw(self, exchange: Exchange) -> None:
         """Move an exchange's entries out of the log, to the exchange itself."""
@@ -110,7 +123,8 @@ def _withdraw(segment: Segment, exchange: Exchange, begin: int) -> int:
     withdrawn = 0
     starts = [at for at, one, fd in segment.marks if one is exchange and fd != ENDS]
     begin = max([begin, *starts])
-    for index in np.flatnonzero(np.array(segment.fds[begin:]) == exchange.fd) + begin:
+    fds = np.array(segment.fds[begin : len(segment.datas)])
+    for index in np.flatnonzero(fds == exchange.fd) + begin:
         exchange.take(segment.datas[index], segment.stamps[index])
         withdrawn += len(segment.datas[index])
         segment.datas[index], segment.fds[index] = b"", SKIPPED

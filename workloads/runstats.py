@@ -31,7 +31,7 @@ class RunStats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Share of the time that was spent reading and sending, the busiest worker's."""
     decode_s: float
     longest_turn_s: float
-    """The longest that a socket with something to read may have waited for its turn."""
+    """A socket with something to read has waited no longer than this for its turn."""
     mean_loop_lag_s: float
     p99_loop_lag_s: float
     max_loop_lag_s: float
@@ -42,6 +42,8 @@ class RunStats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Send minus due."""
     unsent: int = 0
     """Requests that were never sent, because the run was stopped."""
+    compiled_reader: bool = False
+    """Whether tokens were read by compiled code, not by the same in Python."""
 
     @property
     def cpu_us_per_event(self) -> float | None:

@@ -20,11 +20,15 @@ from workloads.reading import Reader
 from workloads.readlog import ReadLog
 from workloads.replay import Replay
 from workloads.target import Target
+from workloads.waiting import Waiting
 
-EVENTS_A_POLL = 512
 SENDS_A_POLL = 8
 FEW_READS = 8
 LONGEST_TURN_S = 0.002
+LONGEST_WAIT_S = 0.020
+"""Then the loop sees to its timers, which do not wake the reader."""
+LOOP_ROUNDS = 3
+"""What wakes the loop is often a task of several steps: let it make some before waiting again."""
 MOST_ATTEMPTS = 2
 
 
@@ -55,14 +59,8 @@ class Session:
             Connector(target, self.loop), self.poller, ready=self._send, failed=self._no_connection
         )
         self.log = ReadLog()
-        self.reader = Reader(
-            self.pool,
-            self.log,
-            secure=target.secure,
-            ended=self._answered,
-            closed=self._closed,
-            lost=self._lost,
-        )
+        self.waiting = Waiting(self.loop, self.poller, self.turn)
+        self.reader = Reader(self.pool, self.log, self.waiting, self, secure=target.secure)
         self.replay = Replay(self.log, finished=on_exchange, hopeless=self._hopeless)
         self.alarm = Alarm(self.loop, self.turn)
         self.finished = asyncio.Event()
@@ -72,17 +70,16 @@ class Session:
         self.busy_s = self.longest_turn_s = 0.0
         self.dispatch_lags_s = array("d")
         self._outbox: deque[Exchange] = deque()
-        self._next_due = inf
+        self._next_due = self.next_tick = inf
         self._relieving = False
         self._turning = False
         self.crash: BaseException | None = None
         """What went wrong in a callback, where nobody can catch it; `load` raises it."""
-        self._poll = self.poller.poll
 
     def begin(self, start: float) -> None:
         """Let the requests go from the instant `start` on."""
         self.start = start
-        self.loop.add_reader(self.poller.fileno(), self.turn)
+        self.waiting.begin()
         self._look_ahead()
         self._check_finished()
         self.turn()
@@ -101,25 +98,46 @@ class Session:
         self.finished.set()
 
     def _turn(self) -> None:
-        begin = perf_counter()
+        begin, waited_s = perf_counter(), self.waiting.waited_s
         self._turning = True
-        while True:
-            ready = self._poll(0, EVENTS_A_POLL)
-            self.reader.read(ready)
-            if self._outbox or perf_counter() >= self._next_due:
-                self._send_some()
-            elif len(ready) < FEW_READS:
-                break
-            if perf_counter() - begin > LONGEST_TURN_S:
-                self.loop.call_soon(self.turn)
-                break
+        patient = self._patient
+        if patient:
+            self.waiting.hold()
+        else:
+            self.waiting.release()
+        until = min(begin + LONGEST_WAIT_S, self.next_tick) if patient else begin + LONGEST_TURN_S
+        if self._read_and_send(until, patient=patient):
+            self.waiting.again(after=LOOP_ROUNDS if self.reader.woken else 0)
         self._turning = False
-        if len(self.log.now.datas) >= self.log.limit:
-            self._keep_house()
-        spent_s = perf_counter() - begin
+        spent_s = perf_counter() - begin - (self.waiting.waited_s - waited_s)
         self.busy_s += spent_s
         if spent_s > self.longest_turn_s:
             self.longest_turn_s = spent_s
+
+    @property
+    def _patient(self) -> bool:
+        """Whether the reader may wait: whatever else is to be done, the loop would do it late."""
+        elsewhere = self.pool.opening or self._relieving or self.finished.is_set()
+        return not elsewhere and self.waiting.possible and not self.reader.careful
+
+    def _read_and_send(self, until: float, *, patient: bool) -> bool:
+        """Go on until the instant `until`, or nothing is left; return whether to come again."""
+        while True:
+            found = self.reader.read(until if patient and not self._due else 0.0)
+            if len(self.log.now.datas) >= self.log.limit:
+                self._keep_house()
+            if self._due:
+                self._send_some()
+            elif not patient and found < FEW_READS:
+                return False
+            if patient and (self.reader.woken or not self._patient):
+                return not self.finished.is_set()
+            if perf_counter() > until:
+                return True
+
+    @property
+    def _due(self) -> bool:
+        return bool(self._outbox) or perf_counter() >= self._next_due
 
     def _send_some(self) -> None:
         """Send a few of the requests that are due: reading goes on between them."""
@@ -145,7 +163,7 @@ class Session:
         if self._relieving:
             self.loop.call_soon(self._relieve)
 
-    def _answered(self, connection: Connection, exchange: Exchange) -> None:
+    def answered(self, connection: Connection, exchange: Exchange) -> None:
         """The answer is complete, or hopeless: free its slot and its connection."""
         direct = connection.direct
         broken = direct and exchange.decoder.failure is not None
@@ -154,7 +172,7 @@ class Session:
             self.pool.drop(connection)
         else:
             self.pool.idle.append(connection)
-        self._end(exchange, exchange.heard if direct else self.log.now.stamps[-1])
+        self._end(exchange, exchange.heard if direct else self.log.last_stamp)
 
     def _end(self, exchange: Exchange, now: float) -> None:
         exchange.done = now
@@ -170,16 +188,16 @@ class Session:
         if over and self.dispatcher.in_flight == 0:
             self.finished.set()
 
-    def _closed(self, connection: Connection, exchange: Exchange) -> None:
+    def closed(self, connection: Connection, exchange: Exchange) -> None:
         """The server has closed the connection under an answer, or as its end."""
-        now = self.log.now.stamps[-1]
+        now = self.log.last_stamp
         self.log.forget_last()
         self.pool.drop(connection)
         if not self._again(connection, exchange):
             self.reader.release(connection)
             self._end(exchange, now)
 
-    def _lost(self, connection: Connection, error: OSError) -> None:
+    def lost(self, connection: Connection, error: OSError) -> None:
         self.pool.drop(connection)
         exchange = connection.exchange
         if exchange is None or self._again(connection, exchange):
@@ -236,7 +254,7 @@ class Session:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._lost(connection, error)
+            self.lost(connection, error)
             return
         if sent < len(payload):
             connection.unsent = memoryview(payload)[sent:]
@@ -279,7 +297,7 @@ class Session:
         return Progress(self.sent, self.ended, self.dispatcher.in_flight, reads)
 
     async def close(self) -> None:
-        self.loop.remove_reader(self.poller.fileno())
+        self.waiting.end()
         self.alarm.close()
         await self.pool.close()
         self.poller.close()

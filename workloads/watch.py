@@ -3,6 +3,7 @@
 import asyncio
 from array import array
 from collections.abc import Callable
+from math import inf
 from time import perf_counter
 
 from workloads.connection import Connection
@@ -28,12 +29,13 @@ class Watch:
         self.lags_s = array("d")
 
     def begin(self) -> None:
-        self._expected = perf_counter() + TICK_S
+        self._expected = self._session.next_tick = perf_counter() + TICK_S
         self._handle = self._session.loop.call_later(TICK_S, self._tick)
 
     def end(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
+        self._session.next_tick = inf
         self._report()
 
     def _tick(self) -> None:

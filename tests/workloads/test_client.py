@@ -24,6 +24,16 @@ BUSY_S = 0.25
 """What a machine that is busy with other things may add to an instant."""
 
 
+@pytest.fixture(params=["python", "compiled"], autouse=True)
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything is promised for both ways of reading."""
+    if request.param == "python":
+        monkeypatch.setattr("workloads.waiting._compiled_reader", lambda *_: None)
+    else:
+        pytest.importorskip("workloads._native", reason="built only where there is a C compiler")
+    return str(request.param)
+
+
 async def run(
     url: str,
     count: int = 1,
@@ -54,9 +64,12 @@ def classes(rows: list[RequestRow]) -> Counter[str]:
     return Counter(row.error_class for row in rows)
 
 
-async def test_a_good_answer_is_a_row_with_a_time_for_each_token(serve: Any, wire: Any) -> None:
+async def test_a_good_answer_is_a_row_with_a_time_for_each_token(
+    serve: Any, wire: Any, reader: str
+) -> None:
     server = await serve([wire.answer(wire.stream(3))])
     rows, stats = await run(server.url)
+    assert stats.compiled_reader == (reader == "compiled")
     (row,) = rows
     assert (row.status, row.error_class, row.output_tokens, row.input_tokens) == ("ok", "", 3, 4)
     assert row.finish_reason == "length"

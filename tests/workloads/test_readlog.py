@@ -12,9 +12,7 @@ from workloads.replay import Replay
 
 
 def logged(log: ReadLog, fd: int, data: bytes, stamp: float) -> None:
-    log.now.datas.append(data)
-    log.now.fds.append(fd)
-    log.now.stamps.append(stamp)
+    log.now.add(fd, data, stamp)
 
 
 def exchange(number: int, fd: int) -> Exchange:
