@@ -131,7 +131,7 @@ def test_offloading_is_measured_like_any_engine_and_selected_by_its_memory(tmp_p
 
 @pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torchao", "bitsandbytes", "hqq")),
-    reason="needs moeserve[quant]",
+    reason="needs moeserve[quant]: make quant",
 )
 def test_each_library_is_measured_like_any_technique_with_its_bytes_in_the_table(
     tmp_path: Path,
