@@ -21,7 +21,7 @@ class Dispatch(Protocol):
     def slots(self) -> int: ...
     @property
     def standby(self) -> int: ...
-    def take(self, now_s: float) -> list[tuple[int, float]]: ...
+    def take(self, now_s: float, most: int | None = None) -> list[tuple[int, float]]: ...
     def done(self, request: int, now_s: float) -> None: ...
     def next_due_s(self) -> float | None: ...
 
@@ -71,10 +71,12 @@ class Dispatcher:
         """True once every request has been handed out."""
         return self._next >= self.count
 
-    def take(self, now_s: float) -> list[tuple[int, float]]:
-        """Return the requests to send now, each with the time it was due."""
-        taken = []
-        while (due_s := self.next_due_s()) is not None and due_s <= now_s:
+    def take(self, now_s: float, most: int | None = None) -> list[tuple[int, float]]:
+        """Return the requests to send now, no more than `most`, each with the time it was due."""
+        taken: list[tuple[int, float]] = []
+        while len(taken) != most:
+            if (due_s := self.next_due_s()) is None or due_s > now_s:
+                break
             self._free_at_s.popleft()
             taken.append((self._next, due_s))
             self._next += 1

@@ -2,7 +2,6 @@
 
 import asyncio
 from array import array
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -69,7 +68,6 @@ class Session:
         self.sent = self.ended = self.reconnects = self.peak = 0
         self.busy_s = self.longest_turn_s = 0.0
         self.dispatch_lags_s = array("d")
-        self._outbox: deque[Exchange] = deque()
         self._next_due = self.next_tick = inf
         self._relieving = False
         self._turning = False
@@ -137,14 +135,15 @@ class Session:
 
     @property
     def _due(self) -> bool:
-        return bool(self._outbox) or perf_counter() >= self._next_due
+        return perf_counter() >= self._next_due
 
     def _send_some(self) -> None:
         """Send a few of the requests that are due: reading goes on between them."""
-        if perf_counter() >= self._next_due:
-            self._take_due()
-        for _ in range(min(SENDS_A_POLL, len(self._outbox))):
-            self._dispatch(self._outbox.popleft())
+        asked = self.payloads.output_len
+        for request, due_s in self.dispatcher.take(perf_counter() - self.start, SENDS_A_POLL):
+            self._dispatch(Exchange(request, due_s, asked))
+        self.peak = max(self.peak, self.dispatcher.in_flight)
+        self._look_ahead()
 
     def _keep_house(self) -> None:
         """Hand a full log to the replay, and see to it that the replay keeps up."""
@@ -217,14 +216,6 @@ class Session:
         self.pool.open_for(exchange)
         return True
 
-    def _take_due(self) -> None:
-        """Move what is due to the outbox and set the alarm for what is due next."""
-        asked = self.payloads.output_len
-        for request, due_s in self.dispatcher.take(perf_counter() - self.start):
-            self._outbox.append(Exchange(request, due_s, asked))
-        self.peak = max(self.peak, self.dispatcher.in_flight)
-        self._look_ahead()
-
     def _look_ahead(self) -> None:
         due_s = None if self.stopping else self.dispatcher.next_due_s()
         self._next_due = inf if due_s is None else self.start + due_s
@@ -283,13 +274,9 @@ class Session:
         self._end(exchange, perf_counter())
 
     def stop(self) -> None:
-        """Send nothing more; what was due and not yet sent ends here."""
+        """Send nothing more."""
         self.stopping = True
         self._next_due = inf
-        while self._outbox:
-            exchange = self._outbox.popleft()
-            exchange.fail("INTERRUPTED", "the run was stopped before the request was sent")
-            self._end(exchange, perf_counter())
         self._check_finished()
 
     def progress(self) -> Progress:

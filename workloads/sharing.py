@@ -79,10 +79,12 @@ class QueueDispatcher:
     def standby(self) -> int:
         return standby_of(self.slots, self._due_s)
 
-    def take(self, now_s: float) -> list[tuple[int, float]]:
-        taken = []
+    def take(self, now_s: float, most: int | None = None) -> list[tuple[int, float]]:
+        taken: list[tuple[int, float]] = []
         self._retry_s = now_s + RETRY_S
-        while (due_s := self.next_due_s()) is not None and due_s <= now_s:
+        while len(taken) != most:
+            if (due_s := self.next_due_s()) is None or due_s > now_s:
+                break
             taken.append((self._claimed[0], due_s))
             self._claimed = ()
             self._free_at_s.popleft()
