@@ -11,11 +11,9 @@ installed_version = metadata.version
 
 def version(distribution_name: str) -> str:
     """Return the installed version; vLLM's own says, as it expects, that it is the CPU's."""
-    return (
-        f"{installed_version(CPU)}+cpu"
-        if distribution_name == OWN
-        else installed_version(distribution_name)
-    )
+    if distribution_name == OWN:
+        return f"{installed_version(CPU)}+cpu"
+    return installed_version(distribution_name)
 
 
 # vLLM starts its processes anew from this file, which must not start a server in each.
