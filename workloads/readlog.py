@@ -111,18 +111,26 @@ class ReadLog:
 
     def withdraw(self, exchange: Exchange) -> None:
         """Move an exchange's entries out of the log, to the exchange itself."""
-        begin = self.replayed
-        for segment in self.sealed:
-            self.held_bytes -= _withdraw(segment, exchange, begin)
+        segments = [*self.sealed, self.now]
+        first, begin = self._beginning(segments, exchange)
+        for segment in segments[first:]:
+            withdrawn = _withdraw(segment, exchange, begin)
+            self.held_bytes -= 0 if segment is self.now else withdrawn
             begin = 0
-        _withdraw(self.now, exchange, begin)
+
+    def _beginning(self, segments: list[Segment], exchange: Exchange) -> tuple[int, int]:
+        """Return where its answer begins: before that, its socket carried others."""
+        for index in reversed(range(len(segments))):
+            marks = segments[index].marks
+            starts = [at for at, one, fd in marks if one is exchange and fd != ENDS]
+            if starts:
+                return index, max(starts[-1], 0 if index else self.replayed)
+        return 0, self.replayed
 
 
 def _withdraw(segment: Segment, exchange: Exchange, begin: int) -> int:
-    """Move the entries out of one segment; return how many bytes they were."""
+    """Move the entries from `begin` on out of one segment; return how many bytes they were."""
     withdrawn = 0
-    starts = [at for at, one, fd in segment.marks if one is exchange and fd != ENDS]
-    begin = max([begin, *starts])
     fds = np.array(segment.fds[begin : len(segment.datas)])
     for index in np.flatnonzero(fds == exchange.fd) + begin:
         exchange.take(segment.datas[index], segment.stamps[index])
