@@ -72,7 +72,7 @@ def _check_weights(technique: Technique, model: Model) -> None:
         allowed = f"gguf:FILE with the engine llamacpp, which loads nothing else; {CONVERT}"
         raise BadValue("--technique", technique.name, allowed)
     if difference := difference_from(read_head(file), model):
-        raise BadValue("technique gguf", file, f"a file of {model.name}: {difference}")
+        raise BadValue("technique gguf", str(file), f"a file of {model.name}: {difference}")
 
 
 def difference_from(head: GgufHead, model: Model) -> str:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def write_mixtral(checkpoint: Path, file: Path, *, quantised: bool) -> Path:
     return file
 
 
-def describe(writer, config) -> None:  # type: ignore[no-untyped-def]
+def describe(writer: Any, config: dict[str, Any]) -> None:
     writer.add_name("tiny-mixtral")
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
@@ -91,7 +92,7 @@ def describe(writer, config) -> None:  # type: ignore[no-untyped-def]
     writer.add_expert_used_count(config["num_experts_per_tok"])
 
 
-def tokens(writer, checkpoint: Path, vocab: int) -> None:  # type: ignore[no-untyped-def]
+def tokens(writer: Any, checkpoint: Path, vocab: int) -> None:
     """The checkpoint's own byte-level BPE, whose filler tokens are of the user's kind."""
     import gguf
 
@@ -114,7 +115,7 @@ def tokens(writer, checkpoint: Path, vocab: int) -> None:  # type: ignore[no-unt
     writer.add_add_bos_token(False)
 
 
-def tensors(checkpoint: Path, config) -> Iterator[tuple[str, Weights]]:  # type: ignore[no-untyped-def]
+def tensors(checkpoint: Path, config: dict[str, Any]) -> Iterator[tuple[str, Weights]]:
     """Yield the weights under GGUF's names; queries and keys in its order of rotation."""
     from safetensors import safe_open
 

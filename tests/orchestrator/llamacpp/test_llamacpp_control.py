@@ -1,5 +1,6 @@
 """What llama.cpp's server says, read as any other's."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from orchestrator.engines.llamacpp_control import Facts, LlamaCppControl
-from orchestrator.sidecar import queued
+from orchestrator.sidecar import Sidecar, queued
 from workloads.server_metrics import parse_metrics, window
 
 METRICS = """\
@@ -16,7 +17,7 @@ METRICS = """\
 # TYPE llamacpp:prompt_tokens_total counter
 llamacpp:prompt_tokens_total 160
 llamacpp:tokens_predicted_total {made}
-llamacpp:n_decode_total 40
+llamacpp:n_decode_total {steps}
 llamacpp:requests_processing 3
 llamacpp:requests_deferred 2
 """
@@ -30,6 +31,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.made, self.properties = "128", dict[str, Any](PROPERTIES)
+        self.steps, self.steps_a_look = 40, 0
         self.url = ""
 
     async def started(self) -> TestServer:
@@ -43,7 +45,8 @@ class Fake:
         return server
 
     async def metrics(self, request: web.Request) -> web.Response:
-        return web.Response(text=METRICS.format(made=self.made))
+        self.steps += self.steps_a_look
+        return web.Response(text=METRICS.format(made=self.made, steps=self.steps))
 
     async def models(self, request: web.Request) -> web.Response:
         return web.json_response(LISTED)
@@ -112,3 +115,17 @@ async def test_a_server_that_says_less_has_a_shorter_account(fake: Fake) -> None
     found = await fake.account({"device": "cpu"})
     assert "slots" not in found
     assert found["quantisation"] == "Q8_0"
+
+
+@pytest.mark.parametrize("steps_a_look", [0, 1])
+async def test_a_long_answer_is_no_stall_while_the_server_makes_steps(
+    fake: Fake, steps_a_look: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.sidecar.STALL_S", 0.3)
+    monkeypatch.setattr("orchestrator.sidecar.PERIOD_S", 0.02)
+    fake.steps_a_look = steps_a_look
+    async with LlamaCppControl(fake.url, facts={"device": "cpu"}) as control:
+        sidecar = Sidecar(control, asyncio.Event(), alive=lambda: None)
+        async with sidecar.watching():
+            await asyncio.sleep(1.0)
+    assert (sidecar.failure is None) == bool(steps_a_look)

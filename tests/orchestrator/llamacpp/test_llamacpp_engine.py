@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -82,7 +83,7 @@ def by_transformers(checkpoint: Path) -> list[list[int]]:
     return [[int(token) for token in row[INPUT_LEN:]] for row in made]
 
 
-def test_the_file_in_single_precision_gives_the_tokens_of_transformers(files) -> None:  # type: ignore[no-untyped-def]
+def test_the_file_in_single_precision_gives_the_tokens_of_transformers(files: Any) -> None:
     with server(files.f32, *EXACT) as url:
         ours = greedy(url)
     pairs = zip(ours, by_transformers(files.checkpoint), strict=True)
@@ -90,7 +91,7 @@ def test_the_file_in_single_precision_gives_the_tokens_of_transformers(files) ->
     assert sum(one == other for one, other in pairs) >= PROMPTS - 1
 
 
-def test_experts_on_the_host_change_no_token(files) -> None:  # type: ignore[no-untyped-def]
+def test_experts_on_the_host_change_no_token(files: Any) -> None:
     with server(files.q8) as url:
         plain = greedy(url)
     for flags in (["--cpu-moe"], ["--n-cpu-moe", "1"]):
@@ -98,8 +99,8 @@ def test_experts_on_the_host_change_no_token(files) -> None:  # type: ignore[no-
             assert greedy(url) == plain
 
 
-def test_a_study_over_files_and_places_is_measured_and_counted_right(  # type: ignore[no-untyped-def]
-    files, tmp_path: Path
+def test_a_study_over_files_and_places_is_measured_and_counted_right(
+    files: Any, tmp_path: Path
 ) -> None:
     techniques = f"gguf:{files.f32},gguf:{files.q8},gguf:{files.q8}+host-experts"
     study = ["-s", "single", "-t", techniques, "-w", "16:16:8", "-c", "1,4", "-o", str(tmp_path)]
@@ -131,7 +132,7 @@ def test_a_study_over_files_and_places_is_measured_and_counted_right(  # type: i
     assert not serving(tmp_path)
 
 
-def test_the_details_of_a_run_say_what_served_it(files, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_details_of_a_run_say_what_served_it(files: Any, tmp_path: Path) -> None:
     study = ["-t", f"gguf:{files.q8}", "-w", "16:4:2", "-c", "1", "-o", str(tmp_path)]
     subprocess.run([*RUN, *study], capture_output=True, check=False)
     (manifest,) = (tmp_path / "runs").glob("*.json")
@@ -143,7 +144,7 @@ def test_the_details_of_a_run_say_what_served_it(files, tmp_path: Path) -> None:
     assert details["version"].startswith("xllamacpp 20")
 
 
-def test_a_file_cut_within_its_weights_fails_once_with_its_reason(files, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_cut_within_its_weights_fails_once_with_a_reason(files: Any, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(files.q8.read_bytes()[:-1000])
     study = ["-t", f"gguf:{cut}", "-w", "16:4:2", "-c", "1", "-o", str(tmp_path / "out")]
@@ -153,7 +154,7 @@ def test_a_file_cut_within_its_weights_fails_once_with_its_reason(files, tmp_pat
     assert len(list((tmp_path / "out" / "failed").iterdir())) == 1
 
 
-def test_quality_is_refused_in_one_line(files, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_quality_is_refused_in_one_line(files: Any, tmp_path: Path) -> None:
     words = ["quality", "--engine", "llamacpp", "-m", "tiny-mixtral", "-t", f"gguf:{files.q8}"]
     done = subprocess.run(
         [sys.executable, "-m", "moeserve", *words, "-o", str(tmp_path)],
@@ -176,7 +177,7 @@ def serving(folder: Path) -> bool:
     return False
 
 
-def test_a_build_without_gpu_support_is_refused_where_a_gpu_is_given(files, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_build_for_the_cpu_is_refused_where_a_gpu_is_given(files: Any, tmp_path: Path) -> None:
     import msgspec
 
     from orchestrator.llamacpp_plan import OWN_SERVER
