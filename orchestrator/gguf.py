@@ -66,7 +66,7 @@ def read_head(path: Path) -> GgufHead:
         raise BadFile(path, told) from None
     except OSError as error:
         raise BadFile(path, f"cannot be read: {error.strerror or error}") from error
-    except (struct.error, UnicodeDecodeError, _Malformed) as error:
+    except (struct.error, _Malformed) as error:
         raise BadFile(path, f"is no whole GGUF file: {error}") from error
 
 
@@ -106,7 +106,7 @@ class _Reader:
         return number
 
     def _text(self) -> str:
-        return self._bytes(int(self._number("Q"))).decode()
+        return self._bytes(int(self._number("Q"))).decode(errors="replace")
 
     def _bytes(self, length: int) -> bytes:
         start = self._at
