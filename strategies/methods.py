@@ -65,6 +65,7 @@ def _is_size(text: str) -> bool:
 
 SIZE = Parameter("a size such as 8GiB", _is_size)
 SHARE = Parameter("a share over 0 up to 1, such as 0.25", _is_share)
+HQQ_BITS = (8, 4, 3, 2)
 TORCHAO_GROUPS = ("32", "64", "128", "256")
 HQQ_GROUPS = ("8", "16", *TORCHAO_GROUPS)
 """Weights of a row that share a scale."""
@@ -177,7 +178,7 @@ METHODS: dict[str, Method] = {
         "weights in few bits (4) by HQQ, a scale and zero a group (64)",
         None,
         grouped=True,
-        knobs={"bits": _one_of("8", "4", "3", "2"), "group": _one_of(*HQQ_GROUPS)},
+        knobs={"bits": _one_of(*map(str, HQQ_BITS)), "group": _one_of(*HQQ_GROUPS)},
     ),
     "awq": _checkpoint("awq"),
     "gptq": _checkpoint("gptq"),

@@ -19,7 +19,7 @@ _STAGES = (
     ("Application startup complete", "ready"),
     ("KV cache size", "warming up"),
     ("Capturing CUDA graph", "capturing graphs"),
-    ("torch.compile", "compiling"),
+    ("vLLM's torch.compile", "compiling"),
     ("Loading weights took", "allocating the KV cache"),
     ("Loading safetensors", "loading weights"),
     ("Starting to load model", "loading weights"),

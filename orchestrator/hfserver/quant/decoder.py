@@ -8,19 +8,21 @@ from orchestrator.hfserver.causal import CausalDecoder, checkpoint_folder, devic
 from orchestrator.hfserver.decoders import Loaded
 from orchestrator.hfserver.quant.held import held_bytes
 from orchestrator.hfserver.quant.install import install
-from orchestrator.hfserver.quant.options import BITS, SCHEMES, QuantOptions
+from orchestrator.hfserver.quant.options import BITS, GROUPS, SCHEMES, QuantOptions
 from orchestrator.hfserver.text import load_text
+from strategies.methods import HQQ_BITS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     causal.add_arguments(parser)
     parser.add_argument("--scheme", choices=SCHEMES, required=True)
-    parser.add_argument("--bits", type=int, default=BITS, help="of hqq")
+    parser.add_argument("--bits", type=int, choices=HQQ_BITS, default=BITS, help="of hqq")
     parser.add_argument("--group", type=int, help="weights that share a scale: hqq, torchao-int4")
 
 
 def load(known: argparse.Namespace) -> Loaded:
-    options = QuantOptions(scheme=known.scheme, bits=known.bits, group=known.group)
+    group = GROUPS.get(known.scheme) if known.group is None else known.group
+    options = QuantOptions(scheme=known.scheme, bits=known.bits, group=group)
     options.require_library()
     folder, device = checkpoint_folder(known.model), device_of(known.device)
     if options.scheme == "torchao-int4" and device == "cpu":

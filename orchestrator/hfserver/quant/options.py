@@ -31,6 +31,12 @@ class QuantOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     bits: int = BITS
     group: int | None = None
 
+    def __post_init__(self) -> None:
+        sizes = GROUP_SIZES.get(self.scheme, ())
+        if self.group is not None and f"{self.group}" not in sizes:
+            allowed = ", ".join(sizes) or f"none: {self.scheme} stands alone"
+            raise BadValue(f"knob group of {self.scheme}", self.group, allowed)
+
     @property
     def library(self) -> str:
         return LIBRARIES[self.scheme.partition("-")[0]]

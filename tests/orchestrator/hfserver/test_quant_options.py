@@ -1,5 +1,7 @@
 """Quantisation asked for: what reaches the server, and what is refused before anything loads."""
 
+from typing import Any
+
 import pytest
 
 from catalog.errors import BadValue, MissingExtra
@@ -70,6 +72,17 @@ def test_every_other_scheme_can_be_planned_on_a_cpu() -> None:
     for scheme in quant.SCHEMES:
         if scheme != "torchao-int4":
             plan(scheme)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "group", "told"),
+    [("bnb-nf4", 64, "bnb-nf4 stands alone"), ("torchao-int4", 16, "32, 64, 128, 256")],
+)
+def test_a_group_that_a_scheme_does_not_have_is_refused_by_the_server_too(
+    scheme: Any, group: int, told: str
+) -> None:
+    with pytest.raises(BadValue, match=told):
+        QuantOptions(scheme=scheme, group=group)
 
 
 def test_the_usual_groups_divide_every_mixture_of_experts_of_the_catalog() -> None:
