@@ -100,14 +100,13 @@ class ReadLog:
 
     def _listen(self, segment: Segment) -> None:
         count = len(segment.datas)
-        if not count:
-            return
         fds = np.array(segment.fds[:count])
-        highest = int(fds.max())
+        kept = fds != SKIPPED
+        highest = int(fds.max(initial=0))
         if highest >= len(self._heard):
             self._heard = np.concatenate([self._heard, np.zeros(2 * highest)])
         # Stamps rise, and of equal indices numpy keeps the last.
-        self._heard[fds] = segment.stamps[:count]
+        self._heard[fds[kept]] = np.array(segment.stamps[:count])[kept]
 
     def withdraw(self, exchange: Exchange) -> None:
         """Move an exchange's entries out of the log, to the exchange itself."""

@@ -11,10 +11,6 @@ from workloads.readlog import ReadLog
 from workloads.replay import Replay
 
 
-def logged(log: ReadLog, fd: int, data: bytes, stamp: float) -> None:
-    log.now.add(fd, data, stamp)
-
-
 def exchange(number: int, fd: int) -> Exchange:
     one = Exchange(number, 0.0, 3)
     one.fd, one.sent, one.done = fd, 0.0, 9.0
@@ -38,13 +34,13 @@ def test_two_sockets_and_two_exchanges_a_socket_are_kept_apart(wire: Any, sealin
     log.begins(first)
     log.begins(second)
     for at in range(0, len(answer), 40):
-        logged(log, 5, answer[at : at + 40], float(at))
-        logged(log, 6, answer[at : at + 40], float(at))
+        log.now.add(5, answer[at : at + 40], float(at))
+        log.now.add(6, answer[at : at + 40], float(at))
         if sealing:
             log.seal()
     log.ends(first)
     log.begins(third)
-    logged(log, 5, answer, 999.0)
+    log.now.add(5, answer, 999.0)
     log.ends(third)
     log.ends(second)
     finished = replayed(log)
@@ -55,13 +51,25 @@ def test_two_sockets_and_two_exchanges_a_socket_are_kept_apart(wire: Any, sealin
     assert log.held_bytes == 0
 
 
+def test_a_socket_is_heard_when_something_came_from_it_and_no_other_is() -> None:
+    log = ReadLog()
+    asked = exchange(0, 5)
+    log.begins(asked)
+    log.now.add(5, b"one", 1.0)
+    log.now.add(6, b"two", 2.0)
+    log.withdraw(asked)
+    log.listen()
+    assert log.heard(6) == 2.0
+    assert [fd for fd in range(2000) if log.heard(fd)] == [6]
+
+
 def test_what_is_withdrawn_is_not_replayed_again(wire: Any) -> None:
     log = ReadLog()
     answer = wire.answer(wire.stream(3))
     one = exchange(0, 5)
     log.begins(one)
     for at in range(0, len(answer), 50):
-        logged(log, 5, answer[at : at + 50], float(at))
+        log.now.add(5, answer[at : at + 50], float(at))
         if at % 100:
             log.seal()
     log.withdraw(one)
@@ -75,7 +83,7 @@ def test_what_is_withdrawn_is_not_replayed_again(wire: Any) -> None:
 
 def test_reads_that_belong_to_nobody_are_passed_over(wire: Any) -> None:
     log = ReadLog()
-    logged(log, 7, b"unasked for", 0.0)
+    log.now.add(7, b"unasked for", 0.0)
     assert replayed(log) == []
 
 
@@ -84,9 +92,9 @@ def test_a_hopeless_answer_is_told_of_while_it_is_under_way(wire: Any) -> None:
     one = exchange(0, 5)
     one.done = None
     log.begins(one)
-    logged(log, 5, wire.HEAD, 0.0)
+    log.now.add(5, wire.HEAD, 0.0)
     for index in range(300):
-        logged(log, 5, b"not a chunk\r\n", float(index))
+        log.now.add(5, b"not a chunk\r\n", float(index))
     log.seal()
     replay = Replay(log, finished=lambda _: None, hopeless=told.append)
     while replay.replay_for(1.0):
@@ -103,7 +111,7 @@ def test_a_full_backlog_is_relieved_until_it_is_bearable(wire: Any) -> None:
     for number in range(100):
         one = exchange(number, 5)
         log.begins(one)
-        logged(log, 5, answer, 0.0)
+        log.now.add(5, answer, 0.0)
         log.ends(one)
         log.seal()
     assert replay.pressing
@@ -116,8 +124,8 @@ def test_a_full_backlog_is_relieved_until_it_is_bearable(wire: Any) -> None:
 def test_the_log_knows_when_a_socket_was_last_heard() -> None:
     log = ReadLog()
     for stamp in (1.0, 2.0):
-        logged(log, 2000, b"x", stamp)
-    logged(log, 3, b"x", 3.0)
+        log.now.add(2000, b"x", stamp)
+    log.now.add(3, b"x", 3.0)
     log.listen()
     assert (log.heard(2000), log.heard(3), log.heard(4), log.heard(10**6)) == (2.0, 3.0, 0.0, 0.0)
 
@@ -130,7 +138,7 @@ def test_a_finished_exchange_leaves_no_cycle_behind(wire: Any) -> None:
         for answer in (wire.answer(wire.stream(3)), wire.HEAD + b"zz\r\n", wire.plain("404 No")):
             log, one = ReadLog(), exchange(0, 5)
             log.begins(one)
-            logged(log, 5, answer, 0.0)
+            log.now.add(5, answer, 0.0)
             log.ends(one)
             finished = replayed(log)
             finished[0].row(0.0, None)
