@@ -70,7 +70,8 @@ class Watch:
             exchange = connection.exchange
             if exchange is None or exchange.sent is None:
                 continue
-            silence_s = now - max(exchange.sent, session.log.heard(connection.fd))
+            heard = max(exchange.heard, session.log.heard(connection.fd))
+            silence_s = now - max(exchange.sent, heard)
             age_s = now - exchange.sent
             if silence_s > SUSPICIOUS_S and not (exchange.fresh or connection.direct):
                 suspects.append(connection)

@@ -189,6 +189,14 @@ async def test_silence_is_a_time_out(serve: Any, wire: Any) -> None:
     assert classes(rows) == {"TIMEOUT": 1}
 
 
+async def test_an_answer_that_is_decoded_as_it_comes_is_not_silent(serve: Any, wire: Any) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    events = [item for event in wire.stream(6) for item in (0.3, event)]
+    server = await serve([head, *events, "fin"])
+    rows, _ = await run(server.url, output_len=6, idle_timeout_s=0.8)
+    assert [(row.status, row.output_tokens) for row in rows] == [("ok", 6)]
+
+
 async def test_an_answer_that_never_ends_is_a_time_out_if_one_was_set(
     serve: Any, wire: Any
 ) -> None:
