@@ -33,6 +33,8 @@ def checks() -> Iterator[Check]:
     yield _package("ray", "ray", "layouts over several nodes without Slurm")
     yield _package("statsmodels", "analysis", "anova, compare, report")
     yield _package("transformers", "hf", "tiny checkpoints, diffusion models")
+    for library in ("torchao", "bitsandbytes", "hqq"):
+        yield _package(library, "quant", "weights quantised by --engine transformers")
     yield _program("sbatch", "moeserve slurm: run it on a login node of the cluster")
     yield _files()
     yield _memory()

@@ -25,9 +25,8 @@ def install(model: Any, options: QuantOptions, *, device: str) -> float:
         layer = chosen.pop(name)  # nothing else holds on to what it was made of
         quantised += layer.in_features * layer.out_features
         model.set_submodule(name, quantise(layer, options, device))
-    model.to(
-        device
-    ).eval()  # new layers are made for training, where bitsandbytes computes otherwise
+    # New layers are in training mode, in which bitsandbytes computes otherwise.
+    model.to(device).eval()
     return quantised / total
 
 
