@@ -24,7 +24,7 @@ from workloads.waiting import Waiting
 SENDS_A_POLL = 8
 FEW_READS = 8
 LONGEST_TURN_S = 0.002
-LONGEST_WAIT_S = 0.020
+LONGEST_WAIT_S = 0.05
 """Then the loop sees to its timers, which do not wake the reader."""
 LOOP_ROUNDS = 3
 """What wakes the loop is often a task of several steps: let it make some before waiting again."""

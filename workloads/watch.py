@@ -9,10 +9,10 @@ from time import perf_counter
 from workloads.connection import Connection
 from workloads.session import Progress, Session
 
-TICK_S = 0.02
-TICKS_A_REPORT = 5
-TICKS_A_SWEEP = 25
-PREPARE_S = 200e-6
+TICK_S = 0.05
+TICKS_A_REPORT = 2
+TICKS_A_SWEEP = 10
+PREPARE_S = 500e-6
 SUSPICIOUS_S = 1.0
 """After this silence an answer is looked into: it may be damaged, with nothing more to come."""
 SUSPECTS_A_SWEEP = 4

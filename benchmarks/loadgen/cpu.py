@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-PERIOD_S = 0.05
-TURNS_A_SEARCH = 10
+PERIOD_S = 0.01
+TURNS_A_SEARCH = 50
 
 
 @dataclass
