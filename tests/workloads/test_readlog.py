@@ -81,6 +81,47 @@ def test_what_is_withdrawn_is_not_replayed_again(wire: Any) -> None:
     assert (row.status, row.output_tokens, row.reads) == ("ok", 3, -(-len(answer) // 50))
 
 
+def test_a_request_sent_again_takes_nothing_of_the_answer_before_it_on_its_socket(
+    wire: Any,
+) -> None:
+    log, answer = ReadLog(), wire.answer(wire.stream(3))
+    first, again = exchange(0, 7), exchange(1, 5)
+    log.begins(first)
+    log.now.add(7, answer[:100], 1.0)
+    log.begins(again)  # on socket 5, which the server had closed
+    log.now.add(7, answer[100:], 2.0)
+    log.ends(first)
+    again.fd = 7
+    log.begins(again)
+    log.now.add(7, answer, 3.0)
+    log.ends(again)
+    assert [one.row(0.0, 4).status for one in replayed(log)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("sealed", range(4))
+def test_what_is_decoded_at_once_takes_nothing_of_the_answer_before_it_on_its_socket(
+    wire: Any, sealed: int
+) -> None:
+    log, answer = ReadLog(), wire.answer(wire.stream(3))
+    first, second = exchange(0, 7), exchange(1, 7)
+    steps = [
+        lambda: log.begins(first),
+        lambda: log.now.add(7, answer, 1.0),
+        lambda: log.ends(first),
+        lambda: log.begins(second),
+        lambda: log.now.add(7, answer, 2.0),
+    ]
+    for number, step in enumerate(steps):
+        step()
+        if number == sealed:
+            log.seal()
+    log.withdraw(second)
+    log.ends(second)
+    times = [one.row(0.0, 4).token_times_s.tolist() for one in replayed(log)]
+    assert times == [[1.0] * 3, [2.0] * 3]
+    assert log.held_bytes == 0
+
+
 def test_reads_that_belong_to_nobody_are_passed_over(wire: Any) -> None:
     log = ReadLog()
     log.now.add(7, b"unasked for", 0.0)
