@@ -22,7 +22,7 @@ class Waiting:
         self.poller = poller
         self._loop_fd = _poller_of(loop)
         self.compiled = _compiled_reader(poller.fileno(), self._loop_fd)
-        self._held = self._armed = False
+        self._held = self._armed = self._ended = False
 
     @property
     def possible(self) -> bool:
@@ -63,9 +63,11 @@ class Waiting:
             self._loop.call_soon(self._next, after - 1)
             return
         self._armed = False
-        self._turn()
+        if not self._ended:
+            self._turn()
 
     def end(self) -> None:
+        self._ended = True
         self.release()
         self._loop.remove_reader(self.poller.fileno())
         if self.compiled is not None:

@@ -1,5 +1,6 @@
 """The compiled reader: it reads as Python's does, and comes back for all that is more."""
 
+import asyncio
 import select
 import socket
 import time
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+
+from workloads.waiting import Waiting
 
 native = pytest.importorskip("workloads._native", reason="built only where there is a C compiler")
 
@@ -128,3 +131,17 @@ def test_a_log_with_less_room_than_its_limit_is_refused(stack: ExitStack) -> Non
     bench = Bench(stack)
     with pytest.raises(ValueError, match="fewer entries"):
         bench.reader.read([], array("i", bytes(4)), bench.stamps, 64, 0.0)
+
+
+async def test_a_turn_that_was_still_to_come_is_not_had_after_the_end() -> None:
+    turns: list[float] = []
+    with select.epoll() as epoll:
+        waiting = Waiting(asyncio.get_running_loop(), epoll, lambda: turns.append(0.0))
+        assert waiting.possible
+        waiting.begin()
+        waiting.hold()
+        waiting.again(after=1)
+        waiting.end()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert turns == []
