@@ -9,6 +9,7 @@ from workloads.readlog import ENDS, ReadLog, Segment
 MEGABYTE = 1_000_000
 COMFORTABLE_BYTES = 32 * MEGABYTE
 SLICE_S = 100e-6
+LARGEST_POWER = 3
 ENTRIES_A_GLANCE = 64
 MANY_READS = 256
 
@@ -17,8 +18,8 @@ class Replay:
     """Gives each read to its exchange, and decodes an exchange when it has ended or grown long.
 
     Up to `comfortable_bytes` nothing is replayed while the load runs. Beyond it a slice of 0.1 ms
-    is between two turns, 1 ms from twice that on and 10 ms from four times that on: then
-    replaying has most of the time, servers are made to wait, and memory stays bounded.
+    is between two turns, ten times as long from twice, four and six times that on: at last
+    replaying has nearly all the time, servers are made to wait, and memory stays bounded.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Replay:
     def relieve(self) -> None:
         """Replay for as long as the bytes held call for."""
         fullness = self._log.held_bytes / self._comfortable_bytes
-        self.replay_for(SLICE_S * (1 if fullness < 2 else 10 if fullness < 4 else 100))
+        self.replay_for(SLICE_S * 10 ** min(LARGEST_POWER, int(fullness / 2)))
 
     def replay_for(self, seconds: float) -> bool:
         """Replay sealed segments until the time is up; return whether any are left."""
