@@ -72,6 +72,7 @@ def client_figures(stats: RunStats) -> dict[str, Figure]:
         "client_max_loop_lag_ms": stats.max_loop_lag_s * MS_PER_S,
         "client_coalesced_reads": stats.coalesced_reads,
         "client_reconnects": stats.reconnects,
+        "client_reader": "compiled" if stats.compiled_reader else "python",
     }
 
 
