@@ -11,6 +11,7 @@ import typer
 from moeserve.cli import diffusion_flags as flags
 from moeserve.cli.diffusion_flags import numbers, probabilities, words
 from moeserve.cli.inputs import model_names
+from moeserve.cli.results_flags import Fresh
 from moeserve.cli.show import Format, FormatOption, note, show
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def diffusion(
     trust_remote_code: flags.TrustRemoteCode = False,
     revision: flags.Revision = None,
     result_dir: flags.ResultDir = None,
-    fresh: flags.Fresh = False,
+    fresh: Fresh = False,
     output: FormatOption = Format.table,
 ) -> None:
     from moeserve.diffusion import Asked, experts_of, kv_caches_of

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from catalog.errors import BadValue
+from moeserve.cli.results_flags import result_dir_option
 
 Model = Annotated[
     list[str] | None,
@@ -42,17 +43,7 @@ TrustRemoteCode = Annotated[
 Revision = Annotated[
     str | None, typer.Option("--revision", help="The commit of the checkpoint, 40 hex digits.")
 ]
-ResultDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--result-dir", "-o", help="Where results go; default results/diffusion-HASH of the study.",
-        show_default=False,
-    ),
-]  # fmt: skip
-Fresh = Annotated[
-    bool,
-    typer.Option("--fresh/--resume", help="Start over (old results are moved aside), or resume."),
-]
+ResultDir = Annotated[Path | None, result_dir_option("diffusion-HASH")]
 
 
 def words(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
+from moeserve.cli.results_flags import Fresh, result_dir_option
 from moeserve.cli.show import Format, FormatOption, Row, headed, note, show
 
 if TYPE_CHECKING:
@@ -38,13 +39,7 @@ SUMMARY = headed(
     "provenance", "verdict", "verdict_reasons",
 )  # fmt: skip
 
-ResultDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--result-dir", "-o", help="Where results go; default results/NAME-HASH of the study.",
-        show_default=False,
-    ),
-]  # fmt: skip
+ResultDir = Annotated[Path | None, result_dir_option("NAME-HASH")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,12 +52,7 @@ def run(
     flags: ExperimentFlags,
     experiment: ExperimentArgument = None,
     result_dir: ResultDir = None,
-    fresh: Annotated[
-        bool,
-        typer.Option(
-            "--fresh/--resume", help="Start over (old results are moved aside), or resume."
-        ),
-    ] = False,
+    fresh: Fresh = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As moeserve plan.")] = False,
     output: FormatOption = Format.table,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,

@@ -9,13 +9,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
 
+from orchestrator.store import Manifest, read_manifests
+
 HERE = Path(__file__).parent / "cluster"
 PROGRAMS = ("sbatch", "slurmctld", "slurmd", "munged", "unshare")
+
+
+class Study(NamedTuple):
+    """What became of a study: its directory, what was submitted, what was published."""
+
+    root: Path
+    submitted: list[dict[str, Any]]
+    published: list[Manifest]
 
 
 @dataclass
@@ -58,6 +68,16 @@ class Cluster:
             self.moeserve("submit", *words, "--format", "json", path=path).stdout
         )
         return rows
+
+    def study(self, document: dict[str, Any], folder: Path, limit_s: float) -> Study:
+        """Submit a study, wait until the queue is empty and every task is done."""
+        file, root = folder / "study.yaml", folder / "out"
+        file.write_text(json.dumps(document))
+        rows = self.submit(str(file), "-o", str(root))
+        self.until_over(limit_s)
+        states = self.tasks(root)
+        assert {task["state"] for task in states} == {"done"}, states
+        return Study(root, rows, [each for each in read_manifests(root) if each.files])
 
     def tasks(self, root: Path) -> list[dict[str, Any]]:
         told = self.moeserve("status", str(root), "--format", "json").stdout

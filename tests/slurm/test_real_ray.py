@@ -1,13 +1,10 @@
 """A server over two nodes of one job: Ray inside the allocation, and gone with it."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from orchestrator.store import read_manifests
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'moeserve[ray]'")
 pytestmark = [
@@ -23,7 +20,6 @@ SHAPE = {"NET": "ns", "NODES": "2"}
 def test_a_layout_of_two_nodes_runs_through_ray_inside_its_own_job(
     cluster: Any, tmp_path: Path
 ) -> None:
-    study = tmp_path / "study.yaml"
     document = {
         "models": ["OLMoE-1B-7B"],
         "strategies": ["dp8+ep"],
@@ -42,21 +38,15 @@ def test_a_layout_of_two_nodes_runs_through_ray_inside_its_own_job(
             "gpus": {"A100-80GB": {"type": "a100", "per_node": 4}},
         },
     }
-    study.write_text(json.dumps(document))
-    root = tmp_path / "out"
-    rows = cluster.submit(str(study), "-o", str(root))
-    assert [(row["gres"], row["tasks"]) for row in rows] == [("gpu:a100:4", 1)]
-    cluster.until_over(150)
-    states = cluster.tasks(root)
-    assert {task["state"] for task in states} == {"done"}, states
-    published = [each for each in read_manifests(root) if each.files]
-    assert {each.record.verdict for each in published} <= {"valid", "invalid"}
-    assert [each.record.strategy for each in published] == ["dp8+ep", "dp8+ep"]
-    for each in published:
+    study = cluster.study(document, tmp_path, limit_s=150)
+    assert [(row["gres"], row["tasks"]) for row in study.submitted] == [("gpu:a100:4", 1)]
+    assert {each.record.verdict for each in study.published} <= {"valid", "invalid"}
+    assert [each.record.strategy for each in study.published] == ["dp8+ep", "dp8+ep"]
+    for each in study.published:
         placed = each.details["server"]["ray"]
         assert len(set(placed["node_ids"])) == 2
         assert [len(gpus) for gpus in placed["gpus"]] == [4, 4]
         assert each.details["slurm"]["job"]
         command = each.details["server"]["command"]
         assert command[command.index("--data-parallel-size-local") + 1] == "4"
-    assert list(root.glob("slurm/*/ray/*/token")) == []
+    assert list(study.root.glob("slurm/*/ray/*/token")) == []

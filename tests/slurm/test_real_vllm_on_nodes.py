@@ -1,13 +1,10 @@
 """One vLLM server over two nodes of a job, for real: a rank on each."""
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from orchestrator.store import read_manifests
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'moeserve[ray]'")
 pytestmark = [
@@ -28,7 +25,6 @@ PLUGIN = Path(__file__).parents[1] / "orchestrator" / "cluster" / "raycpu"
 def test_tensor_and_expert_parallel_groups_have_one_rank_on_each_node_of_their_job(
     cluster: Any, tmp_path: Path
 ) -> None:
-    study = tmp_path / "study.yaml"
     document = {
         "models": ["tiny-mixtral"],
         "strategies": ["tp2", "dp2+ep"],
@@ -52,16 +48,10 @@ def test_tensor_and_expert_parallel_groups_have_one_rank_on_each_node_of_their_j
             "gpus": {"A100-80GB": {"type": "a100", "per_node": 1}},
         },
     }
-    study.write_text(json.dumps(document))
-    root = tmp_path / "out"
-    (row,) = cluster.submit(str(study), "-o", str(root))
-    assert (row["gres"], row["tasks"]) == ("gpu:a100:1", 2)
-    cluster.until_over(400)
-    states = cluster.tasks(root)
-    assert {task["state"] for task in states} == {"done"}, states
-    published = [each for each in read_manifests(root) if each.files]
-    assert sorted(each.record.strategy for each in published) == ["ep", "tp"]
-    for each in published:
+    study = cluster.study(document, tmp_path, limit_s=400)
+    assert [(row["gres"], row["tasks"]) for row in study.submitted] == [("gpu:a100:1", 2)]
+    assert sorted(each.record.strategy for each in study.published) == ["ep", "tp"]
+    for each in study.published:
         server = each.details["server"]
         assert each.record.completed == 4
         assert server["observed_layout"] == each.record.strategy

@@ -17,7 +17,7 @@ import msgspec
 from catalog.errors import BadValue, ResultsError
 from orchestrator.environment import describe
 from orchestrator.files import publish_once, write_durably
-from orchestrator.hfserver.diffusion.study import Answer, Run
+from orchestrator.hfserver.diffusion.study import Answer, Case, Run
 from orchestrator.room import check_room
 from orchestrator.store import Store, refuse_changes, refuse_other
 from orchestrator.study import storage_errors
@@ -105,7 +105,7 @@ class Kept:
         record = Record(
             model=model,
             round=run.round,
-            configuration={**asdict(run.case.point), **asdict(run.case.options)},
+            configuration=_configuration(run.case),
             passes_s=answer.passes_s,
             tokens=answer.tokens,
             operations=answer.operations,
@@ -120,8 +120,8 @@ class Kept:
         return {run: _read(path, Record) for run, path in paths.items() if path.exists()}
 
     def _path(self, model: str, run: Run) -> Path:
-        case = {**asdict(run.case.point), **asdict(run.case.options)}
-        digest = hashlib.sha256(msgspec.json.encode([model, case], order="deterministic"))
+        named = [model, _configuration(run.case)]
+        digest = hashlib.sha256(msgspec.json.encode(named, order="deterministic"))
         return self.root / "answers" / f"{digest.hexdigest()[:16]}-r{run.round}.json"
 
     @property
@@ -137,6 +137,10 @@ class Kept:
 
 def answers_of(records: Mapping[Run, Record]) -> dict[Run, Answer]:
     return {run: Answer(r.tokens, r.passes_s, r.operations) for run, r in records.items()}
+
+
+def _configuration(case: Case) -> dict[str, str | int | float | None]:
+    return {**asdict(case.point), **asdict(case.options)}
 
 
 def _read(path: Path, kind: type[Kind]) -> Kind:

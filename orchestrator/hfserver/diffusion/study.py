@@ -92,7 +92,7 @@ def measure(
     A round's prompt and random order are its own, so they are the same whenever it is continued.
     """
     listed = cases(grid, model)
-    wanted = [case for case in listed if any(run.case == case for run in missing)]
+    wanted = {run.case for run in missing}
     operations: dict[Case, int] = {}
     for round_ in range(grid.repeats):
         rng = np.random.default_rng([seed, model.vocab, round_])
@@ -101,7 +101,9 @@ def measure(
         left = [run for run in order if run in missing]
         if not left:
             continue
-        operations = operations or {case: _warm_up(decoder, case, prompt) for case in wanted}
+        operations = operations or {
+            case: _warm_up(decoder, case, prompt) for case in listed if case in wanted
+        }
         listen(f"{model.name}: round {round_ + 1} of {grid.repeats}")
         for run in left:
             each = prepared(decoder, run.case.options)

@@ -1,0 +1,17 @@
+"""Flags of the commands that keep their results in a directory."""
+
+from typing import Annotated, Any
+
+import typer
+
+
+def result_dir_option(default: str) -> Any:
+    """Return the option; `default` says how a directory is named that nobody gave."""
+    text = f"Where results go; default results/{default} of the study."
+    return typer.Option("--result-dir", "-o", help=text, show_default=False)
+
+
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh/--resume", help="Start over (old results are moved aside), or resume."),
+]
