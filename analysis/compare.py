@@ -1,44 +1,38 @@
 """Strategies against each other: ratios with intervals, adjusted tests, and four verdicts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Unpack
 
 import pandas as pd
 
-from analysis.contrast import (
+from analysis.data.conditions import levels
+from analysis.data.order import ordered
+from analysis.data.pairs import Pairs, Stratum, strata
+from analysis.data.select import RowSelection
+from analysis.data.source_location import source_of
+from analysis.question import BY, ComparisonSpec, asked_of, reference_of
+from analysis.statistics.confounding import confound_notes, confounded
+from analysis.statistics.contrast import (
     Adjustment,
+    ContrastVerdict,
     Rule,
-    Verdict,
     adjusted,
+    difference_p,
     equivalence_p,
     runs_needed,
     sign_flip,
-    smallest_p,
     verdict,
 )
-from analysis.intervals import Interval, log_interval
-from analysis.order import canonical, ordered
-from analysis.pairs import LOAD, Pairs, Stratum, strata
-from analysis.place import source_of
-from analysis.select import Selection, log_of, need_levels, select
-from analysis.steadiness import replicate_notes
-from catalog.errors import BadFile, BadValue, UnknownName
+from analysis.statistics.contrast_reason import Evidence, reason_of
+from analysis.statistics.intervals import Interval, log_interval
+from analysis.statistics.replication import launch_notes
+from analysis.statistics.steadiness import replicate_notes
+from catalog.errors import BadFile
+from orchestrator.results.quantities import is_higher_better
 
-BY = ("model", "workload", *LOAD)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is compared with what, and by which rule."""
-
-    response: str = "output_throughput"
-    reference: str | None = None
-    """Every other strategy is compared with this one; the first in order when None."""
-    by: tuple[str, ...] = BY
-    """Columns within which strategies are compared."""
-    rule: Rule = field(default_factory=Rule)
-    adjust: Adjustment | None = None
-    """None: Holm for one stratum, Benjamini–Hochberg for a sweep of several."""
+__all__ = ["BY", "Comparison", "ComparisonSpec", "Contrast", "compare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +46,17 @@ class Contrast:
     pairs: int
     paired_by: str
     p: float | None
+    """Of the paired t-test, whose interval `ratio` has."""
     p_adjusted: float | None
+    p_sign_flip: float | None
+    """Of the exact sign-flip test, which takes nothing as normal; None where p is."""
     p_equivalence: float | None
-    verdict: Verdict
+    verdict: ContrastVerdict
     runs_needed: int | None
     reason: str
     """Why there is no test, or what to beware of; empty when nothing."""
+    confounded_by: tuple[str, ...] = ()
+    """Columns in which the two differ besides the strategy: the ratio holds those, too."""
 
     def row(self) -> dict[str, object]:
         """A flat object."""
@@ -72,10 +71,12 @@ class Contrast:
             "paired_by": self.paired_by,
             "p": self.p,
             "p_adjusted": self.p_adjusted,
+            "p_sign_flip": self.p_sign_flip,
             "p_equivalence": self.p_equivalence,
             "verdict": self.verdict,
             "runs_needed": self.runs_needed,
             "reason": self.reason,
+            "confounded_by": ", ".join(self.confounded_by),
         }
 
 
@@ -83,7 +84,7 @@ class Contrast:
 class Comparison:
     """All contrasts of one question; they are one family of tests."""
 
-    question: Question
+    spec: ComparisonSpec
     adjust: Adjustment
     contrasts: tuple[Contrast, ...]
     provenance: str
@@ -91,184 +92,140 @@ class Comparison:
 
     def rows(self) -> list[dict[str, object]]:
         added = {
-            "response": self.question.response,
+            "response": self.spec.response,
             "adjustment": self.adjust,
-            "margin": self.question.rule.margin,
-            "alpha": self.question.rule.alpha,
+            "margin": self.spec.rule.margin,
+            "alpha": self.spec.rule.alpha,
             "provenance": self.provenance,
         }
         return [contrast.row() | added for contrast in self.contrasts]
 
 
-def higher_is_better(response: str) -> bool:
-    """Throughputs and rates should be high; latencies, durations and failures low."""
-    return not response.endswith(("_ms", "_s", "duration", "failed", "_usd"))
-
-
 def compare(
     frame: pd.DataFrame,
-    question: Question | None = None,
-    *,
-    provenance: str | None = None,
-    every_verdict: bool = False,
+    spec: ComparisonSpec | None = None,
+    **selected: Unpack[RowSelection],
 ) -> Comparison:
     """Compare strategies within each stratum and adjust over all of them together."""
-    question = question or Question()
-    chosen = chosen_rows(frame, question, provenance=provenance, every_verdict=every_verdict)
-    reference = _reference(chosen.frame, question.reference)
-    groups = list(strata(chosen.frame, question.response, columns(frame, question)))
-    adjust = question.adjust or ("holm" if len(groups) == 1 else "bh")
-    contrasts = _contrasts(groups, reference, question, adjust)
+    question = asked_of(frame, spec, **selected)
+    chosen, spec = question.chosen, question.spec
+    reference = reference_of(chosen.frame, spec.reference)
+    groups = list(strata(chosen.frame, spec.response, spec.by, pool=spec.pool))
+    adjust = adjustment_of(spec, groups)
+    rule, family = replace(spec.rule, adjust=adjust), decisions(groups, reference, spec, adjust)
+    contrasts = [_contrast(each, rule, len(family)) for each in family]
     if not contrasts:
-        problem = f"no stratum holds both {reference!r} and another strategy"
-        raise BadFile(source_of(chosen.frame), problem)
+        raise _nothing_paired(chosen.frame, reference, question.apart)
+    beside = confounded(chosen.frame, reference, spec.by)
     notes = (
         *chosen.notes,
-        *confounds(chosen.frame, reference),
-        *replicate_notes(chosen.frame, question.response),
+        *question.notes,
+        *left_alone(groups, reference, question.apart),
+        *confound_notes(beside),
+        *launch_notes(chosen.frame, (*spec.by, *spec.pool)),
+        *replicate_notes(chosen.frame, spec.response, (*spec.by, *spec.pool)),
     )
-    return Comparison(question, adjust, contrasts, chosen.provenance, notes)
+    named = tuple(replace(c, confounded_by=beside.of(c.strategy, c.stratum.key)) for c in contrasts)
+    return Comparison(spec, adjust, named, chosen.provenance, notes)
 
 
-def columns(frame: pd.DataFrame, question: Question) -> tuple[str, ...]:
-    """Columns to compare within: those asked for, of the two kinds of load the one there is."""
-    return tuple(name for name in question.by if name in frame or name not in LOAD)
+def left_alone(groups: Sequence[Stratum], reference: str, apart: Sequence[str]) -> tuple[str, ...]:
+    """Name the strata that hold nothing to compare."""
+    alone = [g for g in groups if apart and (reference not in g.logs or len(g.logs) < 2)]
+    if not alone:
+        return ()
+    names = "; ".join(f"{g.name}: only {', '.join(g.logs)}" for g in alone[:3])
+    more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+    return (f"left out, nothing to compare with {reference}: {names}{more}",)
 
 
-def chosen_rows(
-    frame: pd.DataFrame, question: Question, *, provenance: str | None, every_verdict: bool
-) -> Selection:
-    """Check a question and select the runs it is asked of."""
-    _check(question)
-    factors = ["strategy", *(name for name in columns(frame, question) if name not in LOAD)]
-    chosen = select(
-        frame,
-        response=question.response,
-        factors=factors,
-        provenance=provenance,
-        every_verdict=every_verdict,
-    )
-    need_levels(chosen.frame, "strategy")
-    log_of(chosen.frame, question.response)
-    return chosen
+def _nothing_paired(frame: pd.DataFrame, reference: str, apart: Sequence[str]) -> BadFile:
+    there = {str(name) for name in frame["strategy"]} - {reference}
+    problem = f"no stratum holds runs of {reference!r} and of {', '.join(sorted(there))} to pair"
+    if apart:
+        listed = "; ".join(f"{name} ({levels(frame, name)})" for name in apart)
+        problem += f": they differ in {listed}; --pool {apart[0]} overlooks that"
+    elif "block" in frame:
+        problem += ": no block holds both under one load, and runs of different blocks make no pair"
+    return BadFile(source_of(frame), problem)
 
 
 @dataclass(frozen=True, slots=True)
-class _Raw:
+class Decision:
+    """A contrast of a family: its interval, its test, and the verdict that both give."""
+
     stratum: Stratum
     strategy: str
+    reference: str
     pairs: Pairs
+    ratio: Interval
+    p: float | None
+    """That the two are equal; None where it is not tested."""
+    p_adjusted: float | None
+    p_equivalence: float | None
+    """That they differ by more than the margin, adjusted."""
+    verdict: ContrastVerdict
 
 
-def _contrasts(
-    groups: Sequence[Stratum], reference: str, question: Question, adjust: Adjustment
-) -> tuple[Contrast, ...]:
-    raw = [found for group in groups for found in _raw(group, reference)]
-    rule = Rule(question.rule.alpha, question.rule.margin, adjust, question.rule.power)
-    fewest = rule.fewest_pairs(len(raw))
-    tested = [
-        sign_flip(r.pairs.logs) if len(r.pairs.logs) >= fewest and not r.pairs.copies else None
-        for r in raw
+def decisions(
+    groups: Sequence[Stratum], reference: str | None, spec: ComparisonSpec, adjust: Adjustment
+) -> list[Decision]:
+    """Decide on all contrasts with the reference as one family, without one on all pairs."""
+    paired = [
+        (group, *names, pairs)
+        for group in groups
+        for names in _compared(group, reference)
+        for pairs in [group.pairs(*names)]
+        if len(pairs.logs)
     ]
-    equal = [None if r.pairs.copies else equivalence_p(r.pairs.logs, rule.log_margin) for r in raw]
-    every = zip(raw, tested, adjusted(tested, adjust), adjusted(equal, adjust), strict=True)
-    return tuple(
-        _contrast(
-            r, reference, (p, p_adjusted, p_equal), rule=rule, question=question, family=len(raw)
+    rule = replace(spec.rule, adjust=adjust)
+    logs = [pairs.logs if pairs.testable else pairs.logs[:0] for *_, pairs in paired]
+    tested = [difference_p(each) for each in logs]
+    equal = adjusted([equivalence_p(each, rule.log_margin) for each in logs], adjust)
+    higher = is_higher_better(spec.response, spec.better)
+    found = []
+    every = zip(paired, tested, adjusted(tested, adjust), equal, strict=True)
+    for (group, strategy, against, pairs), p, p_adjusted, p_equal in every:
+        ratio = log_interval(pairs.logs, level=1 - rule.alpha)
+        outcome = verdict(ratio, p_adjusted, p_equal, alpha=rule.alpha, higher_is_better=higher)
+        found.append(
+            Decision(group, strategy, against, pairs, ratio, p, p_adjusted, p_equal, outcome)
         )
-        for r, p, p_adjusted, p_equal in every
-    )
+    return found
 
 
-def _raw(group: Stratum, reference: str) -> list[_Raw]:
-    if reference not in group.logs:
-        return []
-    others = [str(name) for name in ordered(group.logs) if name != reference]
-    found = [_Raw(group, name, group.pairs(name, reference)) for name in others]
-    return [each for each in found if len(each.pairs.logs)]
+def adjustment_of(spec: ComparisonSpec, groups: Sequence[Stratum]) -> Adjustment:
+    """The correction asked for, or the usual one for so many strata."""
+    return spec.adjust or ("holm" if len(groups) == 1 else "bh")
 
 
-def _contrast(
-    raw: _Raw,
-    reference: str,
-    p_values: tuple[float | None, float | None, float | None],
-    *,
-    rule: Rule,
-    question: Question,
-    family: int,
-) -> Contrast:
-    logs = raw.pairs.logs
-    p, p_adjusted, p_equal = p_values
-    ratio = log_interval(logs, level=1 - rule.alpha)
-    better_up = higher_is_better(question.response)
-    said = verdict(ratio, p_adjusted, p_equal, alpha=rule.alpha, higher_is_better=better_up)
-    open_question = said == "undecided" and not raw.pairs.copies
-    needed = runs_needed(logs, rule, family) if open_question else None
+def _compared(group: Stratum, reference: str | None) -> list[tuple[str, str]]:
+    names = [str(name) for name in ordered(group.logs)]
+    if reference is None:
+        return [(later, first) for first, later in combinations(names, 2)]
+    return [(name, reference) for name in names if name != reference and reference in names]
+
+
+def _contrast(found: Decision, rule: Rule, family: int) -> Contrast:
+    logs = found.pairs.logs
+    open_question = found.verdict == "undecided" and not found.pairs.copies
+    # The spread of conditions of one launch says nothing of the spread of launches.
+    measured = logs[:0] if found.pairs.one_launch else logs
+    needed = runs_needed(measured, rule, family) if open_question else None
+    exact = None if found.p is None else sign_flip(logs)
+    evidence = Evidence(found.pairs, found.ratio, found.p, exact, found.verdict)
     return Contrast(
-        stratum=raw.stratum,
-        strategy=raw.strategy,
-        reference=reference,
-        ratio=ratio,
+        stratum=found.stratum,
+        strategy=found.strategy,
+        reference=found.reference,
+        ratio=found.ratio,
         pairs=len(logs),
-        paired_by=raw.pairs.unit,
-        p=p,
-        p_adjusted=p_adjusted,
-        p_equivalence=p_equal,
-        verdict=said,
-        runs_needed=needed and max(needed, len(logs) + 1),
-        reason=_reason(raw.pairs, rule, family, tested=p is not None),
+        paired_by=found.pairs.unit,
+        p=found.p,
+        p_adjusted=found.p_adjusted,
+        p_sign_flip=exact,
+        p_equivalence=found.p_equivalence,
+        verdict=found.verdict,
+        runs_needed=needed and max(needed, len(measured) + 1),
+        reason=reason_of(evidence, rule, family),
     )
-
-
-def _reason(found: Pairs, rule: Rule, family: int, *, tested: bool) -> str:
-    if found.copies:
-        return "not tested: the replicates repeat one number, which is no evidence of spread"
-    pairs = len(found.logs)
-    level, floor = rule.hardest_level(family), smallest_p(pairs)
-    if tested and found.unit == "condition":
-        return "pairs are conditions, not replicates: it holds across these, luck of a run included"
-    if tested:
-        return ""
-    return (
-        f"not tested: the smallest p of {pairs} pair{'s' * (pairs != 1)} is {floor:.3g}, above "
-        f"{level:.3g}; {rule.fewest_pairs(family)} are needed"
-    )
-
-
-def _reference(frame: pd.DataFrame, wanted: str | None) -> str:
-    names = [str(name) for name in ordered(frame["strategy"])]
-    wanted = wanted if wanted is None or wanted in names else canonical(wanted)
-    if wanted is None:
-        return names[0]
-    if wanted not in names:
-        raise UnknownName("strategy", wanted, names)
-    return wanted
-
-
-def confounds(frame: pd.DataFrame, reference: str) -> tuple[str, ...]:
-    """Say where a strategy ran on other hardware or software than the reference."""
-    names = [str(name) for name in ordered(frame["strategy"])]
-    return tuple(
-        f"{name} ran with {column} {_used(frame, name, column)}, {reference} with "
-        f"{_used(frame, reference, column)}: their ratio holds both differences"
-        for column in ("gpu_type", "engine", "technique")
-        if column in frame
-        for name in names
-        if _used(frame, name, column) != _used(frame, reference, column)
-    )
-
-
-def _used(frame: pd.DataFrame, strategy: str, column: str) -> str:
-    return ", ".join(sorted(set(frame.loc[frame["strategy"] == strategy, column].astype(str))))
-
-
-def _check(question: Question) -> None:
-    rule = question.rule
-    if not 0 < rule.alpha < 0.5:
-        raise BadValue("--alpha", rule.alpha, "between 0 and 0.5")
-    if not rule.margin > 0:
-        raise BadValue("--margin", rule.margin, "above 0, for instance 0.03 for 3 %")
-    if not 0 < rule.power < 1:
-        raise BadValue("--power", rule.power, "between 0 and 1")
-    if "strategy" in question.by:
-        raise BadValue("--by", "strategy", "columns other than the one that is compared")

@@ -1,4 +1,4 @@
-"""The numbers behind the figures: means with intervals per condition, fronts, and winners."""
+"""The numbers behind the figures: means with intervals per condition, and fronts."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,19 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.compare import higher_is_better
-from analysis.frame import require
-from analysis.load import with_load
-from analysis.order import ordered
-from analysis.pairs import NO_SPREAD, strata
-from analysis.place import source_of
-from catalog.errors import BadFile
+from analysis.data.conditions import (
+    NOTHING_SAID,
+    Pooling,
+    kept_apart,
+    labelled,
+    said_apart,
+)
+from analysis.data.frame import require
+from analysis.data.load import with_load
+from analysis.data.order import ordered
+from analysis.data.source_location import source_of
+from catalog.errors import BadFile, UnknownName
+from orchestrator.results.record import IMPORTED, MEASURED, SIMULATED
 
 CELL = ("model", "workload", "strategy", "load")
 
@@ -35,6 +41,12 @@ def curves(
     error = made.pop("spread").to_numpy(dtype=float) / np.sqrt(count)
     half = stats.t.ppf((1 + level) / 2, np.maximum(count - 1, 1)) * error
     made["low"], made["high"] = made["mean"] - half, made["mean"] + half
+    # What is above zero stays there: the delta method on the log scale, as in the tables.
+    positive = cells.min().to_numpy(dtype=float) > 0
+    mean = made["mean"].to_numpy(dtype=float)
+    factor = np.exp(np.divide(half, mean, out=np.zeros_like(half), where=positive))
+    made.loc[positive, "low"] = (mean / factor)[positive]
+    made.loc[positive, "high"] = (mean * factor)[positive]
     columns = [*by, "mean", "low", "high", "n"]
     return made[columns].sort_values(list(by), ignore_index=True)
 
@@ -76,54 +88,24 @@ def _front(points: np.ndarray) -> np.ndarray:
     return kept
 
 
-def winners(frame: pd.DataFrame, response: str = "output_throughput") -> pd.DataFrame:
-    """Best strategy of each model × workload × load, its lead, and whether the runs settle it.
-
-    Columns: model, workload, load_kind, load, strategy, runner_up, lead (ratio to the runner-up,
-    above 1), settled (the lead's 95 % interval excludes 1; None where replicates show no spread).
-    """
-    frame = with_load(frame)
-    require(frame, [*CELL, response])
-    up = higher_is_better(response)
-    rows = []
-    for group in strata(frame, response, ("model", "workload", "load_kind", "load")):
-        means = {name: float(np.nanmean(logs)) for name, logs in group.logs.items()}
-        names = sorted(
-            ordered(means), key=lambda name: -means[str(name)] if up else means[str(name)]
-        )
-        best, second = str(names[0]), str(names[1]) if len(names) > 1 else None
-        rows.append({**dict(group.key), "strategy": best, "runner_up": second})
-        logs = group.pairs(best, second).logs if second else np.empty(0)
-        logs = logs if up else -logs
-        rows[-1]["lead"] = float(np.exp(logs.mean())) if len(logs) else None
-        rows[-1]["settled"] = _settled(logs)
-    return pd.DataFrame(rows)
-
-
-def _settled(logs: np.ndarray) -> bool | None:
-    if len(logs) < 2 or np.ptp(logs) < NO_SPREAD:
-        return None
-    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    return bool(logs.mean() > half)
-
-
 def residuals(frame: pd.DataFrame, response: str = "output_throughput") -> pd.DataFrame:
     """Measured over simulated, or over the analytic estimate where nothing was simulated.
 
-    Columns: model, workload, strategy, load, measured, estimated, ratio.
+    Columns: model, workload, strategy, load, measured, estimated, ratio; and those by which
+    measured rows had to be kept apart, where the estimates have them.
     """
     frame = with_load(frame)
     require(frame, [*CELL, response, "provenance"])
     kinds = frame["provenance"].astype(str)
-    measured, estimated = (
-        curves(frame[mask], response)[[*CELL, "mean"]] if mask.any() else None
-        for mask in (kinds.isin(["measured", "imported"]), kinds == "simulated")
-    )
-    if measured is None:
+    of_runs, of_model = kinds.isin([MEASURED, IMPORTED]), kinds == SIMULATED
+    if not of_runs.any():
         raise BadFile(source_of(frame), "column 'provenance': no measured runs to compare with")
-    if estimated is None:
-        estimated = _estimated(frame, response)
-    both = measured.merge(estimated, on=list(CELL), suffixes=("_m", "_e"))
+    apart = kept_apart(frame[of_runs].drop(columns=response))
+    model = frame[of_model] if of_model.any() else _estimated(frame, response)
+    shared = [name for name in (*CELL, *apart) if name in CELL or _tells(model, name)]
+    measured = curves(frame[of_runs], response, by=(*CELL, *apart))[[*CELL, *apart, "mean"]]
+    estimated = curves(model, response, by=shared)[[*shared, "mean"]]
+    both = measured.merge(estimated, on=shared, suffixes=("_m", "_e"))
     both = both.rename(columns={"mean_m": "measured", "mean_e": "estimated"})
     if both.empty:
         raise BadFile(source_of(frame), "no condition is both measured and simulated")
@@ -132,20 +114,32 @@ def residuals(frame: pd.DataFrame, response: str = "output_throughput") -> pd.Da
 
 def _estimated(frame: pd.DataFrame, response: str) -> pd.DataFrame:
     """Estimate what nobody simulated."""
-    from analysis.estimated import estimates_of
+    from analysis.data.estimated import estimates_of
 
     found = estimates_of(frame)
     if response not in found:
         raise BadFile(source_of(frame), "no measured run has a model and a GPU with an estimate")
-    return curves(with_load(found), response)[[*CELL, "mean"]]
+    return with_load(found)
+
+
+def _tells(frame: pd.DataFrame, name: str) -> bool:
+    """Whether estimates say what they are for in a column."""
+    return name in frame and not bool((frame[name].isna() | (frame[name].astype(str) == "")).any())
+
+
+def apart_in_models(
+    frame: pd.DataFrame, response: str, pooling: Pooling = NOTHING_SAID
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Give rows that must not be averaged models of their own, `A · H100`, and say so."""
+    names = kept_apart(frame.drop(columns=response), pooling)
+    notes = said_apart(frame, names, "drawn and counted apart, behind the model's name")
+    return labelled(frame, "model", names), notes
 
 
 def narrowed(
     frame: pd.DataFrame, *, models: Sequence[str] = (), workloads: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Keep the models and workloads named; all when none is."""
-    from catalog.errors import UnknownName
-
     for column, wanted in (("model", models), ("workload", workloads)):
         known = [str(name) for name in ordered(frame[column])] if column in frame else []
         for name in wanted:

@@ -3,9 +3,7 @@
 import zlib
 from dataclasses import dataclass
 
-# Okabe and Ito, Color Universal Design (2008): told apart with every common colour blindness.
-BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, YELLOW, GREY = "#E69F00", "#56B4E9", "#B8A800", "#666666"
+from catalog.figure_style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,19 @@
 import math
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.compare import Question, chosen_rows, columns
-from analysis.intervals import Interval
-from analysis.order import ordered
-from analysis.pairs import Stratum, mean_of_known, strata
-from analysis.place import source_of
+from analysis.data.launches import launches_known, mean_of_known, merged
+from analysis.data.order import ordered
+from analysis.data.pairs import Stratum, strata
+from analysis.data.select import RowSelection
+from analysis.data.source_location import source_of
+from analysis.question import ComparisonSpec, asked_of
+from analysis.statistics.intervals import Interval
 from catalog.errors import BadValue
 
 
@@ -39,21 +42,31 @@ class TukeyPair:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """The residual spread of a stratum: what the studentized range is taken over."""
+
+    standard_error: float
+    strategies: int
+    df: int
+    blocks: int
+
+
 def tukey(
     frame: pd.DataFrame,
-    question: Question | None = None,
-    *,
-    provenance: str | None = None,
-    every_verdict: bool = False,
+    spec: ComparisonSpec | None = None,
+    **selected: Unpack[RowSelection],
 ) -> list[TukeyPair]:
     """Compare all pairs of strategies in every stratum that has complete blocks."""
-    question = question or Question()
-    chosen = chosen_rows(frame, question, provenance=provenance, every_verdict=every_verdict)
-    level = 1 - question.rule.alpha
-    groups = strata(chosen.frame, question.response, columns(frame, question))
+    question = asked_of(frame, spec, **selected)
+    chosen, spec = question.chosen, question.spec
+    level = 1 - spec.rule.alpha
+    groups = strata(chosen.frame, spec.response, spec.by, pool=spec.pool)
     pairs = [pair for group in groups for pair in tukey_pairs(group, level=level)]
     if not pairs:
         way = "two or more complete blocks of two or more strategies: repeat with --num-runs"
+        if launches_known(chosen.frame):
+            way += ", each replicate on launches of its own (column 'server_group')"
         raise BadValue("replicates", 1, way, where=source_of(chosen.frame))
     return pairs
 
@@ -67,9 +80,10 @@ def tukey_pairs(stratum: Stratum, *, level: float = 0.95) -> tuple[TukeyPair, ..
     """
     names = [str(name) for name in ordered(stratum.logs)]
     y = np.stack([mean_of_known(stratum.logs[name], 0) for name in names])
-    if any(np.isnan(stratum.logs[name]).any(axis=None) for name in names):
-        whole = np.all([np.isfinite(stratum.logs[name]).all(axis=0) for name in names], axis=0)
-        y = y[:, whole]
+    whole = np.all([np.isfinite(stratum.logs[name]).all(axis=0) for name in names], axis=0)
+    if not whole.any():
+        return ()
+    y = merged(y[:, whole], stratum.blocks_joined(whole))
     k, b = y.shape
     if k < 2 or b < 2:
         return ()
@@ -80,10 +94,9 @@ def tukey_pairs(stratum: Stratum, *, level: float = 0.95) -> tuple[TukeyPair, ..
     if error < 1e-12:
         return ()
     half = float(stats.studentized_range.ppf(level, k, df)) * error
+    spread = _Spread(error, k, df, b)
     return tuple(
-        _pair(
-            stratum, (names[j], names[i]), float(y[j].mean() - y[i].mean()), half, (error, k, df, b)
-        )
+        _pair(stratum, (names[j], names[i]), float(y[j].mean() - y[i].mean()), half, spread)
         for i, j in combinations(range(k), 2)
     )
 
@@ -93,9 +106,9 @@ def _pair(
     names: tuple[str, str],
     difference: float,
     half: float,
-    scale: tuple[float, int, int, int],
+    spread: _Spread,
 ) -> TukeyPair:
-    error, k, df, blocks = scale
-    p = float(stats.studentized_range.sf(abs(difference) / error, k, df))
+    q = abs(difference) / spread.standard_error
+    p = float(stats.studentized_range.sf(q, spread.strategies, spread.df))
     bounds = (math.exp(difference - half), math.exp(difference + half))
-    return TukeyPair(stratum, *names, Interval(math.exp(difference), *bounds, blocks), p)
+    return TukeyPair(stratum, *names, Interval(math.exp(difference), *bounds, spread.blocks), p)

@@ -5,6 +5,7 @@
     │   ├── UnknownName               a name that is not in a catalog or registry
     │   ├── BadValue                  a flag, field or column with a value that is not allowed
     │   ├── BadFile                   a file that cannot be read as what it should be
+    │   │   └── NotCounted            a model that can be served, but not counted
     │   ├── ChangedExperiment         another experiment already lives in this directory
     │   └── MissingExtra              an optional dependency is not installed
     ├── Infeasible (exit 4)           nothing of what was asked fits the hardware
@@ -26,12 +27,20 @@ import difflib
 from collections.abc import Iterable
 
 MOST_LISTED = 24
+LONGEST_SHOWN = 400
+"""Characters of a value that a message repeats."""
+LONGEST_MESSAGE = 4_000
+"""Characters of a whole message, which may quote what somebody else wrote."""
 
 
 class MoeserveError(Exception):
     """Base of every error whose message is meant for the user; `except` this at a border."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"
 
 
 class InputError(MoeserveError):
@@ -45,16 +54,25 @@ class BadValue(InputError, ValueError):
 
     def __init__(self, what: str, given: object, allowed: str, *, where: str = "") -> None:
         place = f"{where}: " if where else ""
-        super().__init__(f"{place}{what}: got {given!r}, allowed: {allowed}")
+        super().__init__(f"{place}{what}: got {shown(given)}, allowed: {allowed}")
 
 
 class UnknownName(InputError, LookupError):
     """A name that is in no catalog; the message lists close names and then what exists."""
 
-    def __init__(self, kind: str, given: str, known: Iterable[str], *, hint: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        given: str,
+        known: Iterable[str],
+        *,
+        also: Iterable[str] = (),
+        hint: str = "",
+    ) -> None:
+        """`also` are names of the same that may be meant, and are not listed."""
         names = sorted(set(known))
-        message = f"unknown {kind} {given!r}."
-        close = closest(given, names)
+        message = f"unknown {kind} {shown(given)}."
+        close = closest(given, [*also, *names])
         if close:
             message += f" Did you mean {' or '.join(close)}?"
         listed = ", ".join(names[:MOST_LISTED]) + (", …" if len(names) > MOST_LISTED else "")
@@ -67,6 +85,19 @@ class BadFile(InputError, ValueError):
 
     def __init__(self, path: object, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
+
+
+class NotCounted(BadFile):
+    """A config that is whole, but says something of the model that no count here knows.
+
+    Real servers may serve such a model all the same; what needs its sizes refuses it. `keys` are
+    those that were not understood.
+    """
+
+    def __init__(self, path: object, keys: tuple[str, ...], problem: str) -> None:
+        self.keys, self.problem = keys, problem
+        way_out = "so it cannot be estimated; a real server of it can be measured all the same"
+        super().__init__(path, f"{', '.join(keys)}: {problem}; {way_out}")
 
 
 class ChangedExperiment(InputError):
@@ -93,12 +124,18 @@ class RunFailed(MoeserveError):
 
 
 class ServerError(RunFailed):
-    """A server that moeserve started failed; `log_tail` holds the last lines it wrote."""
+    """A server that moeserve started failed; `log_tail` holds the last lines it wrote.
 
-    def __init__(self, message: str, *, stage: str = "", log_tail: str = "") -> None:
+    `lasting`: whether another start would fail too, where its log says more than the class does.
+    """
+
+    def __init__(
+        self, message: str, *, stage: str = "", log_tail: str = "", lasting: bool | None = None
+    ) -> None:
         super().__init__(message)
         self.stage = stage
         self.log_tail = log_tail
+        self.lasting = lasting
 
 
 class ServerStartFailed(ServerError):
@@ -114,7 +151,15 @@ class ServerDied(ServerError):
 
 
 class EndpointError(RunFailed):
-    """A server that moeserve did not start does not answer as an OpenAI-compatible one."""
+    """A server that moeserve did not start does not answer as an OpenAI-compatible one.
+
+    `status` is that of its answer, 0 where there was none; `absent` where nobody answered at all.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, absent: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.absent = absent
 
 
 class ClusterError(RunFailed):
@@ -131,7 +176,18 @@ class ResultsError(MoeserveError):
     exit_code = 2
 
 
+def shown(given: object) -> str:
+    """Return a value as a message may repeat it: in one line, and cut where it is long."""
+    try:
+        text = repr(given)
+    except ValueError:  # Python prints no whole number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
 def closest(given: str, known: Iterable[str]) -> list[str]:
     """Return up to two known names that the given one is probably a slip of."""
     by_lower = {name.lower(): name for name in known}
-    return [by_lower[m] for m in difflib.get_close_matches(given.lower(), by_lower, n=2)]
+    return [
+        by_lower[m] for m in difflib.get_close_matches(given[:LONGEST_SHOWN].lower(), by_lower, n=2)
+    ]

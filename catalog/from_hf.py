@@ -1,69 +1,144 @@
 """A model from its Hugging Face `config.json`: by catalog name, path or hub id."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from catalog.config_fields import Fields
-from catalog.config_file import (
+from catalog.errors import BadFile, NotCounted, UnknownName, closest
+from catalog.kept import catalog_names, find_kept, other_names
+from catalog.model_table import HINT, find_model
+from catalog.models import Model
+from catalog.reader.class_defaults import class_defaults
+from catalog.reader.decoder import decoder
+from catalog.reader.families import (
+    ARCHITECTURES,
+    FAMILIES,
+    NO_CLASS,
+    NOT_DECODERS,
+    SAME_AS,
+    UNKNOWN,
+)
+from catalog.reader.fields import Fields, MissingKey, printable_key
+from catalog.reader.file import (
     HF_ID,
+    ConfigFile,
     cache_directory,
     cached_config,
+    config_at,
     fetch_config,
     printable,
-    read_config,
 )
-from catalog.decoder_config import decoder
-from catalog.errors import BadFile, UnknownName, closest
-from catalog.families import ARCHITECTURES, FAMILIES, UNKNOWN
-from catalog.model_table import HINT, MODELS, find_model
-from catalog.models import Model
-from catalog.switch_config import switch
-from catalog.xai_config import is_xai, to_hugging_face
-
-# Layers of other kinds than attention and feed-forward: a count without them would be wrong.
-_UNCOUNTED = ("mamba", "ssm_", "linear_", "rwkv", "index_n_heads", "attn_layer_", "hybrid_")
+from catalog.reader.notes import doubts, notes_on, uncounted, warn_once
+from catalog.reader.quantisation import quantisation
+from catalog.reader.switch import switch
+from catalog.reader.unread import unread_sizes
+from catalog.reader.wrapper import unwrapped
+from catalog.reader.xai import is_xai, to_hugging_face
 
 
 def model_from_config(
-    config: Mapping[str, object], *, name: str, where: object | None = None
+    config: Mapping[str, object],
+    *,
+    name: str,
+    where: object | None = None,
+    beside: Mapping[str, object] | None = None,
 ) -> Model:
     """Return the architecture a config describes; `where` names the file in errors.
 
-    Code that the config points at (`auto_map`) is never loaded. A `model_type` without a family
-    here is read by the common keys, and its `source` says so.
+    `beside` is the `hf_quant_config.json` of the same directory. Code that the config points at
+    (`auto_map`) is never loaded. A `model_type` without a family here is read by the common keys,
+    and `counted` says so. What the config says that no count here knows is a NotCounted error.
     """
     place = where or name
     fields = Fields(config, where=place)
     if is_xai(fields):
         fields = to_hugging_face(fields)
-    inner = fields.nested("text_config")
-    if inner is not None and not fields.has("hidden_size", "d_model"):
-        fields = inner
+    fields = unwrapped(fields)
     model_type = _model_type(fields)
     if model_type == "switch_transformers":
         return switch(fields, name=name, source=f"{place} (switch_transformers)")
+    fields = fields.with_defaults(class_defaults(_class_of(fields, model_type)))
+    quantised = quantisation(fields, beside)
     family = FAMILIES.get(model_type)
+    source = f"{place} ({model_type})"
     if family is None:
-        return _unknown(fields, model_type, name=name)
-    return decoder(fields, family, name=name, source=f"{place} ({model_type})")
+        _refuse_unknown(fields, model_type)
+        source = f"{place} (unknown model_type {model_type!r}: biases and norms may be missed)"
+    try:
+        found = decoder(fields, family or UNKNOWN, name=name, source=source, quantised=quantised)
+    except MissingKey as error:
+        if family is not None or not model_type:
+            raise
+        why = f"{model_type!r} is not known here, and the common keys do not say it all"
+        raise NotCounted(place, ("model_type",), why) from error
+    unread = tuple(printable_key(key) for key in unread_sizes(fields))
+    if unread:
+        raise NotCounted(
+            place, unread, f"not known of model_type {model_type!r}, and may bear on its size"
+        )
+    return msgspec.structs.replace(found, notes=notes_on(found, model_type, fields, quantised))
 
 
 def load_model(text: str) -> Model:
-    """Return a model by catalog name or alias, path of a config or its directory, or hub id."""
+    """Return a model by catalog name or alias, path of a config or its directory, or hub id.
+
+    NotCounted where its sizes, or the bytes its weights take, are not known: `read_model` then
+    gives what is. A model that is read by common keys is told of in a warning, once.
+    """
+    found, refusal = _read(text)
+    if refusal is not None:
+        raise refusal
+    _tell(found)
+    return found
+
+
+def read_model(text: str) -> Model:
+    """Return a model as `load_model` does, counted or not, with a warning of what is not known.
+
+    One that cannot be counted has its vocabulary and longest context where the config says them,
+    `counted` "no", and sizes of no meaning.
+    """
+    found, _ = _read(text)
+    _tell(found)
+    return found
+
+
+def _tell(found: Model) -> None:
+    if doubt := doubts(found):
+        warn_once(f"{found.name}: {doubt}")
+
+
+def _read(text: str) -> tuple[Model, NotCounted | None]:
+    """Return what is known of a model, and why no estimate can be made of it."""
     name = text.strip()
     row = find_model(name)
     if row is not None:
-        return row
+        return row, None
+    file = _file_of(name, text)
+    try:
+        found = model_from_config(file.config, name=file.name, where=file.where, beside=file.beside)
+    except NotCounted as error:
+        return uncounted(file, error), error
+    source = file.source or found.source
+    found = msgspec.structs.replace(found, hf_id=file.hf_id, source=source)
+    if found.sized:
+        return found, None
+    return found, NotCounted(file.where, ("quantization_config",), doubts(found))
+
+
+def _file_of(name: str, text: str) -> ConfigFile:
     path = _existing(name)
     if path is not None:
-        return _from_file(path)
+        return config_at(path)
+    if kept := find_kept(name):
+        return kept.file()
     if HF_ID.fullmatch(name):
         return _from_hub(name)
     if name.endswith(".json") or name.startswith(("/", "./", "../", "~")):
         raise BadFile(printable(Path(name)), "does not exist")
-    raise UnknownName("model", text, MODELS, hint=HINT)
+    raise UnknownName("model", text, catalog_names(), also=other_names(), hint=HINT)
 
 
 def _model_type(fields: Fields) -> str:
@@ -75,17 +150,24 @@ def _model_type(fields: Fields) -> str:
     model_type = next(borrowed, fields.text("model_type"))
     if model_type == "llada" and fields.has("expert_intermediate_size"):
         return "llada_moe"
-    return model_type
+    if model_type == "grok-1" and fields.has("residual_moe"):
+        return "grok-2"
+    return SAME_AS.get(model_type, model_type)
 
 
-def _unknown(fields: Fields, model_type: str, *, name: str) -> Model:
-    strange = fields.starts_with(*_UNCOUNTED)
-    if strange:
-        raise fields.bad(strange, "layers of this kind cannot be counted; add a row by hand")
+def _class_of(fields: Fields, model_type: str) -> str:
+    """Return the name of the configuration class whose defaults fill what is left out."""
+    return model_type if model_type in NO_CLASS else fields.text("model_type")
+
+
+def _refuse_unknown(fields: Fields, model_type: str) -> None:
+    """Refuse what the common keys cannot describe."""
     if fields.boolean("is_encoder_decoder", default=False):
-        raise fields.bad("is_encoder_decoder", "this family cannot be counted; add a row by hand")
-    source = f"{fields.where} (unknown model_type {model_type!r}: biases and norms may be missed)"
-    return decoder(fields, UNKNOWN, name=name, source=source)
+        raise fields.uncounted("is_encoder_decoder", "this family cannot be counted")
+    if model_type in NOT_DECODERS:
+        raise fields.uncounted(
+            "model_type", f"{model_type!r} is not a decoder that is counted here"
+        )
 
 
 def _existing(name: str) -> Path | None:
@@ -98,35 +180,18 @@ def _existing(name: str) -> Path | None:
         return None
 
 
-def _from_file(path: Path) -> Model:
-    if path.is_dir():
-        directory, path = path, path / "config.json"
-        if not path.exists():
-            raise BadFile(printable(directory), "holds no config.json")
-    return model_from_config(read_config(path), name=_name(path), where=printable(path))
-
-
-def _name(path: Path) -> str:
-    """Return the model's name from where its config lies: its directory, or the cached hub id."""
-    directory = path.parent.resolve()
-    if directory.parent.name == "snapshots":
-        return directory.parent.parent.name.removeprefix("models--").replace("--", "/")
-    return directory.name if path.name == "config.json" else path.stem
-
-
-def _from_hub(hf_id: str) -> Model:
+def _from_hub(hf_id: str) -> ConfigFile:
     path = cached_config(hf_id)
     if path is None:
         try:
             path = fetch_config(hf_id)
         except ConnectionError as error:
             raise _not_found(hf_id, error) from error
-    found = model_from_config(read_config(path), name=hf_id, where=printable(path))
-    return msgspec.structs.replace(found, hf_id=hf_id)
+    return replace(config_at(path), name=hf_id, hf_id=hf_id)
 
 
 def _not_found(hf_id: str, reason: ConnectionError) -> BadFile:
-    close = closest(hf_id, MODELS)
+    close = closest(hf_id, [*catalog_names(), *other_names()])
     guess = f" Did you mean {' or '.join(close)}?" if close else ""
     return BadFile(
         hf_id,

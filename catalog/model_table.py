@@ -1,7 +1,8 @@
 """The models that moeserve knows by name: one row each, with where its figures come from.
 
 Rows hold what the publisher's `config.json` says. Multi-token-prediction heads and other parts that
-plain decoding does not run are left out.
+plain decoding does not run are left out. `kept` has published configurations that are read as any
+other is.
 """
 
 from catalog.errors import UnknownName
@@ -262,7 +263,6 @@ ALIASES: dict[str, str] = {
     "deepseek": "DeepSeek-V3",
     "deepseek-ai/DeepSeek-V3-Base": "DeepSeek-V3",
     "deepseek-ai/DeepSeek-V3-0324": "DeepSeek-V3",
-    "deepseek-ai/DeepSeek-R1": "DeepSeek-V3",
     "grok": "Grok-1",
     "hpcai-tech/grok-1": "Grok-1",
     "switch-c": "Switch-C-2048",

@@ -1,119 +1,49 @@
-"""What a model is made of, and the counts that follow from it."""
+"""What a model is made of, and the counts that follow from it: a model is its layers."""
 
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
 
+from catalog.attention import (
+    Attention,
+    FixedState,
+    GroupedQueryAttention,
+    LatentAttention,
+    Mixer,
+)
+from catalog.indexers import Indexer
+from catalog.layers import Block, Dense, Experts, Stored
+from catalog.units import DTYPE_BYTES
+
+__all__ = [
+    "Attention",
+    "Block",
+    "Dense",
+    "Experts",
+    "FixedState",
+    "GroupedQueryAttention",
+    "Indexer",
+    "LatentAttention",
+    "Mixer",
+    "Model",
+    "Stored",
+]
+
 Kind = Literal["autoregressive", "diffusion"]
-
-
-class GroupedQueryAttention(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="gqa"
-):
-    """Multi-head (kv_heads = heads), grouped-query and multi-query attention."""
-
-    heads: int
-    kv_heads: int
-    head_dim: int
-    window: int | None = None
-    """Tokens a windowed layer looks back; None when every layer sees the whole context."""
-    windowed_layers: int = 0
-    bias: bool = False
-    """Query, key and value projections carry a bias (Qwen1.5, gpt-oss)."""
-    output_bias: bool = False
-    qk_norm: Literal["none", "head", "full"] = "none"
-    """RMS norm of queries and keys: per head (Qwen3) or over the whole projection (OLMoE)."""
-    sinks: bool = False
-    """One learned logit a head (gpt-oss)."""
-
-    @property
-    def kv_elements(self) -> int:
-        """Cache elements per token per layer: a key and a value for each KV head."""
-        return 2 * self.kv_heads * self.head_dim
-
-    def params(self, hidden: int) -> int:
-        query, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        weights = hidden * (2 * query + 2 * kv)
-        biases = (query + 2 * kv if self.bias else 0) + (hidden if self.output_bias else 0)
-        norms = {"none": 0, "head": 2 * self.head_dim, "full": query + kv}[self.qk_norm]
-        return weights + biases + norms + (self.heads if self.sinks else 0)
-
-
-class LatentAttention(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="mla"
-):
-    """Multi-head latent attention (DeepSeek-V2, section 2.1): one latent per token is cached."""
-
-    heads: int
-    kv_rank: int
-    rope_dim: int
-    nope_dim: int
-    value_dim: int
-    query_rank: int | None
-
-    window: None = None
-    windowed_layers: int = 0
-
-    @property
-    def kv_heads(self) -> int:
-        """One latent serves all heads, so tensor parallelism cannot split the cache."""
-        return 1
-
-    @property
-    def kv_elements(self) -> int:
-        return self.kv_rank + self.rope_dim
-
-    def params(self, hidden: int) -> int:
-        """Projections, with one RMS norm weight for each element of the two latents."""
-        query_dim = self.heads * (self.nope_dim + self.rope_dim)
-        query = (
-            hidden * query_dim
-            if self.query_rank is None
-            else self.query_rank * (hidden + query_dim + 1)
-        )
-        down = hidden * (self.kv_rank + self.rope_dim) + self.kv_rank
-        up = self.kv_rank * self.heads * (self.nope_dim + self.value_dim)
-        return query + down + up + self.heads * self.value_dim * hidden
-
-
-Attention = GroupedQueryAttention | LatentAttention
-
-
-class Experts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The routed feed-forward part of a model's MoE layers."""
-
-    count: int
-    top_k: int
-    width: int
-    layers: int
-    """Layers that hold experts; the model's other layers have a dense feed-forward part."""
-    shared_width: int = 0
-    """Width of the part every token uses, all shared experts together; 0 without one."""
-    shared_gate: bool = False
-    """A sigmoid gate weighs the shared part (Qwen1.5-MoE)."""
-    matrices: int = 3
-    """3 with a gate (SwiGLU, GeGLU), 2 without (Switch)."""
-    bias: bool = False
-    router_bias: bool = False
-    """One number an expert: a bias (gpt-oss) or DeepSeek-V3's load-balancing correction."""
-
-    @property
-    def active_fraction(self) -> float:
-        """s = k / E of the qs inequality (eq. 9)."""
-        return self.top_k / self.count
-
-    def params_per_expert(self, hidden: int) -> int:
-        bias = (self.matrices - 1) * self.width + hidden if self.bias else 0
-        return self.matrices * hidden * self.width + bias
-
-    def shared_params(self, hidden: int) -> int:
-        """Shared experts, their gate and the router of one layer."""
-        shared = self.matrices * hidden * self.shared_width + (hidden if self.shared_gate else 0)
-        return shared + hidden * self.count + (self.count if self.router_bias else 0)
+Counted = Literal["exact", "generic", "no"]
+UNKNOWN_DTYPE = "unknown"
+"""Of weights whose bytes a config does not tell in words that are known here."""
+FLOATS = ("float32", "bfloat16", "float16")
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One architecture. Sizes are counts of elements; bytes need a data type."""
+    """One architecture. Sizes are counts of elements; bytes need a data type.
+
+    `attention`, `experts`, `dense_width` describe a model of equal layers, some with experts and
+    some without. Where layers differ in more than that, `blocks` lists them, and those fields
+    describe the layers that see the whole context, the routed part, and the widest dense part.
+    """
 
     name: str
     hf_id: str | None
@@ -126,35 +56,82 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Width of the feed-forward part of layers without experts; 0 when there are none."""
     dense_matrices: int = 3
     """Of that part: 3 with a gate, 2 without."""
+    blocks: tuple[Block, ...] = ()
+    """The layers in their order; empty where the fields above say it all."""
     tied_embeddings: bool
     max_context: int
+    """Tokens of its longest sequence; 0 where its config does not tell."""
     norms_per_layer: int = 2
+    lookup_params: int = 0
+    """Tables that are looked up and never multiplied, beside the embedding (Gemma 3n)."""
     extra_params: int = 0
     """Parameters outside this scheme (Switch-C's cross-attention and relative positions)."""
     kind: Kind = "autoregressive"
     weight_dtype: str = "bfloat16"
-    """Data type of the published weights; expert weights of gpt-oss are mxfp4."""
+    """Data type of most published weights; expert weights of gpt-oss are mxfp4."""
     expert_dtype: str | None = None
+    integer_activations: bool = False
+    """8-bit integer weights meet activations of 8 bits; else they are widened to 16."""
+    stored: Stored | None = None
+    """What the checkpoint's own quantisation leaves of each part; None where the types say it."""
+    counted: Counted = "exact"
+    """Generic: read by the keys that most families share; no code of the family was compared.
+    No: its sizes mean nothing, and only vocabulary and context are what the config says."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the counts should know."""
+    unread: tuple[str, ...] = ()
+    """Keys of its config that were not understood, where it is not counted for them."""
     source: str = ""
     """Where the figures come from."""
 
     @property
+    def sized(self) -> bool:
+        """Whether parameters and the bytes they take are known: what estimates need."""
+        return self.counted != "no" and self.weight_dtype != UNKNOWN_DTYPE
+
+    @property
+    def stack(self) -> tuple[Block, ...]:
+        """The layers as runs of equal ones, whichever way they were given."""
+        return self.blocks or _equal_layers(self)
+
+    @property
+    def mixers(self) -> tuple[tuple[int, Mixer], ...]:
+        """Every kind of attention or state with the number of layers that have it."""
+        return tuple((block.count, mixer) for block in self.stack for mixer in block.mixers)
+
+    @property
+    def window(self) -> int | None:
+        """Tokens after which the cache of windowed layers stops growing; None without such."""
+        return max((mixer.window for _, mixer in self.mixers if mixer.window), default=None)
+
+    @property
+    def reach(self) -> int | None:
+        """Tokens that a layer which does not read its whole context reads: window or top-k."""
+        return max((mixer.reach for _, mixer in self.mixers if mixer.reach), default=None)
+
+    @property
     def dense_layers(self) -> int:
+        """Layers whose feed-forward part is dense and nothing else."""
+        if self.blocks:
+            return sum(each.count for each in self.blocks if each.dense and not each.routed)
         return self.layers - (self.experts.layers if self.experts else 0)
 
     @property
     def embedding_params(self) -> int:
-        return self.vocab * self.hidden * (1 if self.tied_embeddings else 2)
+        ends = self.vocab * self.hidden * (1 if self.tied_embeddings else 2)
+        return ends + self.lookup_params
 
     @property
     def attention_params(self) -> int:
-        """Attention and layer norms of all layers, with the final norm."""
-        norms = self.norms_per_layer * self.layers * self.hidden + self.hidden
-        return self.layers * self.attention.params(self.hidden) + norms
+        """Attention, state and layer norms of all layers, with the final norm."""
+        inside = sum(count * mixer.params(self.hidden) for count, mixer in self.mixers)
+        return inside + sum(each.count * each.other for each in self.stack) + self.hidden
 
     @property
     def dense_ffn_params(self) -> int:
-        return self.dense_layers * self.dense_matrices * self.hidden * self.dense_width
+        return sum(
+            each.count * part.params(self.hidden) for each in self.stack for part in each.dense
+        )
 
     @property
     def shared_expert_params(self) -> int:
@@ -192,4 +169,73 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def kv_elements_per_token(self) -> int:
         """Cache elements one more token of context adds over all layers, windows unfilled."""
-        return self.layers * self.attention.kv_elements
+        return sum(count * mixer.kv_elements for count, mixer in self.mixers)
+
+    @property
+    def state_elements(self) -> int:
+        """Elements of state of one sequence that do not grow with it."""
+        return sum(count * mixer.state_elements for count, mixer in self.mixers)
+
+    def cache_bytes(self, context: int, *, element_bytes: float = 2.0) -> float:
+        """Bytes one sequence of `context` tokens keeps: cache, index keys, fixed state."""
+        total = self.state_elements * element_bytes
+        for count, mixer in self.mixers:
+            held = context if mixer.window is None else min(context, mixer.window)
+            total += count * mixer.kv_elements * held * element_bytes
+            total += count * mixer.index_bytes * context
+        return total
+
+    @property
+    def held(self) -> Stored:
+        """Bytes of each part: as the checkpoint stores them, else by the data types.
+
+        A type that is not a float is that of projections: embedding and head stay in 16 bits.
+        """
+        if self.stored is not None:
+            return self.stored
+        element = DTYPE_BYTES[self.weight_dtype]
+        table = element if self.weight_dtype in FLOATS else DTYPE_BYTES["bfloat16"]
+        head = self.vocab * self.hidden
+        return Stored(
+            embedding=(self.embedding_params - head) * table,
+            head=head * table,
+            attention=(self.attention_params + self.extra_params) * element,
+            dense=(self.dense_ffn_params + self.shared_expert_params) * element,
+            experts=self.expert_params * DTYPE_BYTES[self.expert_dtype or self.weight_dtype],
+        )
+
+    def held_in(self, weight_dtype: str | None, expert_dtype: str | None) -> "Model":
+        """Return the model stored in other types; None keeps what it has, as not to know does."""
+        if not self.sized:
+            return self
+        weights, experts = weight_dtype or self.weight_dtype, expert_dtype or self.expert_dtype
+        sizes = [DTYPE_BYTES.get(str(each)) for each in (weights, experts)]
+        before = [DTYPE_BYTES.get(str(each)) for each in (self.weight_dtype, self.expert_dtype)]
+        return msgspec.structs.replace(
+            self,
+            weight_dtype=weights,
+            expert_dtype=experts,
+            stored=self.stored if sizes == before else None,
+        )
+
+
+def _equal_layers(model: Model) -> tuple[Block, ...]:
+    """Cut a model of equal layers where its windows or its experts end: sums need no order."""
+    windowed = model.attention.windowed_layers
+    dense = model.dense_layers
+    cuts = sorted({0, windowed, dense, model.layers})
+    near = whole = model.attention
+    if isinstance(whole, GroupedQueryAttention):
+        near = msgspec.structs.replace(whole, windowed_layers=0)
+        whole = msgspec.structs.replace(whole, windowed_layers=0, window=None)
+    part = Dense(width=model.dense_width, matrices=model.dense_matrices)
+    return tuple(
+        Block(
+            count=end - start,
+            mixers=(near if start < windowed else whole,),
+            dense=(part,) if start < dense else (),
+            routed=start >= dense,
+            other=model.norms_per_layer * model.hidden,
+        )
+        for start, end in pairwise(cuts)
+    )

@@ -16,6 +16,9 @@ DTYPE_BYTES = {
     "fp8": 1.0,
     "int8": 1.0,
     "int4": 0.5,
+    "int3": 0.375,
+    "int2": 0.25,
+    "nvfp4": 0.5625,  # 4-bit values with one 8-bit scale per 16
     "mxfp4": 0.53125,  # 4-bit values with one 8-bit scale per 32: OCP Microscaling v1.0
 }
 

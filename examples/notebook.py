@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import moeserve
-from analysis import render
-from analysis.anova import Model, anova
-from analysis.compare import Question, compare
+from analysis.anova import AnovaModel, anova
+from analysis.compare import ComparisonSpec, compare
 from analysis.crossover import crossovers
 from analysis.plots import draw, save
-from analysis.series import winners
-from analysis.tables import tables
+from analysis.tables import render
+from analysis.tables.paper_tables import tables
+from analysis.winners import winners
 
 results = Path(sys.argv[1] if len(sys.argv) > 1 else "study")
 figures = Path(sys.argv[2] if len(sys.argv) > 2 else "figures")
@@ -34,19 +34,19 @@ for table in tables(runs):
 alone = anova(runs)
 for effect in alone.effects:
     print(f"{effect.factor}: F = {effect.f:.2f}, p = {effect.p:.2g}, η² = {effect.eta_squared:.3f}")
-together = anova(runs, Model(interactions=True, order=2, log=True))
+together = anova(runs, AnovaModel(interactions=True, order=2, log=True))
 print({effect.factor: round(effect.partial_eta_squared, 3) for effect in together.effects})
 print(*alone.notes, sep="\n")
 
 # %% Strategies against tensor parallelism, one row a model
-comparison = compare(runs, Question(reference="tp", by=("model",)))
+comparison = compare(runs, ComparisonSpec(reference="tp", by=("model",)))
 for contrast in comparison.contrasts:
     ratio = contrast.ratio
     bounds = "" if ratio.low is None else f" [{ratio.low:.3f}, {ratio.high:.3f}]"
     print(contrast.stratum.name, contrast.strategy, f"{ratio.value:.3f}{bounds}", contrast.verdict)
 
 # %% Where they change places, and who wins where
-for crossover in crossovers(runs, Question(reference="tp")):
+for crossover in crossovers(runs, ComparisonSpec(reference="tp")):
     if crossover.load is not None:
         print(dict(crossover.key), crossover.better_above, f"from {crossover.load:.1f}")
 print(winners(runs).groupby("model")["strategy"].value_counts())

@@ -1,1 +1,1 @@
-"""Latency of one decode step of a mixture's expert MLP on this device, and what bounds it."""
+"""The expert MLP of one decode step timed on this device, and what bounds it."""

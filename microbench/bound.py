@@ -5,7 +5,7 @@ from typing import Literal
 
 from perfmodel.phases import PhaseCost
 
-Bound = Literal["memory", "compute", "neither", "above ceiling"]
+BoundReached = Literal["memory", "compute", "neither", "above ceiling"]
 
 CLOSE = 0.15
 """A point is bound by a ceiling when it comes within this share of it."""
@@ -41,7 +41,7 @@ def expected(cost: PhaseCost) -> Literal["memory", "compute"]:
     return "memory" if cost.memory_s >= cost.compute_s else "compute"
 
 
-def reached(cost: PhaseCost, seconds: float) -> Bound:
+def reached(cost: PhaseCost, seconds: float) -> BoundReached:
     """What a measured time reached.
 
     Neither: something else than the two ceilings took the time, such as launches, host code or a

@@ -13,7 +13,7 @@ WAKE_READS = 20
 SIDE_ON_CPU, SIDE_ON_GPU = 1024, 8192
 
 
-class Memory:
+class MemoryProbe:
     """Two buffers larger than the caches together, and the ways to move their bytes."""
 
     def __init__(self, size_bytes: int, device: str) -> None:
@@ -49,7 +49,7 @@ def measure_flops(dtype: torch.dtype, device: str) -> float:
     return max(_product(each, device) for each in types)
 
 
-def measure_ceilings(dtype: torch.dtype, memory: Memory, device: str) -> Ceilings:
+def measure_ceilings(dtype: torch.dtype, memory: MemoryProbe, device: str) -> Ceilings:
     copied, read = statistics.median(memory.copied()), statistics.median(memory.read())
     return Ceilings(copied, read, measure_flops(dtype, device))
 

@@ -18,7 +18,7 @@ MOST_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class TimedSteps:
     """Seconds of each step, and in how many another program had one of this one's cores."""
 
     seconds: list[float]
@@ -26,13 +26,13 @@ class Samples:
     tried: int
 
 
-def sampled(call: Call, count: int, *, device: str) -> Samples:
+def sampled(call: Call, count: int, *, device: str) -> TimedSteps:
     """Time `count` steps; on a CPU those that the scheduler broke into are repeated.
 
     They hold another program's time slice of milliseconds. When they are too many they stay in.
     """
     if device != "cpu":
-        return Samples(timed(call, count, device=device), 0, count)
+        return TimedSteps(timed(call, count, device=device), 0, count)
     clean: list[float] = []
     broken: list[float] = []
     with _no_collection():
@@ -41,7 +41,7 @@ def sampled(call: Call, count: int, *, device: str) -> Samples:
             seconds = _by_clock(lambda _: call(len(clean) + len(broken)), 1)
             (clean if _switches() == before else broken).extend(seconds)
     missing = count - len(clean)
-    return Samples(clean + broken[:missing], missing, len(clean) + len(broken))
+    return TimedSteps(clean + broken[:missing], missing, len(clean) + len(broken))
 
 
 def _switches() -> int:

@@ -5,22 +5,21 @@ from collections.abc import Sequence
 import msgspec
 
 from catalog.hardware import Gpu
-from catalog.hardware_table import GPUS, detect_name
 from catalog.units import GB
 from microbench.bound import Ceilings
-from microbench.device import Device
+from microbench.device import DeviceInfo
 from microbench.fits import FitRow
-from perfmodel.constants import Constants, default_calibration
+from perfmodel.constants import DEFAULT, Constants
+from strategies.own_gpus import gpu_of_device
 
 
-def gpu_of(device: Device) -> Gpu | None:
-    """The catalog's row of this device; None for CPUs and parts that no row describes."""
-    name = detect_name(device.name, device.memory_bytes) if device.on_gpu else None
-    return GPUS[name] if name else None
+def gpu_of(device: DeviceInfo) -> Gpu | None:
+    """The row of this device; None for CPUs and parts that no row describes."""
+    return gpu_of_device(device.name, device.memory_bytes) if device.on_gpu else None
 
 
 def constants(
-    device: Device, fits: Sequence[FitRow], ceilings: dict[str, Ceilings]
+    device: DeviceInfo, fits: Sequence[FitRow], ceilings: dict[str, Ceilings]
 ) -> Constants | None:
     """Replace the two efficiencies of the device's calibration by measured shares of its datasheet.
 
@@ -32,7 +31,7 @@ def constants(
     if gpu is None or not fits:
         return None
     best = max(fits, key=lambda fit: fit.gb_per_s)
-    start = default_calibration(gpu.name)
+    start = DEFAULT
     peak = gpu.peak_flops_per_s(best.dtype)
     return msgspec.structs.replace(
         start,

@@ -17,7 +17,7 @@ CPUS = Path("/sys/devices/system/cpu")
 CGROUP = Path("/sys/fs/cgroup")
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a sweep needs to know of its device."""
 
     device: str
@@ -34,7 +34,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.device != "cpu"
 
 
-def describe(device: str = "auto", *, threads: int | None = None) -> Device:
+def describe(device: str = "auto", *, threads: int | None = None) -> DeviceInfo:
     """Look at a device by torch's name; auto is the first GPU, or the CPU where there is none."""
     import torch
 
@@ -62,7 +62,7 @@ def available_cores() -> int:
     return cores or 1
 
 
-def _cpu(threads: int) -> Device:
+def _cpu(threads: int) -> DeviceInfo:
     import psutil
 
     memory = psutil.virtual_memory()
@@ -71,7 +71,7 @@ def _cpu(threads: int) -> Device:
     if limit.isdigit():
         used = int(_read(CGROUP / "memory.current").strip() or 0)
         total, free = min(total, int(limit)), max(0, min(free, int(limit) - used))
-    return Device(
+    return DeviceInfo(
         device="cpu",
         name=_cpu_name(),
         memory_bytes=total,
@@ -81,12 +81,12 @@ def _cpu(threads: int) -> Device:
     )
 
 
-def _gpu(index: int, threads: int) -> Device:
+def _gpu(index: int, threads: int) -> DeviceInfo:
     import torch
 
     facts = torch.cuda.get_device_properties(index)
     free, total = torch.cuda.mem_get_info(index)
-    return Device(
+    return DeviceInfo(
         device=f"cuda:{index}",
         name=facts.name,
         memory_bytes=int(total),

@@ -1,18 +1,26 @@
 """The paper's Figures 2 to 4, drawn from this device's rows."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from microbench.rows import Row
+from catalog.figure_style import (
+    BLUE,
+    FIGURE_SETTINGS,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+)
+from microbench.rows import PointRow
 from microbench.slices import by_backend, median_ms, timed
 
-# Okabe and Ito, Color Universal Design (2008).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 PANEL = (3.6, 3.0)
 LABELS = {
@@ -23,17 +31,17 @@ LABELS = {
 SHORT = {"intermediate": "width", "batch": "batch", "active_experts": "active experts"}
 
 
-def figure2(rows: Sequence[Row]) -> Figure:
+def figure2(rows: Sequence[PointRow]) -> Figure:
     """Latency against width, a line a batch, all experts active."""
     return _by_backend(_most(rows, "active_experts"), "intermediate", "batch")
 
 
-def figure4(rows: Sequence[Row]) -> Figure:
+def figure4(rows: Sequence[PointRow]) -> Figure:
     """Latency against active experts, a line a width, at the largest batch."""
     return _by_backend(_most(rows, "batch"), "active_experts", "intermediate")
 
 
-def figure3(rows: Sequence[Row]) -> Figure:
+def figure3(rows: Sequence[PointRow]) -> Figure:
     """Latency against batch at the narrowest and the widest, a line a backend."""
     own = _most(_alike(rows), "active_experts")
     widths = sorted({row.intermediate for row in own})
@@ -50,23 +58,7 @@ def figure3(rows: Sequence[Row]) -> Figure:
 FIGURES = {"figure2": figure2, "figure3": figure3, "figure4": figure4}
 
 
-def look() -> AbstractContextManager[None]:
-    """The settings that figures are made and written with."""
-    return mpl.rc_context(
-        {
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.alpha": 0.3,
-            "figure.constrained_layout.use": True,
-            "svg.fonttype": "none",
-            "svg.hashsalt": "moeserve",
-        }
-    )
-
-
-def _by_backend(rows: Sequence[Row], x: str, line: str) -> Figure:
+def _by_backend(rows: Sequence[PointRow], x: str, line: str) -> Figure:
     own = by_backend(_alike(rows))
     figure, axes = _panels(rows, list(own))
     for panel, members in zip(axes, own.values(), strict=True):
@@ -77,7 +69,7 @@ def _by_backend(rows: Sequence[Row], x: str, line: str) -> Figure:
     return figure
 
 
-def _alike(rows: Iterable[Row]) -> list[Row]:
+def _alike(rows: Iterable[PointRow]) -> list[PointRow]:
     """Rows of one model: the first type, hidden size, top-k and the largest expert count."""
     own = timed(list(rows))
     for size, choose in (("dtype", min), ("hidden", max), ("experts", max), ("top_k", max)):
@@ -86,14 +78,14 @@ def _alike(rows: Iterable[Row]) -> list[Row]:
     return own
 
 
-def _most(rows: Sequence[Row], size: str) -> list[Row]:
+def _most(rows: Sequence[PointRow], size: str) -> list[PointRow]:
     """Only the largest value of a size."""
     most = max(getattr(row, size) for row in rows)
     return [row for row in rows if getattr(row, size) == most]
 
 
-def _panels(rows: Sequence[Row], titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    with look():
+def _panels(rows: Sequence[PointRow], titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    with mpl.rc_context(FIGURE_SETTINGS):
         figure = Figure(figsize=(PANEL[0] * len(titles), PANEL[1] + 0.5))
         axes = list(figure.subplots(1, len(titles), squeeze=False)[0])
         first = _alike(rows)[0]
@@ -107,7 +99,7 @@ def _panels(rows: Sequence[Row], titles: Sequence[str]) -> tuple[Figure, list[Ax
     return figure, axes
 
 
-def _line(axes: Axes, rows: Sequence[Row], x: str, named: tuple[str, int]) -> None:
+def _line(axes: Axes, rows: Sequence[PointRow], x: str, named: tuple[str, int]) -> None:
     """Medians with their 95 % intervals; dashed, what the measured ceilings allow."""
     name, number = named
     rows = sorted(rows, key=lambda row: int(getattr(row, x)))
@@ -123,7 +115,7 @@ def _line(axes: Axes, rows: Sequence[Row], x: str, named: tuple[str, int]) -> No
     axes.plot(at, [row.roofline_ms for row in rows], color=colour, linestyle=":", linewidth=1)
 
 
-def _finish(axes: Axes, x: str, rows: Sequence[Row]) -> None:
+def _finish(axes: Axes, x: str, rows: Sequence[PointRow]) -> None:
     levels = sorted({int(getattr(row, x)) for row in rows})
     if x != "intermediate":
         axes.set_xscale("log", base=2)

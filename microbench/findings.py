@@ -13,10 +13,10 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from microbench.rows import Row
+from microbench.rows import PointRow
 from microbench.slices import along, by_backend, median_ms
 
-Verdict = Literal["confirmed", "contradicted", "mixed", "not tested"]
+FindingVerdict = Literal["confirmed", "contradicted", "mixed", "not tested"]
 
 STRAIGHT = 0.10
 """A line is straight when no point lies further from it, as a share of the point."""
@@ -39,14 +39,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     finding: str
     backend: str
-    verdict: Verdict
+    verdict: FindingVerdict
     holds: int
     slices: int
     numbers: str
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class SliceResult:
     """One slice: whether it shows the finding, and the two numbers that say so."""
 
     holds: bool
@@ -54,7 +54,7 @@ class Shown:
     second: float
 
 
-def findings(rows: Sequence[Row]) -> list[Finding]:
+def findings(rows: Sequence[PointRow]) -> list[Finding]:
     """Check each finding for each backend."""
     return [
         check(name, own)
@@ -63,7 +63,7 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
     ]
 
 
-def _width(backend: str, rows: Sequence[Row]) -> Finding:
+def _width(backend: str, rows: Sequence[PointRow]) -> Finding:
     """The paper's own ratio is 8.25 for 12 times the width, at batch 128."""
     shown = [_straight(each) for each in along(rows, "intermediate", least=3)]
     return _finding(
@@ -74,16 +74,16 @@ def _width(backend: str, rows: Sequence[Row]) -> Finding:
     )
 
 
-def _straight(rows: Sequence[Row]) -> Shown:
+def _straight(rows: Sequence[PointRow]) -> SliceResult:
     x = np.array([row.intermediate for row in rows], dtype=np.float64)
     t = np.array([median_ms(row) for row in rows])
     slope, intercept = np.polyfit(x, t, 1, w=1 / t)
     off = float(np.abs((intercept + slope * x) / t - 1).max())
     share = float(t[-1] / t[0] / (x[-1] / x[0]))
-    return Shown(off <= STRAIGHT and share >= GROWS, share, off)
+    return SliceResult(off <= STRAIGHT and share >= GROWS, share, off)
 
 
-def _batching(backend: str, rows: Sequence[Row]) -> Finding:
+def _batching(backend: str, rows: Sequence[PointRow]) -> Finding:
     """Gain: time a token in the smallest batch over that in the largest."""
     narrow_to_wide: dict[tuple[object, ...], list[tuple[int, float]]] = {}
     for members in along(rows, "batch", least=2):
@@ -94,7 +94,7 @@ def _batching(backend: str, rows: Sequence[Row]) -> Finding:
         narrow_to_wide.setdefault((*model, *ends), []).append((first.intermediate, gain))
     pairs = [sorted(gains) for gains in narrow_to_wide.values() if len(gains) > 1]
     shown = [
-        Shown(gains[-1][1] < gains[0][1] * (1 - APART), gains[0][1], gains[-1][1])
+        SliceResult(gains[-1][1] < gains[0][1] * (1 - APART), gains[0][1], gains[-1][1])
         for gains in pairs
     ]
     return _finding(
@@ -102,7 +102,7 @@ def _batching(backend: str, rows: Sequence[Row]) -> Finding:
     )
 
 
-def _active(backend: str, rows: Sequence[Row]) -> Finding:
+def _active(backend: str, rows: Sequence[PointRow]) -> Finding:
     """The same tokens and operations over more experts: only the bytes differ."""
     shown = [_growth(each) for each in along(rows, "active_experts", least=2)]
     return _finding(
@@ -113,15 +113,15 @@ def _active(backend: str, rows: Sequence[Row]) -> Finding:
     )
 
 
-def _growth(rows: Sequence[Row]) -> Shown:
+def _growth(rows: Sequence[PointRow]) -> SliceResult:
     times = [median_ms(row) for row in rows]
     rising = all(b >= a * (1 - APART) for a, b in itertools.pairwise(times))
     ratio = times[-1] / times[0]
     share = rows[-1].bandwidth_share or 0.0
-    return Shown(rising and ratio > 1 + APART and share >= FROM_MEMORY, ratio, share)
+    return SliceResult(rising and ratio > 1 + APART and share >= FROM_MEMORY, ratio, share)
 
 
-def _finding(what: str, backend: str, shown: Sequence[Shown], numbers: str) -> Finding:
+def _finding(what: str, backend: str, shown: Sequence[SliceResult], numbers: str) -> Finding:
     if not shown:
         needs = "not enough values of the sizes it is about"
         return Finding(
@@ -140,7 +140,7 @@ def _finding(what: str, backend: str, shown: Sequence[Shown], numbers: str) -> F
     )
 
 
-def _verdict(share: float) -> Verdict:
+def _verdict(share: float) -> FindingVerdict:
     if share >= MOST:
         return "confirmed"
     return "contradicted" if share <= 1 - MOST else "mixed"

@@ -12,7 +12,7 @@ RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class LineFit:
     """Fixed time and effective bandwidth, with 95 % bootstrap intervals over the points."""
 
     points: int
@@ -27,7 +27,7 @@ class Fit:
     worst_residual: float
 
 
-def fit_line(moved_bytes: Sequence[float], seconds: Sequence[float]) -> Fit | None:
+def fit_line(moved_bytes: Sequence[float], seconds: Sequence[float]) -> LineFit | None:
     """Fit with relative residuals, so that every point weighs alike; t₀ is never negative.
 
     None where there are under four points or time does not grow with the bytes.
@@ -43,7 +43,7 @@ def fit_line(moved_bytes: Sequence[float], seconds: Sequence[float]) -> Fit | No
     drawn = drawn[drawn[:, 1] > 0]
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     residual = (t0 + slope * x) / t - 1
-    return Fit(
+    return LineFit(
         points=len(x),
         t0_s=t0,
         t0_low_s=float(low[0]),

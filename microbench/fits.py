@@ -7,7 +7,7 @@ import msgspec
 
 from catalog.units import GB, MS_PER_S
 from microbench.fit import fit_line
-from microbench.rows import Row
+from microbench.rows import PointRow
 from microbench.slices import by_backend, median_ms, timed
 
 
@@ -29,7 +29,7 @@ class FitRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     worst_residual: float
 
 
-def fits(rows: Sequence[Row]) -> list[FitRow]:
+def fits(rows: Sequence[PointRow]) -> list[FitRow]:
     """Fit each backend and type over the points whose roofline is memory's.
 
     The choice is made by the ceilings alone, not by what the backend reached: one that does not
@@ -44,7 +44,7 @@ def fits(rows: Sequence[Row]) -> list[FitRow]:
     return found
 
 
-def _fit(backend: str, dtype: str, rows: Sequence[Row]) -> FitRow | None:
+def _fit(backend: str, dtype: str, rows: Sequence[PointRow]) -> FitRow | None:
     line = fit_line([row.weight_bytes for row in rows], [median_ms(row) / MS_PER_S for row in rows])
     if line is None:
         return None

@@ -12,7 +12,7 @@ from microbench.point import Point, dtype_of
 MOST_POINTS = 5_000
 
 
-class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SweepGrid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Values of each size; None takes the device's default."""
 
     batch: tuple[int, ...] | None = None
@@ -26,7 +26,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 # The paper's sweep (its section 3), with the expert count that its two printed latencies imply.
-ON_A_GPU = Grid(
+ON_A_GPU = SweepGrid(
     batch=(8, 16, 32, 64, 128),
     hidden=(2048,),
     intermediate=(512, 1024, 2048, 4096, 6144),
@@ -35,7 +35,7 @@ ON_A_GPU = Grid(
     dtype=("bfloat16",),
 )
 # The same shape of a sweep at a size that two cores finish in about a minute.
-ON_A_CPU = Grid(
+ON_A_CPU = SweepGrid(
     batch=(8, 128),
     hidden=(512,),
     intermediate=(128, 256, 512),
@@ -43,13 +43,13 @@ ON_A_CPU = Grid(
     top_k=(2,),
     dtype=("float32",),
 )
-QUICK = Grid(
+QUICK = SweepGrid(
     batch=(8, 64), hidden=(256,), intermediate=(64, 128, 256), experts=(16,), top_k=(2,),
     dtype=("float32",),
 )  # fmt: skip
 
 
-def complete(grid: Grid, default: Grid) -> Grid:
+def complete(grid: SweepGrid, default: SweepGrid) -> SweepGrid:
     """Fill what was not given so that it goes with what was."""
     given = {name: value for name in grid.__struct_fields__ if (value := getattr(grid, name))}
     merged = msgspec.structs.replace(default, **given)
@@ -68,7 +68,7 @@ def _quarters(experts: int, least: int) -> tuple[int, ...]:
     return tuple(max(part, least) for part in (experts // 4, (experts + 1) // 2, experts))
 
 
-def points(grid: Grid) -> tuple[tuple[Point, ...], int]:
+def points(grid: SweepGrid) -> tuple[tuple[Point, ...], int]:
     """Combine the values; also return how many are left out for want of tokens.
 
     A batch of B tokens reaches at most B·k experts, so it cannot keep more of them active.
@@ -95,7 +95,7 @@ def points(grid: Grid) -> tuple[tuple[Point, ...], int]:
     return reached, len(sizes) - len(reached)
 
 
-def _check_count(grid: Grid) -> None:
+def _check_count(grid: SweepGrid) -> None:
     """Refuse before building what would take longer to list than anyone waits."""
     quarters = 3 if grid.active_experts is None else 1
     given = [len(value) for name in grid.__struct_fields__ if (value := getattr(grid, name))]

@@ -8,21 +8,21 @@ import torch
 
 from microbench import backends, rotation
 from microbench.agreement import agrees, disagreement
-from microbench.backends.base import Backend, Pool
+from microbench.backends.base import Backend, WeightPool
 from microbench.backends.grouped import grouped
 from microbench.backends.loop import loop
 from microbench.backends.vllm import vllm
-from microbench.ceilings import Memory, measure_ceilings
-from microbench.messages import Ceiling, Job, Message, Round, Turn
-from microbench.series import Case, Series, case_of
+from microbench.ceilings import MemoryProbe, measure_ceilings
+from microbench.messages import Ceiling, Round, SweepJob, SweepMessage, Turn
+from microbench.series import BackendSeries, PointInput, case_of
 
-Tell = Callable[[Message], None]
+SendMessage = Callable[[SweepMessage], None]
 
 PROBES = 3
 """Readings of the memory's pace before each point of a round."""
 
 
-def sweep(job: Job, tell: Tell) -> None:
+def sweep(job: SweepJob, send: SendMessage) -> None:
     """Measure everything; results are told as they come."""
     torch.manual_seed(job.routing.seed)
     torch.set_num_threads(job.device.threads)
@@ -30,24 +30,24 @@ def sweep(job: Job, tell: Tell) -> None:
         # Triton launches on the current device, whatever its arguments lie on.
         torch.cuda.set_device(job.device.device)
     with torch.inference_mode():
-        memory = Memory(rotation.ceiling_bytes(job.device), job.device.device)
-        _tell_ceilings(job, memory, tell)
+        memory = MemoryProbe(rotation.ceiling_bytes(job.device), job.device.device)
+        _send_ceilings(job, memory, send)
         for share in range(len(job.together)):
-            _measure_share(job, share, memory, tell)
-        _tell_ceilings(job, memory, tell)
+            _measure_share(job, share, memory, send)
+        _send_ceilings(job, memory, send)
 
 
-def _tell_ceilings(job: Job, memory: Memory, tell: Tell) -> None:
+def _send_ceilings(job: SweepJob, memory: MemoryProbe, send: SendMessage) -> None:
     for name in dict.fromkeys(point.dtype for point in job.points):
         measured = measure_ceilings(getattr(torch, name), memory, job.device.device)
-        tell(Ceiling(dtype=name, ceilings=measured))
+        send(Ceiling(dtype=name, ceilings=measured))
 
 
-def _measure_share(job: Job, share: int, memory: Memory, tell: Tell) -> None:
+def _measure_share(job: SweepJob, share: int, memory: MemoryProbe, send: SendMessage) -> None:
     series = [each for weights in job.together[share] for each in _prepared(job, weights)]
     for number in range(job.rounds):
-        tell(Turn())
-        tell(Round(share=share, number=number))
+        send(Turn())
+        send(Round(share=share, number=number))
         memory.wake()
         for _, members in groupby(series, key=lambda each: each.case.number):
             paces = memory.read(PROBES)
@@ -55,10 +55,10 @@ def _measure_share(job: Job, share: int, memory: Memory, tell: Tell) -> None:
                 each.paces += paces
                 _sample(job, each)
     for each in series:
-        tell(each.told())
+        send(each.timings())
 
 
-def _prepared(job: Job, weights: rotation.Weights) -> list[Series]:
+def _prepared(job: SweepJob, weights: rotation.WeightSet) -> list[BackendSeries]:
     """Backends at the points of one pool, point by point."""
     cases = [case_of(job, number) for number in weights.points]
     experts = max(case.starts[-1] + case.experts for case in cases)
@@ -66,7 +66,7 @@ def _prepared(job: Job, weights: rotation.Weights) -> list[Series]:
     return sorted(_checked(job, cases, pool), key=lambda each: each.case.number)
 
 
-def _checked(job: Job, cases: list[Case], pool: Pool) -> Iterator[Series]:
+def _checked(job: SweepJob, cases: list[PointInput], pool: WeightPool) -> Iterator[BackendSeries]:
     """Every backend at every point it can run, compared with the reference before any timing."""
     references = [list(_outputs(loop(), case, pool)) for case in cases]
     for name in job.backends:
@@ -74,12 +74,12 @@ def _checked(job: Job, cases: list[Case], pool: Pool) -> Iterator[Series]:
         packed = backend.pack(pool) if backend.pack else pool
         for case, reference in zip(cases, references, strict=True):
             if not backends.unsupported(name, job.points[case.number]):
-                series = Series(case, name, backend, packed)
+                series = BackendSeries(case, name, backend, packed)
                 _check(series, reference)
                 yield series
 
 
-def _check(series: Series, reference: list[torch.Tensor]) -> None:
+def _check(series: BackendSeries, reference: list[torch.Tensor]) -> None:
     try:
         outputs = _outputs(series.backend, series.case, series.pool)
         apart = [disagreement(a, b) for a, b in zip(outputs, reference, strict=True)]
@@ -94,7 +94,7 @@ def _check(series: Series, reference: list[torch.Tensor]) -> None:
         series.failure = f"differs from the reference by {series.disagreement:.2g} of its range"
 
 
-def _sample(job: Job, series: Series) -> None:
+def _sample(job: SweepJob, series: BackendSeries) -> None:
     if series.failure:
         return
     try:
@@ -108,13 +108,13 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or repr(error)
 
 
-def _outputs(backend: Backend, case: Case, pool: Pool) -> Iterator[torch.Tensor]:
+def _outputs(backend: Backend, case: PointInput, pool: WeightPool) -> Iterator[torch.Tensor]:
     """What it gives at the first and at the last place."""
     for turn in (0, len(case.starts) - 1):
         yield backend.run(case.step, case.place(pool, turn))
 
 
-def fill(experts: int, weights: rotation.Weights, device: str) -> Pool:
+def fill(experts: int, weights: rotation.WeightSet, device: str) -> WeightPool:
     """Random weights scaled so that activations stay near one, written expert by expert.
 
     A whole pool in float32 first would take twice the memory that was checked.
@@ -125,7 +125,7 @@ def fill(experts: int, weights: rotation.Weights, device: str) -> Pool:
     for expert in range(experts):
         w13[expert].normal_(std=hidden**-0.5)
         w2[expert].normal_(std=width**-0.5)
-    return Pool(w13, w2)
+    return WeightPool(w13, w2)
 
 
 def make(name: str, device: str, dtype: torch.dtype) -> Backend:

@@ -3,21 +3,21 @@
 import msgspec
 
 from microbench.bound import Ceilings
-from microbench.device import Device
+from microbench.device import DeviceInfo
 from microbench.point import Point
-from microbench.rotation import Weights
-from microbench.routing import Routing
+from microbench.rotation import WeightSet
+from microbench.routing import RoutingPattern
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SweepJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that one process is to measure."""
 
-    device: Device
+    device: DeviceInfo
     points: tuple[Point, ...]
-    together: tuple[tuple[Weights, ...], ...]
+    together: tuple[tuple[WeightSet, ...], ...]
     """Sets of weights that are in memory at once, so that rounds go over all of their points."""
     backends: tuple[str, ...]
-    routing: Routing
+    routing: RoutingPattern
     rounds: int
     """Times the sweep comes back to a point: what disturbs the machine for a while hits few."""
     samples: int
@@ -37,7 +37,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, tag="turn"):
     """The process hands the machine to the next one, and waits."""
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
+class PointTimings(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
     """One backend at one point; no seconds where it disagrees with the reference or failed."""
 
     point: int
@@ -60,10 +60,10 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True, tag="ceiling"):
     ceilings: Ceilings
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
-    """The process cannot do its part, for a reason the user can mend."""
+class ProcessRefused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+    """The process cannot do its part, for a reason the user can fix."""
 
     reason: str
 
 
-Message = Round | Turn | Measured | Ceiling | Refused
+SweepMessage = Round | Turn | PointTimings | Ceiling | ProcessRefused

@@ -13,7 +13,7 @@ import msgspec
 
 from catalog.errors import Infeasible
 from catalog.units import GB, GIB, MIB
-from microbench.device import Device
+from microbench.device import DeviceInfo
 from microbench.point import Point
 
 TURNOVER = 4
@@ -24,7 +24,7 @@ CEILING_BYTES_ON_GPU = GIB
 LEAST_CEILING_BYTES = 64 * MIB
 
 
-class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WeightSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The points that share one pool of experts."""
 
     hidden: int
@@ -63,7 +63,7 @@ def pool_experts(points: Iterable[tuple[Point, int]], cache_bytes: int) -> int:
     )
 
 
-def group(points: Sequence[Point]) -> list[Weights]:
+def group(points: Sequence[Point]) -> list[WeightSet]:
     """Put together what can use the same weights, in the order given."""
 
     def key(position: int) -> tuple[int, int, int, str]:
@@ -72,12 +72,14 @@ def group(points: Sequence[Point]) -> list[Weights]:
 
     listed = sorted(range(len(points)), key=key)
     return [
-        Weights(hidden=hidden, intermediate=width, experts=experts, dtype=dtype, points=tuple(own))
+        WeightSet(
+            hidden=hidden, intermediate=width, experts=experts, dtype=dtype, points=tuple(own)
+        )
         for (hidden, width, experts, dtype), own in groupby(listed, key=key)
     ]
 
 
-def ceiling_bytes(device: Device) -> int:
+def ceiling_bytes(device: DeviceInfo) -> int:
     """Size of each of the two buffers that the bandwidth ceilings are measured with."""
     if device.on_gpu:
         return CEILING_BYTES_ON_GPU
@@ -85,8 +87,8 @@ def ceiling_bytes(device: Device) -> int:
 
 
 def needs(
-    points: Sequence[Point], touched: Sequence[int], device: Device, *, packed: bool
-) -> list[tuple[Weights, int]]:
+    points: Sequence[Point], touched: Sequence[int], device: DeviceInfo, *, packed: bool
+) -> list[tuple[WeightSet, int]]:
     """Bytes that each set of weights takes, with the activations of its points.
 
     `packed` counts a second pool: one backend keeps its weights in an order of its own.
@@ -101,14 +103,14 @@ def needs(
 
 
 def share_memory(
-    needed: Sequence[tuple[Weights, int]], device: Device, processes: int
-) -> tuple[tuple[Weights, ...], ...]:
+    needed: Sequence[tuple[WeightSet, int]], device: DeviceInfo, processes: int
+) -> tuple[tuple[WeightSet, ...], ...]:
     """Put as many sets of weights into memory together as fit; refuse one that does not alone.
 
     Every process holds its own.
     """
     room = device.free_bytes * USABLE / processes - 2 * ceiling_bytes(device)
-    shares: list[list[Weights]] = []
+    shares: list[list[WeightSet]] = []
     left = 0.0
     for weights, need in needed:
         if need > room:

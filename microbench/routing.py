@@ -8,11 +8,11 @@ from catalog.errors import BadValue, UnknownName
 from microbench.point import Point
 from perfmodel.experts import inclusion
 
-Ids = npt.NDArray[np.int32]
+ExpertIds = npt.NDArray[np.int32]
 KINDS = ("uniform", "random", "zipf")
 
 
-class Routing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RoutingPattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How tokens choose among the active experts, which are the first of all experts."""
 
     kind: str = "uniform"
@@ -30,7 +30,7 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise BadValue("seed", self.seed, "0 to 2^63 - 1")
 
 
-def route(point: Point, routing: Routing) -> Ids:
+def route(point: Point, routing: RoutingPattern) -> ExpertIds:
     """Draw expert ids, shape (batch, top_k), distinct within a token; the same for one seed."""
     sizes = (point.batch, point.active_experts, point.top_k)
     rng = np.random.default_rng([routing.seed, *sizes])
@@ -42,19 +42,19 @@ def route(point: Point, routing: Routing) -> Ids:
     return np.asarray(drawn, dtype=np.int32)
 
 
-def touched(ids: Ids) -> int:
+def touched(ids: ExpertIds) -> int:
     """Experts that have a token."""
     return len(np.unique(ids))
 
 
-def router_weights(point: Point, routing: Routing) -> npt.NDArray[np.float32]:
+def router_weights(point: Point, routing: RoutingPattern) -> npt.NDArray[np.float32]:
     """Draw each token's weights of its experts, shape (batch, top_k), rows summing to 1."""
     rng = np.random.default_rng([routing.seed, point.batch, point.top_k])
     drawn = rng.gamma(2.0, size=(point.batch, point.top_k))
     return np.asarray(drawn / drawn.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def _even(point: Point, rng: np.random.Generator) -> Ids:
+def _even(point: Point, rng: np.random.Generator) -> ExpertIds:
     """Deal the experts out in turn: loads differ by at most one token."""
     turns = np.arange(point.pairs).reshape(point.batch, point.top_k) % point.active_experts
     return rng.permutation(point.active_experts)[turns].astype(np.int32)

@@ -8,15 +8,15 @@ import msgspec
 
 from catalog.units import GB, MS_PER_S
 from microbench.bound import Ceilings, expected, reached
-from microbench.messages import Job, Measured
+from microbench.messages import PointTimings, SweepJob
 from microbench.point import Point
 from microbench.routing import route, touched
 from microbench.session import Gathered
-from microbench.statistics import Summary, summarise
+from microbench.timing_summary import TimingSummary, summarise
 from perfmodel.phases import PhaseCost
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PointRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One line of the result; times are empty where a backend failed or disagreed.
 
     `roofline_ms` is perfmodel's time of the step with the measured ceilings as the hardware.
@@ -65,33 +65,33 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class PointContext:
     """What a point's rows share."""
 
     point: Point
     touched: int
-    job: Job
+    job: SweepJob
 
 
-def rows(job: Job, gathered: Gathered) -> list[Row]:
+def rows(job: SweepJob, gathered: Gathered) -> list[PointRow]:
     return list(_rows(job, gathered))
 
 
-def _rows(job: Job, gathered: Gathered) -> Iterator[Row]:
+def _rows(job: SweepJob, gathered: Gathered) -> Iterator[PointRow]:
     for number, point in enumerate(job.points):
-        shape = Shape(point, touched(route(point, job.routing)), job)
+        shape = PointContext(point, touched(route(point, job.routing)), job)
         for name in job.backends:
             if found := gathered.measured.get((number, name)):
                 yield _row(shape, found, gathered.best(point.dtype))
 
 
-def _row(shape: Shape, found: Sequence[Measured], best: Ceilings) -> Row:
+def _row(shape: PointContext, found: Sequence[PointTimings], best: Ceilings) -> PointRow:
     point, job = shape.point, shape.job
     beside = beside_samples(best, found)
     cost = beside.roofline(point.weight_bytes(shape.touched), point.flops)
     failed = next((each for each in found if each.failure), None)
     apart = [each.disagreement for each in found if each.disagreement is not None]
-    row = Row(
+    row = PointRow(
         backend=found[0].backend,
         kernel=found[0].kernel,
         device=job.device.device,
@@ -117,7 +117,7 @@ def _row(shape: Shape, found: Sequence[Measured], best: Ceilings) -> Row:
     return msgspec.structs.replace(row, **_times(point, summary, cost))
 
 
-def beside_samples(best: Ceilings, found: Sequence[Measured]) -> Ceilings:
+def beside_samples(best: Ceilings, found: Sequence[PointTimings]) -> Ceilings:
     """Take the memory's pace from the probes beside the samples.
 
     On a shared machine it changes from second to second by more than the margins of interest.
@@ -131,7 +131,7 @@ def beside_samples(best: Ceilings, found: Sequence[Measured]) -> Ceilings:
     return replace(best, copy_bytes_per_s=pace, read_bytes_per_s=pace)
 
 
-def _times(point: Point, summary: Summary, cost: PhaseCost) -> Mapping[str, object]:
+def _times(point: Point, summary: TimingSummary, cost: PhaseCost) -> Mapping[str, object]:
     median_s = summary.median_s
     spans = {
         "mean_ms": summary.mean_s,
@@ -154,6 +154,6 @@ def _times(point: Point, summary: Summary, cost: PhaseCost) -> Mapping[str, obje
     }
 
 
-def routing_name(job: Job) -> str:
+def routing_name(job: SweepJob) -> str:
     routing = job.routing
     return f"zipf {routing.zipf:g}" if routing.kind == "zipf" else routing.kind

@@ -1,16 +1,16 @@
 """A sweep's results as files."""
 
-import csv
-import io
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
+from catalog.csv_text import csv_text
 from catalog.errors import BadValue, StorageError
-from microbench.rows import Row
-from microbench.study import Result
+from catalog.figure_style import FIGURE_SETTINGS
+from microbench.rows import PointRow
+from microbench.study import SweepResult
 
 POINTS, RESULT, CONSTANTS = "points.csv", "result.json", "constants.json"
 FILES = (".csv", ".json")
@@ -33,7 +33,7 @@ def check_target(path: Path) -> None:
         raise BadValue("-o", str(path), allowed) from error
 
 
-def save(result: Result, path: Path) -> list[Path]:
+def save(result: SweepResult, path: Path) -> list[Path]:
     """Write one file of rows, or a directory with everything; return what was written."""
     try:
         if path.suffix in FILES:
@@ -44,7 +44,7 @@ def save(result: Result, path: Path) -> list[Path]:
         raise StorageError(f"{path}: the results cannot be written: {error.strerror}") from error
 
 
-def _save_all(result: Result, folder: Path) -> list[Path]:
+def _save_all(result: SweepResult, folder: Path) -> list[Path]:
     contents = {
         POINTS: rows_csv(result.rows),
         RESULT: msgspec.json.format(msgspec.json.encode(result)) + b"\n",
@@ -57,29 +57,27 @@ def _save_all(result: Result, folder: Path) -> list[Path]:
     return [*(folder / name for name in contents), *_draw(result, folder)]
 
 
-def _draw(result: Result, folder: Path) -> list[Path]:
+def _draw(result: SweepResult, folder: Path) -> list[Path]:
     """Draw the figures where matplotlib is installed and something was timed."""
     if find_spec("matplotlib") is None or all(row.median_ms is None for row in result.rows):
         return []
-    from microbench.figures import FIGURES, look
+    import matplotlib as mpl
+
+    from microbench.figures import FIGURES
 
     written = []
     for name, draw in FIGURES.items():
         path = folder / f"{name}.svg"
         figure = draw(result.rows)
-        with look():
+        with mpl.rc_context(FIGURE_SETTINGS):
             figure.savefig(path, metadata={"Date": None})
         written.append(path)
     return written
 
 
-def rows_csv(rows: Sequence[Row]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row.__struct_fields__)
-    writer.writerows([msgspec.structs.astuple(row) for row in rows])
-    return text.getvalue().encode()
+def rows_csv(rows: Sequence[PointRow]) -> bytes:
+    return csv_text(map(msgspec.structs.asdict, rows), PointRow.__struct_fields__).encode()
 
 
-def rows_json(result: Result) -> bytes:
+def rows_json(result: SweepResult) -> bytes:
     return msgspec.json.format(msgspec.json.encode(result.rows)) + b"\n"

@@ -5,34 +5,34 @@ from dataclasses import dataclass, field
 import torch
 
 from microbench import backends, rotation
-from microbench.backends.base import Backend, Pool, Step
+from microbench.backends.base import Backend, ExpertStep, WeightPool
 from microbench.clock import sampled, timed
-from microbench.messages import Job, Measured
+from microbench.messages import PointTimings, SweepJob
 from microbench.routing import route, router_weights, touched
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class PointInput:
     """A point with its input and where its steps read."""
 
     number: int
     dtype: str
-    step: Step
+    step: ExpertStep
     starts: tuple[int, ...]
     experts: int
 
-    def place(self, pool: Pool, turn: int) -> Pool:
+    def place(self, pool: WeightPool, turn: int) -> WeightPool:
         return pool.place(self.starts[turn % len(self.starts)], self.experts)
 
 
 @dataclass(slots=True)
-class Series:
+class BackendSeries:
     """One backend at one point, and its samples so far."""
 
-    case: Case
+    case: PointInput
     name: str
     backend: Backend
-    pool: Pool
+    pool: WeightPool
     disagreement: float | None = None
     failure: str = ""
     turn: int = 0
@@ -54,8 +54,8 @@ class Series:
         self.seconds += samples.seconds
         self.interrupted += samples.interrupted
 
-    def told(self) -> Measured:
-        return Measured(
+    def timings(self) -> PointTimings:
+        return PointTimings(
             point=self.case.number,
             backend=self.name,
             kernel=self.backend.kernel,
@@ -67,16 +67,16 @@ class Series:
         )
 
 
-def case_of(job: Job, number: int) -> Case:
+def case_of(job: SweepJob, number: int) -> PointInput:
     point, device = job.points[number], job.device.device
     ids = route(point, job.routing)
     places = rotation.places(point, touched(ids), job.device.cache_bytes)
     hidden = torch.randn(point.batch, point.hidden, device=device)
-    step = Step(
+    step = ExpertStep(
         hidden=hidden.to(getattr(torch, point.dtype)),
         topk_ids=torch.from_numpy(ids).to(device),
         topk_weights=torch.from_numpy(router_weights(point, job.routing)).to(device),
         active=point.active_experts,
     )
     starts = tuple(turn * point.active_experts for turn in range(places))
-    return Case(number, point.dtype, step, starts, point.experts)
+    return PointInput(number, point.dtype, step, starts, point.experts)

@@ -8,7 +8,6 @@ medians is the processes' own.
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,13 +17,14 @@ from typing import IO
 import msgspec
 
 from catalog.errors import RunFailed
+from catalog.python import SAFE_PATH, python_module
 from microbench.bound import Ceilings
-from microbench.messages import Ceiling, Job, Measured, Message, Refused, Turn
+from microbench.messages import Ceiling, PointTimings, ProcessRefused, SweepJob, SweepMessage, Turn
 
 LOG_TAIL = 400
 ROOT = Path(__file__).parent.parent
 
-Listener = Callable[[int, Message], None]
+MessageListener = Callable[[int, SweepMessage], None]
 """Told the process's number and what it says."""
 
 
@@ -32,13 +32,13 @@ Listener = Callable[[int, Message], None]
 class Gathered:
     """All messages by what they are about, one entry a process."""
 
-    measured: dict[tuple[int, str], list[Measured]] = field(default_factory=dict)
+    measured: dict[tuple[int, str], list[PointTimings]] = field(default_factory=dict)
     """By point and backend."""
     ceilings: dict[str, list[Ceilings]] = field(default_factory=dict)
     """By data type, in the order measured."""
 
-    def add(self, message: Message) -> None:
-        if isinstance(message, Measured):
+    def add(self, message: SweepMessage) -> None:
+        if isinstance(message, PointTimings):
             self.measured.setdefault((message.point, message.backend), []).append(message)
         elif isinstance(message, Ceiling):
             self.ceilings.setdefault(message.dtype, []).append(message.ceilings)
@@ -53,7 +53,7 @@ class Gathered:
         )
 
 
-def run_processes(job: Job, processes: int, listen: Listener) -> Gathered:
+def run_processes(job: SweepJob, processes: int, listen: MessageListener) -> Gathered:
     """Run the same job in so many processes; they are gone when this ends, however it ends."""
     gathered = Gathered()
     with contextlib.ExitStack() as stack:
@@ -69,20 +69,20 @@ def run_processes(job: Job, processes: int, listen: Listener) -> Gathered:
 
 
 @dataclass(slots=True)
-class Worker:
+class SweepProcess:
     """One measuring process, which waits until it is given a turn."""
 
     process: subprocess.Popen[bytes]
     log: IO[bytes]
     ended: bool = False
 
-    def turn(self) -> Iterator[Message]:
+    def turn(self) -> Iterator[SweepMessage]:
         """Let it work, and yield what it tells until it hands the turn back or ends."""
         assert self.process.stdout is not None
-        self.say(b"")
+        self.write_line(b"")
         for line in self.process.stdout:
-            message = msgspec.json.decode(line, type=Message)
-            if isinstance(message, Refused):
+            message = msgspec.json.decode(line, type=SweepMessage)
+            if isinstance(message, ProcessRefused):
                 raise RunFailed(message.reason)
             if isinstance(message, Turn):
                 return
@@ -91,7 +91,7 @@ class Worker:
         if self.process.wait() != 0:
             raise RunFailed(f"a measuring process ended with {self._exit()}: {self._tail()}")
 
-    def say(self, line: bytes) -> None:
+    def write_line(self, line: bytes) -> None:
         """Write one line; a process that is gone says why when it is read."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -118,19 +118,19 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _worker(job: Job) -> Iterator[Worker]:
+def _worker(job: SweepJob) -> Iterator[SweepProcess]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-X", "faulthandler", "-m", "microbench.worker"],
+            python_module("microbench.worker", "-X", "faulthandler"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, **environment(job.device.threads)},
+            env={**os.environ, **SAFE_PATH, **environment(job.device.threads)},
             start_new_session=True,  # Ctrl-C is for us: the process is ended below
         )
-        worker = Worker(process, log)
+        worker = SweepProcess(process, log)
         try:
-            worker.say(msgspec.json.encode(job))
+            worker.write_line(msgspec.json.encode(job))
             yield worker
         finally:
             worker.end()

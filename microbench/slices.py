@@ -2,24 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 
-from microbench.rows import Row
+from microbench.rows import PointRow
 
 SIZES = ("dtype", "hidden", "experts", "top_k", "batch", "intermediate", "active_experts")
 
 
-def timed(rows: Sequence[Row]) -> list[Row]:
+def timed(rows: Sequence[PointRow]) -> list[PointRow]:
     return [row for row in rows if row.median_ms is not None]
 
 
-def median_ms(row: Row) -> float:
+def median_ms(row: PointRow) -> float:
     """Only for rows that have one."""
     assert row.median_ms is not None
     return row.median_ms
 
 
-def along(rows: Sequence[Row], size: str, *, least: int) -> Iterator[list[Row]]:
+def along(rows: Sequence[PointRow], size: str, *, least: int) -> Iterator[list[PointRow]]:
     """Yield each set of timed rows alike in all sizes but one, in its order, if large enough."""
-    groups: dict[tuple[object, ...], list[Row]] = {}
+    groups: dict[tuple[object, ...], list[PointRow]] = {}
     for row in timed(rows):
         others = tuple(getattr(row, name) for name in SIZES if name != size)
         groups.setdefault(others, []).append(row)
@@ -28,8 +28,8 @@ def along(rows: Sequence[Row], size: str, *, least: int) -> Iterator[list[Row]]:
             yield sorted(members, key=lambda row: int(getattr(row, size)))
 
 
-def by_backend(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+def by_backend(rows: Sequence[PointRow]) -> dict[str, list[PointRow]]:
+    found: dict[str, list[PointRow]] = {}
     for row in rows:
         found.setdefault(row.backend, []).append(row)
     return found

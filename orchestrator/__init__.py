@@ -1,1 +1,1 @@
-"""Runs an experiment: cells, servers, launchers, the environment and the store of results."""
+"""An experiment from its plan to its results: servers started, measured, judged, recorded."""

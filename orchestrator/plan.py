@@ -1,62 +1,37 @@
 """The plan: server groups in randomised blocks, and what was refused before anything starts."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from catalog.errors import BadValue, Infeasible
-from catalog.hardware_table import GPUS
+from catalog.hardware import Gpu
 from catalog.models import Model
-from orchestrator.cells import Run, Setup, cells_of, models_of, served_model, setups, techniques_of
-from orchestrator.devices import Device
-from orchestrator.diffusion_plan import check_diffusion, one_device
-from orchestrator.experiment import ON_THIS_HOST, Experiment
-from orchestrator.llamacpp_plan import check_llamacpp, llamacpp_misfits
-from orchestrator.served import (
-    memory_misfits,
-    refuse_without_kernel,
-    stored_model,
-    variant_misfits,
+from orchestrator.engines.checks import one_device
+from orchestrator.engines.context import beyond_context, unknown_contexts
+from orchestrator.engines.kind import EngineKind, Request
+from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment.cells import (
+    Run,
+    Setup,
+    cells_of,
+    models_of,
+    served_model,
+    setups,
+    techniques_of,
 )
-from orchestrator.transformers_plan import check_transformers, one_device_only
-from strategies import Layout
-from strategies.feasible import misfits
-from workloads.profiles import parse_workload
-
-DEFAULT_HARDWARE = "A100-80GB"
-LONGEST_NAME = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """GPUs of other machines, on which the servers of a plan will run."""
-
-    hardware: str
-    """Of a setup that names none."""
-    gpus_per_node: Mapping[str, int] = field(default_factory=dict)
-    """By hardware; a server must fit one node. Unknown where a name is missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerGroup:
-    """One server start and all it serves, in the order it serves them."""
-
-    setup: Setup
-    replicate: int
-    runs: tuple[Run, ...]
-
-    @property
-    def group_id(self) -> str:
-        """A name for people and for a folder: whatever a model is called, it stays one."""
-        setup = self.setup
-        name = f"{setup.model}.{setup.strategy or 'endpoint'}.{setup.technique}.r{self.replicate}"
-        return re.sub(r"[^A-Za-z0-9._+=-]", "_", name)[:LONGEST_NAME].lstrip(".-")
-
-    @property
-    def num_gpus(self) -> int | None:
-        return self.setup.layout.num_gpus if self.setup.layout else None
+from orchestrator.experiment.effective_model import stored_model
+from orchestrator.experiment.endpoint_options import EndpointOptions
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.hardware import gpus_of
+from orchestrator.experiment.server_group import Pool, ServerGroup
+from orchestrator.host.devices import Device
+from orchestrator.host.nodes import Node
+from strategies.feasible import layout_violations
+from strategies.own_gpus import find_gpu, unknown_note
+from workloads.load.profiles import parse_workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +68,29 @@ class Plan:
     @property
     def as_asked(self) -> tuple[Run, ...]:
         """The same runs in the order of the experiment, for people to read."""
-        cells = [cell for setup in self.setups for cell in cells_of(self.experiment, setup)]
+        return tuple(run for setup in self.setups for run in self.asked_of(setup))
+
+    def asked_of(self, setup: Setup) -> tuple[Run, ...]:
+        """The runs of one setup in that order."""
+        cells = cells_of(self.experiment, setup)
         return tuple(Run(cell, r) for cell in cells for r in range(self.experiment.num_runs))
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A plan and what it was made for: nothing has been started or written yet."""
+
+    plan: Plan
+    engine: str
+    notice: str
+    devices: tuple[Device, ...]
+    nodes: tuple[Node, ...] = ()
+    """Of the cluster whose launcher is asked for."""
+    identity: Mapping[str, Any] | None = None
+    """Who a server that already runs says it is."""
+
+
+MOST_RUNS = 100_000
 
 
 def make_plan(
@@ -110,105 +106,137 @@ def make_plan(
     `served` is the model that a running server says it serves; `pool` says that the servers will
     run on other machines, so that the GPUs at hand do not matter.
 
-    A layout that cannot carry any of the models asked for is bad input. One that does not fit
-    some model, or the memory, or the GPUs at hand is refused with its reason and the rest goes
-    on; nothing left is Infeasible.
+    A setup whose layout cannot carry its model, or that does not fit the memory, the GPUs at hand
+    or the model's context is refused with its reason and the rest goes on. Nothing left is
+    Infeasible; where no layout asked for can carry its model, or none of the models takes a
+    workload, it is bad input.
     """
-    techniques_of(experiment, engine)  # refuses, before any model is looked up
-    if experiment.expert_load and engine not in ("vllm", "endpoint"):
-        raise BadValue("--expert-load", "on", f"--engine vllm or --endpoint, not {engine}")
-    if experiment.noise and engine != "simulated":
-        raise BadValue("--noise", experiment.noise, "0: only --engine simulated has noise to add")
-    models = {served: served_model(served)} if served else models_of(experiment)
-    check_diffusion(experiment, engine, models, found)
-    check_transformers(experiment, engine, models)
-    check_llamacpp(experiment, engine, models)
-    wanted = tuple(setups(experiment, engine, models, here=_hardware_here(engine, found, pool)))
-    if pool is None:
-        _check_hardware(wanted, found)
-    gpus_here = pool.gpus_per_node if pool else _gpus_here(wanted, found)
-    for setup in wanted:
-        refuse_without_kernel(setup)
-    _check_layouts(wanted, models)
-    workloads = [parse_workload(text) for text in experiment.workloads]
-    longest = max(workload.input_len + workload.output_len for workload in workloads)
-    reasons = {setup: _reasons(setup, models[setup.model], longest, gpus_here) for setup in wanted}
-    feasible = tuple(setup for setup in wanted if not reasons[setup])
+    kind = engine_kind(engine)
+    techniques = techniques_of(experiment, engine)  # refuses, before any model is looked up
+    _check_options(experiment, kind)
+    models = (
+        {served: served_model(served)} if served else models_of(experiment, counted=kind.counted)
+    )
+    here = _hardware_here(kind, found, pool, gpus_of(experiment.own_gpus))
+    asked = tuple(
+        setups(experiment, engine, models, techniques, every_layout=kind.every_layout, here=here)
+    )
+    if kind.virtual:
+        _check_known(asked)
+    if pool is None and kind.devices != "none":
+        _check_hardware(asked, here)
+    kind.check(Request(experiment, models, asked, found))
+    beyond = beyond_context(experiment, asked, models)
+    gpus_here = pool.gpus_per_node if pool else _gpus_here(asked, found)
+    longest = _longest(experiment)
+    reasons = {
+        setup: (
+            *_reasons(kind, setup, models[setup.model], longest, gpus_here),
+            *beyond[setup],
+        )
+        for setup in asked
+    }
+    feasible = tuple(setup for setup in asked if not reasons[setup])
     refused = tuple(Refused(setup, why) for setup, why in reasons.items() if why)
     if not feasible:
+        _check_layouts(asked, models)
         told = "; ".join(f"{r.setup.what}: {r.reasons[0]}" for r in refused)
         raise Infeasible(f"nothing fits: {told}")
     return Plan(experiment, models, feasible, _blocks(experiment, feasible), refused)
 
 
-def _gpus_here(wanted: tuple[Setup, ...], found: tuple[Device, ...]) -> dict[str, int]:
-    return {setup.hardware: len(found) for setup in wanted} if found else {}
+def _check_options(experiment: Experiment, kind: EngineKind) -> None:
+    """Refuse settings of an experiment that the engine has no use for."""
+    if experiment.expert_load and not kind.reports_experts:
+        raise BadValue("--expert-load", "on", f"--engine vllm or --endpoint, not {kind.name}")
+    if not experiment.endpoint and experiment.endpoint_options != EndpointOptions():
+        given = ", ".join(experiment.endpoint_options.given)
+        raise BadValue("without --endpoint", given, "with --endpoint URL only")
+    if experiment.noise and not kind.virtual:
+        raise BadValue("--noise", experiment.noise, "0: only --engine simulated has noise to add")
 
 
-def _hardware_here(engine: str, found: tuple[Device, ...], pool: Pool | None) -> str:
-    if pool is not None and engine == "vllm":
-        return pool.hardware
-    if engine == "simulated":
-        return DEFAULT_HARDWARE
-    if engine == "endpoint":
-        return ""
-    return found[0].gpu_type if found else "CPU"
+def _longest(experiment: Experiment) -> int:
+    """Return the tokens of the longest sequence of any workload."""
+    workloads = [parse_workload(text) for text in experiment.workloads]
+    return max(workload.input_len + workload.output_len for workload in workloads)
 
 
-def _check_hardware(wanted: tuple[Setup, ...], found: tuple[Device, ...]) -> None:
-    """Refuse a real run whose GPUs are not the ones that were named."""
-    for setup in wanted:
-        here = found[0].gpu_type if found else "CPU"
-        if setup.engine in ON_THIS_HOST and setup.hardware != here:
-            raise BadValue("--hardware", setup.hardware, f"what is here: {here}")
-
-
-def _check_layouts(wanted: tuple[Setup, ...], models: Mapping[str, Model]) -> None:
-    by_layout: dict[Layout, list[tuple[str, ...]]] = {}
-    for setup in wanted:
-        if setup.layout and not setup.endpoint:
-            by_layout.setdefault(setup.layout, []).append(
-                misfits(setup.layout, stored_model(setup, models[setup.model]))
-            )
-    for layout, found in by_layout.items():
-        if all(found):
-            raise BadValue("strategy", layout.name, f"a layout that fits the model: {found[0][0]}")
+def _gpus_here(asked: tuple[Setup, ...], found: tuple[Device, ...]) -> dict[str, int]:
+    return {setup.hardware: len(found) for setup in asked} if found else {}
 
 
 def _reasons(
-    setup: Setup, model: Model, longest: int, gpus_here: Mapping[str, int]
+    kind: EngineKind, setup: Setup, model: Model, longest: int, gpus_here: Mapping[str, int]
 ) -> tuple[str, ...]:
-    layout = setup.layout
-    if layout is None or setup.endpoint:
-        return ()
-    if setup.engine == "transformers" and one_device_only(layout):
-        return one_device_only(layout)
-    if setup.engine == "diffusion":
-        return one_device(layout)
-    if setup.engine == "llamacpp":
-        return llamacpp_misfits(setup)
-    reasons = [*variant_misfits(setup, model), *misfits(layout, stored_model(setup, model))]
+    """Say why a setup will not be started; empty when it will."""
+    if kind.devices == "one" and (several := one_device(setup.layout, kind.name)):
+        return several
+    return (*kind.violations(setup, model, longest), *_too_few(setup, gpus_here))
+
+
+def _too_few(setup: Setup, gpus_here: Mapping[str, int]) -> tuple[str, ...]:
     on_one_node = gpus_here.get(setup.hardware)
-    if on_one_node is not None and layout.num_gpus > on_one_node:
-        reasons.append(f"needs {layout.num_gpus} GPUs, {on_one_node} here")
-    return (*reasons, *_memory(setup, model, longest))
-
-
-def _memory(setup: Setup, model: Model, longest: int) -> tuple[str, ...]:
-    """Check weights and one longest sequence against a GPU the catalog knows."""
-    if setup.hardware not in GPUS or setup.hardware == "CPU":
+    if setup.layout is None or on_one_node is None or setup.layout.num_gpus <= on_one_node:
         return ()
-    return memory_misfits(setup, model, GPUS[setup.hardware], longest)
+    return (f"needs {setup.layout.num_gpus} GPUs, {on_one_node} here",)
+
+
+def _hardware_here(
+    kind: EngineKind, found: tuple[Device, ...], pool: Pool | None, own: Sequence[Gpu]
+) -> str:
+    if kind.hardware is not None:
+        return kind.hardware
+    if pool is not None and kind.devices == "layout":
+        return pool.hardware
+    return found[0].known_as(own) if found else "CPU"
+
+
+def _check_hardware(asked: tuple[Setup, ...], here: str) -> None:
+    """Refuse a real run whose GPUs are not the ones that were named."""
+    for setup in asked:
+        if setup.hardware != here:
+            hint = "; its row lists in driver_names what it describes" if setup.own_gpu else ""
+            raise BadValue("--hardware", setup.hardware, f"what is here: {here}{hint}")
+
+
+def notices(notice: str, plan: Plan) -> str:
+    """Join a notice with what is left out for GPUs that no row describes."""
+    named = [s.hardware for s in plan.setups if s.gpu is None and s.hardware and not s.endpoint]
+    told = (notice, unknown_note(named), unknown_contexts(plan.setups, plan.models))
+    return "\n".join(filter(None, told))
+
+
+def _check_known(asked: tuple[Setup, ...]) -> None:
+    """Refuse to estimate a GPU whose figures nobody has told."""
+    for setup in asked:
+        if setup.gpu is None:
+            find_gpu(setup.hardware)
+
+
+def _check_layouts(asked: tuple[Setup, ...], models: Mapping[str, Model]) -> None:
+    """Refuse as bad input what was asked for if no model and layout in it go together."""
+    found = [
+        (setup.layout, layout_violations(setup.layout, stored_model(setup, models[setup.model])))
+        for setup in asked
+        if setup.layout and not setup.endpoint
+    ]
+    if found and all(why for _, why in found):
+        layout, why = found[0]
+        raise BadValue("strategy", layout.name, f"a layout that fits the model: {why[0]}")
 
 
 def _blocks(experiment: Experiment, feasible: tuple[Setup, ...]) -> tuple[ServerGroup, ...]:
     """Randomised complete blocks: each replicate starts every server once, in its own order."""
     groups = []
+    cells_by_setup = [cells_of(experiment, setup) for setup in feasible]
+    count = experiment.num_runs * sum(map(len, cells_by_setup))
+    if count > MOST_RUNS:
+        raise BadValue("experiment", f"{count:,} runs", f"at most {MOST_RUNS:,} in one")
     for replicate in range(experiment.num_runs):
         rng = np.random.default_rng([experiment.seed, replicate])
         for index in rng.permutation(len(feasible)):
-            setup = feasible[index]
-            cells = cells_of(experiment, setup)
+            setup, cells = feasible[index], cells_by_setup[index]
             runs = tuple(Run(cells[i], replicate) for i in rng.permutation(len(cells)))
             groups.append(ServerGroup(setup, replicate, runs))
     return tuple(groups)

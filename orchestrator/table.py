@@ -6,59 +6,76 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from catalog.errors import ResultsError
+from catalog.errors import InputError, ResultsError
+from catalog.inside import check_inside, read_inside
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.quality.rows import quality_columns, with_quality
-from orchestrator.record import RunRecord
-from orchestrator.store import Manifest, read_manifests
+from orchestrator.results.condition import server_columns, version_of, with_configuration
+from orchestrator.results.record import ColumnValue, RunRecord
+from orchestrator.results.store import Manifest, read_manifests
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
-Value = float | int | str | bool | None
+
+def rows_of(records: Iterable[RunRecord]) -> list[dict[str, ColumnValue]]:
+    """Flatten records into rows: their own columns, the further ones, and their configuration."""
+    return with_configuration([_flat(record) for record in records])
 
 
-def row_of(record: RunRecord) -> dict[str, Value]:
-    """Flatten a record into one row: its own columns, then the further ones."""
+def _flat(record: RunRecord) -> dict[str, ColumnValue]:
     row = msgspec.to_builtins(record)
-    extra: Mapping[str, Value] = row.pop("extra")
+    extra: Mapping[str, ColumnValue] = row.pop("extra")
     return {**row, **extra}
 
 
-def run_rows(root: Path) -> list[dict[str, Value]]:
+def run_rows(root: Path) -> list[dict[str, ColumnValue]]:
     """One row a run, in the order they were started, with its configuration's quality if known."""
-    records = [manifest.record for manifest in read_manifests(root)]
+    asked = _asked(root)
+    records = [_completed(manifest, asked) for manifest in read_manifests(root)]
     ordered = sorted(records, key=lambda record: (record.started_at, record.run_id))
     quality = quality_columns(root)
-    return [with_quality(row_of(record), quality) for record in ordered]
+    return [with_quality(row, quality) for row in rows_of(ordered)]
 
 
-def run_table(root: Path) -> "pd.DataFrame":
-    """Return the run table of a results directory as a frame, one tidy row a run."""
-    import pandas as pd
+def _completed(manifest: Manifest, asked: Mapping[str, str]) -> RunRecord:
+    """Fill in what results of earlier versions hold beside their rows."""
+    record = manifest.record
+    said = {"engine_version": version_of(manifest.details.get("server") or {}), **asked}
+    missing = {name: text for name, text in said.items() if text and not getattr(record, name)}
+    return msgspec.structs.replace(record, **missing) if missing else record
 
-    rows = run_rows(root)
-    names = [name for name in RunRecord.__struct_fields__ if name != "extra"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=names)
+
+def _asked(root: Path) -> dict[str, str]:
+    """The server's arguments, variables and address that the whole experiment shares."""
+    try:
+        data = read_inside(root, "experiment.json")
+    except FileNotFoundError:
+        return {}  # an import: its rows say what they know
+    try:
+        experiment = msgspec.json.decode(data, type=Experiment)
+    except (msgspec.DecodeError, InputError, UnicodeDecodeError, RecursionError):
+        return {}  # of a later version
+    server = experiment.server
+    return server_columns(server.args, tuple(sorted(server.env.items())), experiment.endpoint)
 
 
 def request_files(root: Path, manifests: Iterable[Manifest] | None = None) -> list[Path]:
     """Return the Parquet files with the request rows of all published runs."""
     listed = read_manifests(root) if manifests is None else manifests
-    files = [
-        root / file.path
-        for m in listed
-        for file in m.files
-        if file.path.endswith("/requests.parquet")
-    ]
-    for path in files:
-        if not path.is_file():
-            raise ResultsError(f"{path}: is missing, though its run was published")
-    return files
+    names = [f.path for m in listed for f in m.files if f.path.endswith("/requests.parquet")]
+    return [_there(root, name) for name in names]
+
+
+def _there(root: Path, name: str) -> Path:
+    try:
+        return check_inside(root, name)
+    except FileNotFoundError:
+        raise ResultsError(f"{root / name}: is missing, though its run was published") from None
 
 
 def request_table(root: Path) -> "pa.Table":
     """Return every request of every published run, token times as a list column."""
-    from orchestrator.rows import read_parquet
+    from orchestrator.results.rows import read_parquet
 
     return read_parquet(request_files(root))

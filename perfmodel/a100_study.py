@@ -15,7 +15,7 @@ from catalog.model_table import model
 from perfmodel.closed_loop import ClosedLoop
 from perfmodel.constants import A100_VLLM, Constants
 from perfmodel.reference import table
-from perfmodel.serving import Setup, server
+from perfmodel.serving import ServerSettings, server
 from perfmodel.simulate import Simulated, simulate
 from strategies.parse import parse_layout
 
@@ -25,7 +25,7 @@ CONCURRENCIES = (1, 4, 8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class StudyCell:
     """One benchmark configuration, by the study's names."""
 
     model: str
@@ -42,19 +42,21 @@ def workloads() -> dict[str, tuple[int, int, int]]:
     }
 
 
-def study_cells() -> tuple[Cell, ...]:
-    return tuple(Cell(*levels) for levels in product(MODELS, HARDWARE, workloads(), CONCURRENCIES))
+def study_cells() -> tuple[StudyCell, ...]:
+    return tuple(
+        StudyCell(*levels) for levels in product(MODELS, HARDWARE, workloads(), CONCURRENCIES)
+    )
 
 
 def simulate_cells(
-    cells: Iterable[Cell], *, constants: Constants = A100_VLLM, prefix_cached: bool = True
-) -> dict[Cell, float]:
+    cells: Iterable[StudyCell], *, constants: Constants = A100_VLLM, prefix_cached: bool = True
+) -> dict[StudyCell, float]:
     """Return each cell's output throughput in tokens a second."""
-    setup = Setup(constants=constants, prefix_cached=prefix_cached)
+    setup = ServerSettings(constants=constants, prefix_cached=prefix_cached)
     return {cell: throughput(simulate_cell(cell, setup)) for cell in cells}
 
 
-def simulate_cell(cell: Cell, setup: Setup) -> Simulated:
+def simulate_cell(cell: StudyCell, setup: ServerSettings) -> Simulated:
     prompt, output, count = workloads()[cell.workload]
     built = server(
         model(cell.model),

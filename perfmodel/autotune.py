@@ -19,9 +19,6 @@ from perfmodel.memory import VLLM, Conventions
 from perfmodel.partition import Partitions, partitions
 from perfmodel.shard import Shard
 
-# Batches tried under a latency limit: powers of two up to this, and the largest that fits.
-LARGEST_POWER = 24
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -41,6 +38,13 @@ class Candidate:
     latency_s: float | None
     pareto: bool
     why: str
+
+    @property
+    def name(self) -> str:
+        """Its degrees over one, as `tp2+dp4+ep8`: expert parallelism by its number of groups."""
+        degrees = {name: getattr(self, name) for name in ("tp", "pp", "dp", "ep", "kvp", "cp")}
+        parts = [f"{name}{degree}" for name, degree in degrees.items() if degree > 1]
+        return "+".join(parts) or "single"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +103,35 @@ class _Search:
         return [self._candidate(int(i), bool(pareto[i]), why[int(i)]) for i in order]
 
     def _best_batch(self) -> tuple[FloatArray, FloatArray]:
-        """The batch of each partition with the most tokens a second that meets the goal, or 0."""
-        best = np.zeros(len(self._decode.parts))
-        best_s = np.full(len(best), np.inf)
-        limit_s = self._goal.latency_s or np.inf
-        for batch in self._batches():
-            total_s = self._decode.cost(np.maximum(batch, 1.0), self._goal.context).total_s
-            fits = (batch > 0) & (batch <= self._b_max) & (total_s <= limit_s)
-            better = fits & (batch / total_s > best / best_s)
-            best, best_s = np.where(better, batch, best), np.where(better, total_s, best_s)
-        return best, best_s
+        """The batch of each partition with the most tokens a second that meets the goal, or 0.
 
-    def _batches(self) -> list[FloatArray]:
-        if self._goal.batch is not None:
-            return [np.full(len(self._b_max), float(self._goal.batch))]
-        if self._goal.latency_s is None:
-            return [self._b_max]
-        return [np.full(len(self._b_max), 2.0**i) for i in range(LARGEST_POWER)] + [self._b_max]
+        That is the largest: a sequence more costs a step no more than its mean sequence does.
+        """
+        goal = self._goal
+        if goal.batch is not None:
+            batch = np.full(len(self._b_max), float(goal.batch))
+        else:
+            batch = self._b_max if goal.latency_s is None else self._largest_within(goal.latency_s)
+        total_s = self._step_s(batch)
+        fits = (batch > 0) & (batch <= self._b_max) & (total_s <= (goal.latency_s or np.inf))
+        return np.where(fits, batch, 0.0), np.where(fits, total_s, np.inf)
+
+    def _step_s(self, batch: FloatArray) -> FloatArray:
+        return self._decode.cost(np.maximum(batch, 1.0), self._goal.context).total_s
+
+    def _largest_within(self, limit_s: float) -> FloatArray:
+        """The largest batch of each partition whose step takes no longer; 0 where none does.
+
+        By bisection over the sequences of a replica: a larger batch is never faster, and replicas
+        that are not equally full wait for the fullest.
+        """
+        replicas = self._decode.parts.dp
+        fits, fails = np.zeros_like(replicas), self._b_max // replicas + 1
+        while np.any(fails - fits > 1):
+            middle = (fits + fails) // 2
+            within = self._step_s(middle * replicas) <= limit_s
+            fits, fails = np.where(within, middle, fits), np.where(within, fails, middle)
+        return fits * replicas
 
     def _candidate(self, i: int, pareto: bool, why: str) -> Candidate:
         parts, feasible = self._decode.parts, bool(self._batch[i] > 0)
@@ -180,10 +196,11 @@ def weight_bytes(model: Model, parts: Partitions, part: Shard) -> FloatArray:
 
 def kv_bytes(model: Model, parts: Partitions, part: Shard, context: int) -> FloatArray:
     """Cache of one sequence on one GPU."""
-    window = model.attention.window
+    window = model.window
     near = context if window is None else min(context, window)
     stage = np.ceil(model.layers / parts.pp) / model.layers
-    return np.asarray((part.kv_bytes_full * context + part.kv_bytes_windowed * near) * stage)
+    growing = part.kv_bytes_full * context + part.kv_bytes_windowed * near
+    return np.asarray((growing + part.state_bytes) * stage)
 
 
 def pareto_front(rate: FloatArray, latency_s: FloatArray) -> npt.NDArray[np.bool_]:

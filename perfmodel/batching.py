@@ -12,13 +12,25 @@ from dataclasses import dataclass
 import msgspec
 
 from catalog.errors import BadValue, Infeasible
+from catalog.hardware import Gpu
 from perfmodel.blocks import BlockPool
 from perfmodel.count import count_load
 from perfmodel.load import StepLoad
 from perfmodel.sequence import Sequence
 
+# From so many bytes of memory on: a step's tokens and its sequences, of vLLM's API server.
+# `get_batch_defaults` of vllm/engine/arg_utils.py, version 0.32; where it has no class of its
+# own, as in 0.18, 160 GiB have what 70 have.
+BATCH_DEFAULTS = ((160 * 2**30, 16384, 1024), (70 * 2**30, 8192, 1024), (0, 2048, 256))
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+def batch_limits(gpu: Gpu) -> tuple[int, int]:
+    """Return a step's tokens and sequences as vLLM takes them on a GPU unless told otherwise."""
+    held = gpu.memory_bytes if "a100" not in gpu.name.lower() else 0.0
+    return next((tokens, most) for least, tokens, most in BATCH_DEFAULTS if held >= least)
+
+
+class BatchLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The scheduler's limits; the defaults are those of vLLM's server, except `kv_blocks`."""
 
     kv_blocks: int
@@ -51,7 +63,7 @@ class Step:
 class Batcher:
     """Add requests, then repeat: `plan` a step, let time pass, `commit` it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: BatchLimits) -> None:
         self.limits = limits
         self.preemptions = 0
         self._pool = BlockPool(limits.kv_blocks, limits.block_tokens)
@@ -70,6 +82,11 @@ class Batcher:
     @property
     def num_unfinished(self) -> int:
         return len(self._by_request)
+
+    @property
+    def num_unanswered(self) -> int:
+        """Requests that have no token yet."""
+        return sum(not sequence.produced for sequence in self._by_request.values())
 
     @property
     def kv_usage(self) -> float:
@@ -105,10 +122,10 @@ class Batcher:
 
     def plan(self) -> Step | None:
         """Choose the next step's work and take its blocks; None when there is nothing to do."""
-        budget, before = self.limits.max_num_batched_tokens, self.preemptions
-        work = self._plan_running(budget)
+        before = self.preemptions
+        work, budget = self._plan_running(self.limits.max_num_batched_tokens)
         if self.preemptions == before:
-            self._plan_waiting(work, budget - sum(tokens for _, tokens in work))
+            self._plan_waiting(work, budget)
         if not work:
             return None
         load = count_load(work, self.limits.window)
@@ -150,18 +167,20 @@ class Batcher:
             most = min([most, *gaps])
         return self._pool.steps_ahead(sequences, most) if most > 1 else 1
 
-    def _plan_running(self, budget: int) -> list[tuple[Sequence, int]]:
+    def _plan_running(self, budget: int) -> tuple[list[tuple[Sequence, int]], int]:
+        """Return the running sequences' part of the step, and what it leaves of the budget."""
         work: list[tuple[Sequence, int]] = []
         index = 0
         while index < len(self._running) and budget > 0:
             sequence = self._running[index]
             tokens = min(sequence.known - sequence.computed, budget)
-            if not self._make_room(sequence, sequence.computed + tokens):
+            reach = sequence.computed + tokens
+            if not self._pool.grow(sequence, reach) and not self._make_room(sequence, reach):
                 break
             work.append((sequence, tokens))
             budget -= tokens
             index += 1
-        return work
+        return work, budget
 
     def _make_room(self, sequence: Sequence, tokens: int) -> bool:
         """Preempt from the end until the sequence has its blocks; False if it was itself last."""

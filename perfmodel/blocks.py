@@ -24,13 +24,14 @@ class BlockPool:
 
     def grow(self, sequence: Sequence, tokens: int) -> bool:
         """Give a sequence the blocks for `tokens` entries; False, and nothing, if too few."""
-        more = self.needed(tokens) - sequence.blocks
+        more = -(-tokens // self.block_tokens) - sequence.blocks
+        if more <= 0:
+            return True
         if more > self.free:
             return False
-        if more > 0:
-            sequence.blocks += more
-            self.used += more
-            self.peak = max(self.peak, self.used)
+        sequence.blocks += more
+        self.used += more
+        self.peak = max(self.peak, self.used)
         return True
 
     def release(self, sequence: Sequence) -> None:

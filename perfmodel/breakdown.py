@@ -11,7 +11,7 @@ from perfmodel.step import Bound, StepModel, StepTimes
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StepPart:
     """One phase of a step on the busiest GPU."""
 
     name: str
@@ -26,7 +26,7 @@ class StepCost:
     """A step's time, its parts, and the bound that most of it comes from."""
 
     seconds: float
-    parts: tuple[Part, ...]
+    parts: tuple[StepPart, ...]
     seconds_by_bound: dict[Bound, float]
 
     @property
@@ -53,32 +53,39 @@ def step_cost(step_model: StepModel, loads: Sequence[StepLoad]) -> StepCost:
     parts = [_part(cost) for cost in [*costs, *([experts] if experts else [])]]
     return StepCost(
         seconds=float(times.total_s[0]),
-        parts=(*parts, *_other_parts(step_model, times, max(map(step_model.micro_tokens, loads)))),
+        parts=(*parts, *_other_parts(step_model, times, loads)),
         seconds_by_bound=times.seconds_by_bound(1),
     )
 
 
-def _part(cost: PhaseCost) -> Part:
+def _part(cost: PhaseCost) -> StepPart:
     memory_s, compute_s = _first(cost.memory_s), _first(cost.compute_s)
-    return Part(
+    seconds = _first(cost.seconds)
+    return StepPart(
         name=cost.name,
         moved_bytes=_first(cost.moved_bytes),
         flops=_first(cost.flops),
-        seconds=max(memory_s, compute_s),
+        seconds=seconds,
         bound="memory" if memory_s >= compute_s else "compute",
     )
 
 
-def _other_parts(step_model: StepModel, times: StepTimes, tokens: float) -> tuple[Part, ...]:
-    exchange = step_model.fabric.exchange(tokens)
+def _other_parts(
+    step_model: StepModel, times: StepTimes, loads: Sequence[StepLoad]
+) -> tuple[StepPart, ...]:
+    exchange = step_model.fabric.exchange(max(map(step_model.micro_tokens, loads)))
+    context_s = max(map(step_model.context_s, loads))
     sent = (
         ("all-reduce", exchange.tensor_s),
         ("expert dispatch", exchange.expert_s),
         ("pipeline hops", exchange.pipeline_s),
+        ("context exchange", context_s),
     )
-    parts = [Part(name, 0.0, 0.0, seconds, "communication") for name, seconds in sent if seconds]
-    launch = Part("launches", 0.0, 0.0, step_model.launch_s, "launch")
-    return (*parts, launch, Part("host", 0.0, 0.0, times.host_s, "host"))
+    parts = [
+        StepPart(name, 0.0, 0.0, seconds, "communication") for name, seconds in sent if seconds
+    ]
+    launch = StepPart("launches", 0.0, 0.0, step_model.launch_s, "launch")
+    return (*parts, launch, StepPart("host", 0.0, 0.0, times.host_s, "host"))
 
 
 def _first(value: object) -> float:

@@ -1,9 +1,17 @@
-"""Fit the step-time model's constants to measured runs, with intervals and held-out errors.
+"""Fit the step-time model's constants to measured runs, blended with where the fit starts.
 
-Residuals are logarithms of modelled over measured output throughput, so every run weighs alike
-whatever its size; the constants are fitted as logarithms, so they stay positive.
+A maximum of the posterior: with r the natural logarithms of modelled over measured figures (output
+throughput, and mean TTFT at half of its weight) and z each constant's distance from where it
+starts over its prior standard deviation,
+
+    minimise Σ (r_i / s)² + Σ z_j²,    s² = (s₀² + Σ r_i²) / (1 + n − p)
+
+s₀ is the standard deviation that published measurements show of an estimate, counted as one run; n
+the figures, p = tr(I − H⁻¹) the constants that they determine, H the Hessian over z. So one run
+moves little, and many that agree with each other decide.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,25 +21,29 @@ import numpy as np
 
 from catalog.errors import BadValue, MissingExtra
 from perfmodel.arrays import FloatArray
-from perfmodel.constants import ROOFLINE, Constants
+from perfmodel.constants import DEFAULT, VLLM_2026, Constants
 from perfmodel.features import Features, MeasuredRun, features
-from perfmodel.serving import DEFAULT_SETUP, Setup
+from perfmodel.free import free_constants
+from perfmodel.known_error import KNOWN_ERRORS, NORMAL_90
+from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
-FITTED = ("kernel_s", "sequence_s", "memory_efficiency", "hop_s")
-# A constant that changes no run's log throughput by this much per e-fold is not determined.
-LEAST_SENSITIVITY = 1e-3
 CONFIDENCE = 0.95
-# Where the search starts and how far from there, in e-folds, it may go.
-REACH = 6.0
-START_HOP_S = 2e-6
+SHARED = 0.75
+"""A constant is determined where the runs leave less of its prior standard deviation than this."""
+_KNOWN = KNOWN_ERRORS[VLLM_2026.name].nine_of_ten
+TYPICAL_SD = math.log(_KNOWN["output_throughput"]) / NORMAL_90
+TTFT_WEIGHT = math.log(_KNOWN["output_throughput"]) / math.log(_KNOWN["mean_ttft_ms"])
+MOST_ROUNDS, SETTLED = 20, 1e-3
+FIRST_SPREAD = 0.05
+"""The search begins near the runs: begun near the start it may find no way from there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """One fitted constant; None where the runs do not determine it and the start is kept."""
+    """One fitted constant; bounds are None where the runs do not determine it."""
 
     name: str
     value: float
@@ -44,7 +56,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class CalibrationFit:
     """Fitted constants, each run's error, and the errors of models left out of the fit.
 
     Errors are modelled over measured throughput, less 1.
@@ -61,36 +73,34 @@ class Fit:
 def calibrate(
     runs: Sequence[MeasuredRun],
     *,
-    start: Constants = ROOFLINE,
-    setup: Setup = DEFAULT_SETUP,
+    start: Constants = DEFAULT,
+    setup: ServerSettings = DEFAULT_SETTINGS,
     name: str = "fitted",
-) -> Fit:
-    """Fit launch, per-sequence, bandwidth and collective constants; the others stay as given."""
-    if len(runs) < len(FITTED):
-        raise BadValue("measured runs", len(runs), f"at least {len(FITTED)}, one a constant")
+) -> CalibrationFit:
+    """Fit every constant that has a prior; the others stay as given."""
+    if not runs:
+        raise BadValue("measured runs", 0, "at least one")
     if any(not run.output_throughput > 0 for run in runs):
         raise BadValue("output_throughput", "0 or missing", "over 0 in every run of a fit")
-    problem = _Problem(runs, features(runs, setup, start), _started(start))
-    everything = np.ones(len(runs), dtype=bool)
-    result = problem.solve(everything)
+    problem = _Problem(runs, features(runs, setup, start), start)
+    found = problem.solve(np.ones(len(runs), dtype=bool))
+    fitted = problem.intervals(found)
+    kept = [
+        each.name for each in fitted if not each.determined and getattr(start, each.name) is None
+    ]
     constants = msgspec.structs.replace(
-        problem.constants(result.x),
+        problem.constants(found.z),
+        **dict.fromkeys(kept),
         name=name,
         source=f"fitted to {len(runs)} measured runs, starting from {start.name}",
     )
-    errors = np.expm1(problem.log_errors(result.x))
-    return Fit(
+    errors = np.expm1(problem.log_errors(found.z)[: len(runs)])
+    return CalibrationFit(
         constants=constants,
-        fitted=problem.intervals(result),
+        fitted=fitted,
         errors=errors,
         rms_log_error=float(np.sqrt(np.mean(np.log1p(errors) ** 2))),
         left_out=_left_out(problem, [run.model.name for run in runs]),
-    )
-
-
-def _started(start: Constants) -> Constants:
-    return msgspec.structs.replace(
-        start, hop_s=start.hop_s or START_HOP_S, network_efficiency=start.network_efficiency
     )
 
 
@@ -101,63 +111,84 @@ def _left_out(problem: "_Problem", models: list[str]) -> dict[str, FloatArray]:
     errors = {}
     for name in names:
         held = np.array([each == name for each in models])
-        if (~held).sum() < len(FITTED):
-            continue
-        solution = problem.solve(~held)
-        errors[name] = np.expm1(problem.log_errors(solution.x)[held])
+        errors[name] = np.expm1(problem.log_errors(problem.solve(~held).z)[: len(held)][held])
     return errors
+
+
+@dataclass(frozen=True, slots=True)
+class _Solution:
+    z: FloatArray
+    """Each constant's distance from the start, in prior standard deviations."""
+    covariance: FloatArray
+    """Of z."""
+    freedom: float
 
 
 class _Problem:
     def __init__(self, runs: Sequence[MeasuredRun], table: Features, start: Constants) -> None:
         self._table, self._start, self._count = table, start, len(runs)
         tokens = np.array([run.output_len * run.num_prompts for run in runs], dtype=np.float64)
-        measured = np.array([run.output_throughput for run in runs])
-        self._measured_s = tokens / measured
-        self._at_start = np.log([getattr(start, name) for name in FITTED])
+        self._measured_s = tokens / np.array([run.output_throughput for run in runs])
+        first_ms = np.array([run.mean_ttft_ms or np.nan for run in runs], dtype=np.float64)
+        self._first_s = first_ms / 1e3
+        self._free = free_constants(start, first_tokens=not np.isnan(first_ms).all())
 
-    def constants(self, x: FloatArray) -> Constants:
-        fitted = dict(zip(FITTED, np.exp(x).tolist(), strict=True))
-        return msgspec.structs.replace(self._start, **fitted)
+    def constants(self, z: FloatArray) -> Constants:
+        values = {f.name: f.value(float(at)) for f, at in zip(self._free, z, strict=True)}
+        return msgspec.structs.replace(self._start, **values)
 
-    def log_errors(self, x: FloatArray) -> FloatArray:
-        """Shape (runs,): ln(modelled throughput / measured)."""
-        modelled_s = self._table.duration_s(self.constants(x), self._count)
-        return np.asarray(np.log(self._measured_s / modelled_s))
+    def log_errors(self, z: FloatArray) -> FloatArray:
+        """Shape (2 runs,): ln(modelled / measured) of throughput, then weighted of TTFT."""
+        constants = self.constants(z)
+        modelled_s = self._table.duration_s(constants, self._count)
+        first_s = self._table.ttft_s(constants, self._count)
+        first = np.nan_to_num(np.log(first_s / self._first_s)) * TTFT_WEIGHT
+        return np.concatenate([np.log(self._measured_s / modelled_s), first])
 
-    def solve(self, chosen: FloatArray) -> "OptimizeResult":
+    def solve(self, chosen: FloatArray) -> _Solution:
+        """Alternate between the constants and the spread of errors until neither moves."""
+        kept = np.concatenate([chosen, chosen & ~np.isnan(self._first_s)])
+        figures, spread = int(kept.sum()), FIRST_SPREAD
+        z = np.zeros(len(self._free))
+        for _ in range(MOST_ROUNDS):
+            result = self._minimum(z, kept, spread)
+            z = np.asarray(result.x)
+            jacobian = np.asarray(result.jac)[:figures]
+            covariance = np.linalg.inv(jacobian.T @ jacobian + np.eye(len(z)))
+            determined = float(np.trace(np.eye(len(z)) - covariance))
+            left = float((self.log_errors(z)[kept] ** 2).sum())
+            freedom = 1 + figures - determined
+            last, spread = spread, math.sqrt((TYPICAL_SD**2 + left) / freedom)
+            if abs(spread - last) <= SETTLED * last:
+                break
+        return _Solution(z, covariance, freedom)
+
+    def _minimum(self, z: FloatArray, kept: FloatArray, spread: float) -> "OptimizeResult":
         try:
             from scipy.optimize import least_squares
         except ImportError:
             raise MissingExtra("fitting constants", "analysis") from None
-        # No efficiency is over 1; a start beyond its bounds would be refused.
-        upper = self._at_start + REACH
-        upper[FITTED.index("memory_efficiency")] = 0.0
-        start = np.minimum(self._at_start, upper - 1e-6)
+        lower = np.array([each.least for each in self._free])
+        upper = np.array([each.most for each in self._free])
 
-        def residuals(x: FloatArray) -> FloatArray:
-            return np.asarray(self.log_errors(x)[chosen])
+        def residuals(at: FloatArray) -> FloatArray:
+            return np.concatenate([self.log_errors(at)[kept] / spread, at])
 
-        return least_squares(residuals, start, bounds=(start - REACH, upper))
+        inside = np.clip(z, lower + 1e-6, upper - 1e-6)
+        return least_squares(residuals, inside, bounds=(lower, upper))
 
-    def intervals(self, result: "OptimizeResult") -> tuple[Constant, ...]:
-        """Student-t intervals from the Jacobian, over the constants the runs determine."""
+    def intervals(self, found: _Solution) -> tuple[Constant, ...]:
+        """Student-t intervals from the posterior's curvature, of what the runs determine."""
         from scipy.stats import t
 
-        jacobian = np.asarray(result.jac)
-        known = np.sqrt((jacobian**2).mean(axis=0)) > LEAST_SENSITIVITY
-        freedom = max(1, len(jacobian) - int(known.sum()))
-        variance = float((result.fun**2).sum()) / freedom
-        normal = jacobian[:, known].T @ jacobian[:, known]
-        spread = np.full(len(FITTED), np.nan)
-        spread[known] = np.sqrt(np.diag(np.linalg.pinv(normal)) * variance)
-        width = spread * t.ppf(0.5 + CONFIDENCE / 2, freedom)
+        sd = np.sqrt(np.diag(found.covariance))
+        width = sd * t.ppf(0.5 + CONFIDENCE / 2, max(found.freedom, 1.0))
         return tuple(
             Constant(
-                name=name,
-                value=float(np.exp(result.x[i])),
-                low=float(np.exp(result.x[i] - width[i])) if known[i] else None,
-                high=float(np.exp(min(result.x[i] + width[i], 700.0))) if known[i] else None,
+                name=free.name,
+                value=free.value(float(found.z[i])),
+                low=free.value(max(float(found.z[i] - width[i]), free.least)) if known else None,
+                high=free.value(min(float(found.z[i] + width[i]), free.most)) if known else None,
             )
-            for i, name in enumerate(FITTED)
+            for i, (free, known) in enumerate(zip(self._free, sd < SHARED, strict=True))
         )

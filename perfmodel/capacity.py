@@ -10,7 +10,7 @@ from catalog.models import Model
 from catalog.units import DTYPE_BYTES
 
 
-class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClusterSplit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a cluster is divided, every convention open: the paper's text does not fix them."""
 
     gpus: int
@@ -58,21 +58,23 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         )
 
 
-def weight_bytes_per_gpu(total_params: float, split: Split) -> float:
+def weight_bytes_per_gpu(total_params: float, split: ClusterSplit) -> float:
     return total_params * DTYPE_BYTES[split.weight_dtype] / split.weight_ways
 
 
-def kv_bytes_per_gpu(model: Model, context: int, split: Split) -> float:
-    """One sequence's cache on one GPU, windowed layers up to their window."""
-    attention = model.attention
-    near = context if attention.window is None else min(context, attention.window)
-    positions = (model.layers - attention.windowed_layers) * context
-    positions += attention.windowed_layers * near
-    elements = attention.kv_elements * positions
-    return elements * DTYPE_BYTES[split.kv_dtype] / split.kv_ways(model)
+def kv_bytes_per_gpu(model: Model, context: int, split: ClusterSplit) -> float:
+    """One sequence's cache on one GPU, windowed layers up to their window, states whole."""
+    element, total = DTYPE_BYTES[split.kv_dtype], 0.0
+    for count, mixer in model.mixers:
+        held = context if mixer.window is None else min(context, mixer.window)
+        ways = min(split.tp, mixer.ways)
+        total += count * mixer.kv_elements * held * element / (split.kvp * ways)
+        total += count * mixer.index_bytes * context / split.kvp
+        total += count * mixer.state_elements * element / ways
+    return total
 
 
-def largest_batch(model: Model, total_params: float, *, context: int, split: Split) -> int:
+def largest_batch(model: Model, total_params: float, *, context: int, split: ClusterSplit) -> int:
     """⌊(C − M_w) / M_KV(L)⌋ for `total_params` of weights and this model's cache, at least 0."""
     left = split.memory_bytes * split.usable_fraction - weight_bytes_per_gpu(total_params, split)
     return max(0, math.floor(left / kv_bytes_per_gpu(model, context, split)))

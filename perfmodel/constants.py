@@ -20,6 +20,8 @@ class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     memory_efficiency: float = 0.75
     compute_efficiency: float = 0.45
     network_efficiency: float = 1.0
+    between_efficiency: float | None = None
+    """The same of links between nodes; None takes that of all."""
     hop_s: float | None = None
     """Latency of a collective's hop; None takes the link's."""
     overlap: float = 0.0
@@ -36,22 +38,57 @@ class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The same per squared sequence, for shared experts sliced by tensor parallelism."""
     expert_rereads: float = 1.0
     """Times a touched expert is read in one step; more than 1 is the qs paper's fragmentation."""
+    serial: bool = False
+    """Kernels run one after another, as replayed CUDA graphs do: launches, reading and computing
+    add up. Else the host launches ahead: a phase takes the longer of reading and computing, and a
+    step no less than its launches."""
+    expert_efficiency: float | None = None
+    """`compute_efficiency` of routed experts' products; None takes that of all."""
+    attention_efficiency: float | None = None
+    """The same of scores and weighted values."""
+    slice_s: float = 0.0
+    """What a touched expert costs a layer of a rank beside its bytes, however thin its slice."""
+    token_passes: float = 0.0
+    """Times a layer moves a token's hidden vector: norms, activations, routing, quantising."""
+    reduce_s: float | None = None
+    """An all-reduce of a small tensor within a node, flat in ranks; None prices ring and tree."""
+    direct_s: float | None = None
+    """Start of an exchange that sends each token straight to its experts' ranks, all at once; with
+    it gathering goes by nodes. None prices a chain of exchanges, and one link for all hops."""
+    independent_routing: bool = False
+    """The busiest expert-parallel rank has what independent choices give it, not the mean."""
+    popularity_cv: float = 0.0
+    """With them, how unlike experts are chosen: standard deviation over mean of their popularity.
+    A skew that is asked for takes its place."""
+    first_token_s: float = 0.0
+    """Before a stream begins, beside its steps: HTTP, tokeniser, message queues."""
     source: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("memory_efficiency", "compute_efficiency", "network_efficiency"):
-            if not 0 < getattr(self, name) <= 1:
-                raise BadValue(name, getattr(self, name), "over 0, up to 1")
+        for name in _EFFICIENCIES:
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise BadValue(name, value, "over 0, up to 1")
         if not 1 <= self.expert_rereads < math.inf:
             raise BadValue("expert_rereads", self.expert_rereads, "1 or more")
         for name in _NOT_NEGATIVE:
             if not 0 <= (getattr(self, name) or 0.0) < math.inf:
                 raise BadValue(name, getattr(self, name), "0 or more")
 
+    def efficiency_of(self, phase: str) -> float:
+        """Share of the peak that a phase's operations reach."""
+        own = {"attention": self.attention_efficiency, "experts": self.expert_efficiency}
+        return own.get(phase) or self.compute_efficiency
 
+
+_EFFICIENCIES = (
+    "memory_efficiency", "compute_efficiency", "network_efficiency", "between_efficiency",
+    "expert_efficiency", "attention_efficiency",
+)  # fmt: skip
 _NOT_NEGATIVE = (
     "kernel_s", "sequence_s", "step_s", "hop_s", "overlap", "dispatch_launches", "hybrid_launches",
-    "shared_launches", "hybrid_growth_s", "shared_growth_s",
+    "shared_launches", "hybrid_growth_s", "shared_growth_s", "slice_s", "token_passes", "reduce_s",
+    "first_token_s", "popularity_cv", "direct_s",
 )  # fmt: skip
 
 # Fitted to Table IV of «Parallelism Strategies and Concurrency Effects for MoE Inference on GPU
@@ -96,7 +133,37 @@ ROOFLINE = Constants(
     source="read-once roofline; its constants are assumptions, fitted to no measurement",
 )
 
-CALIBRATIONS = {each.name: each for each in (A100_VLLM, A100_VLLM_GROWTH, ROOFLINE)}
+# What a current vLLM does. Kernels' constants from measured kernels of vLLM 0.24 on A100, H100,
+# H200 and B200 (aiconfigurator-core 0.12, Apache-2.0): products at 80 % of the peak, experts' at
+# 25 to 37, scores at 40; cached entries and weights at 75 to 90 % of the bandwidth; 0.1 to 0.3 µs a
+# touched expert; popularity_cv by which whole experts and slices differ in them; all-reduces of 4.3
+# to 5.8 µs over 2, 4 or 8 GPUs, then 45 % of the links. Between nodes and for direct exchanges what
+# DeepEP publishes. Five are fitted to published serving measurements, those as priors: kernel_s,
+# sequence_s, token_passes, first_token_s, expert_efficiency (docs/perfmodel.md;
+# benchmarks/perfmodel/published_errors.py).
+VLLM_2026 = Constants(
+    name="vllm-2026",
+    serial=True,
+    kernel_s=3.38e-6,
+    sequence_s=40e-6,
+    memory_efficiency=0.80,
+    compute_efficiency=0.80,
+    expert_efficiency=0.328,
+    attention_efficiency=0.40,
+    slice_s=0.2e-6,
+    token_passes=16.5,
+    reduce_s=4.7e-6,
+    network_efficiency=0.45,
+    between_efficiency=0.94,
+    direct_s=45e-6,
+    independent_routing=True,
+    popularity_cv=0.9,
+    first_token_s=6.2e-3,
+    source="measured kernels of vLLM 0.24, and five constants fitted to 216 published measurements "
+    "of vLLM 0.10 to 0.18",
+)
+
+CALIBRATIONS = {each.name: each for each in (VLLM_2026, A100_VLLM, A100_VLLM_GROWTH, ROOFLINE)}
 
 
 def calibration(name: str) -> Constants:
@@ -106,6 +173,4 @@ def calibration(name: str) -> Constants:
         raise UnknownName("calibration", name, CALIBRATIONS) from None
 
 
-def default_calibration(gpu_name: str) -> Constants:
-    """The A100 study's constants for A100s, the roofline for everything else."""
-    return A100_VLLM if gpu_name.startswith("A100") else ROOFLINE
+DEFAULT = VLLM_2026

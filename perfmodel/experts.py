@@ -1,6 +1,8 @@
 """Which experts a batch touches, and how unevenly, for uniform and skewed routing."""
 
+import functools
 import math
+from statistics import NormalDist
 
 import msgspec
 import numpy as np
@@ -9,7 +11,7 @@ from catalog.errors import BadValue
 from perfmodel.arrays import FloatArray, Real
 
 
-class Routing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RoutingSkew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How tokens choose experts; the default is uniform and independent."""
 
     zipf: float = 0.0
@@ -24,7 +26,7 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise BadValue("imbalance", self.imbalance, "1 or more")
 
 
-UNIFORM = Routing()
+UNIFORM = RoutingSkew()
 
 
 def inclusion(experts: int, top_k: int, *, zipf: float = 0.0) -> FloatArray:
@@ -47,7 +49,7 @@ def inclusion(experts: int, top_k: int, *, zipf: float = 0.0) -> FloatArray:
     return chance
 
 
-def touched(experts: int, top_k: int, tokens: Real, *, routing: Routing = UNIFORM) -> Real:
+def touched(experts: int, top_k: int, tokens: Real, *, routing: RoutingSkew = UNIFORM) -> Real:
     """Expected distinct experts that `tokens` tokens use: Σ 1 − (1 − p_e)^T; uniform p_e = k / E.
 
     Tokens choose independently; the experts of one token are distinct.
@@ -59,7 +61,48 @@ def touched(experts: int, top_k: int, tokens: Real, *, routing: Routing = UNIFOR
     return total if total.ndim else float(total)
 
 
-def busiest_share(experts: int, top_k: int, ranks: int, *, routing: Routing = UNIFORM) -> float:
+def by_chance(count: Real, ranks: Real, *, of: float = math.inf, spread: float = 0.0) -> FloatArray:
+    """Return the fullest rank's part over an even share, where `count` things fall on it by chance.
+
+    1 + E[largest of p normals] sqrt(p (1 / n + v²)), at most p, with v² = `spread` the variance of
+    a rank's share beside chance, over p; things drawn from `of` distinct ones spread less, by
+    sqrt(1 − n / of). The mean of the largest is Blom's approximation (1958); that shares add up to
+    one makes them vary more against each other, p in place of p − 1.
+    """
+    left = np.maximum(0.0, 1.0 - np.asarray(count) / of)
+    varied = left / np.maximum(count, _LEAST) + spread
+    return np.minimum(1.0 + _largest_normal(ranks) * np.sqrt(ranks * varied), ranks)
+
+
+_LEAST = 1e-12
+
+
+def _largest_normal(ranks: Real) -> Real:
+    """E[largest of p standard normals]; 0 of one."""
+    kinds, where = np.unique(np.asarray(ranks, dtype=np.float64), return_inverse=True)
+    found = np.array([_blom(int(each)) for each in kinds])
+    return found[where].reshape(np.shape(ranks))
+
+
+@functools.cache
+def _blom(ranks: int) -> float:
+    return NormalDist().inv_cdf((ranks - 0.375) / (ranks + 0.25))
+
+
+def fullest(
+    hit: Real, pairs: Real, ranks: Real, *, experts: int, popularity_cv: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the touched experts, and the token-expert pairs, of the fullest of `ranks` ranks.
+
+    Each times the ranks, as `hit` and `pairs` are those of all. Popularities vary from expert to
+    expert by `popularity_cv`, their standard deviation over their mean, and experts lie on ranks
+    without regard to it: a rank's share then varies by cv² p / E, which by_chance takes over p.
+    """
+    read = np.minimum(hit * by_chance(hit, ranks, of=experts), experts)
+    return read, pairs * by_chance(pairs, ranks, spread=popularity_cv**2 / experts)
+
+
+def busiest_share(experts: int, top_k: int, ranks: int, *, routing: RoutingSkew = UNIFORM) -> float:
     """Return the busiest rank's part of the token-expert pairs, over an even share.
 
     Experts lie in blocks of their popularity's order, vLLM's linear placement at its worst.

@@ -18,7 +18,8 @@ from perfmodel.closed_loop import ClosedLoop
 from perfmodel.constants import Constants
 from perfmodel.launches import growth_s
 from perfmodel.load import StepLoad
-from perfmodel.serving import Setup, server
+from perfmodel.phases import phase_seconds
+from perfmodel.serving import ServerSettings, server
 from perfmodel.simulate import trace
 from perfmodel.step import StepModel
 from strategies.layout import Layout
@@ -36,6 +37,7 @@ class MeasuredRun:
     num_prompts: int
     max_concurrency: int
     output_throughput: float
+    mean_ttft_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +49,71 @@ class Features:
 
     run: npt.NDArray[np.intp]
     steps: FloatArray
+    waiting: FloatArray
+    """Steps, each times the requests that have no token yet, over all requests of the run."""
+    unfinished: FloatArray
+    """The same of all requests that are there."""
     memory_s: FloatArray
     compute_s: FloatArray
     launches: FloatArray
     wire_s: FloatArray
-    """Communication without latency."""
+    """Communication without latency, at the share of the links that `constants` say is reached."""
     hops: FloatArray
     """Latencies one after another, linear about the link's own."""
     sequences: FloatArray
     growth_s: FloatArray
+    fixed_s: FloatArray
+    """What no fitted constant scales: touched experts beside their bytes, starts of exchanges."""
 
     def step_s(self, constants: Constants) -> FloatArray:
         """Price every stretch's middle step, shape (rows,); hop_s None counts as 0."""
-        phases_s = np.maximum(
-            self.memory_s / constants.memory_efficiency,
-            self.compute_s / constants.compute_efficiency,
-        )
-        sent_s = self.wire_s / constants.network_efficiency + self.hops * (constants.hop_s or 0.0)
-        gpu_s = phases_s.sum(axis=1) + sent_s
+        passes = np.array([constants.token_passes if p == "tokens" else 1.0 for p in PHASES])
+        read_s = self.memory_s * passes / constants.memory_efficiency
+        reached = np.array([constants.efficiency_of(phase) for phase in PHASES])
+        serial = constants.serial
+        phases_s = np.asarray(phase_seconds(read_s, self.compute_s / reached, serial=serial))
+        sent_s = self.wire_s + self.hops * (constants.hop_s or 0.0)
+        gpu_s = phases_s.sum(axis=1) + sent_s + self.fixed_s
+        launch_s = self.launches * constants.kernel_s
         host_s = constants.step_s + constants.sequence_s * self.sequences + self.growth_s
-        return np.asarray(np.maximum(gpu_s, self.launches * constants.kernel_s) + host_s)
+        return np.asarray(host_s + (gpu_s + launch_s if serial else np.maximum(gpu_s, launch_s)))
 
     def duration_s(self, constants: Constants, runs: int) -> FloatArray:
         """Seconds each run takes, shape (runs,)."""
-        took_s = self.steps * self.step_s(constants)
-        seconds = np.zeros(runs)
-        np.add.at(seconds, self.run, took_s)
-        return seconds
+        return self._by_run(self.steps * self.step_s(constants), runs)
+
+    def ttft_s(self, constants: Constants, runs: int) -> FloatArray:
+        """Mean time to first token of each run, shape (runs,)."""
+        waited_s = self._by_run(self.waiting * self.step_s(constants), runs)
+        return np.asarray(waited_s + constants.first_token_s)
+
+    def e2el_s(self, constants: Constants, runs: int) -> FloatArray:
+        """Mean time from sending to the last token of each run, shape (runs,)."""
+        return self._by_run(self.unfinished * self.step_s(constants), runs)
+
+    def _by_run(self, seconds: FloatArray, runs: int) -> FloatArray:
+        total = np.zeros(runs)
+        np.add.at(total, self.run, seconds)
+        return total
 
 
-def features(runs: Sequence[MeasuredRun], setup: Setup, constants: Constants) -> Features:
+PHASES = ("attention", "projections", "dense", "tokens", "head", "experts")
+
+
+def features(runs: Sequence[MeasuredRun], setup: ServerSettings, constants: Constants) -> Features:
     """Simulate each run once and tabulate its steps; `constants` gives the launch counts."""
     rows = [
         (number, *row)
         for number, run in enumerate(runs)
         for row in _run_rows(run, setup, constants)
     ]
-    number, steps, memory_s, compute_s, *rest = zip(*rows, strict=True)
-    launches, wire_s, hops, sequences, growing_s = (np.array(column) for column in rest)
+    number, steps, waiting, unfinished, memory_s, compute_s, *rest = zip(*rows, strict=True)
+    launches, wire_s, hops, sequences, growing_s, fixed_s = (np.array(each) for each in rest)
     return Features(
         run=np.array(number, dtype=np.intp),
         steps=np.array(steps),
+        waiting=np.array(waiting),
+        unfinished=np.array(unfinished),
         memory_s=np.array(memory_s),
         compute_s=np.array(compute_s),
         launches=launches,
@@ -95,44 +121,67 @@ def features(runs: Sequence[MeasuredRun], setup: Setup, constants: Constants) ->
         hops=hops,
         sequences=sequences,
         growth_s=growing_s,
+        fixed_s=fixed_s,
     )
 
 
-Priced = tuple[FloatArray, FloatArray, float, float, float, float, float]
-"""memory_s, compute_s, launches, wire_s, hops, sequences, growth_s."""
-Row = tuple[float, FloatArray, FloatArray, float, float, float, float, float]
+Priced = tuple[FloatArray, FloatArray, float, float, float, float, float, float]
+"""memory_s, compute_s, launches, wire_s, hops, sequences, growth_s, fixed_s."""
+FeatureRow = tuple[
+    float, float, float, FloatArray, FloatArray, float, float, float, float, float, float
+]
 
 
-def _run_rows(run: MeasuredRun, setup: Setup, constants: Constants) -> list[Row]:
-    """Rows of the number of steps and their middle one, priced."""
+def _run_rows(run: MeasuredRun, setup: ServerSettings, constants: Constants) -> list[FeatureRow]:
+    """Rows of the number of steps, of those waited for, and their middle one, priced."""
     ideal = msgspec.structs.replace(
         constants,
         kernel_s=1.0,
         memory_efficiency=1.0,
         compute_efficiency=1.0,
-        network_efficiency=1.0,
+        expert_efficiency=None,
+        attention_efficiency=None,
+        token_passes=1.0,
         hop_s=0.0,
+        slice_s=0.0,
+        reduce_s=None if constants.reduce_s is None else 0.0,
+        direct_s=None if constants.direct_s is None else 0.0,
     )
     longest = run.input_len + run.output_len
     exact = msgspec.structs.replace(setup, constants=ideal)
     built = server(run.model, run.layout, run.gpu, longest=longest, setup=exact)
-    with_hops = StepModel(
-        run.model, run.layout, run.gpu, constants=msgspec.structs.replace(ideal, hop_s=None)
+    delays = msgspec.structs.replace(ideal, hop_s=None)
+    fixed = msgspec.structs.replace(
+        ideal,
+        slice_s=constants.slice_s,
+        reduce_s=constants.reduce_s,
+        direct_s=constants.direct_s,
+    )
+    with_hops, with_fixed = (
+        StepModel(run.model, run.layout, run.gpu, constants=each) for each in (delays, fixed)
     )
     loop = ClosedLoop(run.num_prompts, run.max_concurrency)
     lengths = [(run.input_len, run.output_len)] * run.num_prompts
     steps = trace(loop, lengths, built.step_model, built.limits)
     # Replicas that do not wait for each other take their steps side by side.
     servers = 1 if built.step_model.lockstep else run.layout.dp
+    models = (built.step_model, with_hops, with_fixed)
     return [
-        (count / servers, *_priced(built.step_model, with_hops, loads, middle=(count - 1) / 2))
-        for loads, count in steps
+        (
+            each.steps / servers,
+            each.waiting * each.steps / run.num_prompts,
+            each.unfinished * each.steps / run.num_prompts,
+            *_priced(models, each.loads, middle=(each.steps - 1) / 2),
+        )
+        for each in steps
     ]
 
 
 def _priced(
-    ideal: StepModel, with_hops: StepModel, loads: tuple[StepLoad, ...], *, middle: float
+    models: tuple[StepModel, StepModel, StepModel], loads: tuple[StepLoad, ...], *, middle: float
 ) -> Priced:
+    """Price a step by three models: ideal, with the links' latency, and with what is fixed."""
+    ideal, with_hops, with_fixed = models
     fullest = max(loads, key=lambda load: load.sequences)
     ways = ideal.micro_batches(fullest)
     tokens = [ideal.micro_tokens(load) for load in loads]
@@ -141,22 +190,30 @@ def _priced(
         for cost in ideal.phases.local(fullest.tokens, sampled=fullest.sampled, ways=ways)
     }
     costs["attention"] = ideal.phases.attention(fullest, np.array([middle]), ways=ways)
+    wire_s = _sent_s(ideal, loads)
+    fixed_s = _sent_s(with_fixed, loads) - wire_s
     if (experts := ideal.phases.experts(sum(tokens))) is not None:
         costs["experts"] = experts
-    names = ("attention", "projections", "dense", "head", "experts")
-    wire_s = ideal.fabric.exchange(max(tokens)).total_s
-    latency_s = ideal.gpu.intra_node.latency_s
-    delay_s = with_hops.fabric.exchange(max(tokens)).total_s - wire_s
+        whole = with_fixed.phases.experts(sum(tokens))
+        fixed_s += _number(whole.memory_s) - _number(experts.memory_s) if whole else 0.0
+    latency_s = ideal.gpu.link(2).latency_s
+    delay_s = _sent_s(with_hops, loads) - wire_s
     most = max(load.sequences for load in loads)
     return (
-        np.array([_number(costs[name].memory_s) if name in costs else 0.0 for name in names]),
-        np.array([_number(costs[name].compute_s) if name in costs else 0.0 for name in names]),
+        np.array([_number(costs[name].memory_s) if name in costs else 0.0 for name in PHASES]),
+        np.array([_number(costs[name].compute_s) if name in costs else 0.0 for name in PHASES]),
         ideal.launch_s,
         wire_s,
         delay_s / latency_s,
         float(most),
         growth_s(ideal.model, ideal.layout, ideal.constants, sequences=most),
+        fixed_s,
     )
+
+
+def _sent_s(step: StepModel, loads: tuple[StepLoad, ...]) -> float:
+    most = max(step.micro_tokens(load) for load in loads)
+    return step.fabric.exchange(most).total_s + max(map(step.context_s, loads))
 
 
 def _number(value: Real) -> float:

@@ -42,7 +42,6 @@ class Floor:
     """Least time to first token (mean over requests), least ITL, most output tokens a second."""
 
     mean_ttft_s: float
-    first_wave_ttft_s: float
     mean_itl_s: float
     output_throughput: float
 
@@ -77,7 +76,6 @@ def floor(model: Model, gpu: Gpu, num_gpus: int, claim: Claim) -> Floor:
     later_s = (count - together) * max(prompt_s, read_s)
     return Floor(
         mean_ttft_s=float(first_wave_s.sum() + later_s) / count,
-        first_wave_ttft_s=float(first_wave_s.mean()),
         mean_itl_s=decode_step_s(model, gpu, num_gpus, batch=1, context=claim.input_len),
         output_throughput=count * claim.output_len / _duration_s(model, gpu, num_gpus, claim),
     )
@@ -101,7 +99,7 @@ def impossible(
 
 def decode_step_s(model: Model, gpu: Gpu, num_gpus: int, *, batch: int, context: int) -> float:
     """Least time of a decode step of `batch` sequences with so many tokens before them."""
-    load = decode_load(batch, context, window=model.attention.window)
+    load = decode_load(batch, context, window=model.reach)
     memory_s = least_bytes(model, load) / gpu.bandwidth_bytes_per_s
     return max(memory_s, compute_s(model, gpu, load)) / num_gpus
 
@@ -115,8 +113,9 @@ def moved_bytes(model: Model, load: StepLoad, *, experts_hit: float | None = Non
     """Bytes of a whole step: weights once, as many experts as uniform routing touches, cache."""
     part = shard(model, tp=1)
     read = part.attention_bytes + part.dense_bytes + (part.head_bytes if load.sampled else 0.0)
-    read = read + part.kv_bytes_full * load.kv_tokens
-    read = read + part.kv_bytes_windowed * load.windowed_kv_tokens
+    read = read + part.read_bytes_full * load.kv_tokens
+    read = read + part.read_bytes_near * load.windowed_kv_tokens
+    read = read + part.state_bytes * load.decode_sequences
     if model.experts:
         expected = touched(model.experts.count, model.experts.top_k, load.tokens)
         hit = expected if experts_hit is None else experts_hit
@@ -130,10 +129,12 @@ def compute_s(model: Model, gpu: Gpu, load: StepLoad) -> float:
     flops = load.tokens * (part.attention_flops + part.dense_flops)
     flops = flops + load.sampled * part.head_flops + load.pairs * part.flops_per_pair_full
     flops = flops + load.windowed_pairs * part.flops_per_pair_windowed
-    total_s = float(flops) / gpu.peak_flops_per_s(model.weight_dtype)
+    flops = flops - load.prompt_pairs * part.saved_per_prompt_pair_full
+    flops = flops - load.windowed_prompt_pairs * part.saved_per_prompt_pair_windowed
+    total_s = float(flops) / gpu.most_flops_per_s(model.weight_dtype)
     if model.experts:
         pairs = load.tokens * model.experts.top_k * model.experts.layers
-        peak = gpu.peak_flops_per_s(model.expert_dtype or model.weight_dtype)
+        peak = gpu.most_flops_per_s(model.expert_dtype or model.weight_dtype)
         total_s += pairs * part.expert_flops / peak
     return total_s
 
@@ -161,5 +162,7 @@ def _prompt(model: Model, tokens: int) -> StepLoad:
         prefill_sequences=1,
         sampled=1,
         pairs=chunk_pairs(tokens, 0),
-        windowed_pairs=chunk_pairs(tokens, 0, window=model.attention.window),
+        windowed_pairs=chunk_pairs(tokens, 0, window=model.reach),
+        prompt_pairs=chunk_pairs(tokens, 0),
+        windowed_prompt_pairs=chunk_pairs(tokens, 0, window=model.reach),
     )

@@ -2,6 +2,7 @@
 
 from catalog.models import GroupedQueryAttention, LatentAttention, Model
 from perfmodel.constants import Constants
+from perfmodel.shard import context_ways
 from strategies.layout import Layout
 
 # Norm, projections, rotary embedding, cache write, attention, output projection, norm.
@@ -11,6 +12,8 @@ EXPERTS = 9
 DENSE_FFN = 3
 # Down and up projections of queries and latents, and their norms.
 LATENT = 6
+# Of decode context parallelism: queries gathered, softmax sums gathered, results scattered.
+CONTEXT = 3
 
 
 def launches_per_step(model: Model, layout: Layout, constants: Constants) -> float:
@@ -19,8 +22,10 @@ def launches_per_step(model: Model, layout: Layout, constants: Constants) -> flo
     moe = EXPERTS + dispatch_launches(layout, constants)
     moe += constants.shared_launches if has_shared_experts(model) else 0.0
     per_layer = ATTENTION + _norms(model, layout) + (2 if layout.tp > 1 else 0)
+    per_layer += CONTEXT if context_ways(layout) > 1 else 0
     per_layer += LATENT if isinstance(model.attention, LatentAttention) else 0
-    return model.layers * per_layer + moe_layers * moe + model.dense_layers * DENSE_FFN
+    mixing = sum(block.count for block in model.stack if block.mixers)
+    return mixing * per_layer + moe_layers * moe + model.dense_layers * DENSE_FFN
 
 
 def has_shared_experts(model: Model) -> bool:

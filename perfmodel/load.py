@@ -24,6 +24,11 @@ class StepLoad:
     pairs: int = 0
     windowed_kv_tokens: int = 0
     windowed_pairs: int = 0
+    prompt_pairs: int = 0
+    """Of `pairs`, those of prompts' chunks."""
+    windowed_prompt_pairs: int = 0
+    prefill_context: int = 0
+    """Entries before the prompts' chunks, in the cache already."""
     windowed_growth: int = 0
     """Decode sequences whose window is not full: each reads one more entry next step."""
 
@@ -76,8 +81,11 @@ def prefill_load(
         sampled=batch,
         kv_tokens=batch * (context + tokens),
         pairs=batch * chunk_pairs(tokens, context),
+        prefill_context=batch * context,
         windowed_kv_tokens=batch * (reach + tokens),
         windowed_pairs=batch * chunk_pairs(tokens, context, window=window),
+        prompt_pairs=batch * chunk_pairs(tokens, context),
+        windowed_prompt_pairs=batch * chunk_pairs(tokens, context, window=window),
     )
 
 

@@ -57,6 +57,8 @@ class Memory:
     """In the layers that see the whole context."""
     windowed_kv_bytes_per_token: float
     window: int | None
+    state_bytes: float
+    """Of one sequence, however long: layers that keep a state instead of a cache."""
     kv_ways: int
     """GPUs that share one sequence's cache, by heads, by position and by layer."""
     assumptions: tuple[str, ...]
@@ -70,9 +72,10 @@ class Memory:
         return self.usable_bytes - self.weight_bytes
 
     def kv_bytes_per_sequence(self, context: int) -> float:
-        """M_KV,GPU(L): windowed layers stop growing at their window."""
+        """M_KV,GPU(L): windowed layers stop growing at their window, a state never grows."""
         near = context if self.window is None else min(context, self.window)
-        return self.kv_bytes_per_token * context + self.windowed_kv_bytes_per_token * near
+        growing = self.kv_bytes_per_token * context + self.windowed_kv_bytes_per_token * near
+        return growing + self.state_bytes
 
     def largest_batch(self, context: int) -> int:
         """Most sequences of one replica at a context; 0 when the weights leave too little."""
@@ -117,18 +120,11 @@ def memory(model: Model, layout: Layout, gpu: Gpu, conventions: Conventions = VL
         * (model.experts.layers if model.experts else 0),
         kv_bytes_per_token=float(part.kv_bytes_full * stage),
         windowed_kv_bytes_per_token=float(part.kv_bytes_windowed * stage),
-        window=model.attention.window,
+        window=model.window,
+        state_bytes=float(part.state_bytes * stage),
         kv_ways=min(layout.tp, model.attention.kv_heads) * ways * layout.pp,
         assumptions=_assumptions(model, layout, conventions),
     )
-
-
-def total_weight_bytes(model: Model) -> float:
-    """Bytes of one copy of all weights."""
-    part = shard(model, tp=1)
-    experts = model.experts.layers * model.experts.count if model.experts else 0
-    whole = part.attention_bytes + part.dense_bytes + part.head_bytes + part.embedding_bytes
-    return float(whole + experts * part.expert_bytes)
 
 
 def redundant_experts(layout: Layout) -> int:

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from catalog.errors import BadValue
-from catalog.models import GroupedQueryAttention, Model
+from catalog.models import GroupedQueryAttention, Mixer, Model
 from perfmodel.arrays import FloatArray
 
 MOST_GPUS = 1024
@@ -93,13 +93,15 @@ def _expert_ways(model: Model, stage: int) -> list[int]:
 
 
 def _splits_heads(model: Model, tp: int) -> bool:
-    attention = model.attention
-    if attention.heads % tp:
+    return all(_splits(mixer, tp) for _, mixer in model.mixers)
+
+
+def _splits(mixer: Mixer, tp: int) -> bool:
+    if mixer.heads % tp:
         return False
-    if not isinstance(attention, GroupedQueryAttention):
+    if not isinstance(mixer, GroupedQueryAttention):
         return True
-    kv = attention.kv_heads
-    return max(kv, tp) % min(kv, tp) == 0
+    return max(mixer.kv_heads, tp) % min(mixer.kv_heads, tp) == 0
 
 
 def _divisors(number: int) -> list[int]:

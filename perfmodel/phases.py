@@ -1,35 +1,51 @@
 """The bytes and operations of each phase of a step on one GPU."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from catalog.hardware import Gpu
 from catalog.models import Model
+from catalog.units import DTYPE_BYTES
 from perfmodel.arrays import FloatArray, Real
 from perfmodel.constants import Constants
-from perfmodel.experts import Routing, busiest_share, touched
+from perfmodel.experts import RoutingSkew, busiest_share, fullest, touched
 from perfmodel.load import StepLoad
-from perfmodel.shard import context_ways, default_kv_dtype, shard
+from perfmodel.shard import context_ways, default_kv_dtype, head_dtype, shard, weight_dtypes
 from strategies.layout import Layout
 
-PhaseName = Literal["attention", "projections", "dense", "experts", "head"]
+PhaseName = Literal["attention", "projections", "dense", "tokens", "experts", "head"]
+
+
+def phase_seconds(memory_s: Real, compute_s: Real, *, serial: bool) -> Real:
+    """Reading and computing one after another, or at once, where the longer counts."""
+    return memory_s + compute_s if serial else np.maximum(memory_s, compute_s)
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseCost:
-    """One phase's work and the two times it would take alone; it takes the longer."""
+    """One phase's work and the two times it would take alone."""
 
     name: PhaseName
     moved_bytes: Real
     flops: Real
     memory_s: Real
     compute_s: Real
+    serial: bool = False
+    """Both one after another; else it takes the longer."""
 
     @property
     def seconds(self) -> Real:
-        return np.maximum(self.memory_s, self.compute_s)
+        return phase_seconds(self.memory_s, self.compute_s, serial=self.serial)
+
+    @property
+    def by_bound(self) -> tuple[Real, Real]:
+        """Seconds bound by memory and by compute; together the phase's own."""
+        if self.serial:
+            return self.memory_s, self.compute_s
+        reads = np.greater_equal(self.memory_s, self.compute_s)
+        return np.where(reads, self.memory_s, 0.0), np.where(reads, 0.0, self.compute_s)
 
 
 class Phases:
@@ -42,24 +58,31 @@ class Phases:
         gpu: Gpu,
         *,
         constants: Constants,
-        routing: Routing,
+        routing: RoutingSkew,
         kv_dtype: str | None,
     ) -> None:
         self._shard = shard(
             model, tp=layout.tp, context_ways=context_ways(layout), kv_dtype=kv_dtype
         )
+        # A context group lies within tp: a rank scores the queries of all its ranks.
+        self._gathered = context_ways(layout)
         self._experts = model.experts
         self._routing = routing
         self._ranks = layout.tp * layout.dp
         self._bandwidth = gpu.bandwidth_bytes_per_s * constants.memory_efficiency
-        dtypes = {"weight": model.weight_dtype, "cache": default_kv_dtype(model)}
-        dtypes["expert"] = model.expert_dtype or model.weight_dtype
+        weights, experts = weight_dtypes(model)
+        dtypes = {"weight": weights, "expert": experts, "head": head_dtype(model)}
+        dtypes["cache"] = default_kv_dtype(model)
+        phase_of = {"expert": "experts", "cache": "attention"}
         self._peak = {
-            part: gpu.peak_flops_per_s(dtype) * constants.compute_efficiency
+            part: gpu.peak_flops_per_s(dtype) * constants.efficiency_of(phase_of.get(part, part))
             for part, dtype in dtypes.items()
         }
-        self._rereads = constants.expert_rereads
+        self._constants = constants
+        self._token_bytes = model.layers * model.hidden * DTYPE_BYTES[dtypes["cache"]]
+        self._ep = layout.ep_degree
         self._busiest = 1.0
+        self._popularity_cv = 0.0 if routing.zipf else constants.popularity_cv
         if model.experts and layout.ep:
             self._busiest = busiest_share(
                 model.experts.count, model.experts.top_k, layout.ep_degree, routing=routing
@@ -69,13 +92,18 @@ class Phases:
         """Cache reads and scores; `ahead` counts steps after `load`, each context one longer."""
         part = self._shard
         growth = load.decode_sequences * ahead
-        moved = part.kv_bytes_full * (load.kv_tokens + growth) / ways
+        moved = part.read_bytes_full * (load.kv_tokens + growth) / ways
+        moved = moved + 2 * part.state_bytes * load.sequences / ways  # read and written
         flops = part.flops_per_pair_full * (load.pairs + growth) / ways
-        if part.kv_bytes_windowed:
+        flops = flops - part.saved_per_prompt_pair_full * load.prompt_pairs / ways
+        flops = flops + part.flops_per_context_token * load.prefill_context / ways
+        if part.read_bytes_near:
             near = load.windowed_growth * ahead
-            moved = moved + part.kv_bytes_windowed * (load.windowed_kv_tokens + near) / ways
+            moved = moved + part.read_bytes_near * (load.windowed_kv_tokens + near) / ways
             flops = flops + part.flops_per_pair_windowed * (load.windowed_pairs + near) / ways
-        return self._cost("attention", moved, flops, self._peak["cache"])
+            saved = part.saved_per_prompt_pair_windowed * load.windowed_prompt_pairs
+            flops = flops - saved / ways
+        return self._cost("attention", moved, flops * self._gathered, self._peak["cache"])
 
     def local(self, tokens: float, *, sampled: float, ways: int = 1) -> tuple[PhaseCost, ...]:
         """What a replica computes of its own tokens: projections, dense parts, logits."""
@@ -86,9 +114,13 @@ class Phases:
         ]
         if part.dense_bytes:
             phases.append(self._cost("dense", part.dense_bytes, part.dense_flops * tokens, peak))
+        if passes := self._constants.token_passes:
+            phases.append(self._cost("tokens", passes * self._token_bytes * tokens, 0.0, peak))
         if sampled:
             phases.append(
-                self._cost("head", part.head_bytes, part.head_flops * sampled / ways, peak)
+                self._cost(
+                    "head", part.head_bytes, part.head_flops * sampled / ways, self._peak["head"]
+                )
             )
         return tuple(phases)
 
@@ -97,15 +129,27 @@ class Phases:
         experts = self._experts
         if experts is None:
             return None
-        hit = touched(experts.count, experts.top_k, tokens, routing=self._routing)
-        read = min(float(hit) * self._busiest, experts.count) / self._ranks
-        pairs = tokens * experts.top_k * self._busiest / self._ranks
-        return self._cost(
+        hit = float(touched(experts.count, experts.top_k, tokens, routing=self._routing))
+        pairs = tokens * experts.top_k
+        if self._constants.independent_routing and self._ep > 1:
+            both = fullest(
+                hit, pairs, self._ep, experts=experts.count, popularity_cv=self._popularity_cv
+            )
+            hit, pairs = map(float, both)
+        read = min(hit * self._busiest, experts.count)
+        slices = experts.layers * read / self._ep
+        cost = self._cost(
             "experts",
-            experts.layers * read * self._shard.expert_bytes * self._rereads,
-            experts.layers * pairs * self._shard.expert_flops,
+            slices
+            * self._shard.expert_bytes
+            * self._constants.expert_rereads
+            * self._ep
+            / self._ranks,
+            experts.layers * pairs * self._busiest / self._ranks * self._shard.expert_flops,
             self._peak["expert"],
         )
+        return replace(cost, memory_s=cost.memory_s + slices * self._constants.slice_s)
 
     def _cost(self, name: PhaseName, moved: Real, flops: Real, peak: float) -> PhaseCost:
-        return PhaseCost(name, moved, flops, moved / self._bandwidth, flops / peak)
+        read_s, computed_s = moved / self._bandwidth, flops / peak
+        return PhaseCost(name, moved, flops, read_s, computed_s, self._constants.serial)

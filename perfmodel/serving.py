@@ -4,40 +4,41 @@ from dataclasses import dataclass
 
 import msgspec
 
-from catalog.errors import Infeasible
+from catalog.errors import Infeasible, NotCounted
 from catalog.hardware import Gpu
 from catalog.models import Model
-from perfmodel.batching import Limits
+from perfmodel.batching import BatchLimits, batch_limits
 from perfmodel.constants import Constants
-from perfmodel.experts import UNIFORM, Routing
+from perfmodel.experts import UNIFORM, RoutingSkew
 from perfmodel.memory import VLLM, Conventions, Memory, memory
 from perfmodel.step import StepModel
-from strategies.feasible import misfits
+from strategies.feasible import layout_violations
 from strategies.layout import Layout
 
 
-class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a server is started with beside its layout, and what is assumed of it."""
 
-    max_num_batched_tokens: int = 2048
-    max_num_seqs: int = 256
+    max_num_batched_tokens: int | None = None
+    """None takes the engine's default on this GPU, as does `max_num_seqs`."""
+    max_num_seqs: int | None = None
     block_tokens: int = 16
     prefix_cached: bool = False
     conventions: Conventions = VLLM
-    routing: Routing = UNIFORM
+    routing: RoutingSkew = UNIFORM
     constants: Constants | None = None
-    """None takes the calibration of the hardware."""
+    """None takes the default calibration."""
 
 
-DEFAULT_SETUP = Setup()
+DEFAULT_SETTINGS = ServerSettings()
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerModel:
     """Everything a simulated server is made of."""
 
     step_model: StepModel
-    limits: Limits
+    limits: BatchLimits
     memory: Memory
 
     @property
@@ -48,10 +49,17 @@ class Server:
 
 
 def server(
-    model: Model, layout: Layout, gpu: Gpu, *, longest: int, setup: Setup = DEFAULT_SETUP
-) -> Server:
+    model: Model,
+    layout: Layout,
+    gpu: Gpu,
+    *,
+    longest: int,
+    setup: ServerSettings = DEFAULT_SETTINGS,
+) -> ServerModel:
     """Build a server for sequences of up to `longest` tokens; raise Infeasible if it cannot be."""
-    reasons = misfits(layout, model)
+    if not model.sized:
+        raise NotCounted(model.source, model.unread or ("quantization_config",), model.notes[0])
+    reasons = layout_violations(layout, model)
     if reasons:
         raise Infeasible(f"{model.name} in {layout.name}: {'; '.join(reasons)}")
     budget = memory(model, layout, gpu, setup.conventions)
@@ -59,23 +67,31 @@ def server(
         budget.check(longest)
     except Infeasible as error:
         raise Infeasible(f"{model.name} in {layout.name} on {gpu.name}: {error}") from None
-    return Server(_step_model(model, layout, gpu, setup), _limits(budget, longest, setup), budget)
+    limits = _limits(budget, longest, setup, gpu, reach=model.reach)
+    return ServerModel(_step_model(model, layout, gpu, setup), limits, budget)
 
 
-def _limits(budget: Memory, longest: int, setup: Setup) -> Limits:
+def _limits(
+    budget: Memory, longest: int, setup: ServerSettings, gpu: Gpu, *, reach: int | None
+) -> BatchLimits:
+    tokens, sequences = batch_limits(gpu)
+    if setup.max_num_batched_tokens is not None:
+        tokens = setup.max_num_batched_tokens
+    # As in vLLM a limit on sequences that nobody asked for gives way to the budget.
+    sequences = min(sequences, tokens) if setup.max_num_seqs is None else setup.max_num_seqs
     # The blocks of the longest sequence must fit whole, though its last one is not full.
     least = -(-longest // setup.block_tokens)
-    return Limits(
+    return BatchLimits(
         kv_blocks=max(least, budget.kv_tokens(longest) // setup.block_tokens),
         block_tokens=setup.block_tokens,
-        max_num_batched_tokens=setup.max_num_batched_tokens,
-        max_num_seqs=setup.max_num_seqs,
+        max_num_batched_tokens=tokens,
+        max_num_seqs=sequences,
         prefix_cached=setup.prefix_cached,
-        window=budget.window,
+        window=reach,
     )
 
 
-def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: Setup) -> StepModel:
+def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:
     return StepModel(
         model,
         layout,

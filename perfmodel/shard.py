@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catalog.models import LatentAttention, Model
+from catalog.models import FLOATS, FixedState, Model
 from catalog.units import DTYPE_BYTES
 from perfmodel.arrays import Real
 from strategies.layout import Layout
@@ -14,8 +14,8 @@ from strategies.layout import Layout
 class Shard:
     """Sizes for one tensor-parallel rank of one replica, all pipeline stages together.
 
-    Fields are arrays where the degrees are. Even splits throughout; the norms and DeepSeek's
-    down-projections, which vLLM replicates over tp, are counted as split (under 0.2 % of it).
+    Fields are arrays where the degrees are. Even splits, but what latent attention keeps on every
+    rank: down-projections and indexers. Norms and routers, replicated too, are counted as split.
     """
 
     attention_bytes: Real
@@ -27,11 +27,23 @@ class Shard:
     expert_bytes: float
     """One whole expert of one layer."""
     kv_bytes_full: Real
-    """Cache of one token in all layers that see the whole context."""
+    """Held of one token in all layers whose cache grows with the context, index keys included."""
     kv_bytes_windowed: Real
+    state_bytes: Real
+    """Held of one sequence in all layers that keep a state of fixed size."""
+    read_bytes_full: Real
+    """Of a token's cache, what a query reads however far back the token is."""
+    read_bytes_near: Real
+    """What it reads only within its reach: windowed layers, and those that pick their tokens."""
     flops_per_pair_full: Real
     """Scores and weighted values of one query-key pair, this rank's heads, all such layers."""
     flops_per_pair_windowed: Real
+    """The same in layers that read only what is within reach."""
+    saved_per_prompt_pair_full: Real
+    """Less in a prompt, where latent attention scores full heads instead of latents."""
+    saved_per_prompt_pair_windowed: Real
+    flops_per_context_token: Real
+    """Widening a latent that an earlier chunk of the prompt has left in the cache."""
     attention_flops: Real
     """Projections of one token."""
     dense_flops: Real
@@ -47,26 +59,30 @@ def shard(
 
     `context_ways` GPUs share a sequence's cache by position.
     """
-    weight = DTYPE_BYTES[model.weight_dtype]
+    held, cache = model.held, _cache(model, tp=tp, ways=context_ways, kv_dtype=kv_dtype)
     dense_params = model.dense_ffn_params + model.shared_expert_params
     head_params = model.vocab * model.hidden
-    embeddings = 0 if model.tied_embeddings else model.embedding_params - head_params
     one_expert = model.experts.params_per_expert(model.hidden) if model.experts else 0
-    windowed = model.attention.windowed_layers
-    kv = kv_bytes_per_layer(model, tp=tp, kv_dtype=kv_dtype) / context_ways
-    pair = _flops_per_pair(model) / tp / context_ways
+    whole = model.experts.layers * model.experts.count if model.experts else 1
+    split = tp * context_ways
     attention_params = model.attention_params + model.extra_params
+    copied = sum(count * mixer.replicated(model.hidden) for count, mixer in model.mixers)
+    widening = sum(count * mixer.widening for count, mixer in model.mixers)
+    own_part = 1.0 / tp + (1.0 - 1.0 / tp) * (copied / attention_params)
     return Shard(
-        attention_bytes=attention_params * weight / tp,
-        dense_bytes=dense_params * weight / tp,
-        head_bytes=head_params * weight / tp,
-        embedding_bytes=embeddings * weight / tp,
-        expert_bytes=one_expert * DTYPE_BYTES[model.expert_dtype or model.weight_dtype],
-        kv_bytes_full=(model.layers - windowed) * kv,
-        kv_bytes_windowed=windowed * kv,
-        flops_per_pair_full=(model.layers - windowed) * pair,
-        flops_per_pair_windowed=windowed * pair,
-        attention_flops=2.0 * attention_params / tp,
+        attention_bytes=held.attention * own_part,
+        dense_bytes=held.dense / tp,
+        head_bytes=held.head / tp,
+        embedding_bytes=held.embedding / tp,
+        expert_bytes=held.experts / whole,
+        **cache,
+        flops_per_pair_full=_flops_per_pair(model, near=False) / split,
+        flops_per_pair_windowed=_flops_per_pair(model, near=True) / split,
+        saved_per_prompt_pair_full=_saved_per_prompt_pair(model, near=False) / split,
+        saved_per_prompt_pair_windowed=_saved_per_prompt_pair(model, near=True) / split,
+        flops_per_context_token=2.0 * widening / split,
+        # An element of state is multiplied and added to twice: once kept, once read.
+        attention_flops=2.0 * attention_params * own_part + 4.0 * model.state_elements / tp,
         dense_flops=2.0 * dense_params / tp,
         head_flops=2.0 * head_params / tp,
         expert_flops=2.0 * one_expert,
@@ -78,28 +94,71 @@ def default_kv_dtype(model: Model) -> str:
     return "float32" if model.weight_dtype == "float32" else "bfloat16"
 
 
+def weight_dtypes(model: Model) -> tuple[str, str]:
+    """Return the types of projections and of experts as arithmetic sees them.
+
+    8-bit integers are widened to 16 bits unless activations are 8-bit integers too.
+    """
+    both = (model.weight_dtype, model.expert_dtype or model.weight_dtype)
+    wide = "int8" if model.integer_activations else "bfloat16"
+    weights, experts = (wide if each == "int8" else each for each in both)
+    return weights, experts
+
+
+def head_dtype(model: Model) -> str:
+    """What logits are computed in: quantised projections leave the head in 16 bits."""
+    return model.weight_dtype if model.weight_dtype in FLOATS else "bfloat16"
+
+
 def context_ways(layout: Layout) -> int:
     """GPUs one sequence's cache is spread over by position: decode context parallelism."""
     return int(dict(layout.knobs).get("dcp", "1"))
 
 
-def kv_bytes_per_layer(model: Model, *, tp: Real = 1, kv_dtype: str | None = None) -> Real:
-    """Cache bytes of one token in one layer on one GPU: split over KV heads, never below one.
+def _cache(model: Model, *, tp: Real, ways: Real, kv_dtype: str | None) -> dict[str, Real]:
+    """Sum one rank's cache over all layers: split over KV heads, never below one.
 
     Elements by layout: MHA 2 H d_h, GQA 2 H_kv d_h, MQA 2 d_h, MLA r_kv + d_rope (one head, which
-    tensor parallelism cannot split).
+    tensor parallelism cannot split). An index key is every rank's.
     """
     element = DTYPE_BYTES[kv_dtype or default_kv_dtype(model)]
-    ways = np.minimum(tp, model.attention.kv_heads)
-    return model.attention.kv_elements * element / ways
+    state = DTYPE_BYTES[default_kv_dtype(model)]
+    zero = np.zeros(np.broadcast_shapes(np.shape(tp), np.shape(ways))) if np.ndim(tp) else 0.0
+    found: dict[str, Real] = dict.fromkeys(_CACHE_FIELDS, zero)
+    for count, mixer in model.mixers:
+        kept = count * mixer.kv_elements * element / np.minimum(tp, mixer.ways) / ways
+        index = count * mixer.index_bytes / ways
+        held = "kv_bytes_full" if mixer.window is None else "kv_bytes_windowed"
+        read = "read_bytes_full" if mixer.reach is None else "read_bytes_near"
+        found[held] = found[held] + kept
+        found[read] = found[read] + kept
+        found["kv_bytes_full"] = found["kv_bytes_full"] + index
+        found["read_bytes_full"] = found["read_bytes_full"] + index
+        split = count * mixer.state_elements * state / np.minimum(tp, mixer.ways)
+        found["state_bytes"] = found["state_bytes"] + split
+    return found
 
 
-def _flops_per_pair(model: Model) -> float:
-    """One query-key pair of one layer: two products of the head's width, twice for multiply-add.
+_CACHE_FIELDS = (
+    "kv_bytes_full", "kv_bytes_windowed", "state_bytes", "read_bytes_full", "read_bytes_near",
+)  # fmt: skip
 
-    Latent attention in its absorbed form scores against the latent itself (DeepSeek-V2, 2.1.2).
-    """
-    attention = model.attention
-    if isinstance(attention, LatentAttention):
-        return 2.0 * attention.heads * (2 * attention.kv_rank + attention.rope_dim)
-    return 4.0 * attention.heads * attention.head_dim
+
+def _flops_per_pair(model: Model, *, near: bool) -> float:
+    """One query-key pair in all layers that read so: two FLOP a multiply-add, indexers included."""
+    total = 0.0
+    for count, mixer in model.mixers:
+        if (mixer.reach is not None) == near:
+            total += 2.0 * count * mixer.score_width
+        if not near and not isinstance(mixer, FixedState) and mixer.index is not None:
+            total += 2.0 * count * mixer.index.heads * mixer.index.head_dim
+    return total
+
+
+def _saved_per_prompt_pair(model: Model, *, near: bool) -> float:
+    """FLOP less than `_flops_per_pair` says of a pair that a prompt's chunk scores."""
+    return sum(
+        2.0 * count * (mixer.score_width - mixer.prompt_score_width)
+        for count, mixer in model.mixers
+        if (mixer.reach is not None) == near
+    )

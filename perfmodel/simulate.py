@@ -4,6 +4,7 @@ Steps whose composition does not change run as one vectorised stretch, cut where
 the times are the same, to the last bit, as those of stepping one by one.
 """
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,14 +12,13 @@ from typing import Protocol
 import numpy as np
 
 from perfmodel.arrays import FloatArray
-from perfmodel.batching import Limits
-from perfmodel.load import StepLoad
+from perfmodel.batching import BatchLimits
 from perfmodel.noise import Noise
 from perfmodel.step import StepModel
-from perfmodel.virtual import Group
+from perfmodel.virtual import ReplicaGroup, Stretch
 
 
-class Source(Protocol):
+class RequestSource(Protocol):
     """Says which request is sent when; times are seconds from the start."""
 
     @property
@@ -47,52 +47,63 @@ class Simulated:
 
 
 def simulate(
-    source: Source,
+    source: RequestSource,
     lengths: Sequence[tuple[int, int]],
     step_model: StepModel,
     *,
-    limits: Limits,
+    limits: BatchLimits,
     noise: Noise | None = None,
     fast_forward: bool = True,
 ) -> Simulated:
     """Serve requests with the given (prompt, output) tokens until the source is exhausted.
 
     `limits` are those of one replica. Each request goes to the replica with the fewest in flight.
+    Its stream begins `Constants.first_token_s` after its first token is computed.
     """
     engines = _engines(step_model, limits, noise=noise, fast_forward=fast_forward)
-    return _Simulation(source, lengths, engines).run()
+    return _Simulation(source, lengths, engines, step_model.constants.first_token_s).run()
 
 
 def trace(
-    source: Source, lengths: Sequence[tuple[int, int]], step_model: StepModel, limits: Limits
-) -> list[tuple[tuple[StepLoad, ...], int]]:
-    """Return the loads of each stretch of steps, in order of their end, and its length."""
+    source: RequestSource,
+    lengths: Sequence[tuple[int, int]],
+    step_model: StepModel,
+    limits: BatchLimits,
+) -> list[Stretch]:
+    """Return each stretch of steps, in order of their end."""
     engines = _engines(step_model, limits, noise=None, fast_forward=True)
-    steps: list[tuple[tuple[StepLoad, ...], int]] = []
+    steps: list[Stretch] = []
     for engine in engines:
         engine.trace = steps
-    _Simulation(source, lengths, engines).run()
+    _Simulation(source, lengths, engines, step_model.constants.first_token_s).run()
     return steps
 
 
 def _engines(
-    step_model: StepModel, limits: Limits, *, noise: Noise | None, fast_forward: bool
-) -> list[Group]:
+    step_model: StepModel, limits: BatchLimits, *, noise: Noise | None, fast_forward: bool
+) -> list[ReplicaGroup]:
     """One group in lockstep, or one for each replica."""
     layout = step_model.layout
     groups, each = (1, layout.dp) if step_model.lockstep else (layout.dp, 1)
     noises = [noise] + [noise.sibling() if noise else None for _ in range(groups - 1)]
     return [
-        Group(step_model, limits, replicas=each, noise=one, fast_forward=fast_forward)
+        ReplicaGroup(step_model, limits, replicas=each, noise=one, fast_forward=fast_forward)
         for one in noises
     ]
 
 
 class _Simulation:
     def __init__(
-        self, source: Source, lengths: Sequence[tuple[int, int]], groups: list[Group]
+        self,
+        source: RequestSource,
+        lengths: Sequence[tuple[int, int]],
+        groups: list[ReplicaGroup],
+        first_token_s: float,
     ) -> None:
         self._source, self._lengths, self._groups = source, lengths, groups
+        self._first_token_s = first_token_s
+        self._leaving: list[tuple[float, int]] = []
+        """Computed whole, and not yet streamed whole."""
         self._replicas = [(group, batcher) for group in groups for batcher in group.batchers]
         self._due_s = np.full(len(lengths), np.nan)
         self._sent_s = np.full(len(lengths), np.nan)
@@ -107,27 +118,33 @@ class _Simulation:
             ended = [group for group in self._groups if group.ends_s <= now_s]
             for group in ended:
                 self._finish(group)
+            while self._leaving and self._leaving[0][0] <= now_s:
+                done_s, request = heapq.heappop(self._leaving)
+                self._source.done(request, done_s)
             self._send(now_s)
         return self._result()
 
     def _next_event_s(self) -> float | None:
-        """The next end of a run or arrival; None when both are over."""
-        end_s = min(group.ends_s for group in self._groups)
-        due_s = self._source.next_due_s()
-        if due_s is None and np.isinf(end_s):
-            return None
-        return end_s if due_s is None else min(end_s, due_s)
+        """The next end of a run or of a stream, or arrival; None when all are over."""
+        next_s = min(group.ends_s for group in self._groups)
+        if (due_s := self._source.next_due_s()) is not None:
+            next_s = min(next_s, due_s)
+        if self._leaving:
+            next_s = min(next_s, self._leaving[0][0])
+        return None if np.isinf(next_s) else next_s
 
-    def _finish(self, group: Group) -> None:
+    def _finish(self, group: ReplicaGroup) -> None:
         assert group.run is not None
         ends_s = group.run.ends_s
         for request, finished in group.finish():
-            start = self._produced[request]
+            start, times_s = self._produced[request], self._token_times_s[request]
             # A step that ends a prompt gives one token, as does each step of a decode run.
-            self._token_times_s[request][start : start + len(ends_s)] = ends_s
-            self._produced[request] = start + len(ends_s)
+            until = start + len(ends_s)
+            first_s = times_s[0] if start else ends_s[0] + self._first_token_s
+            times_s[start:until] = np.maximum(ends_s, first_s)
+            self._produced[request] = until
             if finished:
-                self._source.done(request, float(ends_s[-1]))
+                heapq.heappush(self._leaving, (float(times_s[until - 1]), request))
 
     def _send(self, now_s: float) -> None:
         """Hand out what is due, then start every group that is idle."""

@@ -3,6 +3,11 @@
     t = max(launches t_k, Σ_phases max(bytes / BW, FLOP / peak) + exposed communication)
         + t_step + σ sequences + growth
 
+or, where kernels run one after another (`Constants.serial`), as in CUDA graphs,
+
+    t = launches t_k + Σ_phases (bytes / BW + FLOP / peak) + exposed communication
+        + t_step + σ sequences + growth
+
 Within a phase reading and computing overlap; phases follow one another. Replicas that share experts
 go in lockstep: every layer waits for the slowest of them, and one without work runs a dummy token.
 Pipeline stages are kept full by micro-batches, so a step of all of them costs the whole model's
@@ -20,20 +25,23 @@ from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.arrays import FloatArray, Real
 from perfmodel.collectives import exposed
-from perfmodel.constants import Constants, default_calibration
+from perfmodel.constants import DEFAULT, Constants
+from perfmodel.context import ContextExchange
 from perfmodel.exchange import Fabric
-from perfmodel.experts import UNIFORM, Routing
+from perfmodel.experts import UNIFORM, RoutingSkew
 from perfmodel.launches import growth_s, launches_per_step
 from perfmodel.load import StepLoad
 from perfmodel.phases import PhaseCost, Phases
 from strategies.layout import Layout
 
 MOST_REMEMBERED = 8192
+MOST_TIMES = 64
+"""Waves of equal requests take the same few runs of steps again and again; each may be long."""
 
 Bound = Literal["launch", "memory", "compute", "communication", "host"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StepTimes:
     """Times of consecutive steps, shape (steps,), and what the GPU's part of them is made of."""
 
@@ -45,6 +53,12 @@ class StepTimes:
     launch_s: float
     """The launches' floor: a step whose GPU time is below it takes this instead."""
     host_s: float
+    serial: bool = False
+    """Launches come on top of the GPU's time instead."""
+
+    def __post_init__(self) -> None:
+        for part in (self.total_s, self.memory_s, self.compute_s):
+            part.flags.writeable = False  # they are remembered: what one changed, all would see
 
     def seconds_by_bound(
         self, steps: int, *, factors: FloatArray | None = None
@@ -53,12 +67,23 @@ class StepTimes:
 
         A launch-bound step is all launch but for the host's part.
         """
+        if factors is None and steps == len(self.total_s):
+            return dict(self._whole_by_bound)
+        return self._sums(steps, factors)
+
+    @functools.cached_property
+    def _whole_by_bound(self) -> dict[Bound, float]:
+        return self._sums(len(self.total_s), None)
+
+    def _sums(self, steps: int, factors: FloatArray | None) -> dict[Bound, float]:
         weights = np.ones(steps) if factors is None else factors[:steps]
         gpu_s = self.memory_s + self.compute_s + self.communication_s
-        busy = weights * (gpu_s[:steps] >= self.launch_s)
+        hidden = gpu_s[:steps] < self.launch_s
+        busy = weights if self.serial else weights * ~hidden
+        launched = weights if self.serial else weights * hidden
         sent_s = np.broadcast_to(self.communication_s, self.total_s.shape)[:steps]
         return {
-            "launch": self.launch_s * float((weights - busy).sum()),
+            "launch": self.launch_s * float(launched.sum()),
             "memory": float(self.memory_s[:steps] @ busy),
             "compute": float(self.compute_s[:steps] @ busy),
             "communication": float(sent_s @ busy),
@@ -88,15 +113,17 @@ class StepModel:
         gpu: Gpu,
         *,
         constants: Constants | None = None,
-        routing: Routing = UNIFORM,
+        routing: RoutingSkew = UNIFORM,
         kv_dtype: str | None = None,
     ) -> None:
         self.model, self.layout, self.gpu = model, layout, gpu
-        self.constants = constants or default_calibration(gpu.name)
+        self.constants = constants or DEFAULT
         self.phases = Phases(
             model, layout, gpu, constants=self.constants, routing=routing, kv_dtype=kv_dtype
         )
         self.fabric = Fabric(model, layout, gpu, self.constants)
+        self.context = ContextExchange(model, layout, gpu, self.constants)
+        self._times = functools.lru_cache(MOST_TIMES)(self._price_steps)
         # A run of steps meets few different token counts, each of them often.
         self._experts_s = functools.lru_cache(MOST_REMEMBERED)(self._price_experts)
         self._local_s = functools.lru_cache(MOST_REMEMBERED)(self._price_local)
@@ -115,8 +142,12 @@ class StepModel:
     def times(self, loads: Sequence[StepLoad], steps: int = 1) -> StepTimes:
         """Price `steps` steps that begin with `loads`, one load a replica in lockstep.
 
-        More than one step only of decode loads, each context one longer every time.
+        More than one step only of decode loads, each context one longer every time. Times asked
+        for again are the same object.
         """
+        return self._times(tuple(loads), steps)
+
+    def _price_steps(self, loads: tuple[StepLoad, ...], steps: int) -> StepTimes:
         ahead = np.arange(steps, dtype=np.float64)
         slowest = _slowest([self._rank(load, ahead) for load in dict.fromkeys(loads)])
         tokens = [self.micro_tokens(load) for load in loads]
@@ -127,6 +158,7 @@ class StepModel:
             shown_s = exposed(exchange.tensor_s, slowest.seconds, overlap=overlap)
             shown_s = shown_s + exposed(exchange.expert_s, memory_s + compute_s, overlap=overlap)
             shown_s = shown_s + exchange.pipeline_s
+        shown_s = shown_s + max(self.context_s(load) for load in loads)
         return self._compose(
             _Rank(slowest.memory_s + memory_s, slowest.compute_s + compute_s),
             shown_s,
@@ -137,15 +169,16 @@ class StepModel:
         """Tokens of one micro-batch, at least the dummy's one."""
         return max(load.tokens / self.micro_batches(load), 1.0)
 
+    def context_s(self, load: StepLoad) -> float:
+        """What splitting the cache by position costs in messages; none of it is hidden."""
+        return self.context.seconds(load, ways=self.micro_batches(load))
+
     def _rank(self, load: StepLoad, ahead: FloatArray) -> _Rank:
         ways = self.micro_batches(load)
         attention = self.phases.attention(load, ahead, ways=ways)
         memory_s, compute_s = self._local_s(load.tokens, load.sampled, ways)
-        reads = attention.memory_s >= attention.compute_s
-        return _Rank(
-            memory_s + np.where(reads, attention.memory_s, 0.0),
-            compute_s + np.where(reads, 0.0, attention.compute_s),
-        )
+        read_s, scored_s = attention.by_bound
+        return _Rank(np.asarray(memory_s + read_s), np.asarray(compute_s + scored_s))
 
     def _price_local(self, tokens: int, sampled: int, ways: int) -> tuple[float, float]:
         """Seconds bound by memory and by compute of what a replica computes of its own tokens."""
@@ -159,21 +192,23 @@ class StepModel:
         gpu_s = work.seconds + communication_s
         host_s = self.constants.step_s + self.constants.sequence_s * sequences
         host_s += growth_s(self.model, self.layout, self.constants, sequences=sequences)
+        serial = self.constants.serial
         return StepTimes(
-            total_s=np.maximum(gpu_s, self.launch_s) + host_s,
+            total_s=host_s
+            + (gpu_s + self.launch_s if serial else np.maximum(gpu_s, self.launch_s)),
             memory_s=work.memory_s,
             compute_s=work.compute_s,
             communication_s=communication_s,
             launch_s=self.launch_s,
             host_s=host_s,
+            serial=serial,
         )
 
 
 def _split(phases: Sequence[PhaseCost]) -> tuple[float, float]:
     """Sum the phases' seconds by what bounds each: (memory, compute)."""
-    both = [(float(phase.memory_s), float(phase.compute_s)) for phase in phases]
-    memory_s = sum(memory for memory, compute in both if memory >= compute)
-    return memory_s, sum(compute for memory, compute in both if memory < compute)
+    both = [phase.by_bound for phase in phases]
+    return sum(float(read) for read, _ in both), sum(float(computed) for _, computed in both)
 
 
 def _slowest(ranks: list[_Rank]) -> _Rank:

@@ -3,7 +3,7 @@
 import msgspec
 
 from catalog.errors import BadValue
-from catalog.models import Model
+from catalog.models import Block, Dense, Model
 from perfmodel.qs import quality_matched_params
 
 # Wide enough to divide over any tensor-parallel degree in use.
@@ -20,8 +20,8 @@ def dense_twin(model: Model, quality: float, *, total_params: float | None = Non
     total = model.total_params if total_params is None else total_params
     wanted = quality_matched_params(quality, model.experts.active_fraction, total)
     left = float(wanted) - model.attention_params - model.embedding_params
-    matrices = 3
-    width = round(left / (model.layers * matrices * model.hidden * WIDTH_MULTIPLE)) * WIDTH_MULTIPLE
+    feeding = sum(block.count for block in model.stack if block.dense or block.routed)
+    width = round(left / (feeding * 3 * model.hidden * WIDTH_MULTIPLE)) * WIDTH_MULTIPLE
     if width < WIDTH_MULTIPLE:
         raise BadValue(
             "quality", quality, f"enough that q s P = {float(wanted) / 1e9:.2f} B exceeds attention"
@@ -32,6 +32,14 @@ def dense_twin(model: Model, quality: float, *, total_params: float | None = Non
         hf_id=None,
         experts=None,
         dense_width=width,
+        blocks=tuple(_dense(block, width) for block in model.blocks),
         expert_dtype=None,
+        stored=None,
         extra_params=0,
     )
+
+
+def _dense(block: Block, width: int) -> Block:
+    feeds = block.routed or bool(block.dense)
+    part = (Dense(width=width),) if feeds else ()
+    return msgspec.structs.replace(block, dense=part, routed=False)

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from perfmodel.arrays import FloatArray
-from perfmodel.batching import Batcher, Limits, Step
+from perfmodel.batching import Batcher, BatchLimits, Step
 from perfmodel.load import DUMMY, StepLoad
 from perfmodel.noise import Noise
 from perfmodel.step import StepModel, StepTimes
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class StepRun:
     """Steps of the same composition, one after another; `ends_s` is when each ends."""
 
     plans: tuple[Step | None, ...]
@@ -26,6 +26,17 @@ class Run:
         return tuple(plan.load if plan else DUMMY for plan in self.plans)
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Steps of the same composition, as a trace keeps them."""
+
+    loads: tuple[StepLoad, ...]
+    steps: int
+    waiting: int
+    """Requests that have no token yet."""
+    unfinished: int
+
+
 @dataclass(slots=True)
 class Ledger:
     """What a server's steps added up to."""
@@ -34,7 +45,7 @@ class Ledger:
     seconds_by_phase: dict[str, float] = field(default_factory=dict)
     seconds_by_bound: dict[str, float] = field(default_factory=dict)
 
-    def add(self, run: Run, steps: int) -> None:
+    def add(self, run: StepRun, steps: int) -> None:
         self.steps += steps
         phase = max((plan.load for plan in run.plans if plan), key=lambda load: load.tokens).phase
         took_s = run.times.total_s[:steps]
@@ -48,13 +59,13 @@ class Ledger:
         into[name] = into.get(name, 0.0) + seconds
 
 
-class Group:
+class ReplicaGroup:
     """Replicas in lockstep, or a single one: at most one run of steps is under way."""
 
     def __init__(
         self,
         step_model: StepModel,
-        limits: Limits,
+        limits: BatchLimits,
         *,
         replicas: int,
         noise: Noise | None,
@@ -62,8 +73,8 @@ class Group:
     ) -> None:
         self.batchers = [Batcher(limits) for _ in range(replicas)]
         self.ledger = Ledger()
-        self.run: Run | None = None
-        self.trace: list[tuple[tuple[StepLoad, ...], int]] | None = None
+        self.run: StepRun | None = None
+        self.trace: list[Stretch] | None = None
         self._model = step_model
         self._noise = noise
         self._fast_forward = fast_forward
@@ -84,7 +95,7 @@ class Group:
         factors = self._noise.factors(self.ledger.steps, steps) if self._noise else None
         ends_s = times.total_s * (1.0 if factors is None else factors)
         ends_s[0] += now_s
-        self.run = Run(plans, times, np.cumsum(ends_s), factors)
+        self.run = StepRun(plans, times, np.cumsum(ends_s), factors)
 
     def cut(self, now_s: float) -> None:
         """Let the run end with the step under way at `now_s`, so that an arrival can join."""
@@ -99,7 +110,9 @@ class Group:
         run, steps = self.run, len(self.run.ends_s)
         self.ledger.add(run, steps)
         if self.trace is not None:
-            self.trace.append((run.loads, steps))
+            waiting = sum(batcher.num_unanswered for batcher in self.batchers)
+            unfinished = sum(batcher.num_unfinished for batcher in self.batchers)
+            self.trace.append(Stretch(run.loads, steps, waiting, unfinished))
         self.run = None
         return [
             entry

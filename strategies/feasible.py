@@ -1,24 +1,31 @@
 """Why a layout cannot carry a model: every reason, each with the number that fails."""
 
-from catalog.models import GroupedQueryAttention, Model
+from catalog.models import FixedState, GroupedQueryAttention, Model
 from strategies.layout import Layout
 
 
-def misfits(layout: Layout, model: Model) -> tuple[str, ...]:
-    """Return all reasons, empty when the layout fits; memory is the performance model's part."""
+def layout_violations(layout: Layout, model: Model) -> tuple[str, ...]:
+    """Return all reasons, empty when the layout fits; memory is the performance model's part.
+
+    Of a model that is not counted nothing is known: its server will say what does not fit.
+    """
+    if model.counted == "no":
+        return ()
     return (*_attention(layout, model), *_layers(layout, model), *_experts(layout, model))
 
 
 def _attention(layout: Layout, model: Model) -> list[str]:
-    attention, tp = model.attention, layout.tp
-    reasons = []
-    if attention.heads % tp:
-        reasons.append(f"{attention.heads} attention heads are not divisible by tp = {tp}")
-    if isinstance(attention, GroupedQueryAttention):
-        kv = attention.kv_heads
-        if max(kv, tp) % min(kv, tp):
-            reasons.append(f"{kv} KV heads and tp = {tp}: one must divide the other")
-    return reasons
+    """Every kind of attention or state is split over tp by its heads."""
+    tp, reasons = layout.tp, []
+    for _, mixer in model.mixers:
+        if mixer.heads % tp:
+            what = "heads of state" if isinstance(mixer, FixedState) else "attention heads"
+            reasons.append(f"{mixer.heads} {what} are not divisible by tp = {tp}")
+        if isinstance(mixer, GroupedQueryAttention):
+            kv = mixer.kv_heads
+            if max(kv, tp) % min(kv, tp):
+                reasons.append(f"{kv} KV heads and tp = {tp}: one must divide the other")
+    return list(dict.fromkeys(reasons))
 
 
 def _layers(layout: Layout, model: Model) -> list[str]:

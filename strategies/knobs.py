@@ -21,18 +21,31 @@ ALL_TO_ALL = (
     "flashinfer_nvlink_one_sided",
     "flashinfer_nvlink_two_sided",
 )
+GATHER_SCATTER, DIRECT = "allgather_reducescatter", "deepep_low_latency"
+"""vLLM's default, and the back end whose copies (one for each expert a token chose) are priced."""
 PLACEMENTS = ("linear", "round_robin")
+
+
+def _none(_: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """One option: what it does, its allowed values, and vLLM's arguments for it."""
+    """One option: what it does, its allowed values, vLLM's arguments for it, and who prices it.
+
+    vLLM takes every level. The simulated engine takes those alone that the analytic model has a
+    price of their own for, since it would find any other equal to the layout without it.
+    """
 
     about: str
     allowed: str
     accepts: Callable[[str], bool]
     vllm_args: Callable[[str], list[str]]
     needs_ep: bool = True
+    priced: str = "no level"
+    """The levels that the analytic model prices, in words."""
+    prices: Callable[[str], bool] = _none
 
 
 def _count(value: str) -> bool:
@@ -50,6 +63,8 @@ KNOBS: dict[str, Knob] = {
         allowed=", ".join(ALL_TO_ALL),
         accepts=ALL_TO_ALL.__contains__,
         vllm_args=lambda value: ["--all2all-backend", value],
+        priced=f"{GATHER_SCATTER}, {DIRECT}",
+        prices=(GATHER_SCATTER, DIRECT).__contains__,
     ),
     "eplb": Knob(
         about="expert load balancing with this many redundant experts",
@@ -62,6 +77,8 @@ KNOBS: dict[str, Knob] = {
         allowed=", ".join(PLACEMENTS),
         accepts=PLACEMENTS.__contains__,
         vllm_args=lambda value: ["--expert-placement-strategy", value],
+        priced="linear",
+        prices="linear".__eq__,
     ),
     "dbo": Knob(
         about="dual-batch overlap of communication and computation",
@@ -75,6 +92,8 @@ KNOBS: dict[str, Knob] = {
         accepts=lambda value: _count(value) and int(value) > 0,
         vllm_args=lambda value: ["--decode-context-parallel-size", value],
         needs_ep=False,
+        priced="every degree",
+        prices=lambda _: True,
     ),
 }
 
@@ -91,3 +110,20 @@ def check_knobs(layout: Layout, knobs: tuple[tuple[str, str], ...]) -> None:
             raise BadValue(f"knob {name}", f"{layout.name} without ep", "a layout with +ep")
         if name == "dcp" and layout.tp % int(value):
             raise BadValue("knob dcp", value, f"a divisor of tp = {layout.tp}")
+
+
+def refuse_unpriced(layout: Layout) -> None:
+    """Raise BadValue for the first level that the analytic model has no price for."""
+    for name, value in layout.knobs:
+        if not KNOBS[name].prices(value):
+            allowed = (
+                f"in simulation {KNOBS[name].priced}, since the model has no price for {value} "
+                f"(it has for {priced_knobs()}); --engine vllm takes every level"
+            )
+            raise BadValue(f"knob {name}", layout.name, allowed)
+
+
+def priced_knobs() -> str:
+    """Say which levels of which knobs have a price, for people."""
+    priced = {name: knob.priced for name, knob in KNOBS.items() if knob.prices is not _none}
+    return "; ".join(f"{name} ({levels})" for name, levels in priced.items())

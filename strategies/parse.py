@@ -14,7 +14,7 @@ FORM = "single, tp, ep, tp+ep, all, or degrees such as tp4, dp8+ep, tp2+dp4+ep, 
 
 _LAYOUT = re.compile(r"(?P<base>[^\[\]]*)(?:\[(?P<knobs>[^\[\]]*)\])?")
 _AXIS = re.compile(r"(tp|pp|dp)([1-9][0-9]{0,3})")
-_COMMA_OUTSIDE_BRACKETS = re.compile(r",(?![^\[]*\])")
+_COMMA_OUTSIDE_BRACKETS = re.compile(r",(?![^\[]{0,300}\])")
 
 
 def parse_layouts(texts: Iterable[str], *, gpus: int | None = None) -> tuple[Layout, ...]:

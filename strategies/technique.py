@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from catalog.errors import BadValue, UnknownName
+from catalog.errors import BadValue, UnknownName, shown
 from catalog.models import Model
 from catalog.units import size_bytes
 from strategies.methods import METHODS, Method
@@ -13,7 +13,7 @@ NONE = "none"
 ALIASES = {"": NONE, "baseline": NONE, "bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TechniquePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One method with its parameters, in the table's order; a bare value is named `value`."""
 
     method: str
@@ -32,7 +32,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Technique(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Methods applied together, in the order written; without any it is `none`."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[TechniquePart, ...] = ()
 
     @property
     def name(self) -> str:
@@ -74,11 +74,7 @@ class Technique(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         # What is quantised was in the named type before, whichever is written first.
         for part in sorted(self.parts, key=lambda part: "quantisation" in part.meaning.changes):
             method = part.meaning
-            model = msgspec.structs.replace(
-                model,
-                weight_dtype=method.weight_dtype or model.weight_dtype,
-                expert_dtype=method.expert_dtype or model.expert_dtype,
-            )
+            model = model.held_in(method.weight_dtype, method.expert_dtype)
         return model
 
     def knobs(self, method: str) -> dict[str, str] | None:
@@ -111,19 +107,19 @@ def parse_technique(text: str) -> Technique:
     return Technique(parts=parts)
 
 
-def _part(word: str, whole: str) -> Part:
+def _part(word: str, whole: str) -> TechniquePart:
     name, _, rest = word.partition(":")
     name = ALIASES.get(name.strip().lower(), name.strip().lower())
     method = METHODS.get(name)
     if name == NONE:
         raise BadValue("technique", whole, "none alone, or methods joined by +")
     if method is None:
-        raise UnknownName("technique", word, [NONE, *METHODS], hint=f"Given: {whole!r}.")
+        raise UnknownName("technique", word, [NONE, *METHODS], hint=f"Given: {shown(whole)}.")
     if method.value is not None:
         if not method.value.accepts(rest.strip()):
             raise BadValue(f"technique {name}", word, f"{name}:VALUE, {method.value.allowed}")
-        return Part(method=name, values=(("value", rest.strip()),))
-    return Part(method=name, values=_knobs(name, method, rest, word))
+        return TechniquePart(method=name, values=(("value", rest.strip()),))
+    return TechniquePart(method=name, values=_knobs(name, method, rest, word))
 
 
 def _knobs(name: str, method: Method, text: str, word: str) -> tuple[tuple[str, str], ...]:

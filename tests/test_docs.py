@@ -1,5 +1,7 @@
 """The documents are true: links lead somewhere, commands are understood, the README's are run."""
 
+import contextlib
+import io
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,7 +12,16 @@ import pytest
 from moeserve.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+PRINTED = re.compile(r"```text\n(.*?)```", re.DOTALL)
+FILE = re.compile(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|c|sh|cff|toml|svg|css|js)|(?:[a-z_]+/)+[a-z_]*)`")
+SKETCHED = "..."
+"""What a block leaves open that is a pattern to follow, and nothing to run."""
+NOT_HERE = {
+    *("runs/", "failed/", "ray/namespace"),  # in a results directory
+    *("orchestrator/engines/toy/kind.py", "orchestrator/engines/toy/engine.py"),  # written there
+}
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 BLOCK = re.compile(r"```(?:sh|console)\n(.*?)```", re.DOTALL)
 
@@ -29,6 +40,36 @@ def commands(page: Path) -> Iterator[list[str]]:
 def test_every_link_leads_to_a_file(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.fixture(scope="module")
+def project_files() -> frozenset[str]:
+    """Every path of the project, each with a slash before it."""
+    left_out = {".git", ".venv", "__pycache__"}
+    paths = (path.relative_to(ROOT) for path in ROOT.rglob("*"))
+    return frozenset(f"/{path.as_posix()}" for path in paths if not left_out & set(path.parts))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_is_named_exists(page: Path, project_files: frozenset[str]) -> None:
+    for name in set(FILE.findall(page.read_text())) - NOT_HERE:
+        end = "/" + name.rstrip("/")
+        assert any(path.endswith(end) for path in project_files), f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_of_a_page_runs_and_prints_what_the_page_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = page.read_text()
+    blocks = [block for block in CODE.findall(text) if SKETCHED not in block]
+    if not blocks:
+        return
+    monkeypatch.chdir(tmp_path)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec("\n".join(blocks), {"__name__": page.stem})  # the project's own page
+    assert printed.getvalue() == "".join(PRINTED.findall(text))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -8,7 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Status = Literal["ok", "failed", "interrupted"]
+from catalog.secrets import redact
+
+RequestStatus = Literal["ok", "failed", "interrupted"]
 Seconds = NDArray[np.float64]
 
 NO_TIMES: Seconds = np.empty(0)
@@ -27,8 +29,11 @@ class RequestRow:
     done_s: float | None = None
     """When the response was complete or the request had failed."""
     input_tokens: int | None = None
+    """Of the prompt: what was sent, where it was token ids, else what the server says."""
+    server_input_tokens: int | None = None
+    """What the server says it read; None where it says nothing."""
     output_tokens: int = 0
-    status: Status = "ok"
+    status: RequestStatus = "ok"
     error_class: str = ""
     error: str = ""
     token_times_s: Seconds = field(default_factory=lambda: NO_TIMES)
@@ -38,13 +43,19 @@ class RequestRow:
     multi_token_events: int = 0
     coalesced_reads: int = 0
     """Reads that brought several events: the server packs them, or the client reads late."""
+    token_events: int = 0
+    token_reads: int = 0
+    """Reads that brought tokens."""
+    clumped_events: int = 0
+    """Events with tokens that came in one read with another one, so at one instant."""
+    cached_tokens: int | None = None
+    """Of the prompt, that the server says it had in its cache; None where it says nothing."""
+    answered_by: str = ""
+    """The model that the answer names."""
+    notes: str = ""
+    """Codes, joined by `;`, of what was odd of an answer that counts all the same."""
     finish_reason: str = ""
     reconnects: int = 0
-
-    @property
-    def chunked(self) -> bool:
-        """True when single token times had to be shared out of an event of several tokens."""
-        return self.multi_token_events > 0
 
 
 class Transcript:
@@ -104,6 +115,10 @@ def _column(values: Sequence[float | None]) -> Seconds:
 
 
 def clean_error(text: str) -> str:
-    """Make a server's words fit for one line of a terminal or a table."""
-    printable = "".join(char if char.isprintable() else " " for char in text[: 4 * LONGEST_ERROR])
+    """Make a server's words fit for one line of a terminal or a table: clean, cut, and masked.
+
+    Masked before they are cut: of a key cut in two the first half would stay.
+    """
+    masked = redact(text)[: 4 * LONGEST_ERROR]
+    printable = "".join(char if char.isprintable() else " " for char in masked)
     return " ".join(printable.split())[:LONGEST_ERROR]

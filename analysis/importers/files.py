@@ -1,130 +1,118 @@
 """From files of any known tool to a results directory."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 
-import msgspec
-
-from analysis.importers import aiperf, guidellm, inference_perf, inferencex, sglang, vllm
-from analysis.importers.document import Document, read_documents
+from analysis.importers.directory import Pending, changes, numbered, published, write
 from analysis.importers.labels import Labels
-from analysis.importers.result import Result, record_of
-from catalog.errors import BadFile, BadValue
-from orchestrator.record import RunRecord
-from orchestrator.rows import write_parquet
-from orchestrator.store import Manifest, Store, StoredFile
+from analysis.importers.leftovers import Scalar
+from analysis.importers.names import proposals
+from analysis.importers.record import digest, record_of
+from analysis.importers.result import ImportedRun
+from analysis.importers.sources import Skipped, read_sources, results_of
+from catalog.errors import BadValue
+from orchestrator.results.record import RunRecord
+from orchestrator.results.store import Manifest
 
-Matches = Callable[[Document], bool]
-FORMATS: dict[str, tuple[Matches, Callable[[Document], Sequence[Result]]]] = {
-    "vllm bench serve": (vllm.matches, lambda d: [vllm.result(d)]),
-    "sglang": (sglang.matches, lambda d: [sglang.result(d)]),
-    "guidellm": (guidellm.matches, guidellm.results),
-    "aiperf": (aiperf.matches, lambda d: [aiperf.result(d)]),
-    "inference-perf": (inference_perf.matches, lambda d: [inference_perf.result(d)]),
-    "inferencex": (inferencex.matches, lambda d: [inferencex.result(d)]),
-}
-# Files beside the runs that repeat them.
-REPEATS = ("summary.json", "summary.csv", "summary_lifecycle_metrics.json")
+__all__ = ["Imported", "import_files", "results_of"]
+LABELS = "labels"
+"""Key of a manifest's details under which the user's own labels stand."""
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What was read and written, and files of given folders that are no results."""
+    """What was read and written, and files that are no runs."""
 
     records: tuple[RunRecord, ...]
-    skipped: tuple[Path, ...]
+    skipped: tuple[Skipped, ...] = ()
+    known: int = 0
+    """Runs that were there already, as they are."""
+    relabelled: tuple[str, ...] = ()
+    """Runs that were there otherwise: the file, and what changed."""
+    proposed: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    """What names of files tell and nothing else does, by file; not taken unasked."""
 
 
-def import_files(files: Iterable[Path], into: Path, labels: Labels | None = None) -> Imported:
-    """Read every file, then write one results directory; nothing is written when one is bad."""
-    skipped: list[Path] = []
-    found = [result for path in files for result in _results_below(path, skipped)]
-    if not found:
-        raise BadValue("FILE", "", "at least one result file")
-    records = _numbered([record_of(result, labels or Labels()) for result in found])
-    _write(into, list(zip(records, found, strict=True)))
-    return Imported(tuple(records), tuple(skipped))
+def import_files(
+    files: Iterable[Path], into: Path, labels: Labels | None = None, *, from_name: bool = False
+) -> Imported:
+    """Read every file, then write one results directory; nothing is written when one is bad.
+
+    A run that is there already keeps its labels, unless new ones are given. With `from_name`, what
+    names of files and folders tell fills in what neither the file nor the user says.
+    """
+    given = labels or Labels()
+    reading = read_sources(files)
+    given.check(reading.paths)
+    there = published(into)
+    pending: dict[str, Pending] = {}
+    proposed: dict[str, Mapping[str, Scalar]] = {}
+    for run, place in reading.runs:
+        run_id = _run_id(run, place)
+        if run_id in pending:
+            copy = f"is a copy of {pending[run_id].run.source.path.name}"
+            reading.skipped.append(Skipped(run.source.path, copy))
+            continue
+        own = _labels(given, run, there.get(run_id))
+        told = _told_by_name(run, place, own)
+        own = {**told, **own} if from_name else own
+        if told and not from_name:
+            proposed[place] = told
+        record = record_of(run, own, source=place, run_id=run_id)
+        pending[run_id] = Pending(run, record, {LABELS: own})
+    if not pending:
+        reasons = "; ".join(f"{s.path.name}: {s.reason}" for s in reading.skipped[:MOST_NAMED])
+        raise BadValue("FILE", reasons, "at least one result file")
+    ready = numbered(list(pending.values()), there)
+    known = {one.record.run_id for one in ready if _is_same(one, there)}
+    relabelled = [text for one in ready if (text := _relabelled(one, there))]
+    write(into, [one for one in ready if one.record.run_id not in known])
+    records = tuple(one.record for one in ready)
+    return Imported(records, tuple(reading.skipped), len(known), tuple(relabelled), proposed)
 
 
-def _results_below(path: Path, skipped: list[Path]) -> Iterator[Result]:
-    if not path.exists():
-        raise BadFile(path, "no such file or directory")
-    if not path.is_dir():
-        yield from results_of(path)
-        return
-    count = 0
-    for file in sorted(p for p in path.rglob("*.json*") if p.is_file()):
-        documents = list(read_documents(file)) if file.name not in REPEATS else []
-        known = [document for document in documents if _format(document)]
-        if not known:
-            skipped.append(file)
-        for document in known:
-            count += 1
-            yield from _read(document)
-    if not count:
-        raise BadFile(path, f"holds no result file of a known format ({', '.join(FORMATS)})")
+def _run_id(run: ImportedRun, place: str) -> str:
+    """The same file is the same run wherever it is read from; a copy beside it is one too.
+
+    Equal figures under another folder or another layout in the name are another run.
+    """
+    path = PurePath(place)
+    return f"import-{digest(run.source.data, path.parent.name, proposals(PurePath(path.name)))}"
 
 
-def results_of(path: Path) -> Iterator[Result]:
-    """Yield the runs of one file; refuse what is of no known format."""
-    for document in read_documents(path):
-        if aiperf.is_records(document):
-            raise aiperf.records_refused(document)
-        if not _format(document):
-            keys = ", ".join(list(document.data)[:4])
-            known = ", ".join(FORMATS)
-            raise document.bad(f"none of the known formats ({known}); its keys begin {keys}")
-        yield from _read(document)
+def _labels(given: Labels, run: ImportedRun, before: Manifest | None) -> dict[str, Scalar]:
+    kept = before.details.get(LABELS) if before else None
+    old = kept if isinstance(kept, Mapping) else {}
+    return {**old, **given.of(run.source.path)}
 
 
-def _format(document: Document) -> str | None:
-    return next((name for name, (matches, _) in FORMATS.items() if matches(document)), None)
+def _told_by_name(
+    run: ImportedRun, place: str, labels: Mapping[str, Scalar]
+) -> Mapping[str, Scalar]:
+    """What the path tells beyond the file and the user."""
+    record = record_of(run, labels, source=place)
+    keys = {str(key).replace("-", "_") for key in run.source.data}
+    known = {n for n, v in labels.items() if v not in ("", None)} | set(run.labels) | keys
+    found = {}
+    for name, value in proposals(PurePath(place)).items():
+        lengths = name in ("input_len", "output_len") and any(run.asked)
+        says = getattr(record, name, None) if name not in ("input_len", "output_len") else lengths
+        if says in (None, "", False) and name not in known:
+            found[name] = value
+    if record.request_rate is not None and record.max_concurrency is None:
+        found.pop("max_concurrency", None)
+    return found
 
 
-def _read(document: Document) -> Sequence[Result]:
-    return FORMATS[str(_format(document))][1](document)
+def _is_same(one: Pending, there: Mapping[str, Manifest]) -> bool:
+    before = there.get(one.record.run_id)
+    return before is not None and before.record == one.record
 
 
-def _numbered(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Give repeats of one condition consecutive replicate numbers."""
-    seen: dict[tuple[object, ...], set[int]] = {}
-    numbered = []
-    for record in records:
-        cell = (
-            record.model, record.strategy, record.gpu_type, record.workload, record.input_len,
-            record.output_len, record.max_concurrency, record.request_rate, record.extra["tool"],
-        )  # fmt: skip
-        used = seen.setdefault(cell, set())
-        number = record.replicate
-        while number in used:
-            number += 1
-        used.add(number)
-        cell_id = f"import-cell-{list(seen).index(cell) + 1}"
-        changed = {"replicate": number, "block": number, "cell_id": cell_id}
-        numbered.append(msgspec.structs.replace(record, **changed))
-    return numbered
-
-
-def _write(into: Path, imported: Sequence[tuple[RunRecord, Result]]) -> None:
-    store = Store(into)
-    try:
-        for name in ("runs", "failed", "attempts", "environments"):
-            (into / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadValue("-o", str(into), f"a writable directory: {error.strerror}") from None
-    for record, result in imported:
-        details = {"imported_from": result.source.path.name, "tool": result.tool}
-        files = _write_rows(store, record, result)
-        store.publish(Manifest(record=record, files=files, details=details))
-
-
-def _write_rows(store: Store, record: RunRecord, result: Result) -> tuple[StoredFile, ...]:
-    if not result.rows:
-        return ()
-    folder = store.root / "attempts" / f"{record.run_id}.a1"
-    folder.mkdir(exist_ok=True)
-    path = folder / "requests.parquet"
-    if not path.exists():
-        write_parquet(path, record.run_id, result.rows)
-    return (store.stored(path),)
+def _relabelled(one: Pending, there: Mapping[str, Manifest]) -> str:
+    before = there.get(one.record.run_id)
+    if before is None or before.record == one.record:
+        return ""
+    return f"{one.run.source.path.name}: {changes(before.record, one.record)}"

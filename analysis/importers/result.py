@@ -1,105 +1,56 @@
 """One imported result before it becomes a record: the numbers in moeserve's units and meanings."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.importers.document import Document
-from analysis.importers.labels import Labels
-from orchestrator.record import RunRecord, Verdict
+from analysis.importers.leftovers import Scalar
 from strategies import Layout
 from workloads.transcript import RequestRow
 
 Number = float | int | None
+COUNTED: dict[str, Scalar] = {"num_prompts_source": "counted, not asked"}
+"""Label of a run that was ended by time: how many prompts it sent is found, not set."""
 STATISTICS = ("mean", "median", "std", "p90", "p95", "p99")
+LATENCIES = ("ttft", "tpot", "itl", "e2el")
 # A tool that counts one gap a chunk agrees with gaps a token only when chunks are tokens.
 SAME_WITHIN = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class ImportedRun:
     """What one run of another tool measured."""
 
     source: Document
     tool: str
-    model: str
-    backend: str = ""
+    model: str = ""
+    engine: str = ""
+    """Only where the file says what served; the client's own backend is a label."""
     layout: Layout | None = None
+    num_gpus: int | None = None
     gpu_type: str = ""
     started_at: str = ""
-    input_len: int | None
-    output_len: int | None
-    num_prompts: int
-    max_concurrency: int | None
+    input_len: float | None = None
+    """Mean tokens of a prompt, as measured."""
+    output_len: float | None = None
+    asked: tuple[int | None, int | None] = (None, None)
+    """Lengths that were asked for, where the file says them."""
+    num_prompts: int | None = None
+    max_concurrency: int | None = None
     request_rate: float | None = None
     burstiness: float | None = None
     replicate: int = 0
     complete: bool = True
     """False when the tool says that it was stopped."""
+    rounded: bool = False
+    """True for printed summaries and exports with two decimals."""
     summary: Mapping[str, Number]
     """Run-table columns."""
-    extra: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    measured: Mapping[str, Scalar | None] = field(default_factory=dict)
+    """Further measurements: `tool_…` and gaps of chunks."""
+    labels: Mapping[str, Scalar] = field(default_factory=dict)
+    """What else the file says of the system under test."""
     rows: Sequence[RequestRow] = ()
-
-
-def record_of(result: Result, labels: Labels) -> RunRecord:
-    """Fill a row of the run table; ids follow from the content, so importing twice is harmless."""
-    layout = labels.layout or result.layout
-    per_gpu = result.summary.get("output_throughput")
-    summary = dict(result.summary)
-    if layout and per_gpu is not None:
-        summary["output_throughput_per_gpu"] = per_gpu / layout.num_gpus
-    verdict, reasons = _verdict(result)
-    lengths = f"{result.input_len or 0}:{result.output_len or 0}:{result.num_prompts}"
-    return RunRecord(
-        run_id=f"import-{_digest(result.source.data)}",
-        cell_id="",
-        replicate=result.replicate,
-        attempt=1,
-        block=result.replicate,
-        started_at=result.started_at,
-        verdict=verdict,
-        verdict_reasons=reasons,
-        engine=result.backend,
-        provenance="imported",
-        model=labels.model or result.model,
-        strategy=layout.name if layout else "",
-        tp=layout.tp if layout else None,
-        dp=layout.dp if layout else None,
-        pp=layout.pp if layout else None,
-        ep=layout.ep if layout else None,
-        num_gpus=layout.num_gpus if layout else None,
-        gpu_type=labels.gpu_type or result.gpu_type,
-        technique="",
-        workload=labels.workload or lengths,
-        input_len=result.input_len or 0,
-        output_len=result.output_len or 0,
-        num_prompts=result.num_prompts,
-        max_concurrency=result.max_concurrency,
-        request_rate=result.request_rate,
-        burstiness=result.burstiness,
-        extra={"tool": result.tool, "source": result.source.path.name, **result.extra},
-        **summary,  # type: ignore[arg-type]
-    )
-
-
-def _verdict(result: Result) -> tuple[Verdict, str]:
-    """Judge what a summary shows: stopped early, failed requests, no tokens."""
-    summary = result.summary
-    reasons = []
-    if summary.get("failed"):
-        reasons.append("ERRORS")
-    if summary.get("total_output_tokens") == 0 or summary.get("output_throughput") == 0:
-        reasons.append("ZERO_TOKENS")
-    if not result.complete:
-        return "interrupted", ";".join(["INCOMPLETE", *reasons])
-    return ("invalid" if reasons else "valid"), ";".join(reasons)
-
-
-def _digest(data: object) -> str:
-    text = json.dumps(data, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def distribution(
@@ -112,16 +63,48 @@ def distribution(
     }
 
 
-def mean_length(total: Number, requests: Number) -> int | None:
+def mean_of(total: Number, requests: Number) -> float | None:
     """Tokens a request, when both counts are known."""
-    return round(total / requests) if total is not None and requests else None
+    return total / requests if total is not None and requests else None
+
+
+def failed_of(failed: Number, completed: Number, prompts: Number) -> int | None:
+    """Requests that were sent and did not complete, by whichever count says more of them."""
+    counts = [round(failed)] if failed is not None else []
+    if completed is not None and prompts and prompts >= completed:
+        counts.append(round(prompts - completed))
+    return max(counts, default=None)
+
+
+def token_gap_ms(summary: Mapping[str, Number]) -> float | None:
+    """Mean gap between tokens by the run's own totals, (E2E − TTFT) · requests / further tokens."""
+    e2el, ttft = summary.get("mean_e2el_ms"), summary.get("mean_ttft_ms")
+    done, tokens = summary.get("completed"), summary.get("total_output_tokens")
+    if e2el is None or ttft is None or not done or tokens is None or tokens <= done:
+        return None
+    return (e2el - ttft) * done / (tokens - done)
 
 
 def without_chunk_gaps(summary: dict[str, Number]) -> tuple[dict[str, Number], dict[str, Number]]:
-    """Drop inter-token latencies that are gaps of chunks of several tokens; return them apart."""
-    itl, tpot = summary.get("mean_itl_ms"), summary.get("mean_tpot_ms")
-    if itl is None or tpot is None or abs(itl - tpot) <= SAME_WITHIN * tpot:
+    """Drop inter-token latencies that are gaps of chunks of several tokens; return them apart.
+
+    Gaps between tokens have the mean that the totals give. Without totals they agree with TPOT,
+    which weighs requests and not tokens: only where all outputs have one length.
+    """
+    itl = summary.get("mean_itl_ms")
+    right = token_gap_ms(summary) or summary.get("mean_tpot_ms")
+    if itl is None or right is None or abs(itl - right) <= SAME_WITHIN * right:
         return summary, {}
     gaps = [name for name in summary if name.endswith("_itl_ms")]
     kept = {name: value for name, value in summary.items() if name not in gaps}
     return kept, {name.replace("_itl_", "_chunk_gap_"): summary[name] for name in gaps}
+
+
+def measured_only(summary: Mapping[str, Number]) -> dict[str, Number]:
+    """Empty what was not measured: a latency whose mean is 0, or all where nothing completed."""
+    kept = dict(summary)
+    for metric in LATENCIES:
+        mean = kept.get(f"mean_{metric}_ms")
+        if kept.get("completed") == 0 or mean == 0:
+            kept |= {name: None for name in kept if name.endswith(f"_{metric}_ms")}
+    return kept

@@ -1,7 +1,7 @@
 """Choosing what to measure next when every configuration costs a run.
 
-A Gaussian process over the configurations measured so far predicts each metric that the ask needs;
-the next one measured is that of the largest expected improvement of the objective, times the
+A Gaussian process over the configurations measured so far predicts each metric that the criteria
+need; the next one measured is that of the largest expected improvement of the objective, times the
 chance that it meets every limit (Gardner et al., Bayesian Optimization with Inequality
 Constraints, ICML 2014).
 """
@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from analysis.landscape.choice import Ask
 from analysis.landscape.constraint import Constraint
+from analysis.landscape.ranking import Criteria
 from analysis.landscape.space import Configuration, coordinates
 from catalog.errors import BadValue, MissingExtra
 from perfmodel.arrays import FloatArray
@@ -48,7 +48,7 @@ class Trial:
 def explore(
     space: Sequence[Configuration],
     measure: Measure,
-    ask: Ask,
+    criteria: Criteria,
     *,
     budget: int,
     sampler: Sampler = "bayes",
@@ -57,10 +57,10 @@ def explore(
     """Measure at most `budget` configurations of the space, none twice."""
     if budget < 1:
         raise BadValue("budget", budget, "1 run or more")
-    if len(ask.objectives) != 1:
-        raise BadValue("objectives of an exploration", len(ask.objectives), "exactly one")
+    if len(criteria.objectives) != 1:
+        raise BadValue("objectives of an exploration", len(criteria.objectives), "exactly one")
     trials: list[Trial] = []
-    choose = _SAMPLERS[sampler](space, ask, min(budget, len(space)), seed)
+    choose = _SAMPLERS[sampler](space, criteria, min(budget, len(space)), seed)
     for number in range(min(budget, len(space))):
         place = choose(trials)
         metrics = measure(space[place])
@@ -68,15 +68,15 @@ def explore(
     return trials
 
 
-def best(trials: Sequence[Trial], ask: Ask) -> Trial | None:
+def best(trials: Sequence[Trial], criteria: Criteria) -> Trial | None:
     """The measured configuration that is best within the limits; None when none meets them."""
-    kept = [trial for trial in trials if trial.meets(ask.constraints)]
-    return min(kept, key=lambda trial: _cost(trial, ask), default=None)
+    kept = [trial for trial in trials if trial.meets(criteria.constraints)]
+    return min(kept, key=lambda trial: _cost(trial, criteria), default=None)
 
 
-def _cost(trial: Trial, ask: Ask) -> float:
+def _cost(trial: Trial, criteria: Criteria) -> float:
     assert trial.metrics is not None
-    objective = ask.objectives[0]
+    objective = criteria.objectives[0]
     value = trial.metrics[objective.column]
     return -value if objective.maximise else value
 
@@ -84,21 +84,21 @@ def _cost(trial: Trial, ask: Ask) -> float:
 Chooser = Callable[[list[Trial]], int]
 
 
-def _random(space: Sequence[Configuration], _: Ask, __: int, seed: int) -> Chooser:
+def _random(space: Sequence[Configuration], _: Criteria, __: int, seed: int) -> Chooser:
     order = np.random.default_rng(seed).permutation(len(space))
     return lambda trials: int(order[len(trials)])
 
 
-def _grid(space: Sequence[Configuration], _: Ask, budget: int, seed: int) -> Chooser:
+def _grid(space: Sequence[Configuration], _: Criteria, budget: int, seed: int) -> Chooser:
     """Evenly spaced positions of the space in its order, from a drawn start."""
     start = float(np.random.default_rng(seed).random())
     places = ((np.arange(budget) + start) * len(space) / budget).astype(int) % len(space)
     return lambda trials: int(places[len(trials)])
 
 
-def _bayes(space: Sequence[Configuration], ask: Ask, budget: int, seed: int) -> Chooser:
+def _bayes(space: Sequence[Configuration], criteria: Criteria, budget: int, seed: int) -> Chooser:
     points = coordinates(space)
-    first = _random(space, ask, budget, seed)
+    first = _random(space, criteria, budget, seed)
 
     def choose(trials: list[Trial]) -> int:
         if len(trials) < FIRST:
@@ -107,29 +107,29 @@ def _bayes(space: Sequence[Configuration], ask: Ask, budget: int, seed: int) -> 
         known = [trial for trial in trials if trial.metrics is not None]
         if len(known) < 2:
             return int(left[0])
-        worth = _worth(points, left, known, ask, seed)
+        worth = _worth(points, left, known, criteria, seed)
         return int(left[int(np.argmax(worth))])
 
     return choose
 
 
 def _worth(
-    points: FloatArray, left: np.ndarray, known: Sequence[Trial], ask: Ask, seed: int
+    points: FloatArray, left: np.ndarray, known: Sequence[Trial], criteria: Criteria, seed: int
 ) -> FloatArray:
     """Logarithm of expected improvement times chance of being feasible."""
     from scipy.stats import norm
 
     measured = points[[trial.place for trial in known]]
     log_worth = np.zeros(len(left))
-    for limit in ask.constraints:
+    for limit in criteria.constraints:
         mean, spread = _posterior(measured, _column(known, limit.column), points[left], seed)
         beyond = (np.log(limit.limit) - mean) / spread
         log_worth += norm.logcdf(beyond if limit.upper else -beyond)
-    objective = ask.objectives[0]
+    objective = criteria.objectives[0]
     values = _column(known, objective.column)
     mean, spread = _posterior(measured, values, points[left], seed)
     sign = 1.0 if objective.maximise else -1.0
-    feasible = np.array([trial.meets(ask.constraints) for trial in known])
+    feasible = np.array([trial.meets(criteria.constraints) for trial in known])
     if not feasible.any():
         return log_worth
     z = sign * (mean - sign * (sign * values[feasible]).max()) / spread
@@ -170,7 +170,7 @@ def _process(seed: int) -> Any:
     return GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
 
 
-_SAMPLERS: dict[Sampler, Callable[[Sequence[Configuration], Ask, int, int], Chooser]] = {
+_SAMPLERS: dict[Sampler, Callable[[Sequence[Configuration], Criteria, int, int], Chooser]] = {
     "bayes": _bayes,
     "random": _random,
     "grid": _grid,

@@ -7,18 +7,19 @@ from pathlib import Path
 import msgspec
 import pandas as pd
 
-from analysis.landscape.choice import Ask
 from analysis.landscape.explore import Measure
+from analysis.landscape.ranking import Criteria
 from analysis.landscape.space import Configuration, feasible
 from catalog.errors import BadFile, BadValue, Infeasible
 from catalog.from_hf import load_model
-from catalog.hardware_table import gpu
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.hardware import gpu_named, gpus_of
+from orchestrator.results.record import ColumnValue
 from orchestrator.study import prepare, run_study
-from orchestrator.table import Value, run_rows
+from orchestrator.table import run_rows
 from strategies.layout import Layout
-from workloads.concurrency import parse_levels
-from workloads.profiles import parse_workload
+from workloads.load.concurrency import parse_levels
+from workloads.load.profiles import parse_workload
 
 DEFAULT_LEVELS = "1..128"
 
@@ -33,14 +34,15 @@ def space_of(
     shape = parse_workload(experiment.workloads[0])
     model = load_model(experiment.models[0])
     longest = shape.input_len + shape.output_len
-    fitting = feasible(model, gpu(hardware), layouts, longest=longest)
+    gpu = gpu_named(hardware, gpus_of(experiment.own_gpus))
+    fitting = feasible(model, gpu, layouts, longest=longest)
     if not fitting:
         raise Infeasible(f"none of {len(layouts)} layouts of {model.name} fits {hardware}")
     levels = parse_levels(experiment.concurrency or DEFAULT_LEVELS)
     return tuple(Configuration(layout, level) for layout in fitting for level in levels)
 
 
-def measured_by_run(experiment: Experiment, root: Path, ask: Ask) -> Measure:
+def measured_by_run(experiment: Experiment, root: Path, criteria: Criteria) -> Measure:
     """Run each configuration; one measured there before is read, not run again."""
 
     def measure(configuration: Configuration) -> Mapping[str, float] | None:
@@ -50,7 +52,7 @@ def measured_by_run(experiment: Experiment, root: Path, ask: Ask) -> Measure:
         )
         directory = root / f"{layout.name}-c{load}"
         asyncio.run(_run(one, directory))
-        return metrics_of(run_rows(directory), ask, directory)
+        return metrics_of(run_rows(directory), criteria, directory)
 
     return measure
 
@@ -61,14 +63,14 @@ async def _run(experiment: Experiment, directory: Path) -> None:
 
 
 def metrics_of(
-    rows: Sequence[Mapping[str, Value]], ask: Ask, where: Path
+    rows: Sequence[Mapping[str, ColumnValue]], criteria: Criteria, where: Path
 ) -> Mapping[str, float] | None:
-    """Means over the valid replicates of the columns an ask needs; None when none is valid."""
+    """Means over the valid replicates of the columns criteria need; None when none is valid."""
     valid = pd.DataFrame([row for row in rows if row["verdict"] == "valid"])
     if valid.empty:
         return None
-    for column in ask.columns:
+    for column in criteria.columns:
         if column not in valid or not pd.api.types.is_numeric_dtype(valid[column]):
             raise BadFile(where, f"its runs have no numbers in column {column!r}")
-    means = {column: float(valid[column].mean()) for column in ask.columns}
+    means = {column: float(valid[column].mean()) for column in criteria.columns}
     return None if any(value != value for value in means.values()) else means

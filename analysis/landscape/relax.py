@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.landscape.constraint import Constraint
-from analysis.landscape.pareto import BoolArray
-from perfmodel.arrays import FloatArray
+from perfmodel.arrays import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.cells import mean_cell
-from analysis.order import ordered
+from analysis.data.order import ordered
 from analysis.plots.canvas import label, legend, panels, strategies
 from analysis.series import curves
 from analysis.style import label_of, style_of
+from analysis.tables.cells import mean_cell
 
 LATENCIES = ("mean_ttft_ms", "mean_itl_ms", "mean_e2el_ms")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++")

@@ -1,7 +1,6 @@
 """Axes in a grid of models and workloads, with labels that names from files cannot break."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -10,29 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from analysis.order import ordered, shown
-from analysis.render import plain
+from analysis.data.order import ordered, shown
 from analysis.style import style_of
+from analysis.tables.render import plain
+from catalog.figure_style import FIGURE_SETTINGS
 
 PANEL = (3.4, 2.7)
 """Width and height of one panel, in inches."""
-
-
-def look() -> AbstractContextManager[None]:
-    """The settings every figure is made and written with."""
-    return mpl.rc_context(
-        {
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.alpha": 0.3,
-            "figure.constrained_layout.use": True,
-            # Text stays text: searchable, and no glyph outlines in the file.
-            "svg.fonttype": "none",
-            "svg.hashsalt": "moeserve",
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +38,7 @@ def panels(
     """A panel for each level of the first column across, of the second down."""
     across = across or ordered(rows[by[0]])
     down: list[object] = ordered(rows[by[1]]) if len(by) > 1 else [None]
-    with look():
+    with mpl.rc_context(FIGURE_SETTINGS):
         size = (PANEL[0] * len(across), PANEL[1] * len(down) + 0.6)
         figure = Figure(figsize=size)
         grid = figure.subplots(len(down), len(across), squeeze=False)
@@ -85,7 +68,7 @@ def line(axes: Axes, name: str, rows: pd.DataFrame, *, x: str = "load") -> None:
     axes.errorbar(
         rows[x],
         rows["mean"],
-        yerr=[each.fillna(0) for each in errors] if known else None,
+        yerr=[each.fillna(0).tolist() for each in errors] if known else None,
         color=look.colour,
         marker=look.marker,
         linestyle=look.dash,

@@ -7,16 +7,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from analysis.load import AXIS, one_kind
-from analysis.order import ordered, shown
+from analysis.data.load import AXIS, one_kind
+from analysis.data.order import ordered, shown
 from analysis.plots.canvas import label, panels
-from analysis.series import winners
+from analysis.question import ComparisonSpec
 from analysis.style import label_of, style_of
+from analysis.winners import winners
+from orchestrator.results.quantities import Better
 
 
-def winner_map(frame: pd.DataFrame, response: str, origin: str) -> Figure:
+def winner_map(frame: pd.DataFrame, response: str, origin: str, *, better: Better = "") -> Figure:
     """The best strategy of each cell and its lead; pale where the runs do not settle it."""
-    rows = winners(frame, response)
+    rows = winners(frame, ComparisonSpec(response=response, better=better))
     title = (
         f"Best strategy by {label_of(response)}, {origin}; lead over the second; pale: unsettled"
     )

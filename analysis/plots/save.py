@@ -4,10 +4,11 @@ import io
 import warnings
 from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from analysis.plots.canvas import look
 from catalog.errors import BadValue
+from catalog.figure_style import FIGURE_SETTINGS
 
 FORMATS = ("svg", "png", "pdf")
 DPI = 200
@@ -31,7 +32,7 @@ def encoded(figure: Figure, ending: str) -> bytes:
     """Encode a figure in memory."""
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
     buffer = io.BytesIO()
-    with look(), warnings.catch_warnings():
+    with mpl.rc_context(FIGURE_SETTINGS), warnings.catch_warnings():
         # A name may hold characters that the font does not have; a box is drawn for them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format=ending, dpi=DPI, metadata=metadata)

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.load import AXIS, one_kind
+from analysis.data.load import AXIS, one_kind
 from analysis.plots.canvas import label, legend, load_axis, panels, strategies
 from analysis.series import per_user, residuals
 from analysis.style import label_of, style_of

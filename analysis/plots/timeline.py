@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.frame import load, require
-from analysis.place import source_of
-from analysis.plots.canvas import label, look
-from analysis.requests import requests_of
-from analysis.style import BLUE, GREY, ORANGE, VERMILLION
+from analysis.data.frame import load, require
+from analysis.data.requests import requests_of
+from analysis.data.source_location import source_of
+from analysis.plots.canvas import label
 from catalog.errors import BadFile
+from catalog.figure_style import BLUE, FIGURE_SETTINGS, GREY, ORANGE, VERMILLION
 
 NEEDS = ("request", "due_s", "sent_s", "first_token_s", "done_s", "status")
 MOST_REQUESTS = 2000
@@ -30,7 +31,7 @@ def timeline(requests: pd.DataFrame, run_id: str, origin: str) -> Figure:
     if rows.empty:
         raise BadFile(source_of(requests), f"run {run_id!r} has no requests")
     start = rows["due_s"].min()
-    with look():
+    with mpl.rc_context(FIGURE_SETTINGS):
         figure = Figure(figsize=(8, 1.5 + min(6.0, 0.08 * len(rows) + 1)))
         axes = figure.subplots()
     spans = (

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perfmodel.arrays import FloatArray
+from perfmodel.arrays import BoolArray, FloatArray, IntArray
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 TextArray = npt.NDArray[np.str_]
 
 
@@ -35,27 +33,31 @@ class Cases:
     experts: IntArray
     demand: IntArray
     """Input and output tokens, prompts and concurrency, shape (options, 4)."""
+    runs: IntArray
+    """Replicates behind each value."""
+    run_sd: float
+    """Standard deviation of one run's logarithm about its option's; assumed where none repeats."""
     tie: float
     """Share of the best value within which an option is as good."""
     skipped: Mapping[str, int]
     """Runs left out, by reason."""
 
     @property
-    def level(self) -> FloatArray:
+    def absolute_residual(self) -> FloatArray:
         """How far the analytic model is off in each case: the mean over its options' logarithms."""
         error = np.log(self.value) - self.analytic
         size = np.bincount(self.case)
-        level: FloatArray = (np.bincount(self.case, error) / size)[self.case]
-        return level
+        absolute: FloatArray = (np.bincount(self.case, error) / size)[self.case]
+        return absolute
 
     @property
-    def lean(self) -> FloatArray:
-        """What decides: how far it is off for each option beside its case's level.
+    def relative_residual(self) -> FloatArray:
+        """What decides: how far it is off for each option beside its case's absolute residual.
 
-        Apart, since the level varies several times as much and would drown it.
+        Apart, since the absolute one varies several times as much and would drown it.
         """
-        lean: FloatArray = np.log(self.value) - self.analytic - self.level
-        return lean
+        relative: FloatArray = np.log(self.value) - self.analytic - self.absolute_residual
+        return relative
 
     @property
     def count(self) -> int:
@@ -93,7 +95,7 @@ class Cases:
 
 _ARRAYS = (
     "matrix", "analytic", "value", "family", "strategy", "model", "hardware", "provenance",
-    "experts", "demand",
+    "experts", "demand", "runs",
 )  # fmt: skip
 
 

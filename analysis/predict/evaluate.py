@@ -4,28 +4,28 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from analysis.predict.cases import BoolArray, Cases
+from analysis.predict.cases import Cases
 from analysis.predict.methods import CLASSIFIER, FOREST, METHODS
 from analysis.predict.scores import Judged, fit_temperature, judge, softmax, summary
-from analysis.predict.splits import SPLITS, Split, folds
-from perfmodel.arrays import FloatArray
+from analysis.predict.splits import SPLITS, SplitName, folds
+from orchestrator.results.record import Row
+from perfmodel.arrays import BoolArray, FloatArray
 
-Row = dict[str, float | int | str | bool | None]
 CURVE = (2, 4, 8, 16, 32, 64, 128)
 CURVE_FOLDS = 5
 WITH_CHANCE = (FOREST, CLASSIFIER, "analytic")
 
 
-def evaluate(cases: Cases, *, splits: Sequence[Split] = SPLITS, seed: int = 0) -> Iterator[Row]:
+def evaluate(cases: Cases, *, splits: Sequence[SplitName] = SPLITS, seed: int = 0) -> Iterator[Row]:
     """Yield a row for each split, provenance and method, the forest first in each.
 
     A split that the cases cannot make (one model, one GPU) yields nothing.
     """
     for split in splits:
-        held = list(folds(cases, split, seed=seed))
-        if not held:
+        fold_masks = list(folds(cases, split, seed=seed))
+        if not fold_masks:
             continue
-        judged = {name: held_out(cases, held, name, seed=seed) for name in METHODS}
+        judged = {name: held_out(cases, fold_masks, name, seed=seed) for name in METHODS}
         kinds = cases.provenance[cases.starts]
         for provenance in np.unique(kinds):
             here = kinds == provenance
@@ -46,16 +46,16 @@ def _rows(
         }
 
 
-def held_out(cases: Cases, held: Sequence[BoolArray], method: str, *, seed: int) -> Judged:
+def held_out(cases: Cases, fold_masks: Sequence[BoolArray], method: str, *, seed: int) -> Judged:
     """Judge a method on every case by what was fitted without the case's fold."""
-    score, is_log = held_out_scores(cases, held, method, seed=seed)
+    score, is_log = held_out_scores(cases, fold_masks, method, seed=seed)
     if method not in WITH_CHANCE:
         return judge(cases, score, None)
     if not is_log:
         total = np.add.reduceat(np.maximum(score, 0.0), cases.starts)[cases.case]
         return judge(cases, score, np.maximum(score, 0.0) / np.maximum(total, 1e-12))
     chance = np.empty(len(score))
-    for mask in held:
+    for mask in fold_masks:
         others = ~mask if (~mask).any() else mask
         temperature = fit_temperature(cases.only(others), score[others])
         chance[mask] = softmax(cases.only(mask), score[mask], temperature)
@@ -63,11 +63,11 @@ def held_out(cases: Cases, held: Sequence[BoolArray], method: str, *, seed: int)
 
 
 def held_out_scores(
-    cases: Cases, held: Sequence[BoolArray], method: str, *, seed: int
+    cases: Cases, fold_masks: Sequence[BoolArray], method: str, *, seed: int
 ) -> tuple[FloatArray, bool]:
     """Each option's score by what was fitted without its fold, and whether it is a logarithm."""
     score, is_log = np.empty(len(cases.value)), False
-    for mask in held:
+    for mask in fold_masks:
         found = METHODS[method](cases.only(~mask), cases.only(mask), seed)
         score[mask], is_log = found.score, found.is_log
     return score, is_log

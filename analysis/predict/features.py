@@ -4,19 +4,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis.predict.outlook import Demand, Outlook
+from analysis.predict.steady_state import Demand, SteadyStateEstimate
 from catalog.hardware import Gpu
 from catalog.models import Model
 from catalog.units import DTYPE_BYTES
 from perfmodel.arrays import FloatArray
 from perfmodel.breakdown import StepCost
-from perfmodel.serving import Server
+from perfmodel.serving import ServerModel
 
 BOUNDS = ("launch", "memory", "compute", "communication", "host")
 PARTS = ("attention", "projections", "dense", "experts", "head")
 
 
-def features(on: Server, demand: Demand, found: Outlook) -> dict[str, float]:
+def features(on: ServerModel, demand: Demand, found: SteadyStateEstimate) -> dict[str, float]:
     """One option as named numbers; sizes as binary logarithms."""
     step = on.step_model
     return {
@@ -56,13 +56,13 @@ def _architecture(model: Model) -> dict[str, float]:
 
 
 def _hardware(gpu: Gpu) -> dict[str, float]:
-    peak = gpu.peak_flops_per_s("bfloat16")
+    peak, link = gpu.peak_flops_per_s("bfloat16"), gpu.link(2)
     return {
         "log_memory_bytes": _log(gpu.memory_bytes),
         "log_bandwidth": _log(gpu.bandwidth_bytes_per_s),
         "log_flops_per_byte": _log(peak / gpu.bandwidth_bytes_per_s),
-        "log_link_bandwidth": _log(gpu.intra_node.bandwidth_bytes_per_s),
-        "log_link_latency": _log(gpu.intra_node.latency_s),
+        "log_link_bandwidth": _log(link.bandwidth_bytes_per_s),
+        "log_link_latency": _log(link.latency_s),
     }
 
 

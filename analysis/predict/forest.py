@@ -10,7 +10,7 @@ import numpy.typing as npt
 from catalog.errors import MissingExtra
 from perfmodel.arrays import FloatArray
 
-IntArray = npt.NDArray[np.int32]
+Int32Array = npt.NDArray[np.int32]
 TREES = 100
 LEAF = 3
 FEATURE_SHARE = 0.4
@@ -22,10 +22,10 @@ WORTH_MORE_CORES = 2000
 class Forest:
     """All trees' nodes one after another; a leaf's children are itself."""
 
-    roots: IntArray
-    left: IntArray
-    right: IntArray
-    feature: IntArray
+    roots: Int32Array
+    left: Int32Array
+    right: Int32Array
+    feature: Int32Array
     threshold: npt.NDArray[np.float64]
     value: FloatArray
     """Shape (nodes, outputs): a mean, or the shares of the classes."""

@@ -9,7 +9,7 @@ from analysis.predict.cases import Cases
 from analysis.predict.forest import fit_classifier, fit_regressor
 from perfmodel.arrays import FloatArray
 
-FEW_EXPERTS, MANY_EXPERTS = 8, 60
+MANY_EXPERTS = 60
 MEASURED_WEIGHT = 20.0
 """Simulated rows that one measured row outweighs."""
 TRUST_FOLDS = 3
@@ -18,7 +18,7 @@ FOREST, CLASSIFIER = "forest", "forest-classifier"
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class OptionScores:
     """A score for each option: the largest of a case is chosen."""
 
     score: FloatArray
@@ -26,7 +26,7 @@ class Scores:
     """Natural logarithm of the objective, up to a constant a case: regret can be read off it."""
 
 
-Method = Callable[[Cases, Cases, int], Scores]
+ScoringMethod = Callable[[Cases, Cases, int], OptionScores]
 
 
 def weights(cases: Cases) -> FloatArray:
@@ -37,15 +37,17 @@ def weights(cases: Cases) -> FloatArray:
     return found
 
 
-def forest(train: Cases, test: Cases, seed: int) -> Scores:
+def forest(train: Cases, test: Cases, seed: int) -> OptionScores:
     """The analytic model corrected by a forest that has learned where it leans the wrong way.
 
     For a model that was not measured the correction counts as far as it is trusted.
     """
-    fitted, _ = fit_regressor(train.matrix, train.lean, weight=weights(train), seed=seed)
+    fitted, _ = fit_regressor(
+        train.matrix, train.relative_residual, weight=weights(train), seed=seed
+    )
     new = ~np.isin(test.model, train.model[train.provenance != SIMULATED])
     share = np.where(new, trust(train, seed=seed), 1.0) if new.any() else 1.0
-    return Scores(test.analytic + share * fitted.predict(test.matrix)[:, 0], is_log=True)
+    return OptionScores(test.analytic + share * fitted.predict(test.matrix)[:, 0], is_log=True)
 
 
 def trust(train: Cases, *, seed: int) -> float:
@@ -65,14 +67,21 @@ def trust(train: Cases, *, seed: int) -> float:
     for part in np.array_split(models, min(TRUST_FOLDS, len(models))):
         held = np.isin(train.model, part)
         rest = train.only(~held)
-        fitted, _ = fit_regressor(rest.matrix, rest.lean, weight=weights(rest), seed=seed)
+        fitted, _ = fit_regressor(
+            rest.matrix, rest.relative_residual, weight=weights(rest), seed=seed
+        )
         guess[held] = fitted.predict(train.matrix[held])[:, 0]
-    power = float((guess[real] ** 2).sum())
-    shared = float((guess[real] * train.lean[real]).sum())
+    return share_of(guess[real], train.relative_residual[real])
+
+
+def share_of(guess: FloatArray, residual: FloatArray) -> float:
+    """Least-squares factor Σ e ê / Σ ê² of guessed corrections, held to 0 to 1."""
+    power = float((guess**2).sum())
+    shared = float((guess * residual).sum())
     return min(max(shared / power, 0.0), 1.0) if power > 0 else 0.0
 
 
-def classifier(train: Cases, test: Cases, seed: int) -> Scores:
+def classifier(train: Cases, test: Cases, seed: int) -> OptionScores:
     """A RandomForestClassifier of the best family, as the published study had; the reference.
 
     It sees each case through its options: the family's own features, best or not.
@@ -85,32 +94,32 @@ def classifier(train: Cases, test: Cases, seed: int) -> Scores:
     column = {name: number for number, name in enumerate(classes)}
     picked = [shares[i, column[f]] if f in column else 0.0 for i, f in enumerate(test.family)]
     # Within a family the analytic model decides, by less than any share differs.
-    return Scores(np.array(picked) + 1e-6 * _behind(test), is_log=False)
+    return OptionScores(np.array(picked) + 1e-6 * _behind(test), is_log=False)
 
 
-def analytic(_: Cases, test: Cases, __: int) -> Scores:
-    return Scores(test.analytic, is_log=True)
+def analytic(_: Cases, test: Cases, __: int) -> OptionScores:
+    return OptionScores(test.analytic, is_log=True)
 
 
-def majority(train: Cases, test: Cases, _: int) -> Scores:
+def majority(train: Cases, test: Cases, _: int) -> OptionScores:
     return _always(train.majority, test)
 
 
-def always_tp(_: Cases, test: Cases, __: int) -> Scores:
+def always_tp(_: Cases, test: Cases, __: int) -> OptionScores:
     return _always("tp", test)
 
 
-def always_ep(_: Cases, test: Cases, __: int) -> Scores:
+def always_ep(_: Cases, test: Cases, __: int) -> OptionScores:
     return _always("ep", test)
 
 
-def heuristic(_: Cases, test: Cases, __: int) -> Scores:
+def heuristic(_: Cases, test: Cases, __: int) -> OptionScores:
     """Up to 8 experts TP, from 60 on EP; TP in between, where the published rule is silent."""
     wanted = np.where(test.experts >= MANY_EXPERTS, "ep", "tp")
-    return Scores(_preferred(test, wanted), is_log=False)
+    return OptionScores(_preferred(test, wanted), is_log=False)
 
 
-METHODS: dict[str, Method] = {
+METHODS: dict[str, ScoringMethod] = {
     FOREST: forest,
     CLASSIFIER: classifier,
     "analytic": analytic,
@@ -121,8 +130,8 @@ METHODS: dict[str, Method] = {
 }
 
 
-def _always(family: str, test: Cases) -> Scores:
-    return Scores(_preferred(test, np.full(len(test.family), family)), is_log=False)
+def _always(family: str, test: Cases) -> OptionScores:
+    return OptionScores(_preferred(test, np.full(len(test.family), family)), is_log=False)
 
 
 def _preferred(test: Cases, wanted: np.ndarray) -> FloatArray:

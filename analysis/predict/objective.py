@@ -6,21 +6,21 @@ from catalog.errors import BadValue
 from catalog.hardware import Gpu
 from strategies.layout import Layout
 
-Objective = Literal["throughput", "throughput-per-gpu", "goodput", "price"]
-OBJECTIVES: tuple[Objective, ...] = ("throughput", "throughput-per-gpu", "goodput", "price")
-UNITS: dict[Objective, str] = {
+ObjectiveName = Literal["throughput", "throughput-per-gpu", "goodput", "price"]
+OBJECTIVES: tuple[ObjectiveName, ...] = ("throughput", "throughput-per-gpu", "goodput", "price")
+UNITS: dict[ObjectiveName, str] = {
     "throughput": "tokens/s",
     "throughput-per-gpu": "tokens/s/GPU",
     "goodput": "requests/s within the SLO",
     "price": "tokens/USD",
 }
-COLUMN: dict[Objective, str] = {
+COLUMN: dict[ObjectiveName, str] = {
     "throughput": "output_throughput",
     "throughput-per-gpu": "output_throughput",
     "goodput": "request_goodput",
     "price": "output_throughput",
 }
-SAME: dict[Objective, tuple[str, ...]] = {
+SAME: dict[ObjectiveName, tuple[str, ...]] = {
     "throughput": ("gpu_type", "num_gpus"),
     "goodput": ("gpu_type", "num_gpus"),
     "throughput-per-gpu": ("gpu_type",),
@@ -29,14 +29,14 @@ SAME: dict[Objective, tuple[str, ...]] = {
 """Columns that the options of one case share beside model, traffic and load."""
 
 
-def objective_of(text: str) -> Objective:
+def objective_of(text: str) -> ObjectiveName:
     for name in OBJECTIVES:
         if name == text:
             return name
     raise BadValue("objective", text, ", ".join(OBJECTIVES))
 
 
-def per_throughput(objective: Objective, layout: Layout, gpu: Gpu) -> float:
+def per_throughput(objective: ObjectiveName, layout: Layout, gpu: Gpu) -> float:
     """The objective, larger is better, for each unit of its column."""
     if objective == "throughput-per-gpu":
         return 1.0 / layout.num_gpus

@@ -3,7 +3,6 @@
 from catalog.errors import BadValue
 from strategies.layout import Layout
 
-FAMILIES = ("single", "tp", "ep", "tp+ep", "dp", "pp")
 MOST_GPUS = 64
 
 
@@ -18,15 +17,25 @@ def family(layout: Layout) -> str:
     return "tp" if layout.dp == 1 else "dp"
 
 
-def layouts_for(gpus: int) -> tuple[Layout, ...]:
-    """Tensor, expert and mixed parallelism over exactly this many GPUs."""
+def layouts_for(gpus: int, *, per_node: int = 8) -> tuple[Layout, ...]:
+    """Tensor, expert and mixed parallelism over exactly this many GPUs.
+
+    Over several nodes also a pipeline of them, each a tensor-parallel stage, as recipes of large
+    models have it.
+    """
     if not 1 <= gpus <= MOST_GPUS:
         raise BadValue("gpus", gpus, f"1 to {MOST_GPUS}")
     if gpus == 1:
         return (Layout(),)
     degrees = [tp for tp in range(1, gpus + 1) if gpus % tp == 0]
-    mixed = [Layout(tp=tp, dp=gpus // tp, ep=True) for tp in degrees if tp < gpus]
-    return (Layout(tp=gpus), *mixed)
+    mixed = [Layout(tp=tp, dp=gpus // tp, ep=True) for tp in degrees]
+    return (Layout(tp=gpus), *mixed, *_stages(gpus, per_node))
+
+
+def _stages(gpus: int, per_node: int) -> list[Layout]:
+    if gpus <= per_node or gpus % per_node:
+        return []
+    return [Layout(tp=per_node, pp=gpus // per_node, ep=ep) for ep in (False, True)]
 
 
 def study_layouts(gpus: int) -> tuple[Layout, ...]:

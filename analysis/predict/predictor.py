@@ -3,7 +3,9 @@
 Stored as one NumPy archive of plain arrays with a JSON description, read without pickle.
 """
 
+import math
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -12,27 +14,34 @@ import numpy as np
 from analysis.predict.cases import Cases
 from analysis.predict.evaluate import held_out_scores
 from analysis.predict.forest import Forest, fit_regressor
-from analysis.predict.methods import FOREST, SIMULATED, trust, weights
-from analysis.predict.objective import Objective
+from analysis.predict.learned import ranges_of
+from analysis.predict.methods import FOREST, SIMULATED, share_of, trust, weights
+from analysis.predict.objective import ObjectiveName
 from analysis.predict.scores import fit_temperature
 from analysis.predict.splits import folds
 from catalog.errors import BadFile
-from perfmodel.arrays import FloatArray
+from perfmodel.arrays import BoolArray, FloatArray
+from perfmodel.constants import VLLM_2026
+from perfmodel.known_error import KNOWN_ERRORS, NORMAL_90
 
-SCHEMA = 1
+SCHEMA = 2
 # Errors of EP less TP for a model left out of the analytic model's own fit to the A100 study's
 # Table IV are +3, +20 and −18 %: r.m.s. 0.16. A logistic with this scale has about that spread.
-UNPROVED_LOG_SD = 0.16
+ANALYTIC_LOG_SD = 0.16
+# Of one option's own value: nine of ten published measurements are within a factor of the estimate.
+ANALYTIC_LEVEL_SD = (
+    math.log(KNOWN_ERRORS[VLLM_2026.name].nine_of_ten["output_throughput"]) / NORMAL_90
+)
 SD_OVER_TEMPERATURE = 1.7
-UNPROVED_TEMPERATURE = UNPROVED_LOG_SD / SD_OVER_TEMPERATURE
+ANALYTIC_TEMPERATURE = ANALYTIC_LOG_SD / SD_OVER_TEMPERATURE
 
 
-class Doubt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Uncertainty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far predictions are off, on logarithms."""
 
     temperature: float
     """Of the softmax over options that gives probabilities."""
-    level_sd: float
+    absolute_sd: float = msgspec.field(name="level_sd")
     """Of one option's predicted value."""
     basis: str
     """What the two rest on."""
@@ -43,14 +52,15 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return SD_OVER_TEMPERATURE * self.temperature / float(np.sqrt(2))
 
 
-UNPROVED = Doubt(
-    temperature=UNPROVED_TEMPERATURE,
-    level_sd=UNPROVED_LOG_SD,
-    basis="the analytic model's errors on models left out of its fit to the A100 study",
+ANALYTIC_UNCERTAINTY = Uncertainty(
+    temperature=ANALYTIC_TEMPERATURE,
+    absolute_sd=ANALYTIC_LEVEL_SD,
+    basis="its errors on models left out of its fit to the A100 study, between layouts, and on "
+    "published measurements, of values",
 )
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MeasuredOption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One option that was measured, for answers that need no prediction."""
 
     model: str
@@ -61,77 +71,97 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     num_prompts: int
     max_concurrency: int
     value: float
+    runs: int
+    """Replicates that the value is the mean of."""
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PredictorMetadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything of a predictor but its trees."""
 
     schema: int
-    objective: Objective
+    objective: ObjectiveName
     calibration: str | None
-    """Constants of the analytic features; None takes those of each GPU."""
+    """Constants of the analytic features; None takes the default."""
     names: tuple[str, ...]
     importances: tuple[float, ...]
-    doubt: Doubt
+    uncertainty: Uncertainty = msgspec.field(name="doubt")
     trust: float
     """Share of the correction that counts for a model that was not measured."""
+    level_trust: float
+    """The same of the correction of all options of a case together."""
     options: dict[str, int]
     """Options fitted to, by provenance."""
     models: tuple[str, ...]
     hardware: tuple[str, ...]
-    measured: tuple[Known, ...]
+    measured: tuple[MeasuredOption, ...]
+    run_sd: float
+    """Standard deviation of one run's logarithm about its option's."""
+    ranges: dict[str, tuple[float, float]]
+    """Least and most of what was learned from, by feature."""
+
+
+class _Versioned(msgspec.Struct):
+    schema: int
 
 
 class Predictor(msgspec.Struct, frozen=True, kw_only=True):
     """Two forests with their description."""
 
-    about: About
-    lean: Forest
+    about: PredictorMetadata
+    relative: Forest
     """Corrects the analytic model for each option against its rivals."""
-    level: Forest
+    absolute: Forest
     """Corrects it for all options of a case together."""
 
     def log_values(self, matrix: FloatArray, analytic: FloatArray, *, model: str) -> FloatArray:
         """Natural logarithm of the objective of each option of one case."""
         known = any(row.model == model for row in self.about.measured)
-        share = 1.0 if known else self.about.trust
-        level = float(self.level.predict(matrix)[:, 0].mean())
-        found: FloatArray = analytic + share * self.lean.predict(matrix)[:, 0] + level
+        share, level = (1.0, 1.0) if known else (self.about.trust, self.about.level_trust)
+        absolute = level * float(self.absolute.predict(matrix)[:, 0].mean())
+        found: FloatArray = analytic + share * self.relative.predict(matrix)[:, 0] + absolute
         return found
 
 
 def fit(
     cases: Cases,
     *,
-    objective: Objective,
+    objective: ObjectiveName,
     calibration: str | None = None,
     seed: int = 0,
 ) -> Predictor:
-    """Fit to all cases; the doubt comes from models held out, measured ones where there are."""
+    """Fit to all cases; the uncertainty is of models held out, measured ones where there are."""
     weight = weights(cases)
-    lean, importances = fit_regressor(cases.matrix, cases.lean, weight=weight, seed=seed)
-    level, _ = fit_regressor(cases.matrix, cases.level, weight=weight, seed=seed)
+    relative, importances = fit_regressor(
+        cases.matrix, cases.relative_residual, weight=weight, seed=seed
+    )
+    absolute, _ = fit_regressor(cases.matrix, cases.absolute_residual, weight=weight, seed=seed)
     kinds, counts = np.unique(cases.provenance, return_counts=True)
-    about = About(
+    levels = held_out_levels(cases, seed=seed)
+    # Of simulated rows alone the level is learned as they have it; one measured model shows none.
+    level_trust = levels.trust if levels else float(set(kinds) == {SIMULATED})
+    about = PredictorMetadata(
         schema=SCHEMA,
         objective=objective,
         calibration=calibration,
         names=cases.names,
         importances=tuple(importances.tolist()),
-        doubt=doubt_of(cases, seed=seed),
+        uncertainty=uncertainty_of(cases, levels, seed=seed),
         trust=trust(cases, seed=seed),
+        level_trust=level_trust,
         options={str(kind): int(n) for kind, n in zip(kinds, counts, strict=True)},
         models=tuple(str(name) for name in np.unique(cases.model)),
         hardware=tuple(str(name) for name in np.unique(cases.hardware)),
-        measured=known_of(cases),
+        measured=measured_options(cases),
+        run_sd=cases.run_sd,
+        ranges=ranges_of(cases),
     )
-    return Predictor(about=about, lean=lean, level=level)
+    return Predictor(about=about, relative=relative, absolute=absolute)
 
 
-def known_of(cases: Cases) -> tuple[Known, ...]:
+def measured_options(cases: Cases) -> tuple[MeasuredOption, ...]:
     """The options that were measured, or imported from another tool's measurement."""
     return tuple(
-        Known(
+        MeasuredOption(
             model=str(cases.model[i]),
             gpu_type=str(cases.hardware[i]),
             strategy=str(cases.strategy[i]),
@@ -140,32 +170,53 @@ def known_of(cases: Cases) -> tuple[Known, ...]:
             num_prompts=int(cases.demand[i, 2]),
             max_concurrency=int(cases.demand[i, 3]),
             value=float(cases.value[i]),
+            runs=int(cases.runs[i]),
         )
         for i in np.flatnonzero(cases.provenance != SIMULATED)
     )
 
 
-def doubt_of(cases: Cases, *, seed: int) -> Doubt:
+def uncertainty_of(cases: Cases, levels: "HeldOutLevels | None", *, seed: int) -> Uncertainty:
     """Errors on held-out models: of measured options, or the analytic model's where none are.
 
     What a forest misses on simulated rows says nothing about real servers.
     """
+    if levels is None:
+        return ANALYTIC_UNCERTAINTY
     real = cases.provenance != SIMULATED
-    held = list(folds(cases, "leave-one-model-out", seed=seed))
-    if not real.any() or len(np.unique(cases.model[real])) < 2 or not held:
-        return UNPROVED
-    score, _ = held_out_scores(cases, held, FOREST, seed=seed)
-    level = np.empty(len(score))
-    for mask in held:
-        train = cases.only(~mask)
-        fitted, _ = fit_regressor(train.matrix, train.level, weight=weights(train), seed=seed)
-        level[mask] = fitted.predict(cases.matrix[mask])[:, 0]
-    errors = (score + level - np.log(cases.value))[real]
-    return Doubt(
+    score, _ = held_out_scores(cases, levels.fold_masks, FOREST, seed=seed)
+    errors = (score + levels.trust * levels.guess - np.log(cases.value))[real]
+    return Uncertainty(
         temperature=fit_temperature(cases.only(real), score[real]),
-        level_sd=float(np.sqrt(np.mean(errors**2))),
+        absolute_sd=float(np.sqrt(np.mean(errors**2))),
         basis=f"errors on {int(real.sum())} measured options of models held out in turn",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutLevels:
+    """Corrections of whole cases, each learned without its model."""
+
+    fold_masks: list[BoolArray]
+    guess: FloatArray
+    trust: float
+    """Least-squares factor of the guesses on measured options, 0 to 1."""
+
+
+def held_out_levels(cases: Cases, *, seed: int) -> HeldOutLevels | None:
+    """None where fewer than two models were measured."""
+    real = cases.provenance != SIMULATED
+    masks = list(folds(cases, "leave-one-model-out", seed=seed))
+    if len(np.unique(cases.model[real])) < 2 or not masks:
+        return None
+    guess = np.empty(len(cases.value))
+    for mask in masks:
+        train = cases.only(~mask)
+        fitted, _ = fit_regressor(
+            train.matrix, train.absolute_residual, weight=weights(train), seed=seed
+        )
+        guess[mask] = fitted.predict(cases.matrix[mask])[:, 0]
+    return HeldOutLevels(masks, guess, share_of(guess[real], cases.absolute_residual[real]))
 
 
 def save(predictor: Predictor, path: Path) -> None:
@@ -177,8 +228,8 @@ def save(predictor: Predictor, path: Path) -> None:
             file,
             allow_pickle=False,
             about=about,
-            **_named("lean", predictor.lean),
-            **_named("level", predictor.level),
+            **_named("lean", predictor.relative),
+            **_named("level", predictor.absolute),
         )
     part.replace(path)
 
@@ -192,8 +243,11 @@ def load_predictor(path: Path) -> Predictor:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        about = msgspec.json.decode(arrays.pop("about").tobytes(), type=About)
-        lean, level = (
+        told = arrays.pop("about").tobytes()
+        if (schema := msgspec.json.decode(told, type=_Versioned).schema) != SCHEMA:
+            raise BadFile(path, f"schema {schema}; this version reads {SCHEMA}: fit it anew")
+        about = msgspec.json.decode(told, type=PredictorMetadata)
+        relative, absolute = (
             Forest.from_arrays(
                 {
                     name.removeprefix(prefix): array
@@ -203,10 +257,10 @@ def load_predictor(path: Path) -> Predictor:
             )
             for prefix in ("lean_", "level_")
         )
+    except BadFile:
+        raise
     except FileNotFoundError:
         raise BadFile(path, "no such predictor; make one with `moeserve predict fit`") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.DecodeError) as error:
         raise BadFile(path, f"not a predictor of moeserve ({str(error)[:120]})") from None
-    if about.schema != SCHEMA:
-        raise BadFile(path, f"schema {about.schema}; this version reads {SCHEMA}: fit it anew")
-    return Predictor(about=about, lean=lean, level=level)
+    return Predictor(about=about, relative=relative, absolute=absolute)

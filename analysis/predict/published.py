@@ -13,15 +13,15 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from analysis import paper
 from analysis.predict.cases import Cases, joined
-from analysis.predict.methods import FOREST, METHODS, Scores
+from analysis.predict.methods import FOREST, METHODS, OptionScores
 from analysis.predict.read import read_cases
+from orchestrator.results.record import Row
+from perfmodel import reference
 from perfmodel.a100_study import CONCURRENCIES, MODELS, workloads
 from perfmodel.arrays import FloatArray
 from perfmodel.constants import ROOFLINE
 
-Row = dict[str, float | int | str | bool | None]
 SPLIT = "published Table VI, model left out"
 STRATEGIES = ("tp", "ep")
 GPU = "A100-80GB"
@@ -60,12 +60,16 @@ def cells(cases: Cases) -> list[tuple[str, str]]:
 
 def ratios() -> dict[tuple[str, ...], float]:
     """EP over TP of each model and workload."""
-    printed = paper.values("table6_ep_over_tp", ("model", "workload"), "ep_over_tp_percent")
+    printed = reference.values(
+        "parallelism_table6_ep_over_tp", ("model", "workload"), "ep_over_tp_percent"
+    )
     return {key: percent / 100 for key, percent in printed.items()}
 
 
 def _printed(cases: Cases) -> FloatArray:
-    levels = paper.values("table4_throughput", ("model", "strategy"), "output_throughput_tok_s")
+    levels = reference.values(
+        "parallelism_table4_throughput", ("model", "strategy"), "output_throughput_tok_s"
+    )
     modelled = np.exp(cases.analytic)
     where, values = cells(cases), np.empty(len(modelled))
     for key, ratio in ratios().items():
@@ -131,7 +135,7 @@ def _without(study: Cases | None, name: str) -> list[Cases]:
     return [] if study is None else [study.only(study.model != name)]
 
 
-def _choices(test: Cases, scores: Scores) -> dict[tuple[str, str], str]:
+def _choices(test: Cases, scores: OptionScores) -> dict[tuple[str, str], str]:
     """The strategy with the larger mean over the concurrencies of each cell, as the table has."""
     where = cells(test)
     score = np.exp(scores.score) if scores.is_log else scores.score

@@ -1,27 +1,29 @@
 """Run tables into cases: features of every option, replicates averaged, ties from their noise."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pandas as pd
 
-from analysis.frame import require
-from analysis.place import source_of
+from analysis.data.conditions import LAYOUT, mixed_columns, refuse_mixed
+from analysis.data.frame import require
+from analysis.data.source_location import source_of
 from analysis.predict.cases import Cases
 from analysis.predict.features import features, with_rivals
-from analysis.predict.objective import COLUMN, SAME, Objective, per_throughput
+from analysis.predict.objective import COLUMN, SAME, ObjectiveName, per_throughput
 from analysis.predict.options import family
-from analysis.predict.outlook import Demand, outlook, serving
+from analysis.predict.steady_state import Demand, serving, steady_state
 from catalog.errors import BadFile, Infeasible, InputError
 from catalog.from_hf import load_model
-from catalog.hardware_table import gpu
 from catalog.models import Model
 from perfmodel.arrays import FloatArray
 from perfmodel.constants import Constants
-from perfmodel.serving import Server
+from perfmodel.serving import ServerModel
+from strategies.own_gpus import find_gpu
 from strategies.parse import parse_layout
 
 RIVALS = "analytic_behind_best"
@@ -31,30 +33,38 @@ TRAFFIC = (
 OPTION = [*TRAFFIC, "strategy", "gpu_type"]
 DEFAULT_TIE = 0.03
 """Share of the best that is a tie where nothing was repeated: an assumption."""
+DEFAULT_RUN_SD = 0.03
+"""Of one run's logarithm where nothing was repeated: an assumption. Published measurements of one
+layout under one load moved by 5 to 8 % from day to day."""
 COPIES = 1e-12
 """Variance of logarithms below which repeats are copies of one simulated run."""
 LEAST = 1e-3
 """Stands for a goodput of zero, as a share of the analytic rate: a logarithm needs a number."""
 
-Row = Mapping[Any, Any]
-
 
 def read_cases(
     frame: pd.DataFrame,
     *,
-    objective: Objective = "throughput",
+    objective: ObjectiveName = "throughput",
     constants: Constants | None = None,
     tie: float | None = None,
+    pool: Sequence[str] = (),
 ) -> Cases:
     """Turn valid closed-loop rows into cases with two options or more.
 
-    Rows of different provenance never share a case. A row whose model, layout or GPU is unknown,
-    or that has no rival, is left out and counted.
+    Rows of different provenance never share a case; what would be averaged and differs in more
+    (a GPU's server, a version, a label) is refused unless `pool` overlooks it. A row whose
+    model, layout or GPU is unknown, or that has no rival, is left out and counted.
     """
     require(frame, (*TRAFFIC[1:], "strategy", "gpu_type", COLUMN[objective]))
     usable = _usable(frame, objective)
     skipped = Counter({"not valid, not closed loop, or without a value": len(frame) - len(usable)})
-    reader = _Reader(objective, constants)
+    # A workload's name is no more than its lengths, which tell options apart already.
+    told = (*OPTION, *LAYOUT, "workload", "burstiness", "hardware", *pool)
+    refuse_mixed(
+        usable, mixed_columns(usable.drop(columns=COLUMN[objective]), OPTION, but=told), ways=""
+    )
+    reader = _OptionBuilder(objective, constants)
     kept = []
     for row in _means(usable, objective).to_dict("records"):
         try:
@@ -66,10 +76,13 @@ def read_cases(
         raise BadFile(source_of(frame), "no decision: no two known layouts under the same load")
     skipped["no rival under the same load and GPUs"] += int((~rivalled).sum())
     margin = noise(usable, objective) if tie is None else tie
-    return _assemble(found[rivalled], objective, tie=margin, skipped=+skipped)
+    varied = run_variation(usable, objective)
+    run_sd = DEFAULT_RUN_SD if varied is None else varied[0]
+    cases = _assemble(found[rivalled], objective, tie=margin, skipped=+skipped)
+    return replace(cases, run_sd=run_sd)
 
 
-def _usable(frame: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+def _usable(frame: pd.DataFrame, objective: ObjectiveName) -> pd.DataFrame:
     kept = frame[COLUMN[objective]].notna() & frame["max_concurrency"].notna()
     for name, allowed in (("verdict", ("valid", "")), ("technique", ("none", ""))):
         if name in frame:
@@ -84,19 +97,31 @@ def _usable(frame: pd.DataFrame, objective: Objective) -> pd.DataFrame:
     return usable
 
 
-def _means(usable: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+def _means(usable: pd.DataFrame, objective: ObjectiveName) -> pd.DataFrame:
     """One row an option: the mean of its replicates."""
     kept = [*OPTION, *(["architecture"] if "architecture" in usable else [])]
     groups = usable.groupby(OPTION, sort=False, dropna=False)
-    merged = groups[COLUMN[objective]].mean().rename("found").reset_index()
+    merged = groups[COLUMN[objective]].agg(found="mean", runs="size").reset_index()
     firsts = usable.drop_duplicates(OPTION)[kept]
     return merged.merge(firsts, on=OPTION, how="left")
 
 
-def noise(usable: pd.DataFrame, objective: Objective) -> float:
+def noise(usable: pd.DataFrame, objective: ObjectiveName) -> float:
     """Share within which two options' means are one: 1.96 √(2/n) s, s pooled over replicates.
 
     s is of logarithms; 3 % where nothing was repeated.
+    """
+    varied = run_variation(usable, objective)
+    if varied is None:
+        return DEFAULT_TIE
+    sd, runs = varied
+    return float(1.96 * sd * np.sqrt(2 / runs))
+
+
+def run_variation(usable: pd.DataFrame, objective: ObjectiveName) -> tuple[float, float] | None:
+    """Pooled standard deviation of a run's logarithm, and the mean replicates of an option.
+
+    None where nothing was repeated, or repeats are copies of one run.
     """
     positive = usable[usable[COLUMN[objective]] > 0]
     logs = np.log(positive[COLUMN[objective]])
@@ -104,28 +129,26 @@ def noise(usable: pd.DataFrame, objective: Objective) -> float:
     count, variance = groups.size(), groups.var()
     repeated = count > 1
     if not repeated.any():
-        return DEFAULT_TIE
+        return None
     freedom = (count - 1)[repeated]
     pooled = float((variance[repeated] * freedom).sum() / freedom.sum())
-    if pooled < COPIES:
-        return DEFAULT_TIE
-    return float(1.96 * np.sqrt(2 * pooled / count.mean()))
+    return None if pooled < COPIES else (float(np.sqrt(pooled)), float(count.mean()))
 
 
-class _Reader:
+class _OptionBuilder:
     """Builds each server once."""
 
-    def __init__(self, objective: Objective, constants: Constants | None) -> None:
+    def __init__(self, objective: ObjectiveName, constants: Constants | None) -> None:
         self._objective, self._constants = objective, constants
-        self._servers: dict[tuple[str, str, str, int], Server] = {}
+        self._servers: dict[tuple[str, str, str, int], ServerModel] = {}
         self._models: dict[str, Model] = {}
 
-    def option(self, row: Row) -> dict[str, Any]:
+    def option(self, row: Mapping[Any, Any]) -> dict[str, Any]:
         demand = Demand(
             *(int(row[name]) for name in TRAFFIC[2:])  # lengths, prompts, concurrency
         )
         on = self._server(row, demand.input_len + demand.output_len)
-        found = outlook(on, demand)
+        found = steady_state(on, demand)
         step = on.step_model
         scale = per_throughput(self._objective, step.layout, step.gpu)
         rate = found.output_throughput
@@ -142,16 +165,16 @@ class _Reader:
             "features": features(on, demand, found),
         }
 
-    def _server(self, row: Row, longest: int) -> Server:
+    def _server(self, row: Mapping[Any, Any], longest: int) -> ServerModel:
         key = (str(row["model"]), str(row["strategy"]), str(row["gpu_type"]), longest)
         if key not in self._servers:
-            layout, device = parse_layout(key[1]), gpu(key[2])
+            layout, device = parse_layout(key[1]), find_gpu(key[2])
             self._servers[key] = serving(
                 self._model(row), layout, device, longest=longest, constants=self._constants
             )
         return self._servers[key]
 
-    def _model(self, row: Row) -> Model:
+    def _model(self, row: Mapping[Any, Any]) -> Model:
         """From the row's own architecture where a study wrote one, else by its name."""
         name = str(row["model"])
         if name not in self._models:
@@ -163,13 +186,13 @@ class _Reader:
         return self._models[name]
 
 
-def _rivalled(found: pd.DataFrame, objective: Objective) -> pd.Series:
+def _rivalled(found: pd.DataFrame, objective: ObjectiveName) -> pd.Series:
     size = found.groupby([*TRAFFIC, *SAME[objective]], dropna=False)["strategy"].transform("size")
     return size > 1
 
 
 def _assemble(
-    found: pd.DataFrame, objective: Objective, *, tie: float, skipped: Mapping[str, int]
+    found: pd.DataFrame, objective: ObjectiveName, *, tie: float, skipped: Mapping[str, int]
 ) -> Cases:
     case = found.groupby([*TRAFFIC, *SAME[objective]], dropna=False, sort=False).ngroup()
     found = found.assign(case=case).sort_values("case", kind="stable").reset_index(drop=True)
@@ -194,6 +217,8 @@ def _assemble(
         },
         experts=found["experts"].to_numpy(dtype=np.int64),
         demand=found[list(TRAFFIC[2:])].to_numpy(dtype=np.int64),
+        runs=found["runs"].to_numpy(dtype=np.int64),
+        run_sd=DEFAULT_RUN_SD,
         tie=tie,
         skipped=skipped,
     )

@@ -1,32 +1,36 @@
 """From a model, GPUs and a load to a strategy: how sure, how derived, what to measure next."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from analysis.predict.features import features, with_rivals
-from analysis.predict.objective import SAME, Objective, per_throughput
+from analysis.predict.evidence import (
+    Evidence,
+    EvidenceSource,
+    analytic_evidence,
+    asked_of,
+    learned_evidence,
+)
+from analysis.predict.objective import SAME, ObjectiveName, per_throughput
 from analysis.predict.options import layouts_for
-from analysis.predict.outlook import Demand, Outlook, outlook, serving
-from analysis.predict.predictor import UNPROVED, Doubt, Known, Predictor
+from analysis.predict.predictor import ANALYTIC_UNCERTAINTY, Predictor, Uncertainty
+from analysis.predict.steady_state import Demand, SteadyStateEstimate, serving, steady_state
 from catalog.errors import BadValue, Infeasible
 from catalog.hardware import Gpu
 from catalog.models import Model
-from perfmodel.arrays import FloatArray
+from perfmodel.arrays import FloatArray, IntArray
 from perfmodel.constants import Constants
-from perfmodel.serving import Server
+from perfmodel.known_error import NORMAL_90, TIE, error_bounds
+from perfmodel.serving import ServerModel
 from strategies.layout import Layout
 
-Source = Literal["measured", "interpolated", "predicted", "analytic"]
-NORMAL_95 = 1.959963984540054
 DRAWS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RecommendationRequest:
     """What is to be served, on what, under which load."""
 
     model: Model
@@ -35,38 +39,42 @@ class Question:
     demand: Demand
     layouts: tuple[Layout, ...] = ()
     """None named takes every division of the GPUs by tensor and expert parallelism."""
-    objective: Objective = "throughput"
+    objective: ObjectiveName = "throughput"
     constants: Constants | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One layout's expected figures, in the objective's unit; bounds are 95 %."""
+    """One layout's expected figures, in the objective's unit; bounds are 90 %."""
 
     strategy: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    """None, as `high`, where no error is known: of a calibration that was compared with nothing."""
+    high: float | None
     throughput: float
+    latency_bounds: Mapping[str, float | None]
     probability: float
     """Of being the best of the options."""
     regret: float
     """Expected share of the objective lost by taking this one."""
     gain: float
     """Expected improvement of the decision from measuring this one, as a share."""
-    source: Source
-    outlook: Outlook
+    tied_with: tuple[str, ...]
+    """Options that it is not told from."""
+    source: EvidenceSource
+    estimate: SteadyStateEstimate
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """The options, best first, and how they were found."""
 
-    question: Question
+    request: RecommendationRequest
     options: tuple[Option, ...]
     refused: tuple[tuple[str, str], ...]
     """Layouts that cannot be, and why."""
-    doubt: Doubt
+    uncertainty: Uncertainty
     notes: tuple[str, ...]
 
     @property
@@ -77,7 +85,7 @@ class Recommendation:
         """
         if len(self.options) < 2:
             return ()
-        load = self.question.demand.max_concurrency
+        load = self.request.demand.max_concurrency
         here = [o for o in self.options if o.source != "measured"]
         ranked = sorted(here, key=lambda option: -option.gain)
         rivals = [option.strategy for option in self.options[:2]]
@@ -86,61 +94,105 @@ class Recommendation:
         return tuple(dict.fromkeys(runs))[:3]
 
 
-def recommend(question: Question, predictor: Predictor | None = None) -> Recommendation:
+def recommend(request: RecommendationRequest, predictor: Predictor | None = None) -> Recommendation:
     """Rank the layouts; raise Infeasible when none can carry the model."""
-    if question.objective == "goodput" and predictor is None:
+    if request.objective == "goodput" and predictor is None:
         way = "with a predictor fitted to goodput: the analytic model knows no latency limits"
         raise BadValue("objective", "goodput", way)
-    servers, refused = _servers(question)
+    servers, refused = _servers(request)
     if not servers:
         why = "; ".join(reason for _, reason in refused[:3])
-        raise Infeasible(f"no layout of {question.gpus} {question.gpu.name} works: {why}")
-    outlooks = [outlook(on, question.demand) for on in servers]
-    scale = _scales(question, servers)
-    analytic = np.log([each.output_throughput for each in outlooks]) + np.log(scale)
-    logs, sources = _values(question, servers, outlooks, analytic, predictor)
-    doubt = predictor.about.doubt if predictor else UNPROVED
-    spread = np.where(np.array(sources) == "measured", 0.0, doubt.option_sd)
+        raise Infeasible(f"no layout of {request.gpus} {request.gpu.name} works: {why}")
+    estimates = [steady_state(on, request.demand) for on in servers]
+    scale = _scales(request, servers)
+    analytic = np.log([each.output_throughput for each in estimates]) + np.log(scale)
+    found = list(zip(servers, estimates, strict=True))
+    evidence = (
+        learned_evidence(found, analytic, request.demand, predictor)
+        if predictor
+        else analytic_evidence(found, analytic, request.demand)
+    )
+    logs = np.array([each.log for each in evidence])
+    spread = np.array([each.option_sd for each in evidence])
     chance, regret = _odds(logs, spread)
     gain = _gains(logs, spread)
     order = np.argsort(-logs, kind="stable")
-    level = np.where(np.array(sources) == "measured", 0.0, doubt.level_sd * NORMAL_95)
     options = tuple(
         Option(
             strategy=servers[i].step_model.layout.name,
             value=float(np.exp(logs[i])),
-            low=float(np.exp(logs[i] - level[i])),
-            high=float(np.exp(logs[i] + level[i])),
-            throughput=_throughput(question, float(np.exp(logs[i]) / scale[i]), outlooks[i]),
+            low=_bound(evidence[i], -1),
+            high=_bound(evidence[i], 1),
+            throughput=_throughput(request, float(np.exp(logs[i]) / scale[i]), estimates[i]),
+            latency_bounds=_latency_bounds(servers[i], estimates[i], request.demand),
             probability=float(chance[i]),
             regret=float(regret[i]),
             gain=float(gain[i]),
-            source=sources[i],
-            outlook=outlooks[i],
+            tied_with=_tied_with(int(i), order, evidence, servers),
+            source=evidence[i].source,
+            estimate=estimates[i],
         )
         for i in order
     )
-    notes = _notes(question, predictor)
-    return Recommendation(question, options, tuple(refused), doubt, notes)
+    uncertainty = predictor.about.uncertainty if predictor else ANALYTIC_UNCERTAINTY
+    notes = (*_notes(request, predictor), *_outside(evidence))
+    return Recommendation(request, options, tuple(refused), uncertainty, notes)
 
 
-def _throughput(question: Question, value: float, found: Outlook) -> float:
+def _bound(evidence: Evidence, sign: int) -> float | None:
+    if evidence.level_sd is None:
+        return None
+    return math.exp(evidence.log + sign * NORMAL_90 * evidence.level_sd)
+
+
+def _latency_bounds(
+    on: ServerModel, found: SteadyStateEstimate, demand: Demand
+) -> dict[str, float | None]:
+    """`low_…` and `high_…` of the estimated TTFT and TPOT, in ms."""
+    step = on.step_model
+    figures = {"mean_ttft_ms": 1e3 * found.ttft_s, "mean_tpot_ms": 1e3 * found.tpot_s}
+    asked = asked_of(on, demand)
+    bounds = error_bounds(step.constants.name, step.layout, step.gpu, figures, asked)
+    return {name: bound for name, bound in bounds.items() if "throughput" not in name}
+
+
+def _tied_with(
+    own: int, order: IntArray, evidence: Sequence[Evidence], servers: Sequence[ServerModel]
+) -> tuple[str, ...]:
+    """The options that this one is not told from, the best first."""
+    return tuple(
+        servers[i].step_model.layout.name
+        for i in order
+        if i != own and _tied(evidence[own], evidence[i])
+    )
+
+
+def _tied(one: Evidence, other: Evidence) -> bool:
+    """Measured ones by their runs' own variation, others by what ratios are known to be off."""
+    if one.source == other.source == "measured":
+        limit = NORMAL_90 * math.hypot(one.option_sd, other.option_sd)
+    else:
+        limit = math.log(TIE)
+    return abs(one.log - other.log) < limit
+
+
+def _throughput(request: RecommendationRequest, value: float, found: SteadyStateEstimate) -> float:
     """Output tokens a second behind an objective; goodput leaves it to the analytic model."""
-    return found.output_throughput if question.objective == "goodput" else value
+    return found.output_throughput if request.objective == "goodput" else value
 
 
-def _servers(question: Question) -> tuple[list[Server], list[tuple[str, str]]]:
+def _servers(request: RecommendationRequest) -> tuple[list[ServerModel], list[tuple[str, str]]]:
     servers, refused = [], []
-    longest = question.demand.input_len + question.demand.output_len
-    for layout in question.layouts or _candidates(question):
+    longest = request.demand.input_len + request.demand.output_len
+    for layout in request.layouts or _candidates(request):
         try:
             servers.append(
                 serving(
-                    question.model,
+                    request.model,
                     layout,
-                    question.gpu,
+                    request.gpu,
                     longest=longest,
-                    constants=question.constants,
+                    constants=request.constants,
                 )
             )
         except Infeasible as error:
@@ -148,66 +200,24 @@ def _servers(question: Question) -> tuple[list[Server], list[tuple[str, str]]]:
     return servers, refused
 
 
-def _candidates(question: Question) -> tuple[Layout, ...]:
+def _candidates(request: RecommendationRequest) -> tuple[Layout, ...]:
     """All layouts of the GPUs; of fewer as well where the objective is per GPU or per price."""
-    if "num_gpus" in SAME[question.objective]:
-        return layouts_for(question.gpus)
-    counts = {2**power for power in range(question.gpus.bit_length())} | {question.gpus}
-    fewer = sorted(count for count in counts if count <= question.gpus)
-    return tuple(layout for count in fewer for layout in layouts_for(count))
+    if "num_gpus" in SAME[request.objective]:
+        return layouts_for(request.gpus, per_node=request.gpu.per_node)
+    counts = {2**power for power in range(request.gpus.bit_length())} | {request.gpus}
+    fewer = sorted(count for count in counts if count <= request.gpus)
+    return tuple(
+        layout for count in fewer for layout in layouts_for(count, per_node=request.gpu.per_node)
+    )
 
 
-def _scales(question: Question, servers: Sequence[Server]) -> FloatArray:
+def _scales(request: RecommendationRequest, servers: Sequence[ServerModel]) -> FloatArray:
     """The objective for each output token a second."""
-    requests = 1.0 / question.demand.output_len if question.objective == "goodput" else 1.0
+    requests = 1.0 / request.demand.output_len if request.objective == "goodput" else 1.0
     layouts = [on.step_model.layout for on in servers]
     return np.array(
-        [requests * per_throughput(question.objective, each, question.gpu) for each in layouts]
+        [requests * per_throughput(request.objective, each, request.gpu) for each in layouts]
     )
-
-
-def _values(
-    question: Question,
-    servers: Sequence[Server],
-    outlooks: Sequence[Outlook],
-    analytic: FloatArray,
-    predictor: Predictor | None,
-) -> tuple[FloatArray, list[Source]]:
-    """Log value and its source for each option, the best evidence there is."""
-    if predictor is None:
-        return analytic, ["analytic"] * len(servers)
-    rows = [features(on, question.demand, o) for on, o in zip(servers, outlooks, strict=True)]
-    names = list(rows[0])
-    matrix = np.array([[row[name] for name in names] for row in rows])
-    matrix = with_rivals(matrix, names, np.zeros(len(rows), dtype=np.int64))
-    logs = predictor.log_values(matrix, analytic, model=question.model.name)
-    sources: list[Source] = ["predicted"] * len(servers)
-    for number, on in enumerate(servers):
-        found = _measured(question, on.step_model.layout, predictor.about.measured)
-        if found is not None:
-            logs[number], sources[number] = found
-    return logs, sources
-
-
-def _measured(
-    question: Question, layout: Layout, known: Sequence[Known]
-) -> tuple[float, Source] | None:
-    """The measured log value at this load, or between two loads; None where there is neither."""
-    demand = question.demand
-    traffic = (question.model.name, question.gpu.name, layout.name,
-               demand.input_len, demand.output_len)  # fmt: skip
-    same = sorted(
-        (row.max_concurrency, math.log(row.value))
-        for row in known
-        if (row.model, row.gpu_type, row.strategy, row.input_len, row.output_len) == traffic
-    )
-    loads = [load for load, _ in same]
-    if demand.max_concurrency in loads:
-        return same[loads.index(demand.max_concurrency)][1], "measured"
-    if not loads or not loads[0] < demand.max_concurrency < loads[-1]:
-        return None
-    at = np.interp(math.log(demand.max_concurrency), np.log(loads), [value for _, value in same])
-    return float(at), "interpolated"
 
 
 def _odds(logs: FloatArray, spread: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -234,15 +244,25 @@ def _gains(logs: FloatArray, spread: FloatArray) -> FloatArray:
     return gains
 
 
-def _notes(question: Question, predictor: Predictor | None) -> tuple[str, ...]:
+def _notes(request: RecommendationRequest, predictor: Predictor | None) -> tuple[str, ...]:
     if predictor is None:
-        return ("no predictor given: the analytic model alone; its doubt rests on "
-                + UNPROVED.basis,)  # fmt: skip
+        return ("no predictor given: the analytic model alone; its uncertainty rests on "
+                + ANALYTIC_UNCERTAINTY.basis,)  # fmt: skip
     about = predictor.about
     fitted = ", ".join(f"{count} {kind}" for kind, count in about.options.items())
-    said = [f"predictor fitted to {fitted} options; doubt rests on {about.doubt.basis}"]
-    if about.trust < 1 and all(row.model != question.model.name for row in about.measured):
-        said.append(f"{about.trust:.0%} of what it learned counts for a model not measured")
-    if question.gpu.name not in about.hardware:
-        said.append(f"{question.gpu.name} is no GPU the predictor was fitted to")
-    return tuple(said)
+    notes = [
+        f"predictor fitted to {fitted} options; uncertainty rests on {about.uncertainty.basis}"
+    ]
+    if about.trust < 1 and all(row.model != request.model.name for row in about.measured):
+        notes.append(f"{about.trust:.0%} of what it learned counts for a model not measured")
+    if request.gpu.name not in about.hardware:
+        notes.append(f"{request.gpu.name} is no GPU the predictor was fitted to: wider bounds")
+    return tuple(notes)
+
+
+def _outside(evidence: Sequence[Evidence]) -> list[str]:
+    """One note for each thing asked that nothing was learned about, however many options it has."""
+    told = [text for each in evidence for texts in each.outside.values() for text in texts]
+    return [
+        f"outside of what was learned, so bounds are wider: {text}" for text in dict.fromkeys(told)
+    ]

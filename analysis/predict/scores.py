@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.predict.cases import BoolArray, Cases, IntArray
-from perfmodel.arrays import FloatArray
+from analysis.predict.cases import Cases
+from perfmodel.arrays import BoolArray, FloatArray, IntArray
 
 BINS = 10
 RESAMPLES = 1000

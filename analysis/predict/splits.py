@@ -5,16 +5,17 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.predict.cases import BoolArray, Cases
+from analysis.predict.cases import Cases
 from catalog.errors import BadValue
+from perfmodel.arrays import BoolArray
 
-Split = Literal["random-80/20", "leave-one-model-out", "leave-one-hardware-out"]
-SPLITS: tuple[Split, ...] = ("random-80/20", "leave-one-model-out", "leave-one-hardware-out")
+SplitName = Literal["random-80/20", "leave-one-model-out", "leave-one-hardware-out"]
+SPLITS: tuple[SplitName, ...] = ("random-80/20", "leave-one-model-out", "leave-one-hardware-out")
 MOST_FOLDS = 12
 REPEATS = 5
 
 
-def folds(cases: Cases, split: Split, *, seed: int) -> Iterator[BoolArray]:
+def folds(cases: Cases, split: SplitName, *, seed: int) -> Iterator[BoolArray]:
     """Yield the options held out, fold by fold; a case is never cut.
 
     Models and GPUs are left out one by one, or in twelve groups where there are more.
@@ -45,7 +46,7 @@ def _stratified(cases: Cases, rng: np.random.Generator) -> Iterator[BoolArray]:
         yield (part == number)[cases.case]
 
 
-def split_of(text: str) -> Split:
+def split_of(text: str) -> SplitName:
     for name in SPLITS:
         if name == text:
             return name

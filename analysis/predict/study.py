@@ -17,21 +17,25 @@ import numpy as np
 
 from analysis.predict.architecture import synthetic_models
 from analysis.predict.options import study_layouts
-from analysis.predict.outlook import Demand
+from analysis.predict.steady_state import Demand
 from catalog.errors import BadFile, BadValue, Infeasible
 from catalog.from_hf import load_model
-from catalog.hardware_table import gpu
 from catalog.models import Model
+from catalog.python import safe_children
+from orchestrator.experiment.cells import Cell, LoadPoint, Setup
+from orchestrator.results.condition import cell_columns, with_configuration
+from orchestrator.results.record import Row
 from perfmodel.closed_loop import ClosedLoop
 from perfmodel.constants import calibration
 from perfmodel.noise import Noise, launch_factor
-from perfmodel.serving import Setup, server
+from perfmodel.serving import ServerSettings, server
 from perfmodel.simulate import Simulated, simulate
+from strategies import Technique
 from strategies.layout import Layout
-from workloads.goodput import good, parse_goodput
-from workloads.profiles import parse_workload
+from strategies.own_gpus import find_gpu
+from workloads.figures.goodput import good, parse_goodput
+from workloads.load.profiles import parse_workload
 
-Row = dict[str, float | int | str | bool | None]
 WORTH_MORE_CORES = 200
 CHUNK = 16
 
@@ -54,7 +58,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fewest_prompts: int = 8
     goodput: tuple[str, ...] = ("ttft:1000", "tpot:50")
     calibration: str | None = None
-    """None takes the one of each GPU."""
+    """None takes the default."""
     launch_sigma: float = 0.01
     step_sigma: float = 0.02
 
@@ -67,7 +71,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class SimulatedCase:
     """One decision to simulate all options of."""
 
     number: int
@@ -88,7 +92,7 @@ def read_recipe(path: Path) -> Recipe:
         raise BadFile(path, f"not a recipe of a training study: {error}") from None
 
 
-def cases_of(recipe: Recipe) -> Iterator[Case]:
+def cases_of(recipe: Recipe) -> Iterator[SimulatedCase]:
     """Draw the cases; the same recipe always gives the same ones."""
     rng = np.random.default_rng(recipe.seed)
     models = (
@@ -96,7 +100,7 @@ def cases_of(recipe: Recipe) -> Iterator[Case]:
         *synthetic_models(recipe.synthetic_models, rng),
     )
     for number in range(recipe.cases):
-        yield Case(
+        yield SimulatedCase(
             number=number,
             model=models[int(rng.integers(len(models)))],
             hardware=recipe.hardware[int(rng.integers(len(recipe.hardware)))],
@@ -116,12 +120,13 @@ def run_study(recipe: Recipe, *, workers: int | None = None) -> Iterator[Row]:
             yield from rows_of(*job)
         return
     # A fresh interpreter each: a fork would copy whatever threads hold here.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with safe_children(), ProcessPoolExecutor(workers, context) as pool:
         for rows in pool.map(rows_of, *zip(*jobs, strict=True), chunksize=CHUNK):
             yield from rows
 
 
-def rows_of(recipe: Recipe, case: Case) -> list[Row]:
+def rows_of(recipe: Recipe, case: SimulatedCase) -> list[Row]:
     """Simulate every option of one case; an option that does not fit gives no row."""
     rows = []
     for layout in study_layouts(case.gpus):
@@ -132,7 +137,7 @@ def rows_of(recipe: Recipe, case: Case) -> list[Row]:
     return rows
 
 
-def _row(recipe: Recipe, case: Case, layout: Layout) -> Row:
+def _row(recipe: Recipe, case: SimulatedCase, layout: Layout) -> Row:
     shape = parse_workload(case.workload)
     prompts = shape.num_prompts or max(recipe.fewest_prompts, recipe.waves * case.concurrency)
     demand = Demand(shape.input_len, shape.output_len, prompts, case.concurrency)
@@ -140,9 +145,9 @@ def _row(recipe: Recipe, case: Case, layout: Layout) -> Row:
     built = server(
         case.model,
         layout,
-        gpu(case.hardware),
+        find_gpu(case.hardware),
         longest=demand.input_len + demand.output_len,
-        setup=Setup(constants=constants),
+        setup=ServerSettings(constants=constants),
     )
     key = zlib.crc32(f"{case.number} {layout.name}".encode())
     rng = np.random.default_rng([recipe.seed, key])
@@ -155,36 +160,39 @@ def _row(recipe: Recipe, case: Case, layout: Layout) -> Row:
         limits=built.limits,
         noise=noise,
     )
-    return {
+    row = {
         **_identity(case, layout, demand),
+        "engine_version": built.step_model.constants.name,
         "calibration": built.step_model.constants.name,
         **_metrics(result, layout, recipe.goodput),
     }
+    return with_configuration([row])[0]
 
 
-def _identity(case: Case, layout: Layout, demand: Demand) -> Row:
+def _identity(case: SimulatedCase, layout: Layout, demand: Demand) -> Row:
+    setup = Setup(
+        engine="simulated",
+        model=case.model.name,
+        layout=layout,
+        technique=Technique(),
+        hardware=find_gpu(case.hardware).name,
+        server_args=(),
+        server_env=(),
+        endpoint=None,
+    )
+    load = LoadPoint(max_concurrency=demand.max_concurrency, request_rate=None, burstiness=None)
+    shape = parse_workload(case.workload)
+    cell = Cell(
+        setup=setup, workload=shape, load=load, num_prompts=demand.num_prompts, seed=case.number
+    )
     return {
         "run_id": f"study-{case.number}-{layout.name}",
         "cell_id": f"{case.number}-{layout.name}",
         "case_id": f"case-{case.number}",
         "verdict": "valid",
-        "engine": "simulated",
         "provenance": "simulated",
-        "model": case.model.name,
+        **cell_columns(cell),
         "architecture": msgspec.json.encode(case.model).decode(),
-        "strategy": layout.name,
-        "tp": layout.tp,
-        "dp": layout.dp,
-        "pp": layout.pp,
-        "ep": layout.ep,
-        "num_gpus": layout.num_gpus,
-        "gpu_type": case.hardware,
-        "technique": "none",
-        "workload": case.workload,
-        "input_len": demand.input_len,
-        "output_len": demand.output_len,
-        "num_prompts": demand.num_prompts,
-        "max_concurrency": demand.max_concurrency,
     }
 
 

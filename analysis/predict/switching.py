@@ -4,24 +4,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis.predict.predictor import Predictor
-from analysis.predict.recommend import Question, Recommendation, recommend
-
-Row = dict[str, float | int | str | bool | None]
+from analysis.predict.recommend import Recommendation, RecommendationRequest, recommend
+from orchestrator.results.record import Row
 
 
 def switching_table(
-    question: Question, loads: Sequence[int], predictor: Predictor | None, *, prompts_per_load: int
+    request: RecommendationRequest,
+    loads: Sequence[int],
+    predictor: Predictor | None,
+    *,
+    prompts_per_load: int,
 ) -> list[Row]:
     """One row for each stretch of loads with one best strategy, from the smallest load on.
 
     A stretch is clear when at every load of it the chance of being best is at least a half more
-    than that of the runner-up; a router should not switch for one that is not.
+    than that of the runner-up; a router should not switch for one that is not. `tied_with` names
+    the options that are not told from the best at some load of it.
     """
     asked = []
     for load in sorted(set(loads)):
-        prompts = max(question.demand.num_prompts, prompts_per_load * load)
-        demand = replace(question.demand, max_concurrency=load, num_prompts=prompts)
-        asked.append((load, recommend(replace(question, demand=demand), predictor)))
+        prompts = max(request.demand.num_prompts, prompts_per_load * load)
+        demand = replace(request.demand, max_concurrency=load, num_prompts=prompts)
+        asked.append((load, recommend(replace(request, demand=demand), predictor)))
     stretches: list[list[tuple[int, Recommendation]]] = []
     for load, found in asked:
         last = stretches[-1][-1][1] if stretches else None
@@ -47,5 +51,6 @@ def _row(stretch: Sequence[tuple[int, Recommendation]]) -> Row:
         "least_lead": min(leads) if leads else None,
         "least_probability": min(option.probability for option in best),
         "clear": min(margins) >= 0.5,
+        "tied_with": ",".join(dict.fromkeys(name for each in best for name in each.tied_with)),
         "source": best[0].source,
     }

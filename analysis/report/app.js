@@ -166,7 +166,8 @@ function winnerTable(model) {
       const won = here.find((w) => w.workload === workload && w.load === load);
       if (!won) return element("td", {}, "");
       const lead = won.lead == null ? "" : ` +${Math.round(100 * (won.lead - 1))} %`;
-      const cell = element("td", { class: won.settled ? "won" : "won unsure" }, won.strategy, element("small", {}, lead));
+      const tied = won.tied_with ? ` ≈ ${won.tied_with.replaceAll(",", ", ")}` : "";
+      const cell = element("td", { class: won.settled ? "won" : "won unsure" }, won.strategy, element("small", {}, lead + tied));
       cell.style.setProperty("--colour", looks.get(won.strategy)?.colour ?? "#666");
       return cell;
     });

@@ -6,29 +6,32 @@ from typing import TypeVar
 
 import pandas as pd
 
-from analysis.anova import Anova, anova
-from analysis.anova import Model as AnovaModel
-from analysis.compare import Comparison, Question, compare
-from analysis.contrast import Rule
+from analysis.anova import Anova, AnovaModel, anova
+from analysis.compare import Comparison, ComparisonSpec, compare
 from analysis.crossover import Crossover, crossovers
-from analysis.load import COLUMN
-from analysis.report.answers import Answer, answers
-from analysis.series import winners
-from analysis.table import Table
-from analysis.tables import tables
+from analysis.data.load import COLUMN
+from analysis.data.reached import reached
+from analysis.report.advice import Advice, advice
+from analysis.statistics.contrast import Rule
+from analysis.tables.paper_tables import tables
+from analysis.tables.table import Table
+from analysis.winners import winners
 from catalog.errors import InputError
+from orchestrator.results.record import SIMULATED
+from perfmodel.constants import CALIBRATIONS
+from perfmodel.known_error import error_note
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ProvenanceGroup:
     """Analyses of one provenance; None where the runs do not allow one, with the reason."""
 
     name: str
     runs: int
     valid: int
-    answers: list[Answer]
+    answers: list[Advice]
     tables: list[Table]
     comparison: Comparison | None
     crossovers: list[Crossover]
@@ -39,12 +42,14 @@ class Group:
     """Why an analysis is not there."""
 
 
-def group_of(rows: pd.DataFrame, name: str, reference: str | None, margin: float) -> Group:
+def group_of(
+    rows: pd.DataFrame, name: str, reference: str | None, margin: float
+) -> ProvenanceGroup:
     """Analyse the valid runs; what cannot be done becomes a sentence, not an error."""
     missing: list[str] = []
-    usable = _usable(rows)
+    usable, loads = reached(usable_rows(rows))
     if usable.empty:
-        return Group(
+        return ProvenanceGroup(
             name=name,
             runs=len(rows),
             valid=0,
@@ -57,17 +62,23 @@ def group_of(rows: pd.DataFrame, name: str, reference: str | None, margin: float
             notes=[],
             missing=[f"No answer: none of the {len(rows)} {name} runs is valid (see Validity)."],
         )
-    rule = Rule(margin=margin)
     known = reference if reference in set(usable["strategy"]) else None
-    question = Question(reference=known, rule=rule)
+    spec = ComparisonSpec(reference=known, rule=Rule(margin=margin))
     made = _attempt(lambda: tables(usable), "tables", missing)
-    comparison = _attempt(lambda: compare(usable, question), "comparison", missing)
-    changes = _attempt(lambda: crossovers(usable, question), "crossover", missing)
+    comparison = _attempt(lambda: compare(usable, spec), "comparison", missing)
+    changes = _attempt(lambda: crossovers(usable, spec), "crossover", missing)
     variance = _attempt(lambda: anova(usable, _model(usable)), "analysis of variance", missing)
-    best = _attempt(lambda: winners(usable), "best strategies", missing)
-    found = _attempt(lambda: answers(usable, rule, changes or []), "answer", missing)
-    notes = [*(comparison.notes if comparison else ()), *(variance.notes if variance else ())]
-    return Group(
+    best = _attempt(lambda: winners(usable, spec), "best strategies", missing)
+    found = None
+    if best is not None:
+        found = _attempt(lambda: advice(usable, spec, best, changes or []), "answer", missing)
+    notes = [
+        *_calibrations(usable),
+        *loads,
+        *(comparison.notes if comparison else ()),
+        *(variance.notes if variance else ()),
+    ]
+    return ProvenanceGroup(
         name=name,
         runs=len(rows),
         valid=len(usable),
@@ -82,7 +93,16 @@ def group_of(rows: pd.DataFrame, name: str, reference: str | None, margin: float
     )
 
 
-def _usable(rows: pd.DataFrame) -> pd.DataFrame:
+def _calibrations(rows: pd.DataFrame) -> list[str]:
+    """How far the model behind simulated rows is known to be off."""
+    if "provenance" not in rows or "engine_version" not in rows:
+        return []
+    used = rows.loc[rows["provenance"] == SIMULATED, "engine_version"]
+    return [error_note(str(name)) for name in used.unique() if name in CALIBRATIONS]
+
+
+def usable_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The valid runs that have a throughput."""
     valid = rows if "verdict" not in rows else rows[rows["verdict"].isin(["valid", ""])]
     return valid[valid["output_throughput"].notna()]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 
 from catalog.errors import ResultsError
+from catalog.inside import read_inside
+from catalog.secrets import redact
 
 LONGEST = 400
 
@@ -30,21 +32,33 @@ def origins(results: Sequence[Path]) -> list[Origin]:
 
 
 def _origin(path: Path) -> Origin:
-    experiment = path / "experiment.json"
     name = path.resolve().name
     environments = sorted((path / "environments").glob("*.json"))
     return Origin(
         name=name,
-        experiment=experiment.read_text(encoding="utf-8") if experiment.is_file() else "",
-        environments=[list(_flat("", _json(file))) for file in environments],
+        experiment=_experiment(path),
+        environments=[list(_flat("", _json(path, file))) for file in environments],
         command=f"moeserve run experiment.yaml -o {shlex.quote(name)}",
     )
 
 
-def _json(path: Path) -> object:
+def _experiment(root: Path) -> str:
+    """Return the experiment as indented JSON; what is no object is no experiment."""
+    path = root / "experiment.json"
     try:
-        return msgspec.json.decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+        asked = _json(root, path)
+    except FileNotFoundError:
+        return ""
+    if not isinstance(asked, dict):
+        raise ResultsError(f"{path}: is damaged: no experiment")
+    return redact(msgspec.json.format(msgspec.json.encode(asked)).decode())
+
+
+def _json(root: Path, path: Path) -> object:
+    data = read_inside(root, path.relative_to(root).as_posix())
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ResultsError(f"{path}: is damaged: {error}") from error
 
 

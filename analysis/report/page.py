@@ -11,12 +11,12 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from analysis import paper
-from analysis.render import caption, cell_text, number
-from analysis.report import words
-from analysis.report.group import Group
+from analysis.report import sentences
+from analysis.report.group import ProvenanceGroup
 from analysis.report.origin import Origin
 from analysis.report.validity import Validity
+from analysis.tables.render import caption, cell_text, number
+from perfmodel import reference
 
 SCRIPTS = ("dom.js", "scale.js", "chart.js", "table.js", "app.js")
 PLAIN_KINDS = {
@@ -32,11 +32,13 @@ class Page:
     """What the template shows."""
 
     title: str
-    groups: list[Group]
+    groups: list[ProvenanceGroup]
     validity: Validity
     origins: list[Origin]
     results: list[str]
     margin: float
+    capacity: list[str]
+    """What each server carries within its limits; empty where each had but one load."""
     agreement: list[str]
     """How far estimates are from measurements; empty without both."""
 
@@ -48,9 +50,9 @@ def render(page: Page, payload: str) -> str:
         "caption": caption,
         "cell_text": cell_text,
         "number": number,
-        "effects": words.effect_sentences,
-        "checks": words.check_sentences,
-        "mixed": words.mixed_sentences,
+        "effects": sentences.effect_sentences,
+        "checks": sentences.check_sentences,
+        "mixed": sentences.mixed_sentences,
     }
     environment.globals.update(functions)
     style, script = _asset("report.css"), _script()
@@ -58,7 +60,7 @@ def render(page: Page, payload: str) -> str:
     return template.render(
         page=page,
         kinds=PLAIN_KINDS,
-        citation=paper.CITATION,
+        citation=reference.PARALLELISM_STUDY,
         version=_version(),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         policy=_policy(style, script),

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.compare import higher_is_better
-from analysis.load import with_load
-from analysis.order import ordered
-from analysis.requests import LatencyCounts, quantiles_s
+from analysis.data.load import with_load
+from analysis.data.order import ordered
+from analysis.data.reached import reached
+from analysis.data.requests import LatencyCounts, quantiles_s
 from analysis.series import curves
 from analysis.style import label_of, style_of
 from catalog.errors import InputError
+from orchestrator.results.quantities import is_higher_better
 
 if TYPE_CHECKING:
-    from analysis.report.group import Group
+    from analysis.report.group import ProvenanceGroup
 
 METRICS = (
     "output_throughput", "output_throughput_per_gpu", "request_throughput", "request_goodput",
@@ -40,12 +41,13 @@ CONTRAST_COLUMNS = {
     "reference": "against", "ratio": "ratio", "ratio_low": "from", "ratio_high": "to",
     "pairs": "pairs", "p_adjusted": "p adjusted", "p_equivalence": "p equivalence",
     "verdict": "verdict", "runs_needed": "runs needed", "reason": "reason",
+    "confounded_by": "differs also in",
 }  # fmt: skip
 
-Value = float | int | str | bool | None
 
-
-def payload_of(frame: pd.DataFrame, groups: Sequence["Group"], counts: LatencyCounts | None) -> str:
+def payload_of(
+    frame: pd.DataFrame, groups: Sequence["ProvenanceGroup"], counts: LatencyCounts | None
+) -> str:
     """Everything the script needs, as JSON that is inert inside a script element."""
     usable = pd.concat([_usable(frame, group) for group in groups])
     strategies = [str(name) for name in ordered(usable["strategy"])]
@@ -54,7 +56,7 @@ def payload_of(frame: pd.DataFrame, groups: Sequence["Group"], counts: LatencyCo
     data = {
         "strategies": [_look(name) for name in strategies],
         "metrics": [
-            {"key": m, "label": label_of(m), "higher": higher_is_better(m)} for m in metrics
+            {"key": m, "label": label_of(m), "higher": is_higher_better(m)} for m in metrics
         ],
         "order": {name: ordered(usable[name]) for name in ("model", "workload", "group")},
         "cells": _cells(usable, metrics),
@@ -75,13 +77,13 @@ def script_safe(data: object) -> str:
     return text
 
 
-def _usable(frame: pd.DataFrame, group: "Group") -> pd.DataFrame:
+def _usable(frame: pd.DataFrame, group: "ProvenanceGroup") -> pd.DataFrame:
     rows = frame[frame["output_throughput"].notna()]
     if "provenance" in rows:
         rows = rows[rows["provenance"].astype(str).replace("", "unstated") == group.name]
     if "verdict" in rows:
         rows = rows[rows["verdict"].isin(["valid", ""])]
-    loaded = with_load(rows)
+    loaded = with_load(reached(rows)[0])
     return loaded.assign(group=group.name, kind=loaded["load_kind"])
 
 
@@ -111,7 +113,7 @@ def coded(values: Sequence[object]) -> object:
     return [_plain(value) for value in values]
 
 
-def _winners(group: "Group") -> Iterable[dict[str, object]]:
+def _winners(group: "ProvenanceGroup") -> Iterable[dict[str, object]]:
     for row in _records(group.winners):
         yield {**row, "group": group.name}
 

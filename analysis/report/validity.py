@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.requests import LatencyCounts
+from analysis.data.requests import LatencyCounts
 
 MOST_LISTED = 200
 

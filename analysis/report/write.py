@@ -1,44 +1,66 @@
 """From results on disk to the page on disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.frame import load, require
-from analysis.order import ordered
-from analysis.report.group import group_of
+from analysis.data.conditions import (
+    NOTHING_SAID,
+    Pooling,
+    kept_apart,
+    labelled,
+    said_apart,
+)
+from analysis.data.frame import load, require
+from analysis.data.order import ordered
+from analysis.data.own_names import NO_OWN_NAMES, OwnNames
+from analysis.data.requests import LatencyCounts, count_latencies
+from analysis.data.source_location import source_of
+from analysis.data.where import where
+from analysis.report.group import group_of, usable_rows
 from analysis.report.origin import origins
 from analysis.report.page import Page, render
 from analysis.report.payload import payload_of
+from analysis.report.sentences import agreement_sentences
 from analysis.report.validity import validity_of
-from analysis.report.words import agreement_sentences
-from analysis.requests import LatencyCounts, count_latencies
 from catalog.errors import BadValue
-from orchestrator.files import write_durably
+from orchestrator.host.files import write_durably
+from workloads.figures.capacity import statements
 
+LABELS = ("model", "workload", "strategy", "technique")
+MOST_LABELS = 2_000
+"""Of all of them together; the largest studies that were published have some hundreds."""
 ARMS_NEED = ("model", "strategy", "workload", "output_throughput")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ReportOptions:
     """What the reader asks for."""
 
     title: str = ""
     reference: str | None = None
     margin: float = 0.03
+    pooling: Pooling = NOTHING_SAID
+    where: tuple[str, ...] = ()
+    """Rows to take: `COLUMN=VALUE`."""
+    own: OwnNames = NO_OWN_NAMES
+    """Columns of other names, and what is the same in all rows."""
 
 
-def write_report(results: Sequence[Path], output: Path, options: Options | None = None) -> Path:
+def write_report(
+    results: Sequence[Path], output: Path, options: ReportOptions | None = None
+) -> Path:
     """Write the page and return its path."""
     if output.suffix.lower() not in {".html", ".htm"}:
         raise BadValue("-o", str(output), "a file name that ends in .html")
     if not output.parent.is_dir():
         raise BadValue("-o", str(output), f"a file in a folder that exists, not {output.parent}")
-    frame = load(*results)
+    options = options or ReportOptions()
+    frame = where(load(*results, own=options.own), options.where)
     counts = count_latencies(results, list(frame.get("run_id", pd.Series(dtype=str))))
-    text = report_html(frame, options or Options(), counts=counts, results=results)
+    text = report_html(frame, options, counts=counts, results=results)
     try:
         write_durably(output, text.encode())
     except OSError as error:
@@ -48,16 +70,24 @@ def write_report(results: Sequence[Path], output: Path, options: Options | None 
 
 def report_html(
     frame: pd.DataFrame,
-    options: Options | None = None,
+    options: ReportOptions | None = None,
     *,
     counts: LatencyCounts | None = None,
     results: Sequence[Path] = (),
 ) -> str:
     """The page of a frame; `counts` and `results` add what only directories hold."""
-    options = options or Options()
+    options = options or ReportOptions()
     require(frame, ARMS_NEED)
-    arms = with_arms(frame)
-    groups = [group_of(rows, name, options.reference, options.margin) for name, rows in split(arms)]
+    _check_size(frame)
+    groups, parts = [], []
+    for name, rows in split(with_arms(frame)):
+        part, notes = _kept_apart(rows, options.pooling)
+        made = group_of(part, name, options.reference, options.margin)
+        groups.append(replace(made, notes=[*made.notes, *notes]))
+        parts.append(part)
+    arms = pd.concat(parts)
+    kept = arms.astype(object).where(arms.notna(), None).to_dict("records")
+    told = [{str(name): value for name, value in row.items()} for row in kept]
     page = Page(
         title=options.title or _title(arms),
         groups=groups,
@@ -65,9 +95,28 @@ def report_html(
         origins=origins(results),
         results=[path.name or str(path) for path in results],
         margin=options.margin,
-        agreement=agreement_sentences(arms),
+        capacity=statements(told),
+        agreement=agreement_sentences(with_arms(frame)),
     )
     return render(page, payload_of(arms, groups, counts))
+
+
+def _check_size(frame: pd.DataFrame) -> None:
+    """Refuse a page that nobody could read, before minutes go into it."""
+    names = [name for name in LABELS if name in frame]
+    labels = len(frame[names].drop_duplicates())
+    if labels > MOST_LABELS:
+        allowed = f"at most {MOST_LABELS:,} on one page: choose with --where model=…"
+        told = f"{labels:,} of {', '.join(names)} together"
+        raise BadValue("report", told, allowed, where=source_of(frame))
+
+
+def _kept_apart(rows: pd.DataFrame, pooling: Pooling) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Give rows that must not be averaged models of their own; only usable rows decide."""
+    usable = usable_rows(rows)
+    names = kept_apart(usable.drop(columns="output_throughput"), pooling)
+    notes = said_apart(usable, names, "each is answered apart, behind the model's name")
+    return labelled(rows, "model", names), notes
 
 
 def split(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

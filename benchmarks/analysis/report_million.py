@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.record import RunRecord
-from orchestrator.rows import SCHEMA
-from orchestrator.store import Manifest, Store, StoredFile
+from orchestrator.results.record import RunRecord
+from orchestrator.results.rows import SCHEMA
+from orchestrator.results.store import Manifest, Store, StoredFile
 
 STRATEGIES = {"tp": (1.0, 2), "ep": (0.9, 2), "tp+ep": (0.5, 4)}
 WORKLOADS = ("decode-heavy", "prefill-heavy", "balanced")

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.process import MARKER
-from orchestrator.store import Store
+from orchestrator.host.process import MARKER
+from orchestrator.results.store import Store
 from orchestrator.verify import verify_directory
 
-SERVER = f"{sys.executable} -m orchestrator.simserver"
+SERVER = f"{sys.executable} -m servers.simulated"
 LONGEST_LIFE_S = 30.0
 
 

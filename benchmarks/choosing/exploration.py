@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis.landscape.answer import parse_ask
-from analysis.landscape.choice import Ask
 from analysis.landscape.explore import SAMPLERS, Sampler, Trial, best, explore
 from analysis.landscape.objective import parse_objectives
+from analysis.landscape.ranked_landscape import parse_criteria
+from analysis.landscape.ranking import Criteria
 from analysis.landscape.space import Configuration, feasible, layouts_within
 from catalog.hardware_table import gpu
 from catalog.model_table import model
@@ -36,13 +36,13 @@ def main() -> None:
         layouts = feasible(spec, device, layouts_within(gpus), longest=INPUT + OUTPUT)
         space = [Configuration(layout, load) for layout in layouts for load in LOADS]
         found = {each: _simulated(name, hardware, each) for each in space}
-        ask = parse_ask(
+        criteria = parse_criteria(
             parse_objectives([], ["output_throughput_per_gpu"]),
-            [f"mean_tpot_ms <= {limit_ms}"],
+            [f"mean_tpot_ms <= {limit_ms} ms"],
             how=None,
         )
         everything = [Trial(i, i, each, found[each]) for i, each in enumerate(space)]
-        oracle = best(everything, ask)
+        oracle = best(everything, criteria)
         assert oracle is not None
         print(
             f"{name} on up to {gpus} {hardware}: {len(space)} configurations, best "
@@ -50,7 +50,7 @@ def main() -> None:
         )
         for sampler in SAMPLERS:
             for seed in range(SEEDS):
-                for budget, chosen in _after(space, found, ask, sampler, seed).items():
+                for budget, chosen in _after(space, found, criteria, sampler, seed).items():
                     loss = 1.0 if chosen is None else 1 - _value(chosen) / _value(oracle)
                     losses.setdefault((sampler, budget), []).append(loss)
     _print(losses)
@@ -59,7 +59,7 @@ def main() -> None:
 def _after(
     space: list[Configuration],
     found: Mapping[Configuration, dict[str, float]],
-    ask: Ask,
+    criteria: Criteria,
     sampler: Sampler,
     seed: int,
 ) -> dict[int, Trial | None]:
@@ -67,12 +67,13 @@ def _after(
     if sampler == "grid":
         return {
             budget: best(
-                explore(space, found.get, ask, budget=budget, sampler="grid", seed=seed), ask
+                explore(space, found.get, criteria, budget=budget, sampler="grid", seed=seed),
+                criteria,
             )
             for budget in BUDGETS
         }
-    trials = explore(space, found.get, ask, budget=max(BUDGETS), sampler=sampler, seed=seed)
-    return {budget: best(trials[:budget], ask) for budget in BUDGETS}
+    trials = explore(space, found.get, criteria, budget=max(BUDGETS), sampler=sampler, seed=seed)
+    return {budget: best(trials[:budget], criteria) for budget in BUDGETS}
 
 
 def _print(losses: Mapping[tuple[Sampler, int], list[float]]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from clients import OUTPUT, Client, Load, floor, installed, ours
 from cpu import run_sampled
-from reference import MODES, Mode, Server, build, serving
+from reference import MODES, Mode, ReferenceServer, build, serving
 from tokenizer import write_tokenizer
 
 PEERS = ("vllm-rs", "aiperf", "guidellm")
@@ -38,7 +38,9 @@ COLUMNS = (
 )
 
 
-def run_once(client: Client, server: Server, level: int, options: argparse.Namespace) -> Result:
+def run_once(
+    client: Client, server: ReferenceServer, level: int, options: argparse.Namespace
+) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         requests = level * options.waves
         load = Load(server.url, level, requests, Path(folder), options.tokenizer)

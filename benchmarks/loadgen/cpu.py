@@ -16,7 +16,7 @@ TURNS_A_SEARCH = 50
 
 
 @dataclass
-class Sampler:
+class CpuSampler:
     """Samples the CPU seconds of a process and its descendants, ended ones included."""
 
     process: psutil.Process
@@ -71,10 +71,10 @@ def _busy_s() -> float:
 
 def run_sampled(
     command: list[str], *, env: dict[str, str], timeout_s: float
-) -> tuple[str, Sampler]:
+) -> tuple[str, CpuSampler]:
     """Run a client to its end; returns what it printed and its CPU over time."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
-    sampler, over = Sampler(psutil.Process(process.pid)), threading.Event()
+    sampler, over = CpuSampler(psutil.Process(process.pid)), threading.Event()
     thread = threading.Thread(target=sampler.run, args=(over,))
     thread.start()
     try:

@@ -7,14 +7,14 @@ import msgspec
 import numpy as np
 import uvloop
 
-from workloads.client import measure
-from workloads.dispatch import Dispatcher
-from workloads.metrics import summarise
-from workloads.prompts import token_prompts
-from workloads.selfcheck import client_limited
-from workloads.target import Target
+from workloads.client.load_run import measure
+from workloads.client.selfcheck import client_limited
+from workloads.client.worker_pool import WorkersPlan, measure_with_workers
+from workloads.figures.metrics import summarise
+from workloads.load.dispatch import Dispatcher
+from workloads.load.prompts import token_prompts
 from workloads.transcript import RequestRow
-from workloads.workers import Plan, measure_with_workers
+from workloads.transport.target import Target
 
 
 async def main(options: argparse.Namespace) -> None:
@@ -24,7 +24,7 @@ async def main(options: argparse.Namespace) -> None:
         np.random.default_rng(0), count=options.requests, length=128, vocab=50_000
     )
     if options.workers > 1:
-        plan = Plan(
+        plan = WorkersPlan(
             output_len=options.output, workers=options.workers, max_concurrency=options.concurrency
         )
         stats = await measure_with_workers(target, prompts, plan=plan, on_row=rows.append)

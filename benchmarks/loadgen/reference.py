@@ -50,7 +50,7 @@ MODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ReferenceServer:
     """The reference server, on a port of the loopback."""
 
     port: int
@@ -72,7 +72,7 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, mode: Mode) -> Iterator[Server]:
+def serving(folder: Path, mode: Mode) -> Iterator[ReferenceServer]:
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -81,7 +81,7 @@ def serving(folder: Path, mode: Mode) -> Iterator[Server]:
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        yield Server(port)
+        yield ReferenceServer(port)
     finally:
         process.kill()
         process.wait()

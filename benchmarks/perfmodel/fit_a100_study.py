@@ -20,7 +20,7 @@ from perfmodel.arrays import FloatArray
 from perfmodel.constants import A100_VLLM, Constants
 from perfmodel.features import Features, MeasuredRun, features
 from perfmodel.reference import table
-from perfmodel.serving import Setup
+from perfmodel.serving import ServerSettings
 from strategies.parse import parse_layout
 
 CELLS = study_cells()
@@ -35,12 +35,12 @@ PRINTED = {
     (row["model"], row["strategy"]): float(row["output_throughput_tok_s"])
     for row in table("parallelism_table4_throughput")
 }
-SETUP = Setup(prefix_cached=True)
+SETUP = ServerSettings(prefix_cached=True)
 BARE = msgspec.structs.replace(A100_VLLM, dispatch_launches=0.0, hybrid_launches=0.0)
 
 
 def main() -> None:
-    study = Study()
+    study = CalibrationStudy()
     for name, fit in (("a100-vllm", study.fit_latency), ("a100-vllm-growth", study.fit_growth)):
         constants = fit(MODELS)
         print(f"\n{name}: {described(constants)}")
@@ -61,7 +61,7 @@ def described(constants: Constants) -> str:
     return ", ".join(f"{name} = {getattr(constants, name):.4g}" for name in fields)
 
 
-class Study:
+class CalibrationStudy:
     """The study's 189 cells as tables of steps, so that any constants are priced at once."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ VLLM_MULTIPLE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class BackendSelection:
     """The backends that will run, and why others will not."""
 
     names: tuple[str, ...]
@@ -29,7 +29,7 @@ def check(wanted: Sequence[str] | None) -> None:
             raise MissingExtra(f"backend {VLLM!r}", "vllm")
 
 
-def choose(wanted: Sequence[str] | None, points: Sequence[Point]) -> Chosen:
+def choose(wanted: Sequence[str] | None, points: Sequence[Point]) -> BackendSelection:
     """Take what was asked for, or all that can run some point."""
     names, left_out = [], []
     for name in NAMES if wanted is None else dict.fromkeys(wanted):
@@ -37,7 +37,7 @@ def choose(wanted: Sequence[str] | None, points: Sequence[Point]) -> Chosen:
         if why and wanted is not None:
             raise BadValue("backend", name, why)
         (left_out.append(f"{name} left out: {why}") if why else names.append(name))
-    return Chosen(tuple(names), tuple(left_out))
+    return BackendSelection(tuple(names), tuple(left_out))
 
 
 def unsupported(name: str, point: Point) -> str:

@@ -7,20 +7,20 @@ import torch
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class WeightPool:
     """Experts in a row: gate and up (count, 2 · intermediate, hidden), down (count, hidden, i)."""
 
     w13: torch.Tensor
     w2: torch.Tensor
 
-    def place(self, start: int, experts: int) -> "Pool":
+    def place(self, start: int, experts: int) -> "WeightPool":
         """A view of so many experts from `start` on."""
         end = start + experts
-        return Pool(self.w13[start:end], self.w2[start:end])
+        return WeightPool(self.w13[start:end], self.w2[start:end])
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ExpertStep:
     """One decode step's input: a token a row, its experts and their weights."""
 
     hidden: torch.Tensor
@@ -32,7 +32,7 @@ class Step:
     active: int
 
 
-Run = Callable[[Step, Pool], torch.Tensor]
+RunStep = Callable[[ExpertStep, WeightPool], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,6 @@ class Backend:
 
     kernel: str
     """What does the matrix products, for the record."""
-    run: Run
-    pack: Callable[[Pool], Pool] | None = None
+    run: RunStep
+    pack: Callable[[WeightPool], WeightPool] | None = None
     """Brings the pool into the kernel's own order; done once, not timed."""

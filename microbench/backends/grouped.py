@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from microbench.backends.base import Backend, Pool, Step
+from microbench.backends.base import Backend, ExpertStep, WeightPool
 
 
 def grouped(device: str, dtype: torch.dtype) -> Backend:
@@ -27,7 +27,7 @@ def _has_grouped(device: str, dtype: torch.dtype) -> bool:
     return True
 
 
-def run_grouped(step: Step, weights: Pool) -> torch.Tensor:
+def run_grouped(step: ExpertStep, weights: WeightPool) -> torch.Tensor:
     """Rows sorted by expert, one product over groups of rows; no wait for the device."""
     expert, order = torch.sort(step.topk_ids.flatten(), stable=True)
     token = order // step.topk_ids.shape[1]
@@ -38,7 +38,7 @@ def run_grouped(step: Step, weights: Pool) -> torch.Tensor:
     return _combine(step, result, order)
 
 
-def run_batched(step: Step, weights: Pool) -> torch.Tensor:
+def run_batched(step: ExpertStep, weights: WeightPool) -> torch.Tensor:
     """Every active expert's rows padded to the busiest one's, one product a matrix."""
     expert, order = torch.sort(step.topk_ids.flatten(), stable=True)
     expert, token = expert.long(), order // step.topk_ids.shape[1]
@@ -57,7 +57,7 @@ def _activate(product: torch.Tensor) -> torch.Tensor:
     return functional.silu(gate) * up
 
 
-def _combine(step: Step, result: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+def _combine(step: ExpertStep, result: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     """Add each pair's row to its token's, weighted."""
     weighted = result.float() * step.topk_weights.flatten()[order, None]
     out = torch.zeros_like(step.hidden, dtype=torch.float32)

@@ -3,14 +3,14 @@
 import torch
 from torch.nn import functional
 
-from microbench.backends.base import Backend, Pool, Step
+from microbench.backends.base import Backend, ExpertStep, WeightPool
 
 
 def loop() -> Backend:
     return Backend("python loop over experts", run)
 
 
-def run(step: Step, weights: Pool) -> torch.Tensor:
+def run(step: ExpertStep, weights: WeightPool) -> torch.Tensor:
     """Σ_j w_j · W2_e (silu(W1_e x) ∘ W3_e x) over the experts e = e_j of each token x."""
     out = torch.zeros_like(step.hidden, dtype=torch.float32)
     for expert in torch.unique(step.topk_ids).tolist():

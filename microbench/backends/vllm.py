@@ -3,7 +3,7 @@
 import torch
 
 from catalog.errors import InputError
-from microbench.backends.base import Backend, Pool, Step
+from microbench.backends.base import Backend, ExpertStep, WeightPool
 
 
 def vllm(device: str, dtype: torch.dtype) -> Backend:
@@ -20,7 +20,7 @@ def vllm(device: str, dtype: torch.dtype) -> Backend:
 def _on_gpu() -> Backend:
     from vllm.model_executor.layers.fused_moe import fused_experts
 
-    def run(step: Step, weights: Pool) -> torch.Tensor:
+    def run(step: ExpertStep, weights: WeightPool) -> torch.Tensor:
         out: torch.Tensor = fused_experts(
             step.hidden, weights.w13, weights.w2, step.topk_weights, step.topk_ids
         )
@@ -37,7 +37,7 @@ def _on_cpu(dtype: torch.dtype) -> Backend:
 
     isa = _instructions(dtype)
 
-    def run(step: Step, weights: Pool) -> torch.Tensor:
+    def run(step: ExpertStep, weights: WeightPool) -> torch.Tensor:
         out = torch.empty_like(step.hidden)
         cpu_fused_moe(
             out,
@@ -53,8 +53,10 @@ def _on_cpu(dtype: torch.dtype) -> Backend:
         )
         return out
 
-    def pack(pool: Pool) -> Pool:
-        return Pool(cpu_prepack_moe_weight(pool.w13, isa), cpu_prepack_moe_weight(pool.w2, isa))
+    def pack(pool: WeightPool) -> WeightPool:
+        return WeightPool(
+            cpu_prepack_moe_weight(pool.w13, isa), cpu_prepack_moe_weight(pool.w2, isa)
+        )
 
     return Backend(f"vllm cpu_fused_moe ({isa})", run, pack)
 

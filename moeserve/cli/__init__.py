@@ -1,4 +1,4 @@
-"""The command line: known errors as one line with an exit code by kind, commands by module."""
+"""The command line: known errors as one line with an exit code by kind; commands by name."""
 
 import os
 import re
@@ -8,52 +8,19 @@ from collections.abc import Sequence
 import typer
 
 from catalog.errors import MoeserveError
-from moeserve.cli import (
-    analyze,
-    autotune,
-    diffusion,
-    estimate,
-    facts,
-    importer,
-    microbench,
-    predict,
-    qs,
-    quality,
-    results,
-    run,
-    select,
-    serve,
-    slurm,
-)
+from catalog.plain_text import LONGEST_NOTE, plain
+from catalog.secrets import redact
+from moeserve.cli.commands import Commands
+from moeserve.cli.log import show_warnings
 
-app = typer.Typer(
+commands = Commands(
     name="moeserve",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="How should this Mixture-of-Experts model be laid out over my GPUs, and what will it do "
     "under load? Plan it, launch real servers, measure them, decide.",
 )
-for module in (
-    run,
-    results,
-    importer,
-    predict,
-    analyze,
-    estimate,
-    autotune,
-    qs,
-    quality,
-    select,
-    microbench,
-    diffusion,
-    serve,
-    facts,
-    slurm,
-):
-    module.add_to(app)
 
 INTERRUPTED = 130
 # vLLM's own flags take several values after one name: --goodput ttft:200 tpot:50.
@@ -62,12 +29,13 @@ SEVERAL_VALUES = {"--goodput": re.compile(r"(ttft|tpot|e2el):.*")}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
+    show_warnings()
     try:
-        app(args=repeat_flags(sys.argv[1:] if arguments is None else arguments))
+        commands(args=repeat_flags(sys.argv[1:] if arguments is None else arguments))
     except MoeserveError as error:
         if os.environ.get("MOESERVE_DEBUG") == "1":
             raise
-        typer.echo(f"moeserve: {one_line(str(error))}", err=True)
+        typer.echo(f"moeserve: {one_line(redact(str(error)))}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("moeserve: interrupted", err=True)
@@ -80,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def one_line(text: str) -> str:
     """Fold a message into one printable line."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return " ".join(plain(text[:LONGEST_NOTE]).split())
 
 
 def repeat_flags(arguments: Sequence[str]) -> list[str]:

@@ -6,19 +6,27 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from analysis.extra import need_extra
+from analysis.optional_dependencies import need_extra
 from catalog.errors import BadValue
 from moeserve.cli import figures
 from moeserve.cli.inputs import (
-    Alpha,
-    Chosen,
-    EveryVerdict,
-    Margin,
-    Provenance,
-    Reference,
-    Response,
-    Results,
+    AlphaOption,
+    AsAskedOption,
+    BetterOption,
+    ByOption,
+    ColumnOption,
+    ConstantOption,
+    EveryVerdictOption,
+    MarginOption,
+    PoolOption,
+    ProvenanceOption,
+    ReferenceOption,
+    ResponseOption,
+    ResultsArgument,
+    WhereOption,
     clean,
+    direction,
+    pooled,
     present,
     read,
     say,
@@ -26,7 +34,8 @@ from moeserve.cli.inputs import (
 from moeserve.cli.show import Format, FormatOption, show
 
 if TYPE_CHECKING:
-    from analysis.contrast import Adjustment
+    from analysis.data.select import RowSelection
+    from analysis.statistics.contrast import Adjustment
 
 HELP = {
     "tables": """Print the parallelism paper's Tables IV, V, VI and VII from any results.
@@ -84,6 +93,7 @@ COMPARE_COLUMNS = {
     "verdict": "verdict",
     "runs_needed": "runs needed",
     "reason": "reason",
+    "confounded_by": "differs also in",
 }
 
 
@@ -113,29 +123,42 @@ def add_to(app: typer.Typer) -> None:
 
 
 def tables(
-    results: Results,
+    results: ResultsArgument,
     number: Annotated[
         list[str] | None, typer.Option("--table", "-t", help="IV, V, VI or VII; repeatable.")
     ] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="The paper's own numbers beside each cell.")
     ] = False,
-    provenance: Provenance = None,
-    include_invalid: EveryVerdict = False,
+    column: ColumnOption = None,
+    constant: ConstantOption = None,
+    where: WhereOption = None,
+    by: ByOption = None,
+    pool: PoolOption = None,
+    as_asked: AsAskedOption = False,
+    provenance: ProvenanceOption = None,
+    include_invalid: EveryVerdictOption = False,
     output: Annotated[TableFormat, typer.Option("--format", help="How to print.")] = (
         TableFormat.table
     ),
 ) -> None:
     need_extra("moeserve tables")
-    from analysis import render
-    from analysis.tables import tables as make
+    from analysis.tables import render
+    from analysis.tables.paper_tables import tables as make
 
     made = make(
-        read(results), tuple(number or ()), provenance=provenance, every_verdict=include_invalid
+        read(results, where, column=column, constant=constant),
+        tuple(number or ()),
+        provenance=provenance,
+        every_verdict=include_invalid,
+        # The paper counts every load that was asked for: beside its numbers, so do we.
+        pooling=pooled(by, pool),
+        as_asked=as_asked or paper,
     )
     if output in (TableFormat.json, TableFormat.csv):
         rows = clean(row for table in made for row in table.flat())
         show(rows, Format(output.value))
+        say(dict.fromkeys(text for table in made for text in table.notes))
         return
     style = {
         TableFormat.table: render.terminal,
@@ -146,8 +169,8 @@ def tables(
 
 
 def anova(
-    results: Results,
-    response: Response = "output_throughput",
+    results: ResultsArgument,
+    response: ResponseOption = "output_throughput",
     factor: Annotated[
         list[str] | None,
         typer.Option("--factor", help="Column; repeatable. max_concurrency, strategy, model."),
@@ -160,18 +183,23 @@ def anova(
     ] = None,
     kind: Annotated[int, typer.Option("--type", help="Sums of squares of Type 2 or 3.")] = 2,
     log: Annotated[bool, typer.Option("--log", help="Analyse the logarithm: ratios.")] = False,
-    alpha: Alpha = 0.05,
-    provenance: Provenance = None,
-    include_invalid: EveryVerdict = False,
+    alpha: AlphaOption = 0.05,
+    column: ColumnOption = None,
+    constant: ConstantOption = None,
+    where: WhereOption = None,
+    pool: PoolOption = None,
+    as_asked: AsAskedOption = False,
+    provenance: ProvenanceOption = None,
+    include_invalid: EveryVerdictOption = False,
     output: FormatOption = Format.table,
 ) -> None:
     need_extra("moeserve anova")
     from dataclasses import asdict
 
-    from analysis.anova import FACTORS, Model
+    from analysis.anova import FACTORS, AnovaModel
     from analysis.anova import anova as fit
 
-    model = Model(
+    model = AnovaModel(
         response=response,
         factors=tuple(factor or FACTORS),
         interactions=interactions or order is not None,
@@ -179,8 +207,14 @@ def anova(
         kind=kind,
         log=log,
         alpha=alpha,
+        pool=tuple(pool or ()),
     )
-    found = fit(read(results), model, provenance=provenance, every_verdict=include_invalid)
+    chosen: RowSelection = {
+        "provenance": provenance,
+        "every_verdict": include_invalid,
+        "as_asked": as_asked,
+    }
+    found = fit(read(results, where, column=column, constant=constant), model, **chosen)
     rows = clean(found.rows())
     show(rows, output, columns=present(ANOVA_COLUMNS, rows))
     if output is Format.table:
@@ -189,15 +223,15 @@ def anova(
 
 
 def compare(
-    results: Results,
-    response: Response = "output_throughput",
-    reference: Reference = None,
+    results: ResultsArgument,
+    response: ResponseOption = "output_throughput",
+    reference: ReferenceOption = None,
     by: Annotated[
         list[str] | None,
         typer.Option("--by", help="Column to compare within; repeatable. model, workload, load."),
     ] = None,
-    alpha: Alpha = 0.05,
-    margin: Margin = 0.03,
+    alpha: AlphaOption = 0.05,
+    margin: MarginOption = 0.03,
     power: Annotated[float, typer.Option("--power", help="Power behind runs_needed.")] = 0.8,
     adjust: Annotated[
         Adjust,
@@ -209,36 +243,49 @@ def compare(
     crossover: Annotated[
         bool, typer.Option("--crossover", help="The concurrency where strategies change places.")
     ] = False,
-    provenance: Provenance = None,
-    include_invalid: EveryVerdict = False,
+    column: ColumnOption = None,
+    constant: ConstantOption = None,
+    where: WhereOption = None,
+    pool: PoolOption = None,
+    better: BetterOption = None,
+    as_asked: AsAskedOption = False,
+    provenance: ProvenanceOption = None,
+    include_invalid: EveryVerdictOption = False,
     output: FormatOption = Format.table,
 ) -> None:
     need_extra("moeserve compare")
-    from analysis.compare import BY, Question
+    from analysis.compare import BY, ComparisonSpec
     from analysis.compare import compare as contrast
-    from analysis.contrast import Rule
     from analysis.crossover import crossovers
+    from analysis.statistics.contrast import Rule
     from analysis.tukey import tukey
 
-    question = Question(
+    spec = ComparisonSpec(
         response=response,
         reference=reference,
         by=tuple(by or BY),
+        pool=tuple(pool or ()),
+        better=direction(better),
         rule=Rule(alpha=alpha, margin=margin, power=power),
         adjust=None if adjust is Adjust.auto else cast("Adjustment", adjust.value),
     )
     if all_pairs and crossover:
         raise BadValue("--tukey", "--crossover", "one of the two")
-    chosen: Chosen = {"provenance": provenance, "every_verdict": include_invalid}
-    frame = read(results)
-    found = contrast(frame, question, **chosen)
+    chosen: RowSelection = {
+        "provenance": provenance,
+        "every_verdict": include_invalid,
+        "as_asked": as_asked,
+    }
+    frame = read(results, where, column=column, constant=constant)
+    found = contrast(frame, spec, **chosen)
     if crossover:
-        changes = crossovers(frame, question, **chosen)
+        changes = crossovers(frame, spec, **chosen)
         show(clean(row.row() for row in changes), output)
     elif all_pairs:
-        pairs = tukey(frame, question, **chosen)
+        pairs = tukey(frame, spec, **chosen)
         show(clean(row.row() for row in pairs), output)
     else:
         rows = clean(found.rows())
-        show(rows, output, columns=present(COMPARE_COLUMNS, rows))
+        own = {name: COMPARE_COLUMNS.get(name, name) for name in found.spec.by}
+        show(rows, output, columns=present({**own, **COMPARE_COLUMNS}, rows))
     say(found.notes)

@@ -1,12 +1,20 @@
 """`moeserve autotune`: every way to divide GPUs, ranked, and why."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import typer
 
 from moeserve.cli.estimate import constants_of
-from moeserve.cli.show import Format, FormatOption, Row, note, show
+from moeserve.cli.show import Format, FormatOption, note, show
+from orchestrator.results.record import Row
+
+if TYPE_CHECKING:
+    from catalog.hardware import Gpu
+    from catalog.models import Model
+    from perfmodel.autotune import Candidate
 
 AUTOTUNE_HELP = """Rank every way to divide GPUs over tp, pp, ep, dp and cache parallelism.
 
@@ -14,7 +22,8 @@ Example: moeserve autotune --model DeepSeek-V3 --hardware H200 --gpus 64 --conte
 """
 COLUMNS = (
     "tp", "pp", "ep", "dp", "kvp", "cp", "feasible", "b_max", "batch", "tokens_per_s_per_gpu",
-    "tokens_per_s", "latency_s", "pareto", "why",
+    "tokens_per_s", "low_tokens_per_s", "high_tokens_per_s", "latency_s", "pareto", "tied_with",
+    "why",
 )  # fmt: skip
 TABLE_ROWS = 20
 NOTHING_FEASIBLE = 4
@@ -28,9 +37,7 @@ def autotune(
     model: Annotated[str, typer.Option("--model", "-m", help="Name, id or path.")],
     gpus: Annotated[int, typer.Option("--gpus", help="GPUs to divide, 1 to 1024.")],
     context: Annotated[int, typer.Option("--context", help="Tokens each sequence holds.")] = 4096,
-    hardware: Annotated[
-        str, typer.Option("--hardware", help="GPU, as in moeserve hardware.")
-    ] = "H100",
+    hardware: Annotated[str, typer.Option("--hardware", help="GPU's name, or its file.")] = "H100",
     batch: Annotated[
         int | None, typer.Option("--batch", help="Sequences in all; default as many as fit.")
     ] = None,
@@ -47,13 +54,13 @@ def autotune(
     ] = "best",
     island: Annotated[
         int | None,
-        typer.Option("--island", min=1, help="GPUs one fast fabric joins; default the node's."),
+        typer.Option("--island", min=1, help="GPUs one fast fabric joins; default its own."),
     ] = None,
     usable_fraction: Annotated[
         float, typer.Option("--usable-fraction", help="Share of GPU memory the server may take.")
     ] = 0.9,
     calibration: Annotated[
-        str | None, typer.Option("--calibration", help="Default roofline; or a fitted FILE.json.")
+        str | None, typer.Option("--calibration", help="Default vllm-2026; or a fitted FILE.json.")
     ] = None,
     expert_rereads: Annotated[
         float,
@@ -66,22 +73,24 @@ def autotune(
     ] = None,
     output: FormatOption = Format.table,
 ) -> None:
-    import msgspec
-
     from catalog.from_hf import load_model
-    from catalog.hardware_table import gpu as named
     from perfmodel.autotune import Goal, search
-    from perfmodel.constants import ROOFLINE
+    from perfmodel.constants import DEFAULT
     from perfmodel.decode import Pricing
+    from perfmodel.known_error import error_note
     from perfmodel.memory import Conventions
     from perfmodel.twin import dense_twin
+    from strategies.own_gpus import find_gpu
 
-    constants = constants_of(calibration) or ROOFLINE
-    constants = msgspec.structs.replace(constants, expert_rereads=expert_rereads)
-    spec, gpu = load_model(model), named(hardware)
+    constants = constants_of(calibration) or DEFAULT
+    if expert_rereads != 1:  # a set of its own then, compared with nothing
+        name = f"{constants.name}, experts read {expert_rereads:g} times"
+        constants = msgspec.structs.replace(constants, name=name, expert_rereads=expert_rereads)
+    spec, gpu = load_model(model), find_gpu(hardware)
+    spec = spec if dense_quality is None else dense_twin(spec, dense_quality)
     found = search(
-        spec if dense_quality is None else dense_twin(spec, dense_quality),
-        msgspec.structs.replace(gpu, per_node=island or gpu.per_node),
+        spec,
+        msgspec.structs.replace(gpu, island=island or gpu.island),
         gpus,
         goal=Goal(context, batch, None if max_latency_ms is None else max_latency_ms / 1e3),
         conventions=Conventions(usable_fraction=usable_fraction),
@@ -89,10 +98,45 @@ def autotune(
     )
     kept = [row for row in found if row.pareto or not pareto]
     limit = top or (TABLE_ROWS if output is Format.table else len(kept))
-    name = {"provenance": "simulated", "hardware": hardware, "model": model}
-    rows: list[Row] = [{**name, **asdict(row)} for row in kept[:limit]]
+    known = {"provenance": "simulated", "hardware": gpu.name, "model": model}
+    told = _rows(kept[:limit], found[:TABLE_ROWS], spec, gpu, constants.name)
+    rows: list[Row] = [{**known, **row} for row in told]
     show(rows, output, columns=COLUMNS)
     fit = sum(row.feasible for row in found)
     note(f"{fit} of {len(found)} partitions fit, {len(rows)} shown: estimated, not measured")
+    note(error_note(constants.name))
     if not fit:
         raise typer.Exit(NOTHING_FEASIBLE)
+
+
+def _rows(
+    shown: "Sequence[Candidate]",
+    best: "Sequence[Candidate]",
+    model: "Model",
+    gpu: "Gpu",
+    calibration: str,
+) -> list[Row]:
+    """Each partition with its 90 % bounds, and which of the best are not told from it."""
+    from perfmodel.known_error import Asked, error_bounds, tied
+    from strategies.layout import Layout
+
+    rows: list[Row] = []
+    for row in shown:
+        alike = [e.name for e in best if e is not row and tied(e.tokens_per_s, row.tokens_per_s)]
+        layout = Layout(tp=row.tp, pp=row.pp, dp=row.dp * row.kvp * row.cp, ep=True)
+        latency_ms = None if row.latency_s is None else 1e3 * row.latency_s
+        figures = {"output_throughput": row.tokens_per_s, "mean_tpot_ms": latency_ms}
+        asked = Asked(total_params=model.total_params, in_flight=row.batch or None)
+        bounds = error_bounds(calibration, layout, gpu, figures, asked)
+        told = {
+            "low_tokens_per_s": bounds["low_output_throughput"],
+            "high_tokens_per_s": bounds["high_output_throughput"],
+            "low_latency_s": _seconds(bounds["low_mean_tpot_ms"]),
+            "high_latency_s": _seconds(bounds["high_mean_tpot_ms"]),
+        }
+        rows.append({**asdict(row), **told, "tied_with": ",".join(alike)})
+    return rows
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1e3

@@ -11,11 +11,11 @@ import typer
 from moeserve.cli import diffusion_flags as flags
 from moeserve.cli.diffusion_flags import numbers, probabilities, words
 from moeserve.cli.inputs import model_names
-from moeserve.cli.results_flags import Fresh
+from moeserve.cli.results_flags import FreshOption
 from moeserve.cli.show import Format, FormatOption, note, show
 
 if TYPE_CHECKING:
-    from moeserve.diffusion import Asked
+    from diffusion_study.characterise import StudyRequest
 
 HELP = """Measure diffusion language models: steps, generation length, and how experts are computed.
 
@@ -51,28 +51,28 @@ def add_to(app: typer.Typer) -> None:
 
 
 def diffusion(
-    model: flags.Model = None,
-    steps: flags.Steps = None,
-    generation_length: flags.Length = None,
-    experts: flags.Experts = "loop,batched,grouped",
-    kv_cache: flags.KvCache = "none",
-    commit_above: flags.CommitAbove = None,
-    block_length: flags.BlockLength = 32,
-    prompt_length: flags.PromptLength = 32,
-    num_runs: flags.NumRuns = 2,
-    seed: flags.Seed = 0,
-    device: flags.Device = "auto",
-    dtype: flags.Dtype = "auto",
-    trust_remote_code: flags.TrustRemoteCode = False,
-    revision: flags.Revision = None,
-    result_dir: flags.ResultDir = None,
-    fresh: Fresh = False,
+    model: flags.ModelOption = None,
+    steps: flags.StepsOption = None,
+    generation_length: flags.GenerationLengthOption = None,
+    experts: flags.ExpertsOption = "loop,batched,grouped",
+    kv_cache: flags.KvCacheOption = "none",
+    commit_above: flags.CommitAboveOption = None,
+    block_length: flags.BlockLengthOption = 32,
+    prompt_length: flags.PromptLengthOption = 32,
+    num_runs: flags.NumRunsOption = 2,
+    seed: flags.SeedOption = 0,
+    device: flags.DeviceOption = "auto",
+    dtype: flags.DtypeOption = "auto",
+    trust_remote_code: flags.TrustRemoteCodeOption = False,
+    revision: flags.RevisionOption = None,
+    result_dir: flags.ResultDirOption = None,
+    fresh: FreshOption = False,
     output: FormatOption = Format.table,
 ) -> None:
-    from moeserve.diffusion import Asked, experts_of, kv_caches_of
-    from orchestrator.hfserver.diffusion.grid import Grid, points
+    from diffusion_study.characterise import StudyRequest, experts_of, kv_caches_of
+    from diffusion_study.grid import DiffusionGrid, points
 
-    grid = Grid(
+    grid = DiffusionGrid(
         points=points(numbers("--steps", steps), numbers("--generation-length", generation_length)),
         experts=experts_of(words(experts)),
         kv_caches=kv_caches_of(words(kv_cache)),
@@ -81,7 +81,7 @@ def diffusion(
         prompt_length=prompt_length,
         repeats=num_runs,
     )
-    asked = Asked(
+    request = StudyRequest(
         models=model_names(model or DEFAULT_MODELS),
         grid=grid,
         seed=seed,
@@ -90,30 +90,32 @@ def diffusion(
         remote_code=trust_remote_code,
         revision=revision,
     )
-    raise typer.Exit(_characterise(asked, result_dir, output, fresh=fresh))
+    raise typer.Exit(_characterise(request, result_dir, output, fresh=fresh))
 
 
-def _characterise(asked: "Asked", result_dir: Path | None, output: Format, *, fresh: bool) -> int:
+def _characterise(
+    request: "StudyRequest", result_dir: Path | None, output: Format, *, fresh: bool
+) -> int:
     """Measure what is missing and show what there is; return the exit code."""
-    from moeserve.diffusion import characterise, findings, prepare, rows_of
-    from orchestrator.hfserver.diffusion.kept import Kept
-    from orchestrator.store import fresh_directory
+    from diffusion_study.characterise import characterise, findings, prepare, rows_of
+    from diffusion_study.store import DiffusionStore
+    from orchestrator.results.store import fresh_directory
 
-    planned = prepare(asked)
-    kept = Kept(result_dir or planned.study.default_directory, planned.study)
+    planned = prepare(request)
+    store = DiffusionStore(result_dir or planned.study.default_directory, planned.study)
     if fresh:
-        fresh_directory(kept.root)
+        fresh_directory(store.root)
     stopped = False
     try:
         with _interruptible():
-            characterise(planned, kept, note)
+            characterise(planned, store, note)
     except KeyboardInterrupt:
         stopped = True
-    rows, finished = rows_of(planned, kept)
+    rows, finished = rows_of(planned, store)
     show(rows, output, columns=COLUMNS)
     for sentence in [] if stopped else findings(rows):
         note(sentence)
-    note(f"{finished} of {planned.runs} runs; results in {kept.root}")
+    note(f"{finished} of {planned.runs} runs; results in {store.root}")
     if stopped:
         note("interrupted: the same command goes on where this one stopped")
     return 130 if stopped else 0

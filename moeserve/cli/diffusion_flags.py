@@ -9,41 +9,45 @@ import typer
 from catalog.errors import BadValue
 from moeserve.cli.results_flags import result_dir_option
 
-Model = Annotated[
+ModelOption = Annotated[
     list[str] | None,
     typer.Option("--model", "-m", help="Name, id or path; repeatable, or a list: a,b."),
 ]
-Steps = Annotated[str | None, typer.Option("--steps", help="Such as 32,64,128.")]
-Length = Annotated[
+StepsOption = Annotated[str | None, typer.Option("--steps", help="Such as 32,64,128.")]
+GenerationLengthOption = Annotated[
     str | None, typer.Option("--generation-length", help="Tokens: such as 64,128,256.")
 ]
-Experts = Annotated[str, typer.Option("--experts", help="Of an MoE model: loop, batched, grouped.")]
-KvCache = Annotated[
+ExpertsOption = Annotated[
+    str, typer.Option("--experts", help="Of an MoE model: loop, batched, grouped.")
+]
+KvCacheOption = Annotated[
     str, typer.Option("--kv-cache", help="none, prefix, block; compared with none.")
 ]
-CommitAbove = Annotated[
+CommitAboveOption = Annotated[
     str | None,
     typer.Option("--commit-above", help="Also commit tokens at least so probable, as 0.9."),
 ]
-BlockLength = Annotated[
+BlockLengthOption = Annotated[
     int, typer.Option("--block-length", help="Tokens that are denoised together.")
 ]
-PromptLength = Annotated[
+PromptLengthOption = Annotated[
     int, typer.Option("--prompt-length", help="Random tokens before the answer.")
 ]
-NumRuns = Annotated[int, typer.Option("--num-runs", help="Rounds; each measures everything once.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of prompts and order.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[
+NumRunsOption = Annotated[
+    int, typer.Option("--num-runs", help="Rounds; each measures everything once.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of prompts and order.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DtypeOption = Annotated[
     str, typer.Option("--dtype", help="Of the weights: auto, float32, bfloat16, float16.")
 ]
-TrustRemoteCode = Annotated[
+TrustRemoteCodeOption = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the publisher's code; needs --revision.")
 ]
-Revision = Annotated[
+RevisionOption = Annotated[
     str | None, typer.Option("--revision", help="The commit of the checkpoint, 40 hex digits.")
 ]
-ResultDir = Annotated[Path | None, result_dir_option("diffusion-HASH")]
+ResultDirOption = Annotated[Path | None, result_dir_option("diffusion-HASH")]
 
 
 def words(text: str) -> list[str]:

@@ -3,15 +3,19 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
+from catalog.errors import BadFile
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
-from moeserve.cli.show import Format, FormatOption, Row, headed, note, show
+from moeserve.cli.show import Format, FormatOption, headed, note, show
+from orchestrator.results.record import SIMULATED, Row
 
 if TYPE_CHECKING:
-    from perfmodel.calibrate import Fit
+    from orchestrator.experiment.experiment import Experiment
+    from perfmodel.calibrate import CalibrationFit
     from perfmodel.constants import Constants
-    from perfmodel.serving import Setup
+    from perfmodel.serving import ServerSettings
 
 ESTIMATE_HELP = """Say what a layout will do under load; the same flags as `run`, nothing started.
 
@@ -27,14 +31,15 @@ Examples:
 """
 ESTIMATE_COLUMNS = headed(
     "model", "strategy", "num_gpus", "hardware", "workload", "max_concurrency",
-    "effective_concurrency", "request_rate", "output_throughput", "output_throughput_per_gpu",
-    "mean_ttft_ms", "mean_itl_ms", "mean_e2el_ms", "kv_tokens_capacity", "bound", "provenance",
-    "why",
+    "effective_concurrency", "request_rate", "output_throughput", "low_output_throughput",
+    "high_output_throughput", "output_throughput_per_gpu", "mean_ttft_ms", "mean_itl_ms",
+    "mean_e2el_ms", "kv_tokens_capacity", "bound", "tied_with", "provenance", "why",
 )  # fmt: skip
 BREAKDOWN_COLUMNS = (
     "model", "strategy", "hardware", "workload", "max_concurrency", "step", "step_ms", "part",
     "part_ms", "part_bound", "moved_bytes", "flops",
 )  # fmt: skip
+ABOUT_COLUMNS = ("what", "name", "value")
 FIT_COLUMNS = ("what", "name", "value", "low", "high", "runs")
 
 
@@ -49,7 +54,8 @@ def estimate(
     calibration: Annotated[
         str | None,
         typer.Option(
-            "--calibration", help="a100-vllm, a100-vllm-growth, roofline, or a fitted FILE.json."
+            "--calibration",
+            help="vllm-2026 (default), a100-vllm, a100-vllm-growth, roofline, or a FILE.json.",
         ),
     ] = None,
     calibrate: Annotated[
@@ -59,6 +65,10 @@ def estimate(
     save: Annotated[
         Path | None, typer.Option("--save", help="Write the fitted constants to this file.")
     ] = None,
+    about_calibration: Annotated[
+        bool,
+        typer.Option("--about-calibration", help="Its constants, their source and known error."),
+    ] = False,
     breakdown: Annotated[
         bool, typer.Option("--breakdown", help="The parts of a prefill and of a decode step.")
     ] = False,
@@ -72,50 +82,80 @@ def estimate(
         float, typer.Option("--imbalance", help="Busiest expert rank's load over the mean.")
     ] = 1.0,
     usable_fraction: Annotated[
-        float, typer.Option("--usable-fraction", help="Share of GPU memory the server may take.")
-    ] = 0.9,
+        float | None,
+        typer.Option("--usable-fraction", help="Share of GPU memory the server may take (0.9)."),
+    ] = None,
     max_num_batched_tokens: Annotated[
-        int, typer.Option("--max-num-batched-tokens", help="Tokens a step, as vLLM's flag.")
-    ] = 2048,
+        int | None,
+        typer.Option("--max-num-batched-tokens", help="Tokens a step, as vLLM's flag."),
+    ] = None,
     max_num_seqs: Annotated[
-        int, typer.Option("--max-num-seqs", help="Sequences a step, as vLLM's flag.")
-    ] = 256,
+        int | None, typer.Option("--max-num-seqs", help="Sequences a step, as vLLM's flag.")
+    ] = None,
     output: FormatOption = Format.table,
 ) -> None:
-    from perfmodel.experts import Routing
-    from perfmodel.memory import Conventions
-    from perfmodel.serving import Setup
+    from perfmodel.experts import RoutingSkew
+    from perfmodel.serving import ServerSettings
+    from servers.simulated.arguments import ServerArguments, server_arguments
 
-    assumed = Setup(
+    asked = ServerArguments(
         max_num_batched_tokens=max_num_batched_tokens,
         max_num_seqs=max_num_seqs,
-        prefix_cached=prefix_cached,
-        conventions=Conventions(usable_fraction=usable_fraction),
-        routing=Routing(zipf=zipf, imbalance=imbalance),
-        constants=constants_of(calibration),
+        gpu_memory_utilization=usable_fraction,
     )
+    assumed = asked.setup(
+        ServerSettings(
+            prefix_cached=prefix_cached,
+            routing=RoutingSkew(zipf=zipf, imbalance=imbalance),
+            constants=constants_of(calibration),
+        )
+    )
+    if about_calibration:
+        show(_about(assumed), output, columns=ABOUT_COLUMNS)
+        return
     if calibrate:
         show(_fit(calibrate, assumed, save), output, columns=FIT_COLUMNS)
-    else:
-        _estimate(flags, experiment, assumed, output, breakdown=breakdown)
+        return
+    study = flags.experiment(experiment)
+    asked.joined(server_arguments(study.server.args))  # refuses what is set twice
+    _estimate(study, assumed, output, breakdown=breakdown)
 
 
 def _estimate(
-    flags: ExperimentFlags,
-    experiment: Path | None,
-    assumed: "Setup",
-    output: Format,
-    *,
-    breakdown: bool,
+    experiment: "Experiment", assumed: "ServerSettings", output: Format, *, breakdown: bool
 ) -> None:
-    from moeserve.estimates import breakdowns, estimates, plan_of
+    from orchestrator.estimate import breakdowns, estimates, plan_of
+    from perfmodel.constants import DEFAULT
+    from perfmodel.known_error import error_note
 
-    plan = plan_of(flags.experiment(experiment))
+    plan, used = plan_of(experiment), assumed.constants or DEFAULT
     if breakdown:
         show(breakdowns(plan, assumed), output, columns=BREAKDOWN_COLUMNS)
     else:
         show(estimates(plan, assumed), output, columns=ESTIMATE_COLUMNS)
     note("estimated: these numbers come from a model of the GPU, not from one")
+    note(error_note(used.name))
+
+
+def _about(assumed: "ServerSettings") -> list[Row]:
+    """The constants that estimates would use, where they come from, and how far they are off."""
+    from perfmodel.constants import DEFAULT
+    from perfmodel.known_error import KNOWN_ERRORS
+
+    used = assumed.constants or DEFAULT
+    known = KNOWN_ERRORS.get(used.name)
+    rows: list[Row] = [
+        {"what": "constant", "name": name, "value": value}
+        for name, value in msgspec.to_builtins(used).items()
+        if name not in ("name", "source")
+    ]
+    rows.append({"what": "source", "name": used.name, "value": used.source})
+    if known is None:
+        return [*rows, {"what": "error", "name": "", "value": "compared with no measurement"}]
+    rows.append({"what": "error", "name": "points", "value": known.points})
+    for what, factors in (("half within", known.typical), ("90 % within", known.nine_of_ten)):
+        rows += [{"what": what, "name": name, "value": factor} for name, factor in factors.items()]
+    return rows
 
 
 def constants_of(text: str | None) -> "Constants | None":
@@ -124,10 +164,6 @@ def constants_of(text: str | None) -> "Constants | None":
 
     if text is None or not text.endswith(".json"):
         return None if text is None else calibration(text)
-    import msgspec
-
-    from catalog.errors import BadFile
-
     try:
         return msgspec.json.decode(Path(text).read_bytes(), type=Constants)
     except OSError as error:
@@ -136,18 +172,18 @@ def constants_of(text: str | None) -> "Constants | None":
         raise BadFile(text, f"not a calibration: {error}") from error
 
 
-def _fit(results: list[str], assumed: "Setup", save: Path | None) -> list[Row]:
+def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> list[Row]:
     """Fit constants to results; return them, the fit's error and that of models left out."""
-    from analysis.frame import load
-    from moeserve.estimates import measured_runs
+    from analysis.data.frame import load
+    from orchestrator.estimate import measured_runs
     from perfmodel.calibrate import calibrate
-    from perfmodel.constants import default_calibration
+    from perfmodel.constants import DEFAULT
 
     frame = load(*results)
     runs = measured_runs(frame)
-    start = assumed.constants or default_calibration(runs[0].gpu.name if runs else "")
+    start = assumed.constants or DEFAULT
     fit = calibrate(runs, start=start, setup=assumed)
-    if "provenance" in frame and (frame["provenance"] == "simulated").any():
+    if "provenance" in frame and (frame["provenance"] == SIMULATED).any():
         note("simulated runs are among these: the constants describe a model, not a GPU")
     for constant in fit.fitted:
         if not constant.determined:
@@ -158,10 +194,6 @@ def _fit(results: list[str], assumed: "Setup", save: Path | None) -> list[Row]:
 
 
 def _save(constants: "Constants", path: Path) -> None:
-    import msgspec
-
-    from catalog.errors import BadFile
-
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(constants)) + b"\n")
     except OSError as error:
@@ -169,7 +201,7 @@ def _save(constants: "Constants", path: Path) -> None:
     note(f"constants written to {path}")
 
 
-def _fit_rows(fit: "Fit") -> list[Row]:
+def _fit_rows(fit: "CalibrationFit") -> list[Row]:
     import numpy as np
 
     constants: list[Row] = [

@@ -7,16 +7,17 @@ import typer
 
 from catalog.errors import BadValue, Infeasible
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
-from moeserve.cli.show import Format, FormatOption, Row, note, show
+from moeserve.cli.show import Format, FormatOption, note, show
+from orchestrator.results.record import Row
 
 if TYPE_CHECKING:
-    from analysis.landscape.choice import Ask
     from analysis.landscape.explore import Trial
+    from analysis.landscape.ranking import Criteria
 
 HELP = """Look for the best configuration by measuring few: each run chosen by those before it.
 
 Example: moeserve predict explore --engine simulated --hardware H100 -m OLMoE-1B-7B --gpus 4
--w decode-heavy --maximize output_throughput_per_gpu --subject-to "mean_tpot_ms <= 10"
+-w decode-heavy --maximize output_throughput_per_gpu --subject-to "mean_tpot_ms <= 10 ms"
 --budget 15 -o search
 
 Layouts are those of --strategy, else every one of powers of two on up to --gpus GPUs; loads are
@@ -39,17 +40,17 @@ def explore(
     minimize: Annotated[str | None, typer.Option("--minimize", help="Column.")] = None,
     maximize: Annotated[str | None, typer.Option("--maximize", help="Column.")] = None,
     subject_to: Annotated[
-        list[str] | None, typer.Option("--subject-to", help="COLUMN <= NUMBER[UNIT]; repeatable.")
+        list[str] | None, typer.Option("--subject-to", help="COLUMN <= NUMBER UNIT; repeatable.")
     ] = None,
     budget: Annotated[int, typer.Option("--budget", min=1, help="Configurations to run.")] = 20,
     sampler: Annotated[str, typer.Option("--sampler", help="bayes, random or grid.")] = "bayes",
     output: FormatOption = Format.table,
 ) -> None:
-    from analysis.landscape.answer import parse_ask
     from analysis.landscape.explore import SAMPLERS, best
     from analysis.landscape.explore import explore as searched
     from analysis.landscape.measure import measured_by_run, space_of
     from analysis.landscape.objective import parse_objectives
+    from analysis.landscape.ranked_landscape import parse_criteria
     from analysis.landscape.space import layouts_within
     from strategies import parse_layouts
 
@@ -59,7 +60,7 @@ def explore(
     if not isinstance(chosen.hardware, str):
         raise BadValue("hardware", chosen.hardware, "one GPU's name, with --hardware")
     objectives = parse_objectives([minimize] if minimize else [], [maximize] if maximize else [])
-    ask = parse_ask(objectives, subject_to or (), how=None)
+    criteria = parse_criteria(objectives, subject_to or (), how=None)
     layouts = (
         layouts_within(chosen.gpus or MOST_GPUS)
         if chosen.strategies == ("all",)
@@ -69,28 +70,28 @@ def explore(
     note(f"{len(space)} configurations, {min(budget, len(space))} of them to be run")
     trials = searched(
         space,
-        measured_by_run(chosen, result_dir, ask),
-        ask,
+        measured_by_run(chosen, result_dir, criteria),
+        criteria,
         budget=budget,
         sampler=sampler,
         seed=chosen.seed,
     )
-    found = best(trials, ask)
-    show([_row(trial, ask, found) for trial in trials], output)
+    found = best(trials, criteria)
+    show([_row(trial, criteria, found) for trial in trials], output)
     if found is None:
         raise Infeasible(f"none of {len(trials)} configurations measured meets the limits")
     layout = found.configuration.layout.name
     note(f"best measured: {layout} at concurrency {found.configuration.max_concurrency}")
 
 
-def _row(trial: "Trial", ask: "Ask", found: "Trial | None") -> Row:
+def _row(trial: "Trial", criteria: "Criteria", found: "Trial | None") -> Row:
     metrics = trial.metrics or {}
     return {
         "trial": trial.number + 1,
         "strategy": trial.configuration.layout.name,
         "num_gpus": trial.configuration.layout.num_gpus,
         "max_concurrency": trial.configuration.max_concurrency,
-        **{column: metrics.get(column) for column in ask.columns},
-        "meets_limits": trial.meets(ask.constraints),
+        **{column: metrics.get(column) for column in criteria.columns},
+        "meets_limits": trial.meets(criteria.constraints),
         "best": trial is found,
     }

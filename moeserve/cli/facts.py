@@ -1,19 +1,25 @@
-"""`moeserve models`, `hardware`, `strategies`, `techniques`, `doctor`: catalogs, this machine."""
+"""`moeserve models`, `strategies`, `techniques`, `doctor`: catalogs, this machine."""
 
-import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from catalog.errors import BadValue
-from moeserve.cli.show import Format, FormatOption, Row, note, show
+from moeserve.cli.show import Format, FormatOption, note, print_json, show, shown
+from orchestrator.results.record import Row
+
+MODEL = "A name of the catalog, a config.json or its directory, or a Hugging Face id."
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("models", help="List the models in the catalog.\n\nExample: moeserve models")(
-        models
-    )
-    app.command("hardware", help="List GPUs and links.\n\nExample: moeserve hardware")(hardware)
+    app.command(
+        "models",
+        help="List the models in the catalog, or show how a configuration is read.\n\n"
+        "Of one that is named: parameters, bytes of its weights and of a sequence's cache, and "
+        "what is not known.\n\nExamples:\n\n  moeserve models\n\n"
+        "  moeserve models --model ./my-model --context 32768",
+    )(models)
     app.command(
         "strategies", help="List layouts and their knobs.\n\nExample: moeserve strategies --gpus 8"
     )(strategies)
@@ -24,74 +30,43 @@ def add_to(app: typer.Typer) -> None:
     )(techniques)
     app.command(
         "doctor",
-        help="Say what this machine, or a Ray cluster, can run and what is missing.\n\n"
-        "Examples:\n\n  moeserve doctor\n\n"
+        help="Say what this machine, or a Ray cluster, can run and what is missing; or explain a "
+        "server's log.\n\nExamples:\n\n  moeserve doctor\n\n"
+        "  moeserve doctor --log server.log --format json\n\n"
         "  moeserve doctor --ray --ray-address 10.0.0.1:6379 --model mixtral",
     )(doctor)
 
 
-def models(output: FormatOption = Format.table) -> None:
-    from catalog.model_table import MODELS
+def models(
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Show how this is read instead; repeatable. " + MODEL),
+    ] = None,
+    context: Annotated[
+        int, typer.Option("--context", min=1, help="Tokens of the sequence in cache_bytes.")
+    ] = 4096,
+    output: FormatOption = Format.table,
+) -> None:
+    if not names:
+        from moeserve.models import catalog_rows, listed
 
-    show(
-        [
-            {
-                "model": model.name,
-                "kind": model.kind,
-                "total_params": model.total_params,
-                "active_params": model.active_params,
-                "layers": model.layers,
-                "hidden": model.hidden,
-                "experts": model.experts.count if model.experts else None,
-                "top_k": model.experts.top_k if model.experts else None,
-                "expert_width": model.experts.width if model.experts else None,
-                "kv_elements_per_token": model.kv_elements_per_token,
-                "hf_id": model.hf_id,
-                "source": model.source,
-            }
-            for model in MODELS.values()
-        ],
-        output,
-        columns=(
-            "model", "kind", "total_params", "active_params", "layers", "hidden", "experts",
-            "top_k", "expert_width", "hf_id",
-        ),
-    )  # fmt: skip
+        catalog = catalog_rows()
+        show(map(listed, catalog) if output is Format.table else catalog, output)
+        return
+    from moeserve.reading import reading
 
-
-def hardware(output: FormatOption = Format.table) -> None:
-    from catalog.hardware_table import GPUS
-
-    show(
-        [
-            {
-                "hardware": gpu.name,
-                "memory_bytes": gpu.memory_bytes,
-                "bandwidth_bytes_per_s": gpu.bandwidth_bytes_per_s,
-                **{f"{dtype}_flops_per_s": peak for dtype, peak in gpu.flops_per_s.items()},
-                "intra_node": gpu.intra_node.name,
-                "intra_node_bytes_per_s": gpu.intra_node.bandwidth_bytes_per_s,
-                "inter_node": gpu.inter_node.name,
-                "inter_node_bytes_per_s": gpu.inter_node.bandwidth_bytes_per_s,
-                "gpus_per_node": gpu.per_node,
-                "price_per_hour_usd": gpu.price_per_hour_usd,
-                "source": gpu.source,
-                "price_source": gpu.price_source,
-            }
-            for gpu in GPUS.values()
-        ],
-        output,
-        columns=(
-            "hardware", "memory_bytes", "bandwidth_bytes_per_s", "bfloat16_flops_per_s",
-            "fp8_flops_per_s", "intra_node", "inter_node", "gpus_per_node", "price_per_hour_usd",
-        ),
-    )  # fmt: skip
+    rows = [reading(name, context) for name in names]
+    if output is Format.json and len(rows) == 1:
+        print_json(rows[0])
+        return
+    show(rows, output)
 
 
 def strategies(
     gpus: int | None = typer.Option(None, "--gpus", help="Degree of tp, ep and tp+ep."),
     output: FormatOption = Format.table,
 ) -> None:
+    from servers.simulated.arguments import priced_arguments
     from strategies import ALL, parse_layout
     from strategies.knobs import KNOBS
     from strategies.vllm_args import vllm_args
@@ -113,9 +88,11 @@ def strategies(
         ],
         output,
     )
+    arguments = priced_arguments()
     note("any degrees: tp4, dp8+ep, tp2+dp4+ep, pp2+tp4; knobs in brackets: dp8+ep[eplb=32]")
     for name, knob in KNOBS.items():
-        note(f"  {name}: {knob.about} ({knob.allowed})")
+        note(f"  {name}: {knob.about} ({knob.allowed}); priced in simulation: {knob.priced}")
+    note(f"server arguments priced in simulation (all others are refused there): {arguments}")
 
 
 def techniques(output: FormatOption = Format.table) -> None:
@@ -140,6 +117,10 @@ def techniques(output: FormatOption = Format.table) -> None:
 
 def doctor(
     output: FormatOption = Format.table,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="Explain this log of a vLLM server instead, anybody's."),
+    ] = None,
     ray: Annotated[
         bool, typer.Option("--ray", help="Look at every node of a Ray cluster instead.")
     ] = False,
@@ -159,17 +140,24 @@ def doctor(
 ) -> None:
     from moeserve.doctor import checks
 
+    if log is not None:
+        if ray:
+            raise BadValue("--log", "with --ray", "one of the two")
+        _explain(log, output)
+        return
     if not ray:
         show(
             [
-                {"check": each.name, "ok": each.ok, "found": each.found, "mend": each.mend}
+                {"check": each.name, "ok": each.ok, "found": each.found, "fix": each.fix}
                 for each in checks()
             ],
             output,
         )
         return
+    import asyncio
+
     from orchestrator.cluster.doctor import examine
-    from orchestrator.cluster.options import RayOptions
+    from orchestrator.experiment.ray_options import RayOptions
 
     if ray_address is None:
         raise BadValue("--ray-address", "nothing", "HOST:PORT of the cluster's head")
@@ -182,3 +170,15 @@ def doctor(
     show(rows, output)
     if any(row["problems"] for row in rows):
         raise typer.Exit(3)
+
+
+def _explain(log: Path, output: Format) -> None:
+    from moeserve.server_log import explained
+
+    found = explained(log)
+    if output is Format.json:
+        print_json(found)
+    elif output is Format.csv:
+        show([found], output)
+    else:
+        show([{"what": name, "found": shown(value)} for name, value in found.items()], output)

@@ -2,13 +2,32 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.extra import need_extra
+from analysis.optional_dependencies import need_extra
 from catalog.errors import BadValue
-from moeserve.cli.inputs import Chosen, EveryVerdict, Margin, Provenance, Reference, Results, read
+from moeserve.cli.inputs import (
+    BetterOption,
+    ByOption,
+    ColumnOption,
+    ConstantOption,
+    EveryVerdictOption,
+    MarginOption,
+    PoolOption,
+    ProvenanceOption,
+    ReferenceOption,
+    ResultsArgument,
+    WhereOption,
+    direction,
+    pooled,
+    read,
+    say,
+)
+
+if TYPE_CHECKING:
+    from analysis.data.select import RowSelection
 
 HELP = {
     "plot": """Draw a figure as SVG or PNG.
@@ -28,7 +47,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plot(
-    results: Results,
+    results: ResultsArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="File: .svg, .png or .pdf.")],
     kind: Annotated[
         str,
@@ -48,34 +67,64 @@ def plot(
         float | None,
         typer.Option("--concurrency", "--load", "-c", help="Load of the bars; the highest."),
     ] = None,
+    column: ColumnOption = None,
+    constant: ConstantOption = None,
+    where: WhereOption = None,
+    by: ByOption = None,
+    pool: PoolOption = None,
+    better: BetterOption = None,
     run: Annotated[str | None, typer.Option("--run", help="Run of the timeline.")] = None,
-    provenance: Provenance = None,
-    include_invalid: EveryVerdict = False,
+    provenance: ProvenanceOption = None,
+    include_invalid: EveryVerdictOption = False,
 ) -> None:
     need_extra("moeserve plot")
-    from analysis.plots import View, draw, save
+    from analysis.plots import PlotSelection, drawing, save
     from analysis.plots.timeline import timeline_of
 
+    notes: tuple[str, ...] = ()
     if kind == "timeline":
         if run is None or len(results) > 1:
             raise BadValue("--run", run, "the id of one run of one results directory")
         figure = timeline_of(results[0], run)
     else:
-        view = View(response, tuple(model or ()), tuple(workload or ()), load)
-        chosen: Chosen = {"provenance": provenance, "every_verdict": include_invalid}
-        figure = draw(read(results), kind, view, **chosen)
+        view = PlotSelection(
+            response,
+            tuple(model or ()),
+            tuple(workload or ()),
+            load,
+            pooled(by, pool),
+            direction(better),
+        )
+        chosen: RowSelection = {"provenance": provenance, "every_verdict": include_invalid}
+        frame = read(results, where, column=column, constant=constant)
+        made = drawing(frame, kind, view, **chosen)
+        figure, notes = made.figure, made.notes
     sys.stdout.write(f"{save(figure, output)}\n")
+    say(notes)
 
 
 def report(
-    results: Results,
+    results: ResultsArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")],
     title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
-    reference: Reference = None,
-    margin: Margin = 0.03,
+    column: ColumnOption = None,
+    constant: ConstantOption = None,
+    where: WhereOption = None,
+    by: ByOption = None,
+    pool: PoolOption = None,
+    reference: ReferenceOption = None,
+    margin: MarginOption = 0.03,
 ) -> None:
     need_extra("moeserve report")
-    from analysis.report import Options, write_report
+    from analysis.data.own_names import parse_own_names
+    from analysis.report import ReportOptions, write_report
 
-    options = Options(title=title, reference=reference, margin=margin)
+    options = ReportOptions(
+        title=title,
+        reference=reference,
+        margin=margin,
+        pooling=pooled(by, pool),
+        where=tuple(where or ()),
+        own=parse_own_names(column, constant),
+    )
     sys.stdout.write(f"{write_report(results, output, options)}\n")

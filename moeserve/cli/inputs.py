@@ -2,48 +2,106 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moeserve.cli.show import Row, note
+from moeserve.cli.show import note
+from orchestrator.results.record import Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Results = Annotated[
+    from analysis.data.conditions import Pooling
+    from orchestrator.results.quantities import Better
+
+ResultsArgument = Annotated[
     list[Path],
     typer.Argument(
         metavar="RESULTS...", help="Results directories, or CSV or Parquet files of runs."
     ),
 ]
-Provenance = Annotated[
+ProvenanceOption = Annotated[
     str | None,
     typer.Option("--provenance", help="measured, simulated or imported: they are never pooled."),
 ]
-EveryVerdict = Annotated[
+EveryVerdictOption = Annotated[
     bool, typer.Option("--include-invalid", help="Use runs whose verdict is not valid, too.")
 ]
-Reference = Annotated[
+ReferenceOption = Annotated[
     str | None, typer.Option("--reference", help="Strategy the others are compared with.")
 ]
-Margin = Annotated[float, typer.Option("--margin", help="Relative difference that counts as none.")]
-Response = Annotated[str, typer.Option("--response", help="Column that is explained.")]
-Alpha = Annotated[float, typer.Option("--alpha", help="Level of tests; intervals cover 1 − α.")]
+MarginOption = Annotated[
+    float, typer.Option("--margin", help="Relative difference that counts as none.")
+]
+ResponseOption = Annotated[str, typer.Option("--response", help="Column that is explained.")]
+AlphaOption = Annotated[
+    float, typer.Option("--alpha", help="Level of tests; intervals cover 1 − α.")
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option("--where", help="Only rows with COLUMN=VALUE[,VALUE]; repeatable."),
+]
+ByOption = Annotated[
+    list[str] | None,
+    typer.Option("--by", help="Column to keep rows apart by, whatever else; repeatable."),
+]
+PoolOption = Annotated[
+    list[str] | None,
+    typer.Option("--pool", help="Column whose differences are overlooked; repeatable."),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="OWN=NAME: a column of another name, as tput=output_throughput."),
+]
+ConstantOption = Annotated[
+    list[str] | None,
+    typer.Option("--constant", help="NAME=VALUE: a column that is the same in all rows."),
+]
+AsAskedOption = Annotated[
+    bool,
+    typer.Option("--as-asked", help="Count loads that were not reached as levels, as papers do."),
+]
 
 
-class Chosen(TypedDict):
-    """Which rows an analysis rests on."""
+class Direction(StrEnum):
+    """Which way is better."""
 
-    provenance: str | None
-    every_verdict: bool
+    HIGHER = "higher"
+    LOWER = "lower"
 
 
-def read(results: list[Path]) -> "pd.DataFrame":
-    from analysis.frame import load
+BetterOption = Annotated[
+    Direction | None,
+    typer.Option("--better", help="For a response whose direction is not known."),
+]
 
-    return load(*results)
+
+def direction(told: Direction | None) -> "Better":
+    return "" if told is None else "higher" if told is Direction.HIGHER else "lower"
+
+
+def read(
+    results: list[Path],
+    conditions: Iterable[str] | None = None,
+    *,
+    column: Iterable[str] | None = None,
+    constant: Iterable[str] | None = None,
+) -> "pd.DataFrame":
+    from analysis.data.frame import load
+    from analysis.data.own_names import parse_own_names
+    from analysis.data.where import where
+
+    own = parse_own_names(column, constant)
+    return where(load(*results, own=own), tuple(conditions or ()))
+
+
+def pooled(by: Iterable[str] | None, pool: Iterable[str] | None) -> "Pooling":
+    from analysis.data.conditions import Pooling
+
+    return Pooling(tuple(by or ()), tuple(pool or ()))
 
 
 def clean(rows: Iterable[Mapping[str, object]]) -> list[Row]:

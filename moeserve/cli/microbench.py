@@ -10,7 +10,7 @@ from moeserve.cli.show import Format, FormatOption, note, show
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from microbench.study import Options
+    from microbench.study import SweepOptions
 
 EXPERTS_HELP = """Time one decode step of a mixture's experts on this device; say what bounds it.
 
@@ -51,30 +51,30 @@ def add_to(parent: typer.Typer) -> None:
 
 
 def experts(
-    batch: flags.Batch = None,
-    intermediate: flags.Intermediate = None,
-    expert_count: flags.Experts = None,
-    active_experts: flags.ActiveExperts = None,
-    top_k: flags.TopK = None,
-    hidden: flags.Hidden = None,
-    dtype: flags.Dtype = None,
-    backend: flags.Backend = None,
-    routing: flags.RoutingKind = "uniform",
-    zipf: flags.Zipf = 1.0,
-    seed: flags.Seed = 0,
-    device: flags.Device = "auto",
-    threads: flags.Threads = None,
-    processes: flags.Processes = 2,
-    samples: flags.Samples = 100,
-    quick: flags.Quick = False,
-    target: flags.Target = None,
+    batch: flags.BatchOption = None,
+    intermediate: flags.IntermediateOption = None,
+    expert_count: flags.ExpertsOption = None,
+    active_experts: flags.ActiveExpertsOption = None,
+    top_k: flags.TopKOption = None,
+    hidden: flags.HiddenOption = None,
+    dtype: flags.DtypeOption = None,
+    backend: flags.BackendOption = None,
+    routing: flags.RoutingKindOption = "uniform",
+    zipf: flags.ZipfOption = 1.0,
+    seed: flags.SeedOption = 0,
+    device: flags.DeviceOption = "auto",
+    threads: flags.ThreadsOption = None,
+    processes: flags.ProcessesOption = 2,
+    samples: flags.SamplesOption = 100,
+    quick: flags.QuickOption = False,
+    target: flags.TargetOption = None,
     output: FormatOption = Format.table,
 ) -> None:
-    from microbench.grid import Grid
-    from microbench.routing import Routing
-    from microbench.study import Options
+    from microbench.grid import SweepGrid
+    from microbench.routing import RoutingPattern
+    from microbench.study import SweepOptions
 
-    grid = Grid(
+    grid = SweepGrid(
         batch=flags.levels("--batch", batch),
         intermediate=flags.levels("--intermediate", intermediate),
         experts=flags.levels("--experts", expert_count),
@@ -83,20 +83,20 @@ def experts(
         hidden=flags.levels("--hidden", hidden),
         dtype=flags.names("--dtype", dtype),
     )
-    options = Options(
+    options = SweepOptions(
         device=device,
         threads=threads,
         backends=flags.names("--backend", backend),
         grid=grid,
         quick=quick,
-        routing=Routing(kind=routing, zipf=zipf, seed=seed),
+        routing=RoutingPattern(kind=routing, zipf=zipf, seed=seed),
         samples=samples,
         processes=processes,
     )
     _measure(options, target, output)
 
 
-def _measure(options: "Options", target: "Path | None", output: Format) -> None:
+def _measure(options: "SweepOptions", target: "Path | None", output: Format) -> None:
     from microbench.save import check_target, save
     from microbench.study import plan, run
     from moeserve.cli.microbench_show import announce, progress, row_of, tell

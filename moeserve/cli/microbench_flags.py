@@ -14,35 +14,41 @@ def _size(*names: str, help: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=PANEL, show_default=False)
 
 
-Batch = Annotated[str | None, _size("--batch", "-b", help="Tokens of the step.")]
-Intermediate = Annotated[str | None, _size("--intermediate", "--width", help="Width of an expert.")]
-Experts = Annotated[str | None, _size("--experts", help="Experts of the layer.")]
-ActiveExperts = Annotated[
+BatchOption = Annotated[str | None, _size("--batch", "-b", help="Tokens of the step.")]
+IntermediateOption = Annotated[
+    str | None, _size("--intermediate", "--width", help="Width of an expert.")
+]
+ExpertsOption = Annotated[str | None, _size("--experts", help="Experts of the layer.")]
+ActiveExpertsOption = Annotated[
     str | None,
     _size("--active-experts", "--active", help="Experts with tokens; default ¼, ½ and all."),
 ]
-TopK = Annotated[str | None, _size("--top-k", "-k", help="Experts of a token.")]
-Hidden = Annotated[str | None, _size("--hidden", help="Width of the model.")]
-Dtype = Annotated[
+TopKOption = Annotated[str | None, _size("--top-k", "-k", help="Experts of a token.")]
+HiddenOption = Annotated[str | None, _size("--hidden", help="Width of the model.")]
+DtypeOption = Annotated[
     str | None, typer.Option("--dtype", help="float32, bfloat16, float16; a list, too.")
 ]
-Backend = Annotated[
+BackendOption = Annotated[
     str | None,
     typer.Option("--backend", help="loop, grouped, vllm, or a list; default all that can run."),
 ]
-RoutingKind = Annotated[str, typer.Option("--routing", help="uniform (even load), random or zipf.")]
-Zipf = Annotated[float, typer.Option("--zipf", help="Exponent of the zipf routing.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of routing, weights and tokens.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option("--threads", help="Of the CPU; default one a core.")]
-Processes = Annotated[
+RoutingKindOption = Annotated[
+    str, typer.Option("--routing", help="uniform (even load), random or zipf.")
+]
+ZipfOption = Annotated[float, typer.Option("--zipf", help="Exponent of the zipf routing.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of routing, weights and tokens.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="Of the CPU; default one a core.")
+]
+ProcessesOption = Annotated[
     int, typer.Option("--processes", help="Measuring processes, which take turns.")
 ]
-Samples = Annotated[
+SamplesOption = Annotated[
     int, typer.Option("--samples", help="Timed steps of each row, all processes together.")
 ]
-Quick = Annotated[bool, typer.Option("--quick", help="Fewer and smaller sizes.")]
-Target = Annotated[
+QuickOption = Annotated[bool, typer.Option("--quick", help="Fewer and smaller sizes.")]
+TargetOption = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="A directory for everything, or a .csv or .json file."),
 ]
@@ -50,7 +56,7 @@ Target = Annotated[
 
 def levels(flag: str, text: str | None) -> tuple[int, ...] | None:
     """Read sizes as concurrency levels are written."""
-    from workloads.concurrency import ALLOWED_LEVELS, parse_levels
+    from workloads.load.concurrency import ALLOWED_LEVELS, parse_levels
 
     if text is None:
         return None

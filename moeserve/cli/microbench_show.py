@@ -8,17 +8,18 @@ import msgspec
 
 from catalog.units import GB, GIB, MIB
 from microbench.fits import FitRow
-from microbench.messages import Message, Round
-from microbench.rows import Row as Measurement
-from microbench.session import Listener
-from microbench.study import Plan, Result
-from moeserve.cli.show import Row, note
+from microbench.messages import Round, SweepMessage
+from microbench.rows import PointRow
+from microbench.session import MessageListener
+from microbench.study import SweepPlan, SweepResult
+from moeserve.cli.show import note
+from orchestrator.results.record import Row
 
 REPEATABLE = 0.10
 ROUNDS_A_LINE = 5
 
 
-def announce(planned: Plan) -> None:
+def announce(planned: SweepPlan) -> None:
     """Say what is about to be measured, on what."""
     job = planned.job
     device = job.device
@@ -33,7 +34,7 @@ def announce(planned: Plan) -> None:
 
 
 @contextmanager
-def progress(planned: Plan) -> Iterator[Listener]:
+def progress(planned: SweepPlan) -> Iterator[MessageListener]:
     """Give a listener: a bar on a terminal, a line for each set of weights in a pipe."""
     if sys.stderr.isatty():
         from rich.console import Console
@@ -43,7 +44,7 @@ def progress(planned: Plan) -> Iterator[Listener]:
             total = planned.processes * len(planned.job.together) * planned.job.rounds
             shown = bar.add_task("starting", total=total)
 
-            def advance(process: int, message: Message) -> None:
+            def advance(process: int, message: SweepMessage) -> None:
                 if isinstance(message, Round):
                     bar.update(shown, advance=1, description=_where(planned, process, message))
 
@@ -52,12 +53,12 @@ def progress(planned: Plan) -> Iterator[Listener]:
         yield lambda process, message: _say(planned, process, message)
 
 
-def _say(planned: Plan, process: int, message: Message) -> None:
+def _say(planned: SweepPlan, process: int, message: SweepMessage) -> None:
     if isinstance(message, Round) and message.number % ROUNDS_A_LINE == 0:
         note(_where(planned, process, message))
 
 
-def _where(planned: Plan, process: int, message: Round) -> str:
+def _where(planned: SweepPlan, process: int, message: Round) -> str:
     job = planned.job
     share = f", weights {message.share + 1} of {len(job.together)}" if job.together[1:] else ""
     return (
@@ -66,17 +67,17 @@ def _where(planned: Plan, process: int, message: Round) -> str:
     )
 
 
-def row_of(row: Measurement) -> Row:
+def row_of(row: PointRow) -> Row:
     return msgspec.structs.asdict(row)
 
 
-def tell(result: Result) -> None:
+def tell(result: SweepResult) -> None:
     """Say what the rows mean, and how far they can be trusted."""
     for text in _meaning(result):
         note(text)
 
 
-def _meaning(result: Result) -> Iterator[str]:
+def _meaning(result: SweepResult) -> Iterator[str]:
     yield from _ceilings(result)
     yield from (_fit(each) for each in result.fits)
     for name in dict.fromkeys(row.backend for row in result.rows):
@@ -89,7 +90,7 @@ def _meaning(result: Result) -> Iterator[str]:
     yield from _doubts(result)
 
 
-def _ceilings(result: Result) -> Iterator[str]:
+def _ceilings(result: SweepResult) -> Iterator[str]:
     for dtype, found in result.ceilings.items():
         reads = [each.read_bytes_per_s / GB for each in found]
         copies = [each.copy_bytes_per_s / GB for each in found]
@@ -115,7 +116,7 @@ def _fit(fit: FitRow) -> str:
     )
 
 
-def _bounds(backend: str, rows: list[Measurement]) -> str:
+def _bounds(backend: str, rows: list[PointRow]) -> str:
     counts: dict[str, int] = {}
     for row in rows:
         counts[row.bound or "failed"] = counts.get(row.bound or "failed", 0) + 1
@@ -123,7 +124,7 @@ def _bounds(backend: str, rows: list[Measurement]) -> str:
     return f"bound [{backend}]: {listed} of {len(rows)} points"
 
 
-def _doubts(result: Result) -> Iterator[str]:
+def _doubts(result: SweepResult) -> Iterator[str]:
     """What a reader should know before believing the rows."""
     spreads = [row.process_spread for row in result.rows if row.process_spread is not None]
     apart = sum(spread > REPEATABLE for spread in spreads)
@@ -145,4 +146,4 @@ def _doubts(result: Result) -> Iterator[str]:
     if not result.job.device.on_gpu:
         yield "measured on a CPU: says nothing about a GPU's ratios; no constants for `estimate`"
     elif result.constants is None:
-        yield "no constants for `estimate`: this GPU is not in the catalog, see moeserve hardware"
+        yield "no constants for `estimate`: no row describes this GPU, see moeserve hardware --help"

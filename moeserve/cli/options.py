@@ -3,189 +3,31 @@
 import functools
 import inspect
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from catalog.errors import BadValue
+from moeserve.cli.endpoint_flags import extra_body, headers
 from moeserve.cli.inputs import model_names
-from orchestrator.experiment import Experiment, override, read_experiment
+from orchestrator.engines.registry import choices
 
-PANEL_STUDY, PANEL_LOAD, PANEL_SERVER = "What is studied", "Load", "Server"
-PANEL_RAY = "With --launcher ray"
+if TYPE_CHECKING:
+    from orchestrator.experiment.experiment import Experiment
 
-
-def _study(*names: str, help: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=PANEL_STUDY, show_default=False)
-
-
-def _load(*names: str, help: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=PANEL_LOAD, show_default=False)
-
-
-def _server(*names: str, help: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=PANEL_SERVER, show_default=False)
-
-
-def _ray(*names: str, help: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=PANEL_RAY, show_default=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ExperimentFlags:
-    """One field a flag, named as the experiment's field it overrides; None leaves it alone."""
-
-    models: Annotated[
-        list[str] | None,
-        _study("--model", "-m", help="Name, Hugging Face id or path; repeatable, or a list: a,b."),
-    ] = None
-    strategies: Annotated[
-        list[str] | None,
-        _study("--strategy", "-s", help="single, tp, ep, tp+ep, all, or tp4, dp8+ep, pp2+tp4, …"),
-    ] = None
-    techniques: Annotated[
-        list[str] | None,
-        _study("--technique", "-t", help="none, fp8, int8+kv-fp8, …: see moeserve techniques."),
-    ] = None
-    gpus: Annotated[
-        int | None, _study("--gpus", help="Degree of tp, ep and tp+ep, which leave it open.")
-    ] = None
-    workloads: Annotated[
-        list[str] | None,
-        _study("--workload", "-w", help="A profile's name, or INPUT:OUTPUT:PROMPTS; repeatable."),
-    ] = None
-    num_runs: Annotated[
-        int | None, _study("--num-runs", help="Replicates, each on servers of its own.")
-    ] = None
-    seed: Annotated[int | None, _study("--seed", help="Of prompts, arrivals and order.")] = None
-    hardware: Annotated[
-        str | None,
-        _study("--hardware", help="GPU to simulate; real ones are detected and checked against."),
-    ] = None
-    concurrency: Annotated[
-        str | None,
-        _load("--concurrency", "--max-concurrency", "-c", help="1..128, 1,4,8 or 4..64:x4."),
-    ] = None
-    request_rates: Annotated[
-        str | None,
-        _load("--request-rate", help="Requests per second: an open loop, capped by --concurrency."),
-    ] = None
-    burstiness: Annotated[
-        str | None, _load("--burstiness", help="1 is Poisson, below is burstier; or constant.")
-    ] = None
-    num_prompts: Annotated[
-        str | None, _load("--num-prompts", help="Instead of the workload's; auto holds the load.")
-    ] = None
-    num_warmups: Annotated[
-        int | None, _load("--num-warmups", help="Requests before each run; default one a slot.")
-    ] = None
-    noise: Annotated[
-        float | None, _study("--noise", help="Simulated engine: spread of launches; 0.02 is 2 %.")
-    ] = None
-    expert_load: Annotated[
-        bool | None,
-        _study("--expert-load", help="Also ask the server which experts the tokens went to."),
-    ] = None
-    retries: Annotated[
-        int | None, _server("--retries", help="Further starts of a failed server; default 1.")
-    ] = None
-    client_workers: Annotated[
-        int | None, _load("--client-workers", help="Processes of the load generator; default 1.")
-    ] = None
-    price_per_hour_usd: Annotated[
-        float | None, _study("--price-per-hour", help="USD for one GPU; default the catalog's.")
-    ] = None
-    goodput: Annotated[
-        list[str] | None, _load("--goodput", help="Latency limits in ms: ttft:200 tpot:50 e2el:…")
-    ] = None
-    attainment: Annotated[
-        float | None, _load("--attainment", help="Share of requests that must meet --goodput.")
-    ] = None
-    find_max: Annotated[
-        bool | None,
-        _load("--find-max", help="Search the highest load that meets --goodput: double, bisect."),
-    ] = None
-    engine: Annotated[
-        str | None,
-        _server("--engine", help="auto, vllm, transformers, llamacpp, simulated, diffusion."),
-    ] = None
-    endpoint: Annotated[
-        str | None, _server("--endpoint", help="Measure this running server; start none.")
-    ] = None
-    launcher: Annotated[
-        str | None, _server("--launcher", help="local, or ray: several servers over many nodes.")
-    ] = None
-    ray_address: Annotated[
-        str | None, _ray("--ray-address", help="HOST:PORT of a cluster's head; default start one.")
-    ] = None
-    ray_token_file: Annotated[
-        str | None, _ray("--ray-token-file", help="Its token; default as Ray itself finds it.")
-    ] = None
-    ray_allow_unauthenticated: Annotated[
-        bool | None,
-        _ray("--ray-allow-unauthenticated", help="Use a cluster that anybody can run code on."),
-    ] = None
-    ray_wait_s: Annotated[
-        float | None, _ray("--ray-wait", help="Seconds to wait for GPUs others hold; default 600.")
-    ] = None
-    share_nodes: Annotated[
-        bool | None, _ray("--share-nodes", help="Let two servers run on one node at a time.")
-    ] = None
-    split_tp: Annotated[
-        bool | None, _ray("--split-tp", help="Let a tensor-parallel group span nodes.")
-    ] = None
-    client_on: Annotated[
-        str | None, _ray("--client-on", help="Load generator: server (default), driver or a node.")
-    ] = None
-    server_args: Annotated[
-        list[str] | None,
-        _server("--server-arg", help="Passed on: --server-arg=--max-model-len=4096; repeatable."),
-    ] = None
-    server_command: Annotated[
-        str | None, _server("--server-command", help="The server's command, instead of vLLM here.")
-    ] = None
-    server_env: Annotated[
-        list[str] | None, _server("--server-env", help="NAME=VALUE for the server; repeatable.")
-    ] = None
-    start_timeout_s: Annotated[
-        float | None, _server("--start-timeout", help="Seconds a server may take to be ready.")
-    ] = None
-    weights: Annotated[
-        str | None, _server("--weights", help="checkpoint, or dummy: random weights, no download.")
-    ] = None
-    api_key_file: Annotated[
-        str | None, _server("--api-key-file", help="For --endpoint; or set MOESERVE_API_KEY.")
-    ] = None
-
-    def experiment(self, path: Path | None) -> Experiment:
-        """Read the file, if one is given, and lay the flags over it."""
-        base = read_experiment(path) if path else Experiment()
-        given = {each.name: getattr(self, each.name) for each in fields(self)}
-        set_ = {name: value for name, value in given.items() if value not in (None, [])}
-        server = {
-            field: _SERVER[name](set_.pop(name))
-            for name, field in (
-                ("server_args", "args"),
-                ("server_command", "command"),
-                ("server_env", "env"),
-                ("start_timeout_s", "start_timeout_s"),
-                ("weights", "weights"),
-            )
-            if name in set_
-        }
-        ray = {field: set_.pop(name) for name, field in _RAY.items() if name in set_}
-        if ray:
-            set_["ray"] = msgspec.structs.replace(base.ray, **ray)
-        changes = {name: _PARSERS.get(name, _same)(value) for name, value in set_.items()}
-        return override(base, changes, server)
+TEXT, WHOLE, NUMBER, YES = str | None, int | None, float | None, bool | None
+TEXTS = list[str] | None
 
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(shlex.split(text))
 
 
 def _split(values: list[str]) -> tuple[str, ...]:
@@ -193,7 +35,7 @@ def _split(values: list[str]) -> tuple[str, ...]:
 
 
 def _rates(text: str) -> tuple[float, ...]:
-    from workloads.concurrency import parse_rates
+    from workloads.load.concurrency import parse_rates
 
     return parse_rates(text)
 
@@ -216,7 +58,7 @@ def _num_prompts(text: str) -> int | str:
 
 
 def _goodput(values: list[str]) -> dict[str, float]:
-    from workloads.goodput import parse_goodput
+    from workloads.figures.goodput import parse_goodput
 
     return parse_goodput(values)
 
@@ -229,58 +71,176 @@ def _environment(values: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-_PARSERS: dict[str, Callable[[Any], Any]] = {
-    "models": model_names,
-    "strategies": tuple,
-    "techniques": tuple,
-    "workloads": _split,
-    "request_rates": _rates,
-    "burstiness": _burstiness,
-    "num_prompts": _num_prompts,
-    "goodput": _goodput,
-}
-_SERVER: dict[str, Callable[[Any], Any]] = {
-    "server_args": tuple,
-    "server_command": lambda text: tuple(shlex.split(text)),
-    "server_env": _environment,
-    "start_timeout_s": _same,
-    "weights": _same,
-}
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag; not given, it leaves its field alone."""
+
+    field: str
+    """Of the experiment; of one of its parts with a dot, as in `server.args`."""
+    names: str
+    kind: Any
+    help: str
+    read: Callable[[Any], Any] = _same
+    """Turns what the command line holds into the field's value."""
+
+    @property
+    def parameter(self) -> str:
+        return self.field.replace(".", "_")
 
 
-_RAY = {
-    "ray_address": "address",
-    "ray_token_file": "token_file",
-    "ray_allow_unauthenticated": "allow_unauthenticated",
-    "ray_wait_s": "wait_s",
-    "share_nodes": "share_nodes",
-    "split_tp": "split_tp",
-    "client_on": "client_on",
-}
+FLAGS: dict[str, tuple[Flag, ...]] = {
+    "What is studied": (
+        Flag("models", "--model -m", TEXTS,
+             "Name, Hugging Face id or path; repeatable, or a list: a,b.", model_names),
+        Flag("strategies", "--strategy -s", TEXTS,
+             "single, tp, ep, tp+ep, all, or tp4, dp8+ep, pp2+tp4, …", tuple),
+        Flag("techniques", "--technique -t", TEXTS,
+             "none, fp8, int8+kv-fp8, …: see moeserve techniques.", tuple),
+        Flag("gpus", "--gpus", WHOLE, "Degree of tp, ep and tp+ep, which leave it open."),
+        Flag("workloads", "--workload -w", TEXTS,
+             "A profile's name, or INPUT:OUTPUT:PROMPTS; repeatable.", _split),
+        Flag("num_runs", "--num-runs", WHOLE, "Replicates, each on servers of its own."),
+        Flag("seed", "--seed", WHOLE, "Of prompts, arrivals and order."),
+        Flag("hardware", "--hardware", TEXT,
+             "GPU to simulate, or its file; real ones are checked against it."),
+        Flag("noise", "--noise", NUMBER, "Simulated engine: spread of launches; 0.02 is 2 %."),
+        Flag("expert_load", "--expert-load", YES,
+             "Also ask the server which experts the tokens went to."),
+        Flag("price_per_hour_usd", "--price-per-hour", NUMBER,
+             "USD for one GPU; default the catalog's."),
+    ),
+    "Load": (
+        Flag("concurrency", "--concurrency --max-concurrency -c", TEXT,
+             "1..128, 1,4,8 or 4..64:x4."),
+        Flag("request_rates", "--request-rate", TEXT,
+             "Requests per second: an open loop, capped by --concurrency.", _rates),
+        Flag("burstiness", "--burstiness", TEXT,
+             "1 is Poisson, below is burstier; or constant.", _burstiness),
+        Flag("num_prompts", "--num-prompts", TEXT,
+             "Instead of the workload's; auto holds the load.", _num_prompts),
+        Flag("num_warmups", "--num-warmups", WHOLE,
+             "Requests before each run; default one a slot."),
+        Flag("client_workers", "--client-workers", WHOLE,
+             "Processes of the load generator; default 1."),
+        Flag("goodput", "--goodput", TEXTS,
+             "Latency limits in ms: ttft:200 tpot:50 e2el:…", _goodput),
+        Flag("attainment", "--attainment", NUMBER,
+             "Share of requests that must meet --goodput."),
+        Flag("find_max", "--find-max", YES,
+             "Search the highest load that meets --goodput: double, bisect."),
+    ),
+    "Server": (
+        Flag("retries", "--retries", WHOLE, "Further starts of a failed server; default 1."),
+        Flag("engine", "--engine", TEXT,
+             f"{', '.join(choices())}."),
+        Flag("launcher", "--launcher", TEXT, "local, or ray: several servers over many nodes."),
+        Flag("server.args", "--server-arg", TEXTS,
+             "Passed on: --server-arg=--max-model-len=4096; repeatable.", tuple),
+        Flag("server.command", "--server-command", TEXT,
+             "The server's command, instead of vLLM here.", _words),
+        Flag("server.env", "--server-env", TEXTS,
+             "NAME=VALUE for the server; repeatable.", _environment),
+        Flag("server.start_timeout_s", "--start-timeout", NUMBER,
+             "Seconds a server may take to be ready, also one that already runs."),
+        Flag("server.weights", "--weights", TEXT,
+             "checkpoint, or dummy: random weights, no download."),
+    ),
+    "A server that already runs": (
+        Flag("endpoint", "--endpoint --base-url --url --target", TEXT,
+             "Measure this running server; start none."),
+        Flag("api_key_file", "--api-key-file", TEXT, "Its key; or set MOESERVE_API_KEY."),
+        Flag("endpoint_options.api", "--api", TEXT, "completions (default), or chat."),
+        Flag("endpoint_options.prompt", "--prompt", TEXT,
+             "ids of exact length (default), or text of about it."),
+        Flag("endpoint_options.served_name", "--served-model-name", TEXT,
+             "The name to ask for; default the model's own."),
+        Flag("endpoint_options.extra_body", "--extra-body", TEXT,
+             "Further fields of each request, as JSON.", extra_body),
+        Flag("endpoint_options.omit_fields", "--omit-field", TEXTS,
+             "A field not to send, as ignore_eos; repeatable.", _split),
+        Flag("endpoint_options.headers", "--header", TEXTS,
+             "NAME=VALUE; of a secret one $VARIABLE or @FILE; repeatable.", headers),
+        Flag("endpoint_options.ca_file", "--ca-file", TEXT, "Certificates to trust (PEM)."),
+        Flag("endpoint_options.insecure", "--insecure", YES, "Trust any certificate."),
+        Flag("endpoint_options.metrics_url", "--metrics-url", TEXT,
+             "Where its counters are, or none; default /metrics."),
+        Flag("endpoint_options.stall_timeout_s", "--stall-timeout", NUMBER,
+             "Seconds without a token that are a stall; default by its own."),
+        Flag("endpoint_options.request_timeout_s", "--request-timeout", NUMBER,
+             "Seconds a request may take; default any."),
+    ),
+    "With --launcher ray": (
+        Flag("ray.address", "--ray-address", TEXT,
+             "HOST:PORT of a cluster's head; default start one."),
+        Flag("ray.token_file", "--ray-token-file", TEXT,
+             "Its token; default as Ray itself finds it."),
+        Flag("ray.allow_unauthenticated", "--ray-allow-unauthenticated", YES,
+             "Use a cluster that anybody can run code on."),
+        Flag("ray.wait_s", "--ray-wait", NUMBER,
+             "Seconds to wait for GPUs others hold; default 600."),
+        Flag("ray.share_nodes", "--share-nodes", YES, "Let two servers run on one node at a time."),
+        Flag("ray.split_tp", "--split-tp", YES, "Let a tensor-parallel group span nodes."),
+        Flag("ray.client_on", "--client-on", TEXT,
+             "Load generator: server (default), driver or a node."),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentFlags:
+    """What the command line says of an experiment, by the name of each flag's parameter."""
+
+    given: Mapping[str, Any]
+
+    def experiment(self, path: Path | None) -> "Experiment":
+        """Read the file, if one is given, and lay the flags over it."""
+        import msgspec
+
+        from orchestrator.experiment.experiment import Experiment, override, read_experiment
+
+        base = read_experiment(path) if path else Experiment()
+        parts: dict[str, dict[str, Any]] = {"": {}, "server": {}, "ray": {}, "endpoint_options": {}}
+        for flag in (flag for panel in FLAGS.values() for flag in panel):
+            value = self.given.get(flag.parameter)
+            if value not in (None, []):
+                part, _, field = flag.field.rpartition(".")
+                parts[part][field] = flag.read(value)
+        changes, server, ray = parts[""], parts["server"], parts["ray"]
+        if ray:
+            changes["ray"] = msgspec.structs.replace(base.ray, **ray)
+        if asked := parts["endpoint_options"]:
+            changes["endpoint_options"] = msgspec.structs.replace(base.endpoint_options, **asked)
+        return override(base, changes, server)
 
 
 def with_experiment(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command all flags of an experiment: its parameter `flags` collects them."""
-    hints = get_type_hints(ExperimentFlags, include_extras=True)
-    flags = [
-        inspect.Parameter(
-            each.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints[each.name]
-        )
-        for each in fields(ExperimentFlags)
-    ]
+    flags = [_parameter(flag, panel) for panel, listed in FLAGS.items() for flag in listed]
     own = inspect.signature(command, eval_str=True).parameters
-    names = {each.name for each in flags}
 
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> None:
-        collected = {name: arguments.pop(name) for name in names}
-        command(flags=ExperimentFlags(**collected), **arguments)
+        given = {each.name: arguments.pop(each.name) for each in flags}
+        command(flags=ExperimentFlags(given), **arguments)
 
     kept = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own.values()]
     parameters = [each for each in kept if each.name != "flags"] + flags
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
     return wrapped
+
+
+def _parameter(flag: Flag, panel: str) -> inspect.Parameter:
+    """The flag as typer wants it: a parameter whose annotation says everything."""
+    option = typer.Option(
+        *flag.names.split(), help=flag.help, rich_help_panel=panel, show_default=False
+    )
+    return inspect.Parameter(
+        flag.parameter,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[flag.kind, option],
+    )
 
 
 ExperimentArgument = Annotated[

@@ -6,33 +6,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from catalog.plain_text import message, plain
+from catalog.secrets import redact
 from moeserve.cli.show import note
-from orchestrator.cells import Run
-from orchestrator.events import (
-    Event,
+from orchestrator.experiment.cells import Run
+from orchestrator.plan import Plan
+from orchestrator.results.record import RunRecord
+from orchestrator.run.events import (
+    EventListener,
     GroupFailed,
     GroupStarted,
-    Listener,
-    Loading,
     Notice,
+    RunEvent,
     RunFinished,
+    RunProgress,
     RunStarted,
     Stage,
 )
-from orchestrator.plan import Plan
-from orchestrator.record import RunRecord
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from workloads.session import Progress
+    from workloads.client.progress import Progress
 
 LOG_LINES = 12
 
 
 @contextmanager
-def progress(plan: Plan, done: int, *, quiet: bool) -> Iterator[Listener]:
+def progress(plan: Plan, done: int, *, quiet: bool) -> Iterator[EventListener]:
     """Give a listener that shows what happens; `done` runs were finished before."""
     # How many runs a search takes is known only when it is over.
     total = None if plan.experiment.find_max else len(plan.runs)
@@ -50,25 +52,27 @@ class _Lines:
 
     def __init__(self, total: int | None, done: int) -> None:
         self._of, self._done = (f"/{total}" if total else ""), done
+        self._told = Told()
         self._stage = ""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         match event:
             case GroupStarted(group, runs):
                 self._stage = ""
                 note(f"{group.group_id}: {runs} runs")
-            case Stage(group, text) if text != self._stage and group.setup.engine != "simulated":
+            case Stage(group, text) if text != self._stage:
                 self._stage = text
                 note(f"{group.group_id}: {text}")
             case RunFinished(record, reasons):
                 self._done += 1
-                note(f"[{self._done}{self._of}] {summary_line(record, reasons)}")
+                line = summary_line(record, self._told.short(reasons))
+                note(f"[{self._done}{self._of}] {line}")
             case GroupFailed() | Notice():
                 _failures_only(event)
 
 
 @contextmanager
-def _live(total: int | None, done: int) -> Iterator[Listener]:
+def _live(total: int | None, done: int) -> Iterator[EventListener]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -95,8 +99,9 @@ class _Live:
         self._bar, self._task = bar, task
         self._what = self._run = ""
         self._started = 0.0
+        self._told = Told()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         match event:
             case GroupStarted(group, _):
                 self._say(group.group_id)
@@ -107,30 +112,30 @@ class _Live:
                 self._started = time.monotonic()
                 self._run = run_name(run)
                 self._say(self._run)
-            case Loading(run, progress):
+            case RunProgress(run, progress):
                 self._loading(run.cell.num_prompts, progress)
             case RunFinished(record, reasons):
                 self._bar.advance(self._task)
                 if reasons:
-                    self._print(summary_line(record, reasons))
+                    self._print(summary_line(record, self._told.short(reasons)))
             case GroupFailed() | Notice():
                 self._print(event.text if isinstance(event, Notice) else failure_text(event))
 
     def _say(self, what: str) -> None:
         self._what = what
-        self._bar.update(self._task, description=what)
+        self._bar.update(self._task, description=plain(redact(what)))
 
     def _print(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(message(redact(text)), markup=False, highlight=False)
 
     def _loading(self, requests: int, progress: "Progress") -> None:
         rate = progress.reads / max(time.monotonic() - self._started, 1e-9)
         far = f"{progress.ended}/{requests} requests, {progress.in_flight} in flight"
         text = f"{self._what}  {far}, {rate:,.0f} tok/s"
-        self._bar.update(self._task, description=text)
+        self._bar.update(self._task, description=plain(redact(text)))
 
 
-def _failures_only(event: Event) -> None:
+def _failures_only(event: RunEvent) -> None:
     if isinstance(event, GroupFailed):
         note(failure_text(event))
     elif isinstance(event, Notice):
@@ -139,8 +144,10 @@ def _failures_only(event: Event) -> None:
 
 def failure_text(event: GroupFailed) -> str:
     """Say why a server failed, with the end of its log."""
-    again = "; starting it once more" if event.starts_again else ""
-    text = f"{event.group.group_id}: {event.error} (log: {event.log}){again}"
+    more = "asking" if event.group.setup.endpoint else "starting"
+    again = f"; {more} it once more" if event.starts_again else ""
+    log = f" (log: {event.log})" if event.log else ""
+    text = f"{event.group.group_id}: {event.error}{log}{again}"
     lines = event.log_tail.strip().splitlines()[-LOG_LINES:]
     return "\n".join([text, *(f"  | {line}" for line in lines)])
 
@@ -151,6 +158,18 @@ def run_name(run: Run) -> str:
     rate = f"{cell.load.request_rate:g}/s" if cell.load.request_rate else ""
     parts = (cell.setup.model, cell.setup.strategy, cell.workload.name, load, rate)
     return " ".join(part for part in parts if part)
+
+
+class Told:
+    """Reasons whose words were shown already: from then on their code is enough."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def short(self, reasons: tuple[str, ...]) -> tuple[str, ...]:
+        new = tuple(r.split(":", 1)[0] if r in self._told else r for r in reasons)
+        self._told.update(reasons)
+        return new
 
 
 def summary_line(record: RunRecord, reasons: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from catalog.errors import BadValue
 from moeserve.cli.show import Format, FormatOption, note, show
 
 QS_HELP = """Does a dense model of the same quality read fewer weight bytes? (It does if q s < 1.)
@@ -28,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 def qs(
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Name, id or path; default every catalog MoE model."),
+        typer.Option("--model", "-m", help="Name, id or path; default some well-known MoE models."),
     ] = None,
     quality: Annotated[
         float, typer.Option("--quality", "-q", help="q: how much larger an equal dense model is.")
@@ -39,9 +40,7 @@ def qs(
         int | None, typer.Option("--gpus", help="With --context: largest batches on so many GPUs.")
     ] = None,
     context: Annotated[int | None, typer.Option("--context", help="Tokens a sequence.")] = None,
-    hardware: Annotated[
-        str, typer.Option("--hardware", help="GPU, as in moeserve hardware.")
-    ] = "B200",
+    hardware: Annotated[str, typer.Option("--hardware", help="GPU's name, or its file.")] = "B200",
     tp: Annotated[
         int | None, typer.Option("--tp", help="Tensor parallel ways; default up to 8.")
     ] = None,
@@ -58,10 +57,9 @@ def qs(
     kv_dtype: Annotated[str, typer.Option("--kv-dtype", help="As bfloat16 or fp8.")] = "bfloat16",
     output: FormatOption = Format.table,
 ) -> None:
-    from catalog.errors import BadValue
-    from catalog.hardware_table import gpu
-    from moeserve.quality import Operation, check_quality, count_rows, model_rows
-    from perfmodel.capacity import Split
+    from moeserve.qs import Operation, check_quality, count_rows, model_rows
+    from perfmodel.capacity import ClusterSplit
+    from strategies.own_gpus import find_gpu
 
     q = check_quality(quality)
     if experts is not None or top_k is not None:
@@ -69,9 +67,9 @@ def qs(
         return
     operation = None
     if gpus is not None and context is not None:
-        split = Split(
+        split = ClusterSplit(
             gpus=gpus,
-            memory_bytes=gpu(hardware).memory_bytes,
+            memory_bytes=find_gpu(hardware).memory_bytes,
             usable_fraction=usable_fraction,
             tp=min(8, gpus) if tp is None else tp,
             ep=ep,

@@ -8,13 +8,14 @@ import typer
 
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.run import ResultDir
-from moeserve.cli.show import Format, FormatOption, Value, headed, note, show
+from moeserve.cli.show import Format, FormatOption, headed, note, show
+from orchestrator.results.record import ColumnValue
 
 if TYPE_CHECKING:
-    from orchestrator.experiment import Experiment
-    from orchestrator.plan import ServerGroup
-    from orchestrator.quality.record import Question
-    from orchestrator.study import Study
+    from orchestrator.experiment.experiment import Experiment
+    from orchestrator.experiment.server_group import ServerGroup
+    from orchestrator.plan import Study
+    from orchestrator.quality.record import QualitySpec
 
 HELP = """Measure quality over the OpenAI API: perplexity, and agreement with a reference.
 
@@ -66,20 +67,20 @@ def quality(
     output: FormatOption = Format.table,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    from orchestrator.quality.record import Question
+    from orchestrator.quality.record import QualitySpec
 
     sizes = {"tokens": tokens, "window": window}
     given = {name: value for name, value in sizes.items() if value is not None}
-    question = Question(text=text, top=top, **given)
+    spec = QualitySpec(text=text, top=top, **given)
     asked, directory = _asked(flags, experiment, result_dir)
-    raise typer.Exit(_measure(asked, directory, question, reference, output, quiet=quiet))
+    raise typer.Exit(_measure(asked, directory, spec, reference, output, quiet=quiet))
 
 
 def _asked(
     flags: ExperimentFlags, given: Path | None, result_dir: Path | None
 ) -> tuple["Experiment", Path]:
     """Take the study from a results directory or a file, and say where its quality goes."""
-    from orchestrator.study import default_directory
+    from orchestrator.results.directory import default_directory
 
     if given is not None and given.is_dir():
         return flags.experiment(given / "experiment.json"), result_dir or given
@@ -90,7 +91,7 @@ def _asked(
 def _measure(
     asked: "Experiment",
     directory: Path,
-    question: "Question",
+    spec: "QualitySpec",
     reference: str | None,
     output: Format,
     *,
@@ -103,24 +104,24 @@ def _measure(
     from orchestrator.study import prepare
     from workloads.quality.windows import read_text
 
-    read_text(question.text)
+    read_text(spec.text)
     study = asyncio.run(prepare(asked))
     check_possible(study)
     for model in study.plan.models:
         reference_setup(study.plan, reference, model)
-    failed = asyncio.run(_ask_all(study, directory, question, quiet=quiet))
-    for problem in compare_all(directory, study.plan, question, reference):
+    failed = asyncio.run(_ask_all(study, directory, spec, quiet=quiet))
+    for problem in compare_all(directory, study.plan, spec, reference):
         note(problem)
-    rows = quality_rows(directory, study.plan, question)
+    rows = quality_rows(directory, study.plan, spec)
     show(rows, output, columns=COLUMNS)
     note(f"quality in {directory}/quality; KL counts the listed tokens, so it is at least this")
     _warn_of_layouts(rows)
     return 0 if not failed else 5 if rows else 3
 
 
-async def _ask_all(study: "Study", directory: Path, question: "Question", *, quiet: bool) -> int:
-    from orchestrator.engines.registry import engine
-    from orchestrator.quality.measure import Told, measure_quality
+async def _ask_all(study: "Study", directory: Path, spec: "QualitySpec", *, quiet: bool) -> int:
+    from orchestrator.engines.registry import engine_kind
+    from orchestrator.quality.measure import QualityProgress, measure_quality
 
     said: dict[str, str] = {}
 
@@ -129,14 +130,14 @@ async def _ask_all(study: "Study", directory: Path, question: "Question", *, qui
             said[group.group_id] = text
             note(f"{group.setup.what}: {text}")
 
-    told = Told(stage, lambda group, error: note(f"{group.setup.what}: {error}"))
+    progress = QualityProgress(stage, lambda group, error: note(f"{group.setup.what}: {error}"))
     failed = await measure_quality(
-        study, directory, question, engine=engine(study.engine), told=told
+        study, directory, spec, engine=engine_kind(study.engine).build(), progress=progress
     )
     return len(failed)
 
 
-def _warn_of_layouts(rows: "list[dict[str, Value]]") -> None:
+def _warn_of_layouts(rows: "list[dict[str, ColumnValue]]") -> None:
     """Layouts of one model and technique compute the same function: say where they do not."""
     for row in rows:
         alike = [

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catalog.errors import BadValue
-from moeserve.cli.show import Format, FormatOption, Row, note, show
+from moeserve.cli.show import Format, FormatOption, note, show
+from orchestrator.results.record import Row
 
 if TYPE_CHECKING:
     from analysis.predict.predictor import Predictor
-    from analysis.predict.recommend import Question, Recommendation
+    from analysis.predict.recommend import Recommendation, RecommendationRequest
 
 HELP = {
     "recommend": """Recommend a strategy for a model, GPUs and a load, and say how sure it is.
@@ -24,7 +25,8 @@ Example: moeserve predict switch -m OLMoE-1B-7B --hardware H100 --gpus 2 --concu
 }
 RECOMMEND_COLUMNS = (
     "strategy", "expected", "low", "high", "unit", "expected_output_throughput",
-    "expected_ttft_ms", "expected_tpot_ms", "probability", "regret_estimate", "source", "bound",
+    "expected_ttft_ms", "expected_tpot_ms", "probability", "regret_estimate", "tied_with", "source",
+    "bound",
 )  # fmt: skip
 ROUTER_PROMPTS = 2
 
@@ -33,10 +35,10 @@ ObjectiveOption = Annotated[
 ]
 CalibrationOption = Annotated[
     str | None,
-    typer.Option("--calibration", help="Of the analytic features; default each GPU's own."),
+    typer.Option("--calibration", help="Of the analytic features; default vllm-2026."),
 ]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="Name, Hugging Face id or path.")]
-HardwareOption = Annotated[str, typer.Option("--hardware", help="GPU, as in moeserve hardware.")]
+HardwareOption = Annotated[str, typer.Option("--hardware", help="GPU's name, or its file.")]
 GpusOption = Annotated[int, typer.Option("--gpus", min=1, help="GPUs to use.")]
 WorkloadOption = Annotated[str, typer.Option("--workload", "-w", help="Name or IN:OUT:PROMPTS.")]
 StrategyOption = Annotated[
@@ -69,20 +71,20 @@ def recommend(
     from analysis.predict.recommend import recommend as ranked
 
     fitted = _predictor(predictor, objective)
-    question = _question(model, hardware, gpus, workload=workload, concurrency=concurrency,
+    request = _request(model, hardware, gpus, workload=workload, concurrency=concurrency,
                          strategy=strategy, objective=objective,
                          calibration=_calibration(calibration, fitted))  # fmt: skip
-    found = ranked(question, fitted)
+    found = ranked(request, fitted)
     show(_option_rows(found), output, columns=RECOMMEND_COLUMNS)
     for name, why in found.refused:
         note(f"{name} cannot: {why}")
     for text in found.notes:
         note(text)
     if found.next_runs:
-        note("these runs would reduce the doubt most:")
+        note("these runs would reduce the uncertainty most:")
     for name, load in found.next_runs:
-        note(f"  moeserve run --model {question.model.name} --strategy {name} --hardware "
-             f"{question.gpu.name} --workload {workload} --concurrency {load}")  # fmt: skip
+        note(f"  moeserve run --model {request.model.name} --strategy {name} --hardware "
+             f"{request.gpu.name} --workload {workload} --concurrency {load}")  # fmt: skip
 
 
 def switch(
@@ -98,14 +100,14 @@ def switch(
     output: FormatOption = Format.table,
 ) -> None:
     from analysis.predict.switching import switching_table
-    from workloads.concurrency import parse_levels
+    from workloads.load.concurrency import parse_levels
 
     fitted = _predictor(predictor, objective)
     loads = parse_levels(concurrency)
-    question = _question(model, hardware, gpus, workload=workload, concurrency=loads[0],
+    request = _request(model, hardware, gpus, workload=workload, concurrency=loads[0],
                          strategy=strategy, objective=objective,
                          calibration=_calibration(calibration, fitted))  # fmt: skip
-    rows = switching_table(question, loads, fitted, prompts_per_load=ROUTER_PROMPTS)
+    rows = switching_table(request, loads, fitted, prompts_per_load=ROUTER_PROMPTS)
     show(rows, output)
     note("a stretch that is not clear is no reason to switch: measure at its ends first")
 
@@ -127,7 +129,7 @@ def _calibration(asked: str | None, fitted: "Predictor | None") -> str | None:
     raise BadValue("calibration", asked, f"{fitted.about.calibration}, as the predictor's features")
 
 
-def _question(
+def _request(
     model: str,
     hardware: str,
     gpus: int,
@@ -137,15 +139,15 @@ def _question(
     strategy: list[str] | None,
     objective: str,
     calibration: str | None,
-) -> "Question":
+) -> "RecommendationRequest":
     from analysis.predict.objective import objective_of
-    from analysis.predict.outlook import Demand
-    from analysis.predict.recommend import Question
+    from analysis.predict.recommend import RecommendationRequest
+    from analysis.predict.steady_state import Demand
     from catalog.from_hf import load_model
-    from catalog.hardware_table import gpu
     from moeserve.cli.estimate import constants_of
+    from strategies.own_gpus import find_gpu
     from strategies.parse import parse_layouts
-    from workloads.profiles import parse_workload
+    from workloads.load.profiles import parse_workload
 
     shape = parse_workload(workload)
     prompts = shape.prompts_for(concurrency)
@@ -153,9 +155,9 @@ def _question(
     over = [layout for layout in layouts if layout.num_gpus > gpus]
     if over:
         raise BadValue("strategy", over[0].name, f"one of at most {gpus} GPUs")
-    return Question(
+    return RecommendationRequest(
         model=load_model(model),
-        gpu=gpu(hardware),
+        gpu=find_gpu(hardware),
         gpus=gpus,
         demand=Demand(shape.input_len, shape.output_len, prompts, concurrency),
         layouts=layouts,
@@ -167,23 +169,25 @@ def _question(
 def _option_rows(found: "Recommendation") -> list[Row]:
     from analysis.predict.objective import UNITS
 
-    question = found.question
+    request = found.request
     return [
         {
-            "model": question.model.name,
-            "hardware": question.gpu.name,
+            "model": request.model.name,
+            "hardware": request.gpu.name,
             "strategy": option.strategy,
             "expected": option.value,
             "low": option.low,
             "high": option.high,
-            "unit": UNITS[question.objective],
+            "unit": UNITS[request.objective],
             "expected_output_throughput": option.throughput,
-            "expected_ttft_ms": option.outlook.ttft_s * 1e3,
-            "expected_tpot_ms": option.outlook.tpot_s * 1e3,
+            "expected_ttft_ms": option.estimate.ttft_s * 1e3,
+            "expected_tpot_ms": option.estimate.tpot_s * 1e3,
+            **option.latency_bounds,
             "probability": option.probability,
             "regret_estimate": option.regret,
+            "tied_with": ",".join(option.tied_with),
             "source": option.source,
-            "bound": option.outlook.decode.bound,
+            "bound": option.estimate.decode.bound,
             "expected_gain_of_measuring": option.gain,
         }
         for option in found.options

@@ -25,7 +25,7 @@ SHOWN_REQUESTS = (
     "output_tokens", "status", "error_class",
 )  # fmt: skip
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
+DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def results(
-    directory: Directory,
+    directory: DirectoryArgument,
     requests: Annotated[
         bool, typer.Option("--requests", help="The request table: one row a request.")
     ] = False,
@@ -53,7 +53,7 @@ def results(
     show(run_rows(directory), output, columns=SHOWN)
 
 
-def verify(directory: Directory, output: FormatOption = Format.table) -> None:
+def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:
     from orchestrator.verify import verify_directory
 
     problems = verify_directory(directory)

@@ -11,7 +11,7 @@ def result_dir_option(default: str) -> Any:
     return typer.Option("--result-dir", "-o", help=text, show_default=False)
 
 
-Fresh = Annotated[
+FreshOption = Annotated[
     bool,
     typer.Option("--fresh/--resume", help="Start over (old results are moved aside), or resume."),
 ]

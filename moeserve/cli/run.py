@@ -2,18 +2,20 @@
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
-from moeserve.cli.results_flags import Fresh, result_dir_option
-from moeserve.cli.show import Format, FormatOption, Row, headed, note, show
+from moeserve.cli.results_flags import FreshOption, result_dir_option
+from moeserve.cli.show import Format, FormatOption, headed, note, show
+from orchestrator.results.record import SIMULATED, Row
 
 if TYPE_CHECKING:
-    from orchestrator.store import Store
-    from orchestrator.study import Study
+    from orchestrator.plan import Study
+    from orchestrator.results.store import Store
 
 RUN_EXAMPLES = """Run the main job: plan, launch, load, record, summarise.
 
@@ -29,15 +31,24 @@ The same command again does only what is missing.
 """
 PLAN_EXAMPLES = """Show what `run` would do with the same flags: servers, runs, GPUs; start nothing.
 
-Example: moeserve plan --model mixtral --strategy tp,ep --num-runs 3
+The GPUs that are named need not be here.
+
+Examples:
+
+  moeserve plan --model mixtral --strategy tp,ep --num-runs 3
+
+  moeserve plan --engine vllm --hardware H100 --model mixtral --strategy tp,ep
 """
 
 SUMMARY = headed(
-    "model", "strategy", "technique", "num_gpus", "gpu_type", "workload", "max_concurrency",
+    "model", "served_model", "answered_by", "strategy", "technique", "request_form", "num_gpus",
+    "gpu_type", "workload", "max_concurrency",
     "effective_concurrency", "request_rate", "output_throughput", "output_throughput_per_gpu",
     "mean_ttft_ms", "p99_ttft_ms", "mean_itl_ms", "mean_e2el_ms", "request_goodput", "replicate",
-    "provenance", "verdict", "verdict_reasons",
+    "provenance", "verdict", "verdict_reasons", "verdict_notes",
 )  # fmt: skip
+
+MOST_STATEMENTS = 6
 
 ResultDir = Annotated[Path | None, result_dir_option("NAME-HASH")]
 
@@ -52,7 +63,7 @@ def run(
     flags: ExperimentFlags,
     experiment: ExperimentArgument = None,
     result_dir: ResultDir = None,
-    fresh: Fresh = False,
+    fresh: FreshOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As moeserve plan.")] = False,
     output: FormatOption = Format.table,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -60,7 +71,7 @@ def run(
     if dry_run:
         _show_plan(flags, experiment, output)
         return
-    from orchestrator.study import default_directory
+    from orchestrator.results.directory import default_directory
 
     study = _prepare(flags, experiment)
     directory = result_dir or default_directory(study.plan.experiment)
@@ -77,10 +88,10 @@ def plan(
     _show_plan(flags, experiment, output)
 
 
-def _prepare(flags: ExperimentFlags, path: Path | None) -> "Study":
+def _prepare(flags: ExperimentFlags, path: Path | None, *, planning: bool = False) -> "Study":
     from orchestrator.study import prepare
 
-    study = asyncio.run(prepare(flags.experiment(path)))
+    study = asyncio.run(prepare(flags.experiment(path), note, planning=planning))
     if study.notice:
         note(study.notice)
     for refused in study.plan.refused:
@@ -93,7 +104,7 @@ async def _run(
 ) -> tuple["Store", bool]:
     """Run the study; Ctrl-C or SIGTERM once drains and cleans up, twice gives up waiting."""
     from moeserve.cli.progress import progress
-    from orchestrator.store import Store
+    from orchestrator.results.store import Store
     from orchestrator.study import run_study
 
     stop, task = asyncio.Event(), asyncio.current_task()
@@ -119,20 +130,26 @@ async def _run(
 
 def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool) -> int:
     """Print the run table; return the exit code."""
-    from orchestrator.store import read_manifests
-    from orchestrator.table import row_of
+    from orchestrator.results.store import read_manifests
+    from orchestrator.table import rows_of
+    from perfmodel.known_error import error_note
 
     if study.plan.experiment.find_max:
         return _summarise_search(study, store, output, stopped=stopped)
     order = {each.run_id: number for number, each in enumerate(study.plan.as_asked)}
     records = [m.record for m in read_manifests(store.root) if m.record.run_id in order]
     records.sort(key=lambda record: order[record.run_id])
-    show([row_of(record) for record in records], output, columns=SUMMARY)
+    rows = rows_of(records)
+    show(rows, output, columns=SUMMARY)
+    _say_capacity(rows)
     verdicts = [record.verdict for record in records]
     valid = verdicts.count("valid")
     note(f"{valid} of {len(order)} runs valid; results in {store.root}")
-    if any(record.provenance == "simulated" for record in records):
+    by = sorted({each.engine_version for each in records if each.provenance == SIMULATED})
+    if by:
         note("simulated: these numbers come from a model of the GPU, not from one")
+    for name in by:
+        note(error_note(name))
     if stopped:
         note("interrupted: the same command goes on where this one stopped")
         return 130
@@ -142,14 +159,25 @@ def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool)
     return 5 if measured else 3
 
 
+def _say_capacity(rows: Sequence[Row], *, fewest: int = 2) -> None:
+    """Say what each server carries, if there are but a few; the report has them all."""
+    from workloads.figures.capacity import statements
+
+    found = statements(rows, fewest=fewest)
+    for text in found if len(found) <= MOST_STATEMENTS else ():
+        note(text)
+
+
 def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped: bool) -> int:
     """Print what each search found; return the exit code."""
-    from orchestrator.find import found_rows
-    from orchestrator.store import read_manifests
+    from orchestrator.results.store import read_manifests
+    from orchestrator.run.capacity_search import search_rows
+    from orchestrator.table import rows_of
 
     records = {m.record.run_id: m.record for m in read_manifests(store.root) if m.files}
-    rows = list(found_rows(study.plan, records))
+    rows = list(search_rows(study.plan, records))
     show(rows, output)
+    _say_capacity(rows_of(records.values()), fewest=1)
     note(f"{len(records)} runs; results in {store.root}")
     if stopped:
         note("interrupted: the same command goes on where this one stopped")
@@ -160,7 +188,7 @@ def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped
 def _show_plan(flags: ExperimentFlags, path: Path | None, output: Format) -> None:
     from orchestrator.preview import expected_makespan_s, preview
 
-    study = _prepare(flags, path)
+    study = _prepare(flags, path, planning=True)
     rows: list[Row] = list(preview(study))
     show(rows, output)
     makespan_s = expected_makespan_s(study)

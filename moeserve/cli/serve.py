@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from moeserve.cli.show import note
+from orchestrator.engines.registry import choices
 
 POLL_S = 0.2
 
@@ -35,10 +35,11 @@ def serve(
     gpus: Annotated[int | None, typer.Option("--gpus", help="Degree of tp, ep, tp+ep.")] = None,
     engine: Annotated[
         str,
-        typer.Option("--engine", help="auto, vllm, transformers, llamacpp, simulated, diffusion."),
+        typer.Option("--engine", help=f"{', '.join(choices())}."),
     ] = "auto",
     hardware: Annotated[
-        str | None, typer.Option("--hardware", help="GPU to simulate; default A100-80GB.")
+        str | None,
+        typer.Option("--hardware", help="GPU to simulate, or a file; default A100-80GB."),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8000,
@@ -53,10 +54,10 @@ def serve(
         typer.Option("--fault", help="Simulated only: die-after-tokens=100, hang-after-tokens, …"),
     ] = None,
 ) -> None:
-    from orchestrator.experiment import Experiment, ServerOptions
-    from orchestrator.foreground import foreground
+    from orchestrator.experiment.experiment import Experiment, ServerOptions
+    from orchestrator.serve import foreground
 
-    faults = [word for each in fault or [] for word in ("--fault", each)]
+    place = ("--host", host, *(word for each in fault or [] for word in ("--fault", each)))
     experiment = Experiment(
         models=(model,),
         strategies=(strategy,),
@@ -66,22 +67,22 @@ def serve(
         hardware=hardware,
         workloads=("1:1:1",),
         concurrency="1",
-        server=ServerOptions(args=("--host", host, *(server_arg or []), *faults)),
+        server=ServerOptions(args=tuple(server_arg or ())),
     )
-    command = foreground(experiment, served_name=served_name, port=port)
-    if command.notice:
-        note(command.notice)
-    raise typer.Exit(asyncio.run(_run(list(command.words), dict(command.env))))
+    server = foreground(experiment, served_name=served_name, port=port, place=place)
+    if server.notice:
+        note(server.notice)
+    raise typer.Exit(asyncio.run(_run(list(server.command.words), dict(server.command.env))))
 
 
 async def _run(words: list[str], env: dict[str, str]) -> int:
-    from orchestrator.process import ServerProcess
+    from orchestrator.host.process import OWN_STDERR, ServerProcess
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    process = ServerProcess(words, log=Path("/dev/stderr"), env=env)
+    process = ServerProcess(words, log=OWN_STDERR, env=env)
     try:
         while process.exit_code is None and not stop.is_set():
             with contextlib.suppress(TimeoutError):

@@ -1,6 +1,5 @@
 """Results on standard output: a table for people, JSON or CSV for programs."""
 
-import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-Value = float | int | str | bool | None
-Row = Mapping[str, Value]
+from catalog.csv_text import csv_text
+from catalog.plain_text import escaped_json, message, plain
+from catalog.secrets import redact
+from orchestrator.results.record import ColumnValue, Row
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 WIDE = 400
 """Columns when the output is no terminal: a pipe must not get folded rows."""
 
@@ -22,9 +22,12 @@ HEADINGS = {
     "num_gpus": "GPUs",
     "gpu_type": "GPU",
     "hardware": "GPU",
-    "max_concurrency": "asked",
+    "max_concurrency": "concurrency",
     "effective_concurrency": "in flight",
     "request_rate": "req/s",
+    "low_output_throughput": "low",
+    "high_output_throughput": "high",
+    "tied_with": "tied with",
     "output_throughput": "tok/s",
     "output_throughput_per_gpu": "tok/s/GPU",
     "mean_ttft_ms": "TTFT ms",
@@ -33,6 +36,10 @@ HEADINGS = {
     "mean_e2el_ms": "E2E ms",
     "request_goodput": "good req/s",
     "verdict_reasons": "reasons",
+    "verdict_notes": "notes",
+    "served_model": "asked for",
+    "answered_by": "answered by",
+    "request_form": "asked as",
     "kv_tokens_capacity": "KV tokens",
     "bound": "bound by",
     "why": "infeasible because",
@@ -65,7 +72,7 @@ def show(
     if output is Format.json:
         print_json(listed)
     elif output is Format.csv:
-        print_csv(listed)
+        sys.stdout.write(csv_text(listed))
     else:
         names = columns or _names(listed)
         headed = names if isinstance(names, Mapping) else {name: name for name in names}
@@ -73,16 +80,8 @@ def show(
 
 
 def print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def print_csv(rows: Sequence[Row]) -> None:
-    """Write RFC 4180; text that a spreadsheet would take for a formula gets a quote before it."""
-    names = _names(rows)
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in names])
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    sys.stdout.write(escaped_json(text) + "\n")
 
 
 def print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
@@ -100,12 +99,14 @@ def print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
     # In a pipe no row may be folded, and none looked for above the table.
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     if same and console.is_terminal and len(filled) > len(same):
-        console.print(Text(" · ".join(f"{columns[n]} {filled[n][0]}" for n in filled if n in same)))
+        console.print(
+            Text(" · ".join(f"{plain(columns[n])} {filled[n][0]}" for n in filled if n in same))
+        )
         filled = {name: text for name, text in filled.items() if name not in same}
     table = Table(header_style="bold")
     for name in filled:
         numeric = any(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(Text(columns[name]), justify="right" if numeric else "left")
+        table.add_column(Text(plain(columns[name])), justify="right" if numeric else "left")
     for number in range(len(rows)):
         table.add_row(*[Text(text[number]) for text in filled.values()])
     console.print(table)
@@ -120,11 +121,11 @@ def print_one(columns: Mapping[str, str], texts: Mapping[str, Sequence[str]]) ->
     table = Table(show_header=False)
     for name, heading in columns.items():
         if texts[name][0]:
-            table.add_row(Text(heading, style="bold"), Text(texts[name][0]))
+            table.add_row(Text(plain(heading), style="bold"), Text(texts[name][0]))
     Console().print(table)
 
 
-def shown(value: Value) -> str:
+def shown(value: ColumnValue) -> str:
     """Format one value for people; what was not measured stays empty."""
     if value is None or value != value:
         return ""
@@ -132,19 +133,13 @@ def shown(value: Value) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-    return "".join(char if char.isprintable() else " " for char in str(value))
+    return plain(str(value))
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _cell(value: Value) -> Value:
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return "'" + value
-    return value
-
-
 def note(text: str) -> None:
-    """Say something beside the result: on standard error."""
-    typer.echo(text, err=True)
+    """Say something beside the result: on standard error, its secrets masked."""
+    typer.echo(message(redact(text)), err=True)

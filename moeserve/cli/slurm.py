@@ -6,33 +6,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from catalog.errors import ClusterError
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
-from moeserve.cli.show import Format, FormatOption, Row, note, show
+from moeserve.cli.show import Format, FormatOption, note, show
 from moeserve.cli.slurm_flags import (
-    Account,
-    Cluster,
-    Constraint,
-    ContainerImage,
-    Cpus,
-    DryRun,
-    GpuType,
-    MaxParallel,
-    Memory,
-    Partition,
-    Profile,
-    Qos,
-    Rehearse,
-    Requeue,
-    Sbatch,
-    SharedDir,
-    Then,
-    Time,
+    AccountOption,
+    ClusterOption,
+    ConstraintOption,
+    ContainerImageOption,
+    CpusOption,
+    DryRunOption,
+    GpuTypeOption,
+    MaxParallelOption,
+    MemoryOption,
+    PartitionOption,
+    ProfileOption,
+    QosOption,
+    RehearseOption,
+    RequeueOption,
+    SbatchOption,
+    SharedDirOption,
+    ThenOption,
+    TimeOption,
     parse_container,
     parse_follow_ups,
 )
+from orchestrator.results.record import Row
 
 if TYPE_CHECKING:
-    from slurm.status import Status
+    from slurm.watch.status import StudyStatus
 
 SUBMIT_HELP = """Submit what is missing of an experiment, one array task a server group.
 
@@ -63,7 +65,7 @@ SHOWN = {
 }  # fmt: skip
 
 slurm_app = typer.Typer(no_args_is_help=True, help="The same experiment as Slurm array jobs.")
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
+DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -78,27 +80,27 @@ def add_to(app: typer.Typer) -> None:
 def submit(
     flags: ExperimentFlags,
     experiment: ExperimentArgument = None,
-    result_dir: SharedDir = None,
-    partition: Partition = None,
-    account: Account = None,
-    qos: Qos = None,
-    constraint: Constraint = None,
-    gpu_type: GpuType = None,
-    time: Time = None,
-    cpus: Cpus = None,
-    memory: Memory = None,
-    container: ContainerImage = None,
-    sbatch: Sbatch = None,
-    max_parallel: MaxParallel = None,
-    requeue: Requeue = None,
-    rehearse: Rehearse = None,
-    cluster: Cluster = None,
-    profile: Profile = None,
-    then: Then = None,
-    dry_run: DryRun = False,
+    result_dir: SharedDirOption = None,
+    partition: PartitionOption = None,
+    account: AccountOption = None,
+    qos: QosOption = None,
+    constraint: ConstraintOption = None,
+    gpu_type: GpuTypeOption = None,
+    time: TimeOption = None,
+    cpus: CpusOption = None,
+    memory: MemoryOption = None,
+    container: ContainerImageOption = None,
+    sbatch: SbatchOption = None,
+    max_parallel: MaxParallelOption = None,
+    requeue: RequeueOption = None,
+    rehearse: RehearseOption = None,
+    cluster: ClusterOption = None,
+    profile: ProfileOption = None,
+    then: ThenOption = None,
+    dry_run: DryRunOption = False,
     output: FormatOption = Format.table,
 ) -> None:
-    from moeserve.cli.slurm_submit import Wish, submit_study
+    from moeserve.cli.slurm_submit import SubmitRequest, submit_study
 
     given: dict[str, Any] = {
         "partition": partition, "account": account, "qos": qos, "constraint": constraint,
@@ -106,19 +108,19 @@ def submit(
         "container": parse_container(container), "sbatch": sbatch or None,
         "max_parallel": max_parallel, "requeue": requeue, "rehearse": rehearse,
     }  # fmt: skip
-    wish = Wish(
+    request = SubmitRequest(
         experiment=flags.experiment(experiment),
         flags={name: value for name, value in given.items() if value is not None},
         cluster=cluster,
         profile=profile,
         then=parse_follow_ups(then),
     )
-    rows = asyncio.run(submit_study(wish, result_dir, dry_run=dry_run))
+    rows = asyncio.run(submit_study(request, result_dir, dry_run=dry_run))
     show(rows, output)
 
 
 def status(
-    directory: Directory,
+    directory: DirectoryArgument,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again until all have ended.")
     ] = False,
@@ -132,15 +134,15 @@ def status(
         _tell_failures(found)
 
 
-async def _look(directory: Path) -> "Status":
-    from slurm.command import SlurmCommands
-    from slurm.status import status as look
-    from slurm.submission import Desk
+async def _look(directory: Path) -> "StudyStatus":
+    from slurm.scheduler.command import SlurmCommands
+    from slurm.submit.submission import SubmissionStore
+    from slurm.watch.status import status as look
 
-    return await look(SlurmCommands(), Desk(directory).check())
+    return await look(SlurmCommands(), SubmissionStore(directory).check())
 
 
-def task_rows(found: "Status") -> list[Row]:
+def task_rows(found: "StudyStatus") -> list[Row]:
     """Return one row a task."""
     return [
         {
@@ -162,7 +164,7 @@ def task_rows(found: "Status") -> list[Row]:
     ]
 
 
-def _tell_failures(found: "Status") -> None:
+def _tell_failures(found: "StudyStatus") -> None:
     from moeserve.cli.progress import LOG_LINES
 
     for task in found.tasks:
@@ -176,22 +178,22 @@ def _tell_failures(found: "Status") -> None:
 
 
 def collect(
-    directory: Directory,
+    directory: DirectoryArgument,
     retry: Annotated[
         bool, typer.Option("--retry", help="Submit again what is missing and no task is at.")
     ] = False,
     output: FormatOption = Format.table,
 ) -> None:
     from moeserve.cli.slurm_submit import retry_missing
-    from slurm.collect import collect as join
+    from slurm.watch.collect import collect as join
 
     found = asyncio.run(_look(directory))
-    joined = join(directory, found)
+    collected = join(directory, found)
     show(
         [{
-            "published": joined.published, "missing": joined.missing,
-            "failures_recorded": joined.recorded, "active_tasks": len(found.active),
-            "tasks_to_retry": len(joined.retry), "bad_nodes": ",".join(joined.bad_nodes),
+            "published": collected.published, "missing": collected.missing,
+            "failures_recorded": collected.recorded, "active_tasks": len(found.active),
+            "tasks_to_retry": len(collected.retry), "bad_nodes": ",".join(collected.bad_nodes),
         }],
         output,
     )  # fmt: skip
@@ -199,19 +201,18 @@ def collect(
         if task.state not in ("done", "pending", "running"):
             told = f"{task.state}{': ' if task.failure else ''}{task.failure}"
             note(f"{task.group.group_id}: {told}, {task.done} of {len(task.group.runs)} runs")
-    if retry and joined.retry:
-        rows = asyncio.run(retry_missing(directory.absolute(), joined))
+    if retry and collected.retry:
+        rows = asyncio.run(retry_missing(directory.absolute(), collected))
         note(f"submitted again: {', '.join(str(row['job']) for row in rows)}")
-    raise typer.Exit(5 if joined.missing else 0)
+    raise typer.Exit(5 if collected.missing else 0)
 
 
-def cancel(directory: Directory, output: FormatOption = Format.table) -> None:
-    from catalog.errors import ClusterError
-    from slurm.cancel import cancel as end
-    from slurm.command import SlurmCommands
-    from slurm.submission import Desk
+def cancel(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:
+    from slurm.scheduler.command import SlurmCommands
+    from slurm.submit.submission import SubmissionStore
+    from slurm.watch.cancel import cancel as end
 
-    jobs, left = asyncio.run(end(SlurmCommands(), Desk(directory).check()))
+    jobs, left = asyncio.run(end(SlurmCommands(), SubmissionStore(directory).check()))
     show([{"job": job, "cancelled": True} for job in jobs], output)
     if left:
         raise ClusterError(f"not ended yet: {', '.join(str(each.task) for each in left[:10])}")

@@ -14,37 +14,45 @@ def _option(*names: str, help: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel="Slurm", show_default=False)
 
 
-SharedDir = Annotated[
+SharedDirOption = Annotated[
     Path | None,
     typer.Option("--result-dir", "-o", help="On a file system that all nodes share."),
 ]
-Text = str | None
-Partition = Annotated[Text, _option("--partition", help="One or several.")]
-Account = Annotated[Text, _option("--account", help="Charged for the jobs.")]
-Qos = Annotated[Text, _option("--qos", help="Quality of service.")]
-Constraint = Annotated[Text, _option("--constraint", help="Node features.")]
-GpuType = Annotated[Text, _option("--gpu-type", help="As in gpu:a100.")]
-Time = Annotated[Text, _option("--time", help="Limit of a task; default from the estimate.")]
-Cpus = Annotated[int | None, _option("--cpus", help="CPUs of a task.")]
-Memory = Annotated[Text, _option("--memory", help="Of a task, such as 64G.")]
-ContainerImage = Annotated[Text, _option("--container", help="pyxis:IMAGE or apptainer:IMAGE.")]
-Sbatch = Annotated[list[str] | None, _option("--sbatch", help="--sbatch=--exclude=n7; repeatable.")]
-MaxParallel = Annotated[
+OptionalText = str | None
+PartitionOption = Annotated[OptionalText, _option("--partition", help="One or several.")]
+AccountOption = Annotated[OptionalText, _option("--account", help="Charged for the jobs.")]
+QosOption = Annotated[OptionalText, _option("--qos", help="Quality of service.")]
+ConstraintOption = Annotated[OptionalText, _option("--constraint", help="Node features.")]
+GpuTypeOption = Annotated[OptionalText, _option("--gpu-type", help="As in gpu:a100.")]
+TimeOption = Annotated[
+    OptionalText, _option("--time", help="Limit of a task; default from the estimate.")
+]
+CpusOption = Annotated[int | None, _option("--cpus", help="CPUs of a task.")]
+MemoryOption = Annotated[OptionalText, _option("--memory", help="Of a task, such as 64G.")]
+ContainerImageOption = Annotated[
+    OptionalText, _option("--container", help="pyxis:IMAGE or apptainer:IMAGE.")
+]
+SbatchOption = Annotated[
+    list[str] | None, _option("--sbatch", help="--sbatch=--exclude=n7; repeatable.")
+]
+MaxParallelOption = Annotated[
     int | None, _option("--max-parallel", help="Tasks running at once, over all arrays.")
 ]
-Requeue = Annotated[
+RequeueOption = Annotated[
     bool | None,
     _option("--requeue/--no-requeue", help="Let Slurm start a lost task again; default no."),
 ]
-Rehearse = Annotated[
+RehearseOption = Annotated[
     bool | None, _option("--rehearse", help="Ask for GPUs though the engine is simulated.")
 ]
-Cluster = Annotated[Text, _option("--cluster", help="Of the site profile.")]
-Profile = Annotated[
+ClusterOption = Annotated[OptionalText, _option("--cluster", help="Of the site profile.")]
+ProfileOption = Annotated[
     Path | None, _option("--profile", help="Instead of ~/.config/moeserve/slurm.yaml.")
 ]
-Then = Annotated[Text, _option("--then", help="Jobs after all tasks: collect, or collect,report.")]
-DryRun = Annotated[bool, _option("--dry-run", help="Print script and plan; submit nothing.")]
+ThenOption = Annotated[
+    OptionalText, _option("--then", help="Jobs after all tasks: collect, or collect,report.")
+]
+DryRunOption = Annotated[bool, _option("--dry-run", help="Print script and plan; submit nothing.")]
 
 
 def parse_container(text: str | None) -> dict[str, str] | None:

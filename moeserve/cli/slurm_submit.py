@@ -1,5 +1,6 @@
 """Submitting from the command line: options from all sides, a plan shown, arrays sent."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,24 +8,27 @@ from typing import Any
 
 import msgspec
 
-from moeserve.cli.show import Row, note
-from orchestrator.experiment import Experiment
-from orchestrator.plan import Plan, ServerGroup
-from orchestrator.store import Store
-from orchestrator.study import default_directory
-from slurm.arrays import JOB_SCRIPT
-from slurm.collect import Collected
-from slurm.command import Limits, Slurm, SlurmCommands
-from slurm.options import Options, merged, site_options
-from slurm.parse import write_duration
-from slurm.remote import remote_plan
-from slurm.status import status
-from slurm.submission import Desk, Submission
-from slurm.submit import Asked, Draft, draft, missing_of, submit
+from moeserve.cli.show import note
+from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.plan import Plan, notices
+from orchestrator.results.directory import default_directory
+from orchestrator.results.record import Row
+from orchestrator.results.store import Store
+from slurm.scheduler.command import Slurm, SlurmCommands, SlurmConfig
+from slurm.scheduler.parse import write_duration
+from slurm.submit.arrays import JOB_SCRIPT
+from slurm.submit.options import SubmitOptions, merge_options, site_options
+from slurm.submit.plan_elsewhere import remote_plan
+from slurm.submit.submission import Submission, SubmissionStore
+from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
+from slurm.watch.collect import CollectResult
+from slurm.watch.status import status
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SubmitRequest:
     """What the user asked for."""
 
     experiment: Experiment
@@ -35,28 +39,30 @@ class Wish:
 
 
 async def submit_study(
-    wish: Wish, directory: Path | None, *, dry_run: bool, slurm: Slurm | None = None
+    request: SubmitRequest, directory: Path | None, *, dry_run: bool, slurm: Slurm | None = None
 ) -> list[Row]:
     """Submit what is missing and not in the queue; return a row an array."""
     slurm = slurm or SlurmCommands()
-    limits = await slurm.limits()
-    site = site_options(wish.profile, cluster=wish.cluster, found=limits.cluster)
-    options = merged(site, wish.experiment.slurm, wish.flags)
-    plan, engine = await remote_plan(wish.experiment, options)
-    if engine == "endpoint":
+    config = await slurm.config()
+    site = site_options(request.profile, cluster=request.cluster, found=config.cluster)
+    options = merge_options(site, request.experiment.slurm, request.flags)
+    plan, engine = await remote_plan(request.experiment, options)
+    if engine_kind(engine).running_model:
         # Tasks beside each other would measure each other's load on the one server.
         options = msgspec.structs.replace(options, max_parallel=1)
     for refused in plan.refused:
         setup = refused.setup
         note(f"not run: {setup.model} {setup.strategy}: {'; '.join(refused.reasons)}")
-    root = (directory or default_directory(wish.experiment)).absolute()
+    if left_out := notices("", plan):
+        note(left_out)
+    root = (directory or default_directory(request.experiment)).absolute()
     groups = await _to_submit(plan, root, slurm, dry_run=dry_run)
-    asked = Asked(plan, engine, options, root, wish.then)
-    made = draft(asked, groups, limits, queued=len(await slurm.queue()))
-    _tell(made, options, limits)
+    submit_plan = SubmitPlan(plan, engine, options, root, request.then)
+    made = draft(submit_plan, groups, config, queued=len(await slurm.queue()))
+    _warn(made, options, config)
     if dry_run:
         return _show_plan(made.submission)
-    if not groups and not wish.then:
+    if not groups and not request.then:
         note(f"nothing to submit: every run is published or in the queue; results in {root}")
         return []
     return await _send(slurm, root, made.submission)
@@ -67,7 +73,7 @@ async def _to_submit(plan: Plan, root: Path, slurm: Slurm, *, dry_run: bool) -> 
     if not dry_run:
         Store(root).create(plan.experiment)
     missing = missing_of(plan, root)
-    stand = await status(slurm, Desk(root))
+    stand = await status(slurm, SubmissionStore(root))
     active = {task.group.group_id for task in stand.active}
     if active:
         note(f"{len(active)} server groups are in the queue already")
@@ -75,7 +81,7 @@ async def _to_submit(plan: Plan, root: Path, slurm: Slurm, *, dry_run: bool) -> 
 
 
 async def _send(slurm: Slurm, root: Path, submission: Submission) -> list[Row]:
-    jobs = await submit(slurm, Desk(root), submission)
+    jobs = await submit(slurm, SubmissionStore(root), submission)
     note(f"results in {root}: moeserve slurm status {root}")
     rows = [{**row, "job": jobs[str(row["name"])]} for row in _rows(submission)]
     after: list[Row] = [{"name": job.name, "job": jobs[job.name]} for job in submission.follow_ups]
@@ -83,24 +89,24 @@ async def _send(slurm: Slurm, root: Path, submission: Submission) -> list[Row]:
 
 
 async def retry_missing(
-    directory: Path, joined: Collected, *, slurm: Slurm | None = None
+    directory: Path, collected: CollectResult, *, slurm: Slurm | None = None
 ) -> list[Row]:
     """Submit again what is missing, as it was submitted last, but not on nodes that failed."""
     slurm = slurm or SlurmCommands()
-    desk = Desk(directory)
-    last = desk.submissions()[-1]
+    store = SubmissionStore(directory)
+    last = store.submissions()[-1]
     options = last.options
-    if joined.bad_nodes:
-        note(f"not on {', '.join(joined.bad_nodes)}")
-        options = _without(options, joined.bad_nodes)
-    asked = Asked(last.plan(), last.engine, options, desk.root)
+    if collected.bad_nodes:
+        note(f"not on {', '.join(collected.bad_nodes)}")
+        options = _without(options, collected.bad_nodes)
+    submit_plan = SubmitPlan(last.plan(), last.engine, options, store.root)
     queued = len(await slurm.queue())
-    made = draft(asked, joined.retry, await slurm.limits(), queued=queued)
-    _tell(made, options, await slurm.limits())
-    return await _send(slurm, desk.root, made.submission)
+    made = draft(submit_plan, collected.retry, await slurm.config(), queued=queued)
+    _warn(made, options, await slurm.config())
+    return await _send(slurm, store.root, made.submission)
 
 
-def _without(options: Options, nodes: Sequence[str]) -> Options:
+def _without(options: SubmitOptions, nodes: Sequence[str]) -> SubmitOptions:
     """Exclude nodes, besides those excluded before."""
     flag = "--exclude="
     before = [each.removeprefix(flag) for each in options.sbatch if each.startswith(flag)]
@@ -109,20 +115,18 @@ def _without(options: Options, nodes: Sequence[str]) -> Options:
     return msgspec.structs.replace(options, sbatch=(*others, flag + excluded))
 
 
-def _tell(made: Draft, options: Options, limits: Limits) -> None:
+def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
     if made.held_back:
         note(
             f"{made.held_back} tasks do not fit the queue now: the same command submits them later"
         )
     if options.requeue:
         note("requeue: a lost task may run twice for a while; each run is still published once")
-    if limits.kill_wait_s < 10:
-        note(f"this cluster kills {limits.kill_wait_s:g} s after TERM: servers get no time to end")
+    if config.kill_wait_s < 10:
+        note(f"this cluster kills {config.kill_wait_s:g} s after TERM: servers get no time to end")
 
 
 def _show_plan(submission: Submission) -> list[Row]:
-    import shlex
-
     note(JOB_SCRIPT.read_text())
     for array in submission.arrays:
         note(f"sbatch --parsable {shlex.join(array.arguments)}")

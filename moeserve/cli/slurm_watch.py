@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from catalog.plain_text import plain
 from moeserve.cli.show import note
-from slurm.command import Slurm, SlurmCommands
-from slurm.status import Status, status
-from slurm.submission import Desk
+from slurm.scheduler.command import Slurm, SlurmCommands
+from slurm.submit.submission import SubmissionStore
+from slurm.watch.status import StudyStatus, status
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
 FIRST_S, LONGEST_S, GROWTH = 5.0, 60.0, 1.5
 
 
-async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> Status:
+async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> StudyStatus:
     """Show how the tasks stand until none is waiting or running; return how they ended."""
-    slurm, desk = slurm or SlurmCommands(), Desk(directory).check()
+    slurm, store = slurm or SlurmCommands(), SubmissionStore(directory).check()
     pause_s = FIRST_S
-    found = await status(slurm, desk)
+    found = await status(slurm, store)
     if not sys.stderr.isatty():
         while found.active or not found.answered:
             note(summary(found))
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_S, pause_s * GROWTH)
-            found = await status(slurm, desk)
+            found = await status(slurm, store)
         return found
     from rich.console import Console
     from rich.live import Live
@@ -37,11 +38,11 @@ async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> Status:
             live.update(tasks_table(found, live.console.height), refresh=True)
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_S, pause_s * GROWTH)
-            found = await status(slurm, desk)
+            found = await status(slurm, store)
     return found
 
 
-def summary(found: Status) -> str:
+def summary(found: StudyStatus) -> str:
     """Say in one line how many tasks are where."""
     states = Counter(task.state for task in found.tasks)
     counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
@@ -49,12 +50,12 @@ def summary(found: Status) -> str:
     return f"{counted}; {len(found.missing)} runs missing{silent}"
 
 
-def tasks_table(found: Status, height: int) -> "Table":
+def tasks_table(found: StudyStatus, height: int) -> "Table":
     """Return the tasks that fit so many lines, those that need attention first."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(summary(found)), header_style="bold")
+    table = Table(title=Text(plain(summary(found))), header_style="bold")
     for name in ("task", "server group", "state", "runs", "why", "start", "node"):
         table.add_column(name)
     order = {"running": 0, "failed": 1, "unknown": 2, "pending": 3}
@@ -63,5 +64,5 @@ def tasks_table(found: Status, height: int) -> "Table":
         cells = (task.task_id, task.group.group_id, task.state,
                  f"{task.done}/{len(task.group.runs)}", task.failure or task.reason,
                  task.start, task.node)  # fmt: skip
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     return table

@@ -1,1 +1,1 @@
-"""Server groups on the nodes of a Ray cluster; nothing else in moeserve imports Ray."""
+"""Server groups on the nodes of a Ray cluster, several at once; nothing else imports Ray."""

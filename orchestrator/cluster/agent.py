@@ -12,97 +12,97 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.cells import Run
-from orchestrator.cluster.news import News
-from orchestrator.cluster.wire import Closed, Job, Told
-from orchestrator.devices import devices
-from orchestrator.environment import describe
-from orchestrator.ports import port_range
+from orchestrator.cluster.event_stream import EventLog
+from orchestrator.cluster.messages import AgentEvent, LaunchRequest, ServerClosed
+from orchestrator.experiment.cells import Run
+from orchestrator.host.devices import devices
+from orchestrator.host.environment import describe
+from orchestrator.host.ports import port_range
 
 
 class Agent:
-    """One node's part of a server group; every method is a call that may arrive twice."""
+    """One node's part of a server group; every method is idempotent: a call may arrive twice."""
 
     def __init__(self) -> None:
         # Imported in the worker alone: a driver describes this class, it runs nothing of it.
-        from orchestrator.cluster.serving import Serving
+        from orchestrator.cluster.serving import ServerThread
 
-        self._start = Serving
-        self._serving: Serving | None = None
-        self._news = News()
-        self._ordered = 0
+        self._thread_class = ServerThread
+        self._server: ServerThread | None = None
+        self._events = EventLog()
+        self._last_run = 0
         self._gpus: tuple[str, ...] = ()
-        self._held = contextlib.ExitStack()
+        self._stack = contextlib.ExitStack()
         self._port: int | None = None
 
-    def look(self, client: bool) -> dict[str, Any]:
-        """Describe this node and, where one will be used, what the client is capable of on it."""
+    def describe(self, client: bool) -> dict[str, Any]:
+        """Describe this node and, where one will run, the client's calibration on it."""
         described = describe()
         if client:
             import uvloop
 
-            from workloads.calibration import calibrate
+            from workloads.client.calibration import calibrate
 
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 described["client"] = msgspec.to_builtins(runner.run(calibrate()))
         return described
 
-    def where(self) -> str:
+    def node_id(self) -> str:
         """Return Ray's id of the node this runs on."""
         import ray
 
         node_id: str = ray.get_runtime_context().get_node_id()
         return node_id
 
-    def meet(self) -> int:
-        """Hold a port of this node, where the parts of a server find each other."""
+    def reserve_port(self) -> int:
+        """Hold a port of this node for the rendezvous of a multi-node server."""
         if self._port is None:
-            self._port = self._held.enter_context(port_range()).start
+            self._port = self._stack.enter_context(port_range()).start
         return self._port
 
-    def open(self, job: Job) -> tuple[str, ...]:
-        """Start the server and return its GPUs at once; `told` says how it goes."""
-        if self._serving is None:
-            self._gpus = granted_gpus() if job.use_gpus else ()
-            if job.ray_executor:
-                lend_ray()
-            self._serving = self._start(job, self._gpus, self._news)
+    def open(self, request: LaunchRequest) -> tuple[str, ...]:
+        """Start the server and return its GPUs at once; its progress comes as events."""
+        if self._server is None:
+            self._gpus = granted_gpus() if request.use_gpus else ()
+            if request.ray_executor:
+                prepare_ray_executor()
+            self._server = self._thread_class(request, self._gpus, self._events)
         return self._gpus
 
-    def told(self, heard: int) -> list[Told]:
-        """Return the news after the first `heard`."""
-        return self._news.after(heard)
+    def events(self, acknowledged: int) -> list[AgentEvent]:
+        """Return the events after the first `acknowledged`."""
+        return self._events.fetch(acknowledged)
 
     def measure(self, run: Run, number: int) -> None:
-        """Load the server with a run; `number` counts the driver's orders."""
-        if self._serving is not None and number > self._ordered:
-            self._ordered = number
-            self._serving.measure(run)
+        """Load the server with a run; `number` counts the driver's runs."""
+        if self._server is not None and number > self._last_run:
+            self._last_run = number
+            self._server.measure(run)
 
-    def halt(self) -> None:
-        """Let the run in flight, or a start, end early."""
-        if self._serving is not None:
-            self._serving.halt()
+    def stop(self) -> None:
+        """Stop the run in flight, or a start, early."""
+        if self._server is not None:
+            self._server.stop()
 
     def close(self) -> None:
-        """Take the server down; `told` says when it is."""
-        if self._serving is None:
-            self._news.tell(Closed())
+        """Stop the server; `ServerClosed` is the last event."""
+        if self._server is None:
+            self._events.append(ServerClosed())
         else:
-            self._serving.close()
+            self._server.close()
 
 
 def granted_gpus() -> tuple[str, ...]:
-    """Return the GPUs that Ray gave this worker: NVML's numbers, where there is NVML."""
+    """Return the GPUs that Ray assigned to this worker, as a list of visible devices has them."""
     found = devices()
     if found:
-        return tuple(str(device.index) for device in found)
+        return tuple(device.visible_as for device in found)
     listed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return tuple(sorted((word for word in listed if word), key=lambda word: (len(word), word)))
 
 
-def lend_ray() -> None:
-    """Let a server that this process starts find the cluster, and the GPUs it will be granted."""
+def prepare_ray_executor() -> None:
+    """Set the environment for vLLM's Ray executor: the cluster's address, all GPUs visible."""
     import ray
 
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address

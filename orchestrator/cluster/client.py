@@ -3,11 +3,10 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from orchestrator.engines.control import Control
-from orchestrator.engines.http_session import HttpSession
-from orchestrator.engines.vllm import provenance_of
-from orchestrator.experiment import Experiment
-from workloads.target import Target
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.measure.control import Control, provenance_of
+from orchestrator.measure.http_session import HttpSession
+from workloads.transport.target import Target
 
 
 @contextlib.asynccontextmanager

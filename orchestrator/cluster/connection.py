@@ -1,4 +1,4 @@
-"""Being a driver of a Ray cluster, under a namespace of the study's own."""
+"""The driver's connection to a Ray cluster, under a namespace of the study's own."""
 
 import asyncio
 import contextlib
@@ -13,22 +13,22 @@ from signal import SIGINT, SIGTERM
 from typing import Any, TypeVar
 
 from catalog.errors import ClusterError
-from orchestrator.cluster.access import CONNECT_S, Access
-from orchestrator.cluster.nodes import Node, node_from
-from orchestrator.cluster.options import split_address
+from orchestrator.cluster.access import CONNECT_TIMEOUT_S, ClusterAccess
+from orchestrator.experiment.ray_options import split_address
+from orchestrator.host.nodes import Node, parse_node
 
 T = TypeVar("T")
-ANSWER_S, GOODBYE_S = 5.0, 10.0
+RAY_TIMEOUT_S, SHUTDOWN_TIMEOUT_S = 5.0, 10.0
 HEAD_LOST_S = 8.0
 """How long the head may be silent before its cluster counts as gone."""
 
 
 @contextlib.contextmanager
 def connected(
-    access: Access, *, namespace: str, runtime_env: Mapping[str, Any] | None = None
+    access: ClusterAccess, *, namespace: str, runtime_env: Mapping[str, Any] | None = None
 ) -> Iterator[None]:
-    """Be a driver of the cluster; whoever is one already stays what he is."""
-    with variables(access.variables):
+    """Connect this process as a driver; one that is connected already stays so."""
+    with set_env(access.env):
         import ray
 
         if ray.is_initialized():
@@ -40,43 +40,57 @@ def connected(
                 address=access.address,
                 namespace=namespace,
                 runtime_env=None if runtime_env is None else dict(runtime_env),
+                job_config=_job_config(),
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            told = " ".join(str(error).split())[:300]
-            raise ClusterError(f"RAY_CONNECT: {access.address}: {told}") from error
+            message = " ".join(str(error).split())[:300]
+            raise ClusterError(f"RAY_CONNECT: {access.address}: {message}") from error
         # Ray takes SIGTERM for itself, to print where it was; what we do with it is ours to say.
         for number, handler in handlers.items():
             signal.signal(number, handler)
         try:
             yield
         finally:
-            within(GOODBYE_S, ray.shutdown)
+            call_with_timeout(SHUTDOWN_TIMEOUT_S, ray.shutdown)
 
 
-def within(limit_s: float, call: Callable[[], T]) -> T | None:
-    """Call Ray and wait so long at most; None if that was not enough.
+def _job_config() -> Any:
+    """Keep this process's working directory out of the workers' modules.
+
+    Ray puts it first there, so that a folder `catalog/` in it would be taken for ours; only a job
+    that brings a working directory of its own is spared.
+    """
+    from ray.job_config import JobConfig
+
+    config = JobConfig()
+    config._runtime_env_has_working_dir = lambda: True
+    return config
+
+
+def call_with_timeout(limit_s: float, call: Callable[[], T]) -> T | None:
+    """Call Ray; None if it has not returned within the limit.
 
     Without its head Ray blocks for a minute, and then ends the whole process.
     """
-    answers: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+    results: queue.SimpleQueue[T | None] = queue.SimpleQueue()
 
-    def ask() -> None:
-        answer = None
+    def run() -> None:
+        result = None
         with contextlib.suppress(Exception):  # a cluster that is going answers with any error
-            answer = call()
-        answers.put(answer)
+            result = call()
+        results.put(result)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     with contextlib.suppress(queue.Empty):
-        return answers.get(timeout=limit_s)
+        return results.get(timeout=limit_s)
     return None
 
 
 @contextlib.contextmanager
-def variables(given: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and put back what was there."""
+def set_env(given: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, and restore them at the end."""
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:
@@ -89,17 +103,17 @@ def variables(given: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-async def nodes_now() -> list[Node] | None:
-    """Return the nodes that live; None when the head does not say."""
-    return await asyncio.to_thread(within, ANSWER_S, living_nodes)
+async def current_nodes() -> list[Node] | None:
+    """Return the nodes that are alive; None when the head does not answer."""
+    return await asyncio.to_thread(call_with_timeout, RAY_TIMEOUT_S, alive_nodes)
 
 
-def living_nodes() -> list[Node]:
-    """Return the nodes that the cluster holds for alive."""
+def alive_nodes() -> list[Node]:
+    """Return the nodes that Ray reports as alive."""
     import ray
 
     return [
-        node_from(
+        parse_node(
             each["NodeID"],
             each.get("NodeName", ""),
             each["NodeManagerAddress"],
@@ -112,25 +126,25 @@ def living_nodes() -> list[Node]:
     ]
 
 
-class Head:
-    """The head of the cluster, looked at from time to time: Ray itself waits a minute for it."""
+class HeadMonitor:
+    """Checks from time to time that the head answers: Ray itself waits a minute for it."""
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._seen = time.monotonic()
+        self._last_answer_s = time.monotonic()
 
     async def check(self) -> None:
         """ClusterError once the head has not answered for a while."""
         host, port = split_address(self._address)
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, writer = await asyncio.open_connection(host, port)
         except (TimeoutError, OSError) as error:
-            if time.monotonic() - self._seen > HEAD_LOST_S:
+            if time.monotonic() - self._last_answer_s > HEAD_LOST_S:
                 raise ClusterError(
                     f"RAY_HEAD_LOST: the head at {self._address} has gone: {error}; published runs "
                     "are kept, and the same command goes on once there is a cluster again"
                 ) from None
             return
         writer.close()
-        self._seen = time.monotonic()
+        self._last_answer_s = time.monotonic()

@@ -4,85 +4,85 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from catalog.from_hf import load_model
-from orchestrator.cluster import look
-from orchestrator.cluster.access import access
-from orchestrator.cluster.connection import connected, living_nodes
-from orchestrator.cluster.look import Answer
-from orchestrator.cluster.nodes import Node
-from orchestrator.cluster.options import RayOptions
-from orchestrator.cluster.travel import lacking
-from orchestrator.table import Value
+from orchestrator.cluster import inspect_node
+from orchestrator.cluster.access import check_access
+from orchestrator.cluster.connection import alive_nodes, connected
+from orchestrator.cluster.inspect_node import NodeReport
+from orchestrator.cluster.runtime_env import nodes_without_source
+from orchestrator.experiment.ray_options import RayOptions
+from orchestrator.host.nodes import Node
+from orchestrator.results.record import ColumnValue
 
-LIMIT_S = 60.0
-ALIKE = ("python", "ray", "vllm", "torch")
+TIMEOUT_S = 60.0
+MUST_MATCH = ("python", "ray", "vllm", "torch")
 
 
-async def examine(options: RayOptions, models: Sequence[str]) -> list[dict[str, Value]]:
-    """Return a row for each node: what it has, and what is wrong with it."""
-    entered = await access(options)
+async def examine(options: RayOptions, models: Sequence[str]) -> list[dict[str, ColumnValue]]:
+    """Return a row for each node: its versions, and its problems."""
+    access = await check_access(options)
     names = [load_model(name).hf_id or name for name in models]
-    with connected(entered, namespace="moeserve-doctor"):
-        nodes = living_nodes()
-        answers = _answers(nodes, names)
-        without = {node.node_id for node in lacking(nodes)}
+    with connected(access, namespace="moeserve-doctor"):
+        nodes = alive_nodes()
+        reports = _reports(nodes, names)
+        lacking = {node.node_id for node in nodes_without_source(nodes)}
     return [
         {
             "node": node.name,
             "address": node.address,
             "gpus": node.gpus,
-            "gpu_type": node.kind,
-            **{name: _text(answer.get(name)) for name in ALIKE},
-            "moeserve": "travels there" if node.node_id in without else "same as here",
-            "problems": "; ".join(problems(node, answer, nodes, answers)),
+            "gpu_type": node.accelerator_type,
+            **{name: _text(report.get(name)) for name in MUST_MATCH},
+            "moeserve": "travels there" if node.node_id in lacking else "same as here",
+            "problems": "; ".join(problems(node, report, nodes, reports)),
         }
-        for node, answer in zip(nodes, answers, strict=True)
+        for node, report in zip(nodes, reports, strict=True)
     ]
 
 
 def problems(
-    node: Node, answer: Answer, nodes: Sequence[Node], answers: Sequence[Answer]
+    node: Node, report: NodeReport, nodes: Sequence[Node], reports: Sequence[NodeReport]
 ) -> Iterator[str]:
     """Yield what keeps a node from serving, or from serving together with the others."""
-    if not answer:
-        yield f"no answer within {LIMIT_S:.0f} s"
+    if not report:
+        yield f"no answer within {TIMEOUT_S:.0f} s"
         return
-    if node.gpus and not answer["vllm"]:
+    if node.gpus and not report["vllm"]:
         yield "no vLLM: pip install 'moeserve[vllm]' there"
-    for name in ALIKE:
+    for name in MUST_MATCH:
         # A head without GPUs serves nothing: it may lack what the others have.
-        kinds = {str(a[name]) for n, a in zip(nodes, answers, strict=True) if a and a[name]}
-        if answer[name] and len(kinds) > 1:
+        kinds = {str(a[name]) for n, a in zip(nodes, reports, strict=True) if a and a[name]}
+        if report[name] and len(kinds) > 1:
             yield f"{name} differs: {', '.join(sorted(kinds))} in this cluster"
     for name, what in (("unreachable", "cannot reach"), ("missing_models", "no files of")):
-        listed = answer[name]
+        listed = report[name]
         if isinstance(listed, list) and listed and (node.gpus or name == "unreachable"):
             yield f"{what} {', '.join(listed)}"
 
 
-def _answers(nodes: Sequence[Node], models: Sequence[str]) -> list[Answer]:
+def _reports(nodes: Sequence[Node], models: Sequence[str]) -> list[NodeReport]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ray.cloudpickle.register_pickle_by_value(look)
-    ask = ray.remote(num_cpus=0, max_retries=0)(look.look)
+    ray.cloudpickle.register_pickle_by_value(inspect_node)
+    inspect = ray.remote(num_cpus=0, max_retries=0)(inspect_node.node_report)
     others = [(node.name, node.address, node.port) for node in nodes]
-    asked = [
-        ask.options(
+    references = [
+        inspect.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         ).remote(models, others)
         for node in nodes
     ]
-    return [_answer(each) for each in asked]
+    return [_report(each) for each in references]
 
 
-def _answer(reference: Any) -> Answer:
+def _report(reference: Any) -> NodeReport:
     import ray
 
     try:
-        answer: Answer = ray.get(reference, timeout=LIMIT_S)
+        report: NodeReport = ray.get(reference, timeout=TIMEOUT_S)
     except ray.exceptions.RayError:
         return {}
-    return answer
+    return report
 
 
 def _text(value: object) -> str | None:

@@ -8,18 +8,20 @@ import json
 import sys
 from importlib import import_module
 
-LIMIT_S = 8.0
+TIMEOUT_S = 8.0
 REFUSED, SILENT = 10, 11
 
 
 def main(address: str) -> int:
-    """Print the nodes that live; return 0, or why there are none to print."""
+    """Print an empty line, and the nodes that live; return 0, or why there are none to print."""
     import ray
 
     # A compiled module: what is in it is known at run time only.
     gcs = import_module("ray._raylet")
+    sys.stdout.write("\n")  # asking begins; how long Ray takes to import says nothing of the head
+    sys.stdout.flush()
     try:
-        found = gcs.GcsClient(address=address).get_all_node_info(timeout=LIMIT_S)
+        found = gcs.GcsClient(address=address).get_all_node_info(timeout=TIMEOUT_S)
     except ray.exceptions.AuthenticationError:
         return REFUSED
     except (ray.exceptions.RpcError, ray.exceptions.RayError, RuntimeError) as error:

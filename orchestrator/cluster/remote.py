@@ -1,4 +1,4 @@
-"""An agent on a node as the driver sees it: calls with a limit, and what a silence means."""
+"""The driver's handle of an agent: calls with a time limit, and what a lost one means."""
 
 import asyncio
 import contextlib
@@ -7,22 +7,22 @@ from typing import Any
 
 from catalog.errors import ServerDied, ServerError
 from orchestrator.cluster.agent import Agent
-from orchestrator.cluster.connection import ANSWER_S, nodes_now, within
-from orchestrator.cluster.need import AGENT_CPUS
-from orchestrator.cluster.news import PERIOD_S
-from orchestrator.cluster.nodes import Node
-from orchestrator.cluster.placing import Placed
+from orchestrator.cluster.connection import RAY_TIMEOUT_S, call_with_timeout, current_nodes
+from orchestrator.cluster.event_stream import PERIOD_S
+from orchestrator.cluster.placement_groups import ServerPlacement
+from orchestrator.cluster.resources import AGENT_CPUS
+from orchestrator.host.nodes import Node
 
-SILENCE_S = 25.0
-"""Without an answer for so long a node counts as lost, whatever Ray still thinks of it."""
-START_S = 180.0
-"""The first answer waits for a worker process, and for moeserve where it travels."""
-AGAIN_S = 0.5
-DECLARED_S = 20.0
-"""How long Ray may take to find out that the node of a dead agent is dead too."""
+CALL_TIMEOUT_S = 25.0
+"""Without an answer for so long a node counts as lost, even if Ray reports it alive."""
+FIRST_CALL_TIMEOUT_S = 180.0
+"""The first answer waits for a worker process, and for a runtime environment's upload."""
+RETRY_S = 0.5
+NODE_DEATH_TIMEOUT_S = 20.0
+"""How long Ray may take to mark the node of a dead agent as dead."""
 
 
-class RemoteAgent:
+class AgentHandle:
     """One agent, on one bundle of a placement group."""
 
     def __init__(self, node: Node, *, name: str, gpus: float, strategy: Any) -> None:
@@ -44,27 +44,27 @@ class RemoteAgent:
         )
 
     @staticmethod
-    def on_bundle(placed: Placed, index: int, *, name: str) -> "RemoteAgent":
+    def on_bundle(placement: ServerPlacement, index: int, *, name: str) -> "AgentHandle":
         """Start an agent with everything that one bundle of a placement group holds."""
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        gpus = placed.group.bundle_specs[index].get("GPU", 0)
-        strategy = PlacementGroupSchedulingStrategy(placed.group, index)
-        return RemoteAgent(placed.nodes[index], name=name, gpus=gpus, strategy=strategy)
+        gpus = placement.group.bundle_specs[index].get("GPU", 0)
+        strategy = PlacementGroupSchedulingStrategy(placement.group, index)
+        return AgentHandle(placement.nodes[index], name=name, gpus=gpus, strategy=strategy)
 
     @staticmethod
-    def on_node(node: Node, *, name: str) -> "RemoteAgent":
+    def on_node(node: Node, *, name: str) -> "AgentHandle":
         """Start an agent that only loads a server which is elsewhere."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-        return RemoteAgent(node, name=name, gpus=0, strategy=strategy)
+        return AgentHandle(node, name=name, gpus=0, strategy=strategy)
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the agent; ServerDied says NODE_LOST or AGENT_LOST when it is gone."""
         import ray
 
-        limit_s = SILENCE_S if self._answered else START_S
+        limit_s = CALL_TIMEOUT_S if self._answered else FIRST_CALL_TIMEOUT_S
         deadline = time.monotonic() + limit_s
         while True:
             try:
@@ -74,14 +74,14 @@ class RemoteAgent:
                 return answer
             except ray.exceptions.ActorUnavailableError as error:
                 if time.monotonic() > deadline:
-                    raise await self._lost(error, limit_s) from error
+                    raise await self._lost_error(error, limit_s) from error
             except (ray.exceptions.RayActorError, TimeoutError) as error:
-                raise await self._lost(error, limit_s) from error
+                raise await self._lost_error(error, limit_s) from error
             except ray.exceptions.RayError as error:
                 cause = getattr(error, "cause", error)
-                told = f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]
-                raise ServerError(f"AGENT_FAILED: on {self.node.name}: {told}") from error
-            await asyncio.sleep(AGAIN_S)
+                message = f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]
+                raise ServerError(f"AGENT_FAILED: on {self.node.name}: {message}") from error
+            await asyncio.sleep(RETRY_S)
 
     def kill(self) -> None:
         import ray
@@ -90,25 +90,25 @@ class RemoteAgent:
             with contextlib.suppress(ray.exceptions.RayError, ValueError):
                 ray.kill(self._actor, no_restart=True)
 
-        within(ANSWER_S, kill)
+        call_with_timeout(RAY_TIMEOUT_S, kill)
 
-    async def _lost(self, error: BaseException, limit_s: float) -> ServerDied:
-        """Find out whether only the agent ended, or its node."""
+    async def _lost_error(self, error: BaseException, limit_s: float) -> ServerDied:
+        """Return AGENT_LOST or NODE_LOST: whether only the agent ended, or its node."""
         where = f"{self.node.name} ({self.node.address})"
         if isinstance(error, TimeoutError):
             return ServerDied(
                 f"NODE_LOST: {where} has not answered for {limit_s:.0f} s", stage="node"
             )
-        deadline = time.monotonic() + DECLARED_S
+        deadline = time.monotonic() + NODE_DEATH_TIMEOUT_S
         while time.monotonic() < deadline:
-            if await self._gone():
+            if await self._node_is_gone():
                 return ServerDied(f"NODE_LOST: {where} is gone from the cluster", stage="node")
-            await asyncio.sleep(AGAIN_S)
-        told = " ".join(str(error).split())[:300]
-        return ServerDied(f"AGENT_LOST: the agent on {where} ended: {told}", stage="node")
+            await asyncio.sleep(RETRY_S)
+        message = " ".join(str(error).split())[:300]
+        return ServerDied(f"AGENT_LOST: the agent on {where} ended: {message}", stage="node")
 
-    async def _gone(self) -> bool:
-        nodes = await nodes_now()
+    async def _node_is_gone(self) -> bool:
+        nodes = await current_nodes()
         if nodes is None:
             return False
         node = {each.node_id: each for each in nodes}.get(self.node.node_id)

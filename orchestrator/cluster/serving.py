@@ -1,4 +1,4 @@
-"""A server and its load generator in an event loop of their own, told what to do by an agent."""
+"""A server and its load generator in a thread and event loop of their own, driven by an agent."""
 
 import asyncio
 import contextlib
@@ -13,146 +13,160 @@ from pathlib import Path
 import uvloop
 
 from catalog.errors import MoeserveError, ServerError, ServerStartFailed
-from orchestrator.cells import Run
+from catalog.hardware_table import named_within
 from orchestrator.cluster.client import remote_client
-from orchestrator.cluster.headless import serve_part
-from orchestrator.cluster.news import News
-from orchestrator.cluster.wire import (
-    Closed,
-    Done,
-    Job,
-    ProgressTold,
-    Ready,
-    RowTold,
-    StageTold,
-    failed_from,
+from orchestrator.cluster.event_stream import EventLog
+from orchestrator.cluster.headless import serve_headless
+from orchestrator.cluster.messages import (
+    LaunchRequest,
+    LoadProgressed,
+    RowReceived,
+    RunCompleted,
+    ServerClosed,
+    ServerReady,
+    StageChanged,
+    encode_error,
 )
-from orchestrator.devices import devices
-from orchestrator.engines.base import Session, Site, Stopped, Watch
-from orchestrator.engines.registry import engine
-from orchestrator.scratch import scratch
+from orchestrator.engine import Callbacks, LaunchContext, Session, Stopped
+from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment.cells import Run
+from orchestrator.host.devices import devices
+from orchestrator.host.scratch import scratch
+from orchestrator.measure.http_session import HttpBacked, HttpSession
 
 PREFIX = "moeserve-agent-"
-LOOK_S = 1.0
+POLL_S = 1.0
 
 
-class Serving:
-    """One job in a thread; its methods may be called from any other."""
+class ServerThread:
+    """One launch request in a thread; its methods may be called from any other thread."""
 
-    def __init__(self, job: Job, gpus: tuple[str, ...], news: News) -> None:
-        self._job, self._gpus, self._news = job, gpus, news
-        self._orders: asyncio.Queue[Run | None] = asyncio.Queue()
-        self._stop = asyncio.Event()
+    def __init__(self, request: LaunchRequest, gpus: tuple[str, ...], events: EventLog) -> None:
+        self._request, self._gpus, self._events = request, gpus, events
+        self._runs: asyncio.Queue[Run | None] = asyncio.Queue()
+        self._stopping = asyncio.Event()
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self._loop = self._runner.get_loop()
-        threading.Thread(target=self._work, daemon=True).start()
+        threading.Thread(target=self._thread_main, daemon=True).start()
 
     def measure(self, run: Run) -> None:
-        self._later(lambda: self._orders.put_nowait(run))
+        self._call_soon(lambda: self._runs.put_nowait(run))
 
-    def halt(self) -> None:
-        """Let the run in flight, or the start, end early."""
-        self._later(self._stop.set)
+    def stop(self) -> None:
+        """Stop the run in flight, or the start, early."""
+        self._call_soon(self._stopping.set)
 
     def close(self) -> None:
-        """Take the server down once the run in flight has ended, which it does early."""
-        self.halt()
-        self._later(lambda: self._orders.put_nowait(None))
+        """Stop the server once the run in flight has ended, which it does early."""
+        self.stop()
+        self._call_soon(lambda: self._runs.put_nowait(None))
 
-    def _later(self, call: Callable[[], object]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended: there is nothing to say
+    def _call_soon(self, call: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: there is nothing to stop
             self._loop.call_soon_threadsafe(call)
 
-    def _work(self) -> None:
+    def _thread_main(self) -> None:
         try:
             with self._runner as runner:
-                runner.run(self._run())
+                runner.run(self._main())
         except Exception as error:  # noqa: BLE001 (the driver decides what any error means)
-            self._news.tell(failed_from(error))
-        self._news.tell(Closed())
+            self._events.append(encode_error(error))
+        self._events.append(ServerClosed())
 
-    async def _run(self) -> None:
-        job, tell = self._job, self._news.tell
+    async def _main(self) -> None:
+        request, report = self._request, self._events.append
         with scratch(tempfile.gettempdir(), PREFIX) as folder:
-            self._news.follow(folder / "server.log")
-            watch = Watch(on_stage=lambda text: tell(StageTold(text)), stop=self._stop)
-            site = Site(
-                experiment=job.experiment,
-                model=job.model,
+            self._events.follow_log(folder / "server.log")
+            callbacks = Callbacks(
+                on_stage=lambda text: report(StageChanged(text)), stop=self._stopping
+            )
+            context = LaunchContext(
+                experiment=request.experiment,
+                model=request.model,
                 folder=folder,
                 gpus=self._gpus or None,
-                stop_grace_s=job.stop_grace_s,
+                stop_grace_s=request.stop_grace_s,
                 detached=True,
-                host=job.host,
-                args=job.args,
-                api_key=job.api_key,
+                host=request.host,
+                args=request.args,
+                api_key=request.api_key,
             )
             try:
                 with contextlib.suppress(Stopped):
-                    await self._serve(site, watch)
+                    await self._serve(context, callbacks)
             finally:
-                self._news.read_log()
+                self._events.read_log()
 
-    async def _serve(self, site: Site, watch: Watch) -> None:
-        job, tell = self._job, self._news.tell
-        if job.headless:
-            await serve_part(job, site, watch, lambda: tell(Ready("measured", "", {})))
+    async def _serve(self, context: LaunchContext, callbacks: Callbacks) -> None:
+        request, report = self._request, self._events.append
+        if request.headless:
+            await serve_headless(
+                request, context, callbacks, lambda: report(ServerReady("measured", "", {}))
+            )
             return
-        check_gpus(job)
-        async with _opened(job, site, watch) as session:
-            target = getattr(session, "target", None)
-            tell(Ready(session.provenance, session.gpu_type, dict(session.details), target))
-            while (run := await self._next(session)) is not None:
-                await self._measure(run, session, site.folder, watch)
+        check_gpus(request)
+        async with _open_session(request, context, callbacks) as session:
+            # A session that wraps another must be measured where it is.
+            target = session.target if isinstance(session, HttpSession) else None
+            report(ServerReady(session.provenance, session.gpu_type, dict(session.details), target))
+            while (run := await self._next_run(session)) is not None:
+                await self._measure(run, session, context.folder, callbacks)
 
-    async def _next(self, session: Session) -> Run | None:
-        """Wait for an order; a server that ends meanwhile, or is loaded from elsewhere, is told."""
-        alive: Callable[[], None] = getattr(session, "alive", lambda: None)
+    async def _next_run(self, session: Session) -> Run | None:
+        """Wait for the next run; raise if the server ends meanwhile."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    return await self._orders.get()
-            alive()
+                async with asyncio.timeout(POLL_S):
+                    return await self._runs.get()
+            if isinstance(session, HttpBacked):
+                session.http.alive()
 
-    async def _measure(self, run: Run, session: Session, folder: Path, watch: Watch) -> None:
-        tell = self._news.tell
-        own = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
-        watch = replace(
-            watch,
-            on_row=lambda row: tell(RowTold(row)),
-            on_progress=lambda progress: tell(ProgressTold(progress)),
-            folder=own,
+    async def _measure(
+        self, run: Run, session: Session, parent: Path, callbacks: Callbacks
+    ) -> None:
+        report = self._events.append
+        folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+        callbacks = replace(
+            callbacks,
+            on_row=lambda row: report(RowReceived(row)),
+            on_progress=lambda progress: report(LoadProgressed(progress)),
+            folder=folder,
         )
         try:
-            measurement = await session.measure(run, watch)
-            tell(Done(measurement, _contents(own)))
+            measurement = await session.measure(run, callbacks)
+            report(RunCompleted(measurement, _read_files(folder)))
         except ServerError:
             raise
         except MoeserveError as error:
-            tell(failed_from(error, ends_server=False))
+            report(encode_error(error))
         finally:
-            shutil.rmtree(own, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _opened(job: Job, site: Site, watch: Watch) -> AbstractAsyncContextManager[Session]:
-    if job.target is not None:
+def _open_session(
+    request: LaunchRequest, context: LaunchContext, callbacks: Callbacks
+) -> AbstractAsyncContextManager[Session]:
+    if request.target is not None:
         return remote_client(
-            job.target,
-            job.experiment,
-            vocab=job.model.vocab,
-            gpu_type=job.group.setup.hardware,
+            request.target,
+            request.experiment,
+            vocab=request.model.vocab,
+            gpu_type=request.group.setup.hardware,
         )
-    return engine(job.engine).open(job.group, site, watch)
+    return engine_kind(request.engine).build().open(request.group, context, callbacks)
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
+def _read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def check_gpus(job: Job) -> None:
-    """Refuse a node whose GPUs are not the ones that were asked for: Ray's names are coarse."""
-    asked, found = job.group.setup.hardware, devices()
-    if job.use_gpus and found and found[0].gpu_type != asked:
+def check_gpus(request: LaunchRequest) -> None:
+    """Refuse a node without the GPU type requested: Ray's accelerator types are coarse."""
+    setup, found = request.group.setup, devices()
+    if not request.use_gpus or not found:
+        return
+    here = found[0].known_as(setup.own_gpus)
+    if here != setup.hardware and not (setup.gpu is None and named_within(setup.hardware, here)):
         raise ServerStartFailed(
-            f"GPU_TYPE: asked for {asked}, this node has {found[0].gpu_type}", stage="launch"
+            f"GPU_TYPE: asked for {setup.hardware}, this node has {here}", stage="launch"
         )

@@ -9,116 +9,119 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from catalog.errors import ServerError, ServerStartFailed
-from orchestrator.cells import Run
-from orchestrator.cluster.remote import RemoteAgent
-from orchestrator.cluster.wire import (
-    Closed,
-    Done,
-    Failed,
-    LogTold,
-    ProgressTold,
-    RowTold,
-    StageTold,
-    Told,
-    error_from,
+from orchestrator.cluster.messages import (
+    AgentEvent,
+    ErrorRaised,
+    LoadProgressed,
+    LogAppended,
+    RowReceived,
+    RunCompleted,
+    ServerClosed,
+    StageChanged,
+    decode_error,
 )
-from orchestrator.engines.base import Measurement, Stopped, Watch
-from orchestrator.engines.http_session import HttpSession
-from orchestrator.record import Provenance
+from orchestrator.cluster.remote import AgentHandle
+from orchestrator.engine import Callbacks, Measurement, Stopped
+from orchestrator.experiment.cells import Run
+from orchestrator.host.logs import bound_log
+from orchestrator.measure.choices import choice_figures
+from orchestrator.measure.http_session import HttpSession
+from orchestrator.results.record import Provenance
 
-CLOSE_S = 90.0
+CLOSE_TIMEOUT_S = 90.0
 """A server's own time to end, its supervisor's, and more; then the supervisor is on its own."""
 T = TypeVar("T")
 
 
-class Listening:
-    """Hears one agent out: hands rows, stages and log on, and returns what is waited for."""
+class EventReader:
+    """Reads one agent's events: passes rows, stages and log on, returns the event waited for."""
 
-    def __init__(self, agent: RemoteAgent, log: Path) -> None:
+    def __init__(self, agent: AgentHandle, log: Path) -> None:
         self.agent, self._log = agent, log
-        self._news: deque[Told] = deque()
-        self._heard = 0
-        self._over = False
+        self._unread: deque[AgentEvent] = deque()
+        self._received = 0
+        self._closed = False
 
-    async def until(self, kind: type[T], watch: Watch) -> T:
-        """Return the next news of a kind; an error that the agent tells is raised."""
+    async def wait_for(self, kind: type[T], callbacks: Callbacks) -> T:
+        """Return the next event of a kind; an error that the agent reports is raised."""
         while True:
-            while self._news:
-                told = self._news.popleft()
-                if isinstance(told, kind):
-                    return told
-                self._pass_on(told, watch)
-            await self._ask()
+            while self._unread:
+                event = self._unread.popleft()
+                if isinstance(event, kind):
+                    return event
+                self._pass_on(event, callbacks)
+            await self._fetch()
 
-    async def lives(self, watch: Watch) -> None:
-        """Listen to a part that is asked for nothing: this ends with an error only."""
-        await self.until(Closed, watch)
-        self._pass_on(Closed(), watch)
+    async def monitor(self, callbacks: Callbacks) -> None:
+        """Read the events of an agent that gets no request: this ends with an error only."""
+        await self.wait_for(ServerClosed, callbacks)
+        self._pass_on(ServerClosed(), callbacks)
 
     async def close(self) -> None:
-        """Take the part down and hear the rest of its log; one that is lost has nothing to say."""
+        """Close the agent's server and read the rest of its log; a lost agent has none."""
         with contextlib.suppress(ServerError, TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await self._closed()
-        for told in self._news:
-            if isinstance(told, LogTold):
-                self._pass_on(told, Watch())
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._wait_closed()
+        for event in self._unread:
+            if isinstance(event, LogAppended):
+                self._pass_on(event, Callbacks())
 
-    async def _closed(self) -> None:
+    async def _wait_closed(self) -> None:
         await self.agent.call("close")
-        while not self._over:
-            await self._ask()
+        while not self._closed:
+            await self._fetch()
 
-    async def _ask(self) -> None:
-        news = await self.agent.call("told", self._heard)
-        self._heard += len(news)
-        self._news.extend(news)
-        self._over = self._over or any(isinstance(told, Closed) for told in news)
+    async def _fetch(self) -> None:
+        events = await self.agent.call("events", self._received)
+        self._received += len(events)
+        self._unread.extend(events)
+        self._closed = self._closed or any(isinstance(event, ServerClosed) for event in events)
 
-    def _pass_on(self, told: Told, watch: Watch) -> None:
-        match told:
-            case StageTold(text):
-                watch.on_stage(text)
-            case RowTold(row):
-                watch.on_row(row)
-            case ProgressTold(progress):
-                watch.on_progress(progress)
-            case LogTold(text):
+    def _pass_on(self, event: AgentEvent, callbacks: Callbacks) -> None:
+        match event:
+            case StageChanged(text):
+                callbacks.on_stage(text)
+            case RowReceived(row):
+                callbacks.on_row(row)
+            case LoadProgressed(progress):
+                callbacks.on_progress(progress)
+            case LogAppended(text):
                 with self._log.open("ab") as file:
                     file.write(text)
-            case Failed():
-                raise error_from(told)
-            case Closed() if watch.stop.is_set():
+                bound_log(self._log)
+            case ErrorRaised():
+                raise decode_error(event)
+            case ServerClosed() if callbacks.stop.is_set():
                 raise Stopped
-            case Closed():
+            case ServerClosed():
                 raise ServerStartFailed("AGENT_FAILED: it ended unasked", stage="agent")
 
 
-async def first_of(wanted: asyncio.Task[T], others: Sequence[asyncio.Task[Any]]) -> T:
-    """Await one task, unless one of the others ends before it: those end with an error only."""
+async def result_or_first_error(task: asyncio.Task[T], monitors: Sequence[asyncio.Task[Any]]) -> T:
+    """Await a task, unless a monitor ends before it: monitors end with an error only."""
     try:
-        done, _ = await asyncio.wait([wanted, *others], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([task, *monitors], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        if not wanted.done():
-            # Two who listen to one agent would each hear half of it.
-            wanted.cancel()
-            await asyncio.gather(wanted, return_exceptions=True)
-    if wanted not in done:
-        for each in done:
-            each.result()
-    return wanted.result()
+        if not task.done():
+            # Two readers of one agent would each get half of its events.
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    if task not in done:
+        for monitor in done:
+            monitor.result()
+    return task.result()
 
 
 @contextlib.asynccontextmanager
-async def halted(watch: Watch, agent: RemoteAgent) -> AsyncIterator[None]:
-    """Tell an agent to come to an end as soon as the user wants one."""
+async def forward_stop(callbacks: Callbacks, agent: AgentHandle) -> AsyncIterator[None]:
+    """Stop the agent's run, or its start, as soon as `watch.stop` is set."""
 
-    async def relay() -> None:
-        await watch.stop.wait()
+    async def forward() -> None:
+        await callbacks.stop.wait()
         with contextlib.suppress(ServerError):
-            await agent.call("halt")
+            await agent.call("stop")
 
-    task = asyncio.create_task(relay())
+    task = asyncio.create_task(forward())
     try:
         yield
     finally:
@@ -128,31 +131,31 @@ async def halted(watch: Watch, agent: RemoteAgent) -> AsyncIterator[None]:
 class AgentClient:
     """The load generator in an agent, on the server's node or on another one."""
 
-    def __init__(self, heard: Listening) -> None:
-        self._heard = heard
-        self._orders = 0
-        self.where = heard.agent.node.name
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+        self._runs = 0
+        self.location = reader.agent.node.name
 
-    async def measure(self, run: Run, watch: Watch) -> Measurement:
-        self._orders += 1
-        await self._heard.agent.call("measure", run, self._orders)
-        done = await self._heard.until(Done, watch)
+    async def measure(self, run: Run, callbacks: Callbacks) -> Measurement:
+        self._runs += 1
+        await self._reader.agent.call("measure", run, self._runs)
+        done = await self._reader.wait_for(RunCompleted, callbacks)
         for name, content in done.files.items():
-            if watch.folder is not None:
-                (watch.folder / Path(name).name).write_bytes(content)
+            if callbacks.folder is not None:
+                (callbacks.folder / Path(name).name).write_bytes(content)
         return done.measurement
 
 
 class DriverClient:
     """The load generator in the driver's own process."""
 
-    where = "driver"
+    location = "driver"
 
     def __init__(self, session: HttpSession) -> None:
         self._session = session
 
-    async def measure(self, run: Run, watch: Watch) -> Measurement:
-        return await self._session.measure(run, watch)
+    async def measure(self, run: Run, callbacks: Callbacks) -> Measurement:
+        return await self._session.measure(run, callbacks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,22 +163,23 @@ class RemoteSession:
     """A server that is ready on its nodes."""
 
     client: AgentClient | DriverClient
-    others: Sequence[asyncio.Task[Any]]
-    """Watch the parts that are not asked for anything: each ends with an error only."""
+    monitors: Sequence[asyncio.Task[Any]]
+    """Of the agents that get no requests: each ends with an error only."""
     provenance: Provenance
     gpu_type: str
     details: Mapping[str, Any]
-    neighbours: Callable[[], int]
+    colocated_groups: Callable[[], int]
     """How many other groups run on the same nodes."""
 
-    async def measure(self, run: Run, watch: Watch) -> Measurement:
-        before = self.neighbours()
-        measuring = asyncio.ensure_future(self.client.measure(run, watch))
-        measurement = await first_of(measuring, self.others)
+    async def measure(self, run: Run, callbacks: Callbacks) -> Measurement:
+        before = self.colocated_groups()
+        measuring = asyncio.ensure_future(self.client.measure(run, callbacks))
+        measurement = await result_or_first_error(measuring, self.monitors)
         figures = {
             **measurement.figures,
+            **choice_figures(self.details),
             "nodes": ";".join(self.details["ray"]["nodes"]),
-            "client_on": self.client.where,
-            "co_located_groups": max(before, self.neighbours()),
+            "client_on": self.client.location,
+            "co_located_groups": max(before, self.colocated_groups()),
         }
         return replace(measurement, figures=figures)

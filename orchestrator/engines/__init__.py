@@ -1,1 +1,1 @@
-"""What serves a model: vLLM, the simulated engine, or a server that already runs."""
+"""What serves a model: one folder an engine, from vLLM to a server that already runs."""

@@ -1,1 +1,1 @@
-"""Quality of each configuration of an experiment, kept beside its runs in the results directory."""
+"""How well each configuration of an experiment predicts text, kept beside its runs."""

@@ -12,25 +12,28 @@ from typing import Any
 import msgspec
 
 from catalog.errors import BadValue, MoeserveError
-from orchestrator.engines.base import Engine, Session, Site, Watch
-from orchestrator.engines.http_session import HttpSession
-from orchestrator.files import write_durably
-from orchestrator.plan import ServerGroup
-from orchestrator.quality.record import QualityRecord, Question
+from catalog.inside import own_folder
+from orchestrator.engine import Callbacks, Engine, LaunchContext, Session
+from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.host.files import write_durably
+from orchestrator.measure.http_session import HttpBacked
+from orchestrator.plan import Study
+from orchestrator.quality.record import QualityRecord, QualitySpec
 from orchestrator.quality.store import folder_of, read_records, write_scores
-from orchestrator.study import Study
+from orchestrator.results.masked import masked
 from workloads.quality.client import QualityClient, client_session
 from workloads.quality.scores import Scores
 from workloads.quality.windows import read_text, windows_of
 
 CHARACTERS_PER_TOKEN = 16
 """Text cut to this many characters a token asked for holds enough tokens in any tokenizer."""
-TOLD_TIMES = 4
+PROGRESS_UPDATES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What the caller is told while it goes on."""
+class QualityProgress:
+    """Functions called with the stages and failures of a quality measurement."""
 
     stage: Callable[[ServerGroup, str], None] = lambda *_: None
     failed: Callable[[ServerGroup, MoeserveError], None] = lambda *_: None
@@ -43,65 +46,60 @@ def groups_of(study: Study) -> tuple[ServerGroup, ...]:
 
 
 def check_possible(study: Study) -> None:
-    why = {
-        "simulated": "a real engine: a simulated one holds no weights to judge",
-        "diffusion": "another engine: a diffusion model gives no left-to-right probabilities",
-        "llamacpp": "another engine: llama.cpp's server gives no probabilities of a prompt",
-    }
-    if study.engine in why:
-        raise BadValue("--engine", study.engine, why[study.engine])
+    """Raise BadValue where the study's engine cannot be asked for quality."""
+    why = engine_kind(study.engine).no_quality
+    if why:
+        raise BadValue("--engine", study.engine, why)
 
 
 async def measure_quality(
-    study: Study, root: Path, question: Question, *, engine: Engine, told: Told
+    study: Study, root: Path, spec: QualitySpec, *, engine: Engine, progress: QualityProgress
 ) -> list[ServerGroup]:
-    """Ask every configuration that has not answered yet; return those whose server failed."""
-    read_text(question.text)
+    """Measure every configuration without a record; return those whose server failed."""
+    read_text(spec.text)
     folder = folder_of(root)
     done = {record.configuration_id for record in read_records(root)}
     failed = []
     for group in groups_of(study):
-        if question.configuration_id(group.setup) in done:
+        if spec.configuration_id(group.setup) in done:
             continue
         logs = _log_folder(folder, group)
-        site = Site(
+        context = LaunchContext(
             experiment=study.plan.experiment,
             model=study.plan.models[group.setup.model],
             folder=logs,
-            gpus=tuple(str(device.index) for device in study.devices) or None,
+            gpus=tuple(device.visible_as for device in study.devices) or None,
         )
-        watch = Watch(on_stage=functools.partial(told.stage, group))
+        callbacks = Callbacks(on_stage=functools.partial(progress.stage, group))
         try:
-            async with engine.open(group, site, watch) as session:
-                await _keep(group, session, question, folder, watch)
+            async with engine.open(group, context, callbacks) as session:
+                await _measure_group(group, session, spec, folder, callbacks)
         except MoeserveError as error:
-            told.failed(group, error)
+            progress.failed(group, error)
             failed.append(group)
     return failed
 
 
 def _log_folder(folder: Path, group: ServerGroup) -> Path:
-    logs = folder / "servers" / group.group_id
-    logs.mkdir(parents=True, exist_ok=True)
-    return logs
+    return own_folder(folder, "servers", group.group_id)
 
 
-async def _keep(
-    group: ServerGroup, session: Session, question: Question, folder: Path, watch: Watch
+async def _measure_group(
+    group: ServerGroup, session: Session, spec: QualitySpec, folder: Path, callbacks: Callbacks
 ) -> None:
     started, began_s = datetime.now(UTC), time.perf_counter()
-    scores = await ask(session, question, watch)
-    name = question.configuration_id(group.setup)
+    scores = await score_text(session, spec, callbacks)
+    name = spec.configuration_id(group.setup)
     interval = scores.perplexity_interval or (None, None)
     record = QualityRecord(
         configuration_id=name,
-        setup=group.setup,
+        setup=group.setup.stored,
         provenance=session.provenance,
         gpu_type=session.gpu_type,
-        text=question.text,
-        text_sha256=question.sha256,
-        window=question.window,
-        top=question.top,
+        text=spec.text,
+        text_sha256=spec.sha256,
+        window=spec.window,
+        top=spec.top,
         predicted_tokens=scores.num_predicted,
         perplexity=scores.perplexity,
         perplexity_low=interval[0],
@@ -109,26 +107,26 @@ async def _keep(
         scores_sha256=await asyncio.to_thread(write_scores, folder, name, scores),
         started_at=started.isoformat(timespec="microseconds"),
         duration_s=time.perf_counter() - began_s,
-        details=_plain(session.details),
+        details=masked(_plain(session.details)),
     )
     write_durably(folder / f"{name}.json", msgspec.json.format(msgspec.json.encode(record)))
 
 
-async def ask(session: Session, question: Question, watch: Watch) -> Scores:
+async def score_text(session: Session, spec: QualitySpec, callbacks: Callbacks) -> Scores:
     """Turn the text into windows with the server's tokenizer, and have every one scored."""
-    http = session if isinstance(session, HttpSession) else getattr(session, "http", None)
-    assert isinstance(http, HttpSession)  # engines without HTTP are refused before
-    text = read_text(question.text)[: question.tokens * CHARACTERS_PER_TOKEN]
+    assert isinstance(session, HttpBacked)  # engines without HTTP are refused before
+    http = session.http
+    text = read_text(spec.text)[: spec.tokens * CHARACTERS_PER_TOKEN]
     async with client_session(http.target) as connection:
-        client = QualityClient(http.target, connection, question.top)
+        client = QualityClient(http.target, connection, spec.top)
         tokens = await client.tokens(text)
-        windows = windows_of(tokens, window=question.window, limit=question.tokens)
+        windows = windows_of(tokens, window=spec.window, limit=spec.tokens)
         total = len(windows)
-        told = max(1, total // TOLD_TIMES)
+        interval = max(1, total // PROGRESS_UPDATES)
 
         def on_window(done: int) -> None:
-            if done % told == 0:
-                watch.on_stage(f"quality: {done} of {total} windows")
+            if done % interval == 0:
+                callbacks.on_stage(f"quality: {done} of {total} windows")
 
         return await client.score(windows, on_window=on_window)
 

@@ -1,19 +1,19 @@
-"""What is kept of one configuration's quality."""
+"""The record of one configuration's quality, and what is measured."""
 
 import hashlib
 
 import msgspec
 
 from catalog.errors import BadValue, UnknownName
-from orchestrator.cells import Setup
+from orchestrator.experiment.cells import Setup, StoredSetup
 from orchestrator.plan import Plan
-from orchestrator.record import Provenance
-from workloads.quality.client import MOST_TOP
+from orchestrator.results.record import Provenance
+from workloads.quality.scores import MOST_TOP
 from workloads.quality.windows import SAMPLE, TEXT_TOKENS, WINDOW_TOKENS, read_text
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every configuration is asked: a text, and how it is cut."""
+class QualitySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The text that every configuration scores, and how it is cut into windows."""
 
     text: str = SAMPLE
     """A file's path, or the text that ships."""
@@ -35,16 +35,16 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return hashlib.sha256(read_text(self.text).encode()).hexdigest()
 
     def configuration_id(self, setup: Setup) -> str:
-        """First 16 hex digits of the hash of what was asked of which server."""
-        asked = (setup, self.sha256, self.tokens, self.window, self.top)
-        return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()[:16]
+        """First 16 hex digits of the hash of the setup and this spec."""
+        identity = (setup.stored, self.sha256, self.tokens, self.window, self.top)
+        return hashlib.sha256(msgspec.json.encode(identity, order="deterministic")).hexdigest()[:16]
 
 
 class QualityRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One configuration's perplexity of a text."""
 
     configuration_id: str
-    setup: Setup
+    setup: StoredSetup
     provenance: Provenance
     gpu_type: str
     text: str
@@ -72,9 +72,9 @@ def reference_setup(plan: Plan, name: str | None, model: str) -> Setup:
     if name is None:
         return setups[0]
     named = {
-        **{setup.technique: setup for setup in reversed(setups)},
+        **{setup.technique.name: setup for setup in reversed(setups)},
         **{setup.strategy: setup for setup in reversed(setups)},
-        **{f"{setup.strategy}/{setup.technique}": setup for setup in setups},
+        **{f"{setup.strategy}/{setup.technique.name}": setup for setup in setups},
     }
     if name not in named:
         raise UnknownName("reference", name, [text for text in named if text])

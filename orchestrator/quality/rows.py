@@ -6,31 +6,45 @@ from pathlib import Path
 import msgspec
 
 from catalog.errors import BadValue
-from orchestrator.cells import Setup
-from orchestrator.files import write_durably
+from orchestrator.experiment.cells import StoredSetup
+from orchestrator.host.files import write_durably
 from orchestrator.plan import Plan
-from orchestrator.quality.record import QualityRecord, Question, reference_setup
-from orchestrator.quality.store import FOLDER, Compared, compared, read_compared, read_records
+from orchestrator.quality.record import QualityRecord, QualitySpec, reference_setup
+from orchestrator.quality.store import (
+    FOLDER,
+    QualityComparison,
+    compare_with_reference,
+    read_comparisons,
+    read_records,
+)
+from orchestrator.results.condition import (
+    SETUP,
+    condition_of,
+    digest,
+    setup_columns,
+    version_of,
+    with_configuration,
+)
+from orchestrator.results.record import ColumnValue
 
-Value = float | int | str | bool | None
-Key = tuple[str, str, str, str, str]
-"""Engine, model, strategy, technique and GPU: what a run's row says of its configuration."""
+ConfigurationKey = str
+"""Digest of the columns that say what a server is."""
 
 
-def compare_all(root: Path, plan: Plan, question: Question, reference: str | None) -> list[str]:
+def compare_all(root: Path, plan: Plan, spec: QualitySpec, reference: str | None) -> list[str]:
     """Compare what has been measured with each model's reference; return what could not be."""
     records = {record.configuration_id: record for record in read_records(root)}
-    kept = [each for each in read_compared(root) if each.configuration_id in records]
+    kept = [each for each in read_comparisons(root) if each.configuration_id in records]
     found, problems = {each.configuration_id: each for each in kept}, []
     for setup in plan.setups:
         against = reference_setup(plan, reference, setup.model)
-        record = records.get(question.configuration_id(setup))
-        base = records.get(question.configuration_id(against))
+        record = records.get(spec.configuration_id(setup))
+        base = records.get(spec.configuration_id(against))
         if record is None or base is None:
             continue
-        name = f"{against.strategy}/{against.technique}"
+        name = f"{against.strategy}/{against.technique.name}"
         try:
-            found[record.configuration_id] = compared(root, record, base, name=name)
+            found[record.configuration_id] = compare_with_reference(root, record, base, name=name)
         except BadValue:
             problems.append(f"{setup.what}: another tokenizer than {name}, so not compared")
     data = msgspec.json.encode(list(found.values()))
@@ -38,56 +52,54 @@ def compare_all(root: Path, plan: Plan, question: Question, reference: str | Non
     return problems
 
 
-def quality_rows(root: Path, plan: Plan, question: Question) -> list[dict[str, Value]]:
-    """One row a configuration of the plan that has been asked this question."""
+def quality_rows(root: Path, plan: Plan, spec: QualitySpec) -> list[dict[str, ColumnValue]]:
+    """One row a configuration of the plan that has been measured by this spec."""
     records = {record.configuration_id: record for record in read_records(root)}
-    against = {each.configuration_id: each for each in read_compared(root)}
-    ids = (question.configuration_id(setup) for setup in plan.setups)
-    return [
-        {**_identity(records[name]), **_figures(records[name], against.get(name))}
-        for name in ids
-        if name in records
-    ]
+    against = {each.configuration_id: each for each in read_comparisons(root)}
+    ids = (spec.configuration_id(setup) for setup in plan.setups)
+    return with_configuration(
+        [
+            {**_identity(records[name]), **_figures(records[name], against.get(name))}
+            for name in ids
+            if name in records
+        ]
+    )
 
 
-def quality_columns(root: Path) -> Mapping[Key, dict[str, Value]]:
+def quality_columns(root: Path) -> Mapping[ConfigurationKey, dict[str, ColumnValue]]:
     """Return each configuration's latest quality, for the rows of its runs."""
     if not (root / FOLDER).is_dir():
         return {}
-    against = {each.configuration_id: each for each in read_compared(root)}
+    against = {each.configuration_id: each for each in read_comparisons(root)}
     return {
-        _key(record.setup, record.gpu_type): _figures(record, against.get(record.configuration_id))
+        _configuration_key(record.setup, record.gpu_type): _figures(
+            record, against.get(record.configuration_id)
+        )
         for record in read_records(root)
     }
 
 
 def with_quality(
-    row: dict[str, Value], columns: Mapping[Key, dict[str, Value]]
-) -> dict[str, Value]:
+    row: dict[str, ColumnValue], columns: Mapping[ConfigurationKey, dict[str, ColumnValue]]
+) -> dict[str, ColumnValue]:
     """Return a run's row with its configuration's quality, where that was measured."""
-    names = ("engine", "model", "strategy", "technique", "gpu_type")
-    engine, model, strategy, technique, gpu_type = (str(row[name]) for name in names)
-    return {**row, **columns.get((engine, model, strategy, technique, gpu_type), {})}
+    return {**row, **columns.get(digest(condition_of(row, SETUP)), {})}
 
 
-def _key(setup: Setup, gpu_type: str) -> Key:
-    return setup.engine, setup.model, setup.strategy, setup.technique, gpu_type
+def _configuration_key(setup: StoredSetup, gpu_type: str) -> ConfigurationKey:
+    return digest(condition_of(setup_columns(setup, gpu_type=gpu_type), SETUP))
 
 
-def _identity(record: QualityRecord) -> dict[str, Value]:
-    setup = record.setup
+def _identity(record: QualityRecord) -> dict[str, ColumnValue]:
     return {
-        "engine": setup.engine,
+        **setup_columns(record.setup, gpu_type=record.gpu_type),
         "provenance": record.provenance,
-        "model": setup.model,
-        "strategy": setup.strategy,
-        "technique": setup.technique,
-        "gpu_type": record.gpu_type,
+        "engine_version": version_of(record.details),
         "text": record.text,
     }
 
 
-def _figures(record: QualityRecord, against: Compared | None) -> dict[str, Value]:
+def _figures(record: QualityRecord, against: QualityComparison | None) -> dict[str, ColumnValue]:
     return {
         "perplexity": record.perplexity,
         "perplexity_low": record.perplexity_low,

@@ -6,6 +6,7 @@ DIR/quality/compared.json  each configuration against its model's reference
 """
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,16 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog.errors import BadValue, ResultsError
-from orchestrator.files import write_durably
+from catalog.inside import own_folder, read_inside
+from orchestrator.host.files import write_durably
 from orchestrator.quality.record import QualityRecord
-from workloads.quality.compare import Comparison, compare
+from workloads.quality.compare import compare
 from workloads.quality.scores import Scores
 
 FOLDER = "quality"
-Read = TypeVar("Read")
+MOST_SCORE_BYTES = 8_000_000_000
+T = TypeVar("T")
 
 
-class Compared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class QualityComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One configuration against the reference."""
 
     configuration_id: str
@@ -41,13 +44,12 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def folder_of(root: Path) -> Path:
     """Make the folder, or say that it cannot be made."""
-    folder = root / FOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
+        return own_folder(root, FOLDER)
     except OSError as error:
-        told = f"a writable directory: {error.strerror or error}"
-        raise BadValue("--result-dir", str(root), told) from error
-    return folder
+        allowed = f"a writable directory: {error.strerror or error}"
+        raise BadValue("--result-dir", str(root), allowed) from error
 
 
 def write_scores(folder: Path, configuration_id: str, scores: Scores) -> str:
@@ -82,7 +84,7 @@ def read_scores(root: Path, record: QualityRecord) -> Scores:
     """Read a configuration's scores, after checking that they are what was written."""
     path = root / FOLDER / f"{record.configuration_id}.parquet"
     try:
-        data = path.read_bytes()
+        data = read_inside(root, f"{FOLDER}/{path.name}", most_bytes=MOST_SCORE_BYTES)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read: {error}") from error
     if hashlib.sha256(data).hexdigest() != record.scores_sha256:
@@ -110,20 +112,22 @@ def _array(column: pa.ChunkedArray, shape: tuple[int, int]) -> np.ndarray:
 def read_records(root: Path) -> list[QualityRecord]:
     """Read every record, oldest first."""
     paths = [path for path in (root / FOLDER).glob("*.json") if path.name != "compared.json"]
-    found = [_read(path, QualityRecord) for path in paths]
+    found = [_read(root, path, QualityRecord) for path in paths]
     return sorted(found, key=lambda record: record.started_at)
 
 
-def read_compared(root: Path) -> list[Compared]:
+def read_comparisons(root: Path) -> list[QualityComparison]:
     path = root / FOLDER / "compared.json"
-    return _read(path, list[Compared]) if path.exists() else []
+    return _read(root, path, list[QualityComparison]) if os.path.lexists(path) else []
 
 
-def compared(root: Path, record: QualityRecord, reference: QualityRecord, *, name: str) -> Compared:
+def compare_with_reference(
+    root: Path, record: QualityRecord, reference: QualityRecord, *, name: str
+) -> QualityComparison:
     """Compare two configurations from what was kept of them."""
-    found: Comparison = compare(read_scores(root, record), read_scores(root, reference))
+    found = compare(read_scores(root, record), read_scores(root, reference))
     low, high = found.ratio_interval or (None, None)
-    return Compared(
+    return QualityComparison(
         configuration_id=record.configuration_id,
         reference_id=reference.configuration_id,
         reference=name,
@@ -137,8 +141,8 @@ def compared(root: Path, record: QualityRecord, reference: QualityRecord, *, nam
     )
 
 
-def _read(path: Path, kind: type[Read]) -> Read:
+def _read(root: Path, path: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as error:
+        return msgspec.json.decode(read_inside(root, f"{FOLDER}/{path.name}"), type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ResultsError(f"{path}: damaged: {error}") from error

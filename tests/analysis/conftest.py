@@ -16,7 +16,9 @@ LOADS = (1, 4, 8, 16, 32, 64, 128)
 Study = Callable[..., pd.DataFrame]
 
 
-def build_study(replicates: int = 1, *, seed: int = 0, noise: float = 0.03, **columns: Any):
+def build_study(
+    replicates: int = 1, *, seed: int = 0, noise: float = 0.03, **columns: Any
+) -> pd.DataFrame:
     """The 189 conditions of the parallelism paper with known factors for strategy and model."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -45,7 +47,7 @@ def build_study(replicates: int = 1, *, seed: int = 0, noise: float = 0.03, **co
                     "num_gpus": gpus,
                     "gpu_type": "A100-80GB",
                     "workload": workload,
-                    "num_prompts": prompts,
+                    "num_prompts": max(prompts, load),
                     "output_len": output,
                     "max_concurrency": load,
                     "output_throughput": tokens,
@@ -60,7 +62,7 @@ def build_study(replicates: int = 1, *, seed: int = 0, noise: float = 0.03, **co
     return pd.DataFrame(rows).assign(**columns)
 
 
-def build_small(replicates: int = 1, **options: Any):
+def build_small(replicates: int = 1, **options: Any) -> pd.DataFrame:
     """One model under three loads: enough where the number of conditions does not matter."""
     rows = build_study(replicates, **options)
     some = rows["cell_id"].str.startswith("OLMoE") & rows["max_concurrency"].isin([1, 8, 64])

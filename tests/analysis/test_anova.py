@@ -1,7 +1,7 @@
 """Analysis of variance against certified and published values, and what it refuses."""
 
-import csv
-from importlib.resources import files
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,11 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from analysis.anova import Model, anova
+from analysis.anova import Anova, AnovaModel, anova
 from catalog.errors import BadFile, BadValue, InputError
+from perfmodel import reference
+
+Study = Callable[..., pd.DataFrame]
 
 # NIST StRD, SiRstv: resistivity of silicon wafers measured by five instruments.
 SIRSTV = {
@@ -29,17 +32,17 @@ PLANT_GROWTH = {
 }
 
 
-def table(groups):
+def table(groups: Mapping[Any, Sequence[float]]) -> pd.DataFrame:
     return pd.DataFrame(
         [{"strategy": str(k), "output_throughput": v} for k, vs in groups.items() for v in vs]
     )
 
 
-def one(frame, **options):
-    return anova(frame, Model(factors=("strategy",), **options))
+def one(frame: pd.DataFrame, **options: Any) -> Anova:
+    return anova(frame, AnovaModel(factors=("strategy",), **options))
 
 
-def test_nist_certified_values_are_met():
+def test_nist_certified_values_are_met() -> None:
     effect = one(table(SIRSTV)).effects[0]
     assert effect.f == pytest.approx(1.18046237440224, rel=1e-8)
     assert effect.sum_sq == pytest.approx(5.11462616000000e-02, rel=1e-8)
@@ -48,7 +51,7 @@ def test_nist_certified_values_are_met():
     assert (effect.df, effect.df_residual) == (4, 20)
 
 
-def test_plant_growth_is_what_r_prints():
+def test_plant_growth_is_what_r_prints() -> None:
     row = one(table(PLANT_GROWTH)).rows()[0]
     assert row["f"] == pytest.approx(4.846088, abs=5e-7)
     assert row["p"] == pytest.approx(0.01590996, abs=5e-9)
@@ -59,7 +62,7 @@ def test_plant_growth_is_what_r_prints():
     assert row["kruskal_p"] == pytest.approx(0.01842, abs=5e-6)
 
 
-def test_plant_growth_checks_are_what_r_prints():
+def test_plant_growth_checks_are_what_r_prints() -> None:
     checks = {check.assumption: check for check in one(table(PLANT_GROWTH)).checks}
     assert checks["equal variances"].statistic == pytest.approx(1.1192, abs=5e-5)
     assert checks["equal variances"].p == pytest.approx(0.3412, abs=5e-5)
@@ -68,7 +71,7 @@ def test_plant_growth_checks_are_what_r_prints():
 
 
 @pytest.mark.parametrize("factor", ["max_concurrency", "strategy", "model"])
-def test_a_189_row_table_gives_what_statsmodels_and_scipy_give(study, factor):
+def test_a_189_row_table_gives_what_statsmodels_and_scipy_give(study: Study, factor: str) -> None:
     rows = study()
     row = next(r for r in anova(rows).rows() if r["factor"] == factor)
     fitted = ols(f"output_throughput ~ C({factor})", rows).fit()
@@ -86,10 +89,9 @@ def test_a_189_row_table_gives_what_statsmodels_and_scipy_give(study, factor):
     assert row["omega_squared"] == pytest.approx(omega, rel=1e-8)
 
 
-def test_the_papers_f_and_eta_squared_fit_its_degrees_of_freedom():
+def test_the_papers_f_and_eta_squared_fit_its_degrees_of_freedom() -> None:
     """F = η²/(1 − η²) · df_residual/df, within the rounding of the printed η² (section V-B)."""
-    text = files("analysis.paper").joinpath("parallelism_anova.csv").read_text()
-    for row in csv.DictReader(text.splitlines()):
+    for row in reference.table("parallelism_anova"):
         df = int(row["levels"]) - 1
         rest = 189 - int(row["levels"])
         low, high = (
@@ -102,9 +104,9 @@ def test_the_papers_f_and_eta_squared_fit_its_degrees_of_freedom():
 
 
 @pytest.mark.parametrize("kind", [2, 3])
-def test_the_factorial_model_gives_statsmodels_sums_of_squares(study, kind):
+def test_the_factorial_model_gives_statsmodels_sums_of_squares(study: Study, kind: int) -> None:
     rows = study(seed=3).sample(frac=0.9, random_state=1)
-    found = anova(rows, Model(interactions=True, order=2, kind=kind))
+    found = anova(rows, AnovaModel(interactions=True, order=2, kind=kind))
     formula = (
         "output_throughput ~ (C(max_concurrency, Sum) + C(strategy, Sum) + C(model, Sum)) ** 2"
     )
@@ -119,9 +121,9 @@ def test_the_factorial_model_gives_statsmodels_sums_of_squares(study, kind):
         assert effect.partial_eta_squared == pytest.approx(partial, rel=1e-8)
 
 
-def test_the_mixed_model_counts_launches_as_the_test_on_launch_means_does(study):
+def test_the_mixed_model_counts_launches_as_the_test_on_launch_means_does(study: Study) -> None:
     rows = study(4, seed=5)
-    found = anova(rows, Model(log=True)).mixed
+    found = anova(rows, AnovaModel(log=True)).mixed
     logs = rows.assign(y=np.log(rows["output_throughput"]))
     means = logs.groupby("server_group").agg({"y": "mean", "strategy": "first", "model": "first"})
     reference = anova_lm(ols("y ~ C(strategy, Sum) * C(model, Sum)", means).fit(), typ=3)
@@ -133,24 +135,24 @@ def test_the_mixed_model_counts_launches_as_the_test_on_launch_means_does(study)
     assert found.launch_share == pytest.approx(0.5, abs=0.2)
 
 
-def test_one_launch_a_cell_is_called_pseudo_replication(study):
+def test_one_launch_a_cell_is_called_pseudo_replication(study: Study) -> None:
     found = anova(study())
     assert found.mixed is None
     assert any("9 server launches" in note and "--num-runs" in note for note in found.notes)
 
 
-def test_repeats_of_unknown_launches_are_called_doubtful(study):
+def test_repeats_of_unknown_launches_are_called_doubtful(study: Study) -> None:
     rows = study(3).drop(columns="server_group")
     assert any("server_group" in note for note in anova(rows).notes)
 
 
-def test_copies_of_one_simulated_run_are_called_what_they_are(study):
+def test_copies_of_one_simulated_run_are_called_what_they_are(study: Study) -> None:
     copies = pd.concat([study(), study(replicate=1, run_id="")], ignore_index=True)
     assert any("to the last digit" in note for note in anova(copies).notes)
     assert not any("to the last digit" in note for note in anova(study(2)).notes)
 
 
-def test_rows_in_another_order_or_unit_give_the_same_tests(study):
+def test_rows_in_another_order_or_unit_give_the_same_tests(study: Study) -> None:
     rows = study()
     scaled = rows.sample(frac=1, random_state=0).assign(
         output_throughput=lambda f: 1000 * f["output_throughput"]
@@ -160,7 +162,7 @@ def test_rows_in_another_order_or_unit_give_the_same_tests(study):
             assert after[key] == pytest.approx(before[key], rel=1e-8)
 
 
-def test_invalid_runs_are_left_out_and_counted(study):
+def test_invalid_runs_are_left_out_and_counted(study: Study) -> None:
     rows = study()
     rows.loc[:4, ["verdict", "verdict_reasons"]] = ["invalid", "CLIENT_LIMITED"]
     found = anova(rows)
@@ -169,7 +171,7 @@ def test_invalid_runs_are_left_out_and_counted(study):
     assert anova(rows, every_verdict=True).effects[0].n == 189
 
 
-def test_measured_and_simulated_rows_are_not_pooled_unasked(study):
+def test_measured_and_simulated_rows_are_not_pooled_unasked(study: Study) -> None:
     rows = pd.concat([study(), study(seed=1, provenance="measured")], ignore_index=True)
     with pytest.raises(BadValue, match=r"189 measured, 189 simulated.*--provenance"):
         anova(rows)
@@ -189,51 +191,51 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("change", BROKEN)
-def test_unusable_tables_are_refused_in_one_line(study, change):
+def test_unusable_tables_are_refused_in_one_line(study: Study, change: str) -> None:
     breaks, problem = BROKEN[change]
     with pytest.raises(InputError, match=problem) as caught:
         anova(breaks(study()))
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_response_is_named_by_column_and_row(study):
+def test_a_missing_response_is_named_by_column_and_row(study: Study) -> None:
     rows = study()
     rows.loc[7, "output_throughput"] = np.nan
     with pytest.raises(BadFile, match="column 'output_throughput', row 8: empty"):
         anova(rows)
 
 
-def test_an_interaction_with_an_empty_cell_is_refused(study):
+def test_an_interaction_with_an_empty_cell_is_refused(study: Study) -> None:
     rows = study()
     rows = rows[(rows["strategy"] != "ep") | (rows["max_concurrency"] != 64)]
     with pytest.raises(BadFile, match="max_concurrency × strategy = 64 × ep"):
-        anova(rows, Model(interactions=True))
+        anova(rows, AnovaModel(interactions=True))
 
 
-def test_a_saturated_model_is_refused(study):
+def test_a_saturated_model_is_refused(study: Study) -> None:
     rows = study()
     rows = rows[rows["workload"] == "balanced"]
     with pytest.raises(BadValue, match="lower --order"):
-        anova(rows, Model(interactions=True))
+        anova(rows, AnovaModel(interactions=True))
 
 
-def test_factor_names_are_never_read_as_formulas(study):
+def test_factor_names_are_never_read_as_formulas(study: Study) -> None:
     name = "__import__('os').system('true')"
     rows = study().rename(columns={"strategy": name})
-    assert anova(rows, Model(factors=(name,))).effects[0].factor == name
+    assert anova(rows, AnovaModel(factors=(name,))).effects[0].factor == name
 
 
 @pytest.mark.parametrize(
     "model",
     [
-        Model(kind=1),
-        Model(factors=()),
-        Model(factors=("model", "model")),
-        Model(response="strategy"),
-        Model(order=4, interactions=True),
-        Model(alpha=1.5),
+        AnovaModel(kind=1),
+        AnovaModel(factors=()),
+        AnovaModel(factors=("model", "model")),
+        AnovaModel(response="strategy"),
+        AnovaModel(order=4, interactions=True),
+        AnovaModel(alpha=1.5),
     ],
 )
-def test_options_that_make_no_sense_are_refused(study, model):
+def test_options_that_make_no_sense_are_refused(study: Study, model: AnovaModel) -> None:
     with pytest.raises(BadValue):
         anova(study(), model)

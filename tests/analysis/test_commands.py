@@ -3,24 +3,29 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from catalog.errors import MissingExtra
 from moeserve.cli import main
 
-DATA = Path(__file__).parent / "data"
+Study = Callable[..., pd.DataFrame]
+
+DATA = Path(__file__).parent / "importers" / "data"
 
 
 @pytest.fixture
-def table(tmp_path, study):
+def table(tmp_path: Path, study: Study) -> Path:
     path = tmp_path / "runs.csv"
     study().to_csv(path, index=False)
     return path
 
 
-def run(capsys, *arguments):
+def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a command."""
     try:
         main([str(argument) for argument in arguments])
@@ -31,7 +36,9 @@ def run(capsys, *arguments):
     return code, out, err
 
 
-def test_anova_has_the_keys_that_scripts_rely_on(capsys, table):
+def test_anova_has_the_keys_that_scripts_rely_on(
+    capsys: pytest.CaptureFixture[str], table: Path
+) -> None:
     code, out, err = run(capsys, "anova", table, "--format", "json")
     rows = json.loads(out)
     assert code == 0
@@ -41,7 +48,7 @@ def test_anova_has_the_keys_that_scripts_rely_on(capsys, table):
     assert "simulated, not measured" in err
 
 
-def test_interactions_are_one_model(capsys, table):
+def test_interactions_are_one_model(capsys: pytest.CaptureFixture[str], table: Path) -> None:
     _, out, _ = run(capsys, "anova", table, "--interactions", "--log", "--format", "json")
     rows = json.loads(out)
     assert len(rows) == 7
@@ -49,7 +56,9 @@ def test_interactions_are_one_model(capsys, table):
     assert rows[0]["response"] == "log output_throughput"
 
 
-def test_a_table_stands_beside_the_paper_in_every_format(capsys, table):
+def test_a_table_stands_beside_the_paper_in_every_format(
+    capsys: pytest.CaptureFixture[str], table: Path
+) -> None:
     for style in ("table", "markdown", "latex"):
         code, out, _ = run(capsys, "tables", table, "--paper", "-t", "IV", "--format", style)
         assert code == 0
@@ -60,7 +69,9 @@ def test_a_table_stands_beside_the_paper_in_every_format(capsys, table):
     assert all(row["provenance"] == "simulated" for row in rows)
 
 
-def test_compare_prints_contrasts_pairs_or_crossovers(capsys, tmp_path, small):
+def test_compare_prints_contrasts_pairs_or_crossovers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, small: Study
+) -> None:
     path = tmp_path / "runs.parquet"
     small(3).to_parquet(path)
     _, out, _ = run(capsys, "compare", path, "--by", "model", "--format", "json")
@@ -73,7 +84,9 @@ def test_compare_prints_contrasts_pairs_or_crossovers(capsys, tmp_path, small):
     assert (code, "one of the two" in err) == (2, True)
 
 
-def test_plot_and_report_write_files_and_print_their_names(capsys, small, tmp_path):
+def test_plot_and_report_write_files_and_print_their_names(
+    capsys: pytest.CaptureFixture[str], small: Study, tmp_path: Path
+) -> None:
     table = tmp_path / "runs.csv"
     small().to_csv(table, index=False)
     code, out, _ = run(capsys, "plot", table, "-k", "bars", "-o", tmp_path / "a.svg")
@@ -83,7 +96,9 @@ def test_plot_and_report_write_files_and_print_their_names(capsys, small, tmp_pa
     assert (code, out.strip()) == (0, str(tmp_path / "r.html"))
 
 
-def test_imported_results_are_analysed_like_any_others(capsys, tmp_path):
+def test_imported_results_are_analysed_like_any_others(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     out_dir = tmp_path / "imported"
     for strategy, name in (("tp", "vllm_bench.json"), ("ep", "guidellm.json")):
         code, out, _ = run(
@@ -113,7 +128,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_exit_code_2(capsys, table, case):
+def test_bad_input_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], table: Path, case: str
+) -> None:
     arguments, problem = BAD[case]
     code, out, err = run(capsys, *(table if a == "T" else a for a in arguments))
     assert code == 2
@@ -122,9 +139,11 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, table, case):
     assert err.count("\n") == 1
 
 
-def test_a_missing_library_is_named_with_the_command_that_mends_it(monkeypatch):
-    monkeypatch.setattr("analysis.extra.PARTS", ("no_such_library",))
-    from analysis.extra import need_extra
+def test_a_missing_library_is_named_with_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("analysis.optional_dependencies.PARTS", ("no_such_library",))
+    from analysis.optional_dependencies import need_extra
 
     with pytest.raises(MissingExtra, match=r"pip install 'moeserve\[analysis\]'"):
         need_extra("moeserve report")

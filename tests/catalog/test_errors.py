@@ -39,6 +39,19 @@ def test_a_long_list_of_names_is_cut() -> None:
     assert message.endswith("m23, ….")
 
 
+def test_a_message_that_quotes_without_end_is_cut_whoever_raises_it() -> None:
+    long = 1_000_000 * "9"
+    for error in (
+        errors.BadFile("exp.yaml", long),
+        errors.UnknownName("model", "x", ["m"], hint=long),
+        errors.NotCounted("config.json", (long,), long),
+        errors.ServerDied(long),
+        errors.ResultsError(long),
+    ):
+        assert len(str(error)) == errors.LONGEST_MESSAGE + 1
+        assert str(error).endswith("9…")
+
+
 @pytest.mark.parametrize(("given", "close"), [("TP+EPP", ["tp+ep"]), ("", [])])
 def test_close_names_are_found_in_any_case(given: str, close: list[str]) -> None:
     assert errors.closest(given, ["tp+ep", "single"]) == close

@@ -185,9 +185,9 @@ def test_the_stored_data_type_is_the_quantised_one(
         ({"quantization_config": []}, "quantization_config: got list, allowed: an object"),
         ({"moe_layer_freq": [1, 0]}, "moe_layer_freq: 2 entries for 32 layers"),
         ({"sliding_window": 128, "layer_types": ["x"]}, "layer_types: 1 entries for 32 layers"),
-        ({"model_type": "x", "mamba\n": 1}, "'mamba\\n': layers of this kind"),
+        ({"model_type": "x", "mamba\n": 1}, "'mamba\\n': not known of model_type 'x'"),
         ({"model_type": 7}, "model_type: got 7, allowed: text"),
-        ({"model_type": "jamba", "mamba_d_state": 16}, "mamba_d_state: layers of this kind"),
+        ({"model_type": "x", "mamba_d_state": 16}, "mamba_d_state: not known of model_type 'x'"),
         ({"model_type": "t5", "is_encoder_decoder": True}, "is_encoder_decoder: this family"),
     ],
 )

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog.config_file import LARGEST_FILE, read_config
 from catalog.errors import BadFile, UnknownName
 from catalog.from_hf import load_model
 from catalog.model_table import MODELS
+from catalog.reader.file import LARGEST_FILE, read_config
 
 DENSE = {
     "model_type": "llama",
@@ -98,7 +98,7 @@ def test_an_id_that_is_not_cached_says_how_to_get_it() -> None:
         load_model("some/thing")
 
 
-def test_only_the_config_of_an_uncached_id_is_fetched(
+def test_only_the_config_and_quantisation_of_an_uncached_id_are_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = pytest.importorskip("huggingface_hub", reason="it fetches configs")
@@ -112,7 +112,7 @@ def test_only_the_config_of_an_uncached_id_is_fetched(
     monkeypatch.setattr(hub, "get_hf_file_metadata", lambda url, timeout: None)
     monkeypatch.setattr(hub, "hf_hub_download", download)
     assert load_model("some/thing").hf_id == "some/thing"
-    assert asked == [("some/thing", "config.json")]
+    assert asked == [("some/thing", "config.json"), ("some/thing", "hf_quant_config.json")]
 
 
 def test_a_fetch_that_fails_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from catalog.errors import RunFailed
 from moeserve.cli import main
+from tests.machine import limit, until
 
 CONTRACT = (
     "backend", "device", "dtype", "batch", "hidden", "intermediate", "experts", "active_experts",
@@ -51,7 +51,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     command = [sys.executable, "-m", "moeserve", *SMALL, "--width", "64,128"]
     command += ["--backend", "loop,grouped", "--processes", "2", "--format", "json"]
     done = subprocess.run(
-        [*command, "-o", str(folder)], capture_output=True, text=True, timeout=120, check=False
+        [*command, "-o", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=limit(240),
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return Ran(json.loads(done.stdout), done.stderr, folder)
@@ -147,16 +151,17 @@ def test_a_missing_vllm_names_its_extra(
     assert "moeserve[vllm]" in capsys.readouterr().err
 
 
+@real
 def test_a_process_that_dies_is_reported_with_the_end_of_its_log() -> None:
     pytest.importorskip("torch", reason="moeserve[hf] brings it")
     import msgspec
 
-    from microbench.grid import Grid
+    from microbench.grid import SweepGrid
     from microbench.session import run_processes
-    from microbench.study import Options, plan
+    from microbench.study import SweepOptions, plan
 
-    grid = Grid(hidden=(32,), intermediate=(32,), experts=(2,), batch=(4,))
-    job = plan(Options(device="cpu", grid=grid, backends=("loop",))).job
+    grid = SweepGrid(hidden=(32,), intermediate=(32,), experts=(2,), batch=(4,))
+    job = plan(SweepOptions(device="cpu", grid=grid, backends=("loop",))).job
     elsewhere = msgspec.structs.replace(job.device, device="cuda:63")
     with pytest.raises(RunFailed, match=r"(?i)cuda"):
         run_processes(msgspec.structs.replace(job, device=elsewhere), 1, lambda *_: None)
@@ -177,20 +182,20 @@ def test_nothing_is_left_of_an_interrupted_sweep(number: signal.Signals, code: i
     pytest.importorskip("torch", reason="moeserve[hf] brings it")
     before = {process.pid for process in workers()}
     command = [sys.executable, "-m", "moeserve", *SMALL, "--width", "64..512", "--samples", "9000"]
-    started = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--backend", "loop"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert started.stderr is not None
-    while "round 1" not in started.stderr.readline():
-        assert started.poll() is None
-    mine = [process for process in workers() if process.pid not in before]
-    assert len(mine) == 2
-    started.send_signal(number)
-    out, err = started.communicate(timeout=30)
+    ) as started:
+        try:
+            assert started.stderr is not None
+            while "round 1" not in started.stderr.readline():
+                assert started.poll() is None
+            mine = [process for process in workers() if process.pid not in before]
+            assert len(mine) == 2
+            started.send_signal(number)
+            out, err = started.communicate(timeout=limit(60))
+        finally:
+            started.kill()
     assert started.returncode == code
     assert out == ""
     assert "Traceback" not in err
-    deadline = time.monotonic() + 60
-    while any(process.is_running() for process in mine):
-        assert time.monotonic() < deadline, "a measuring process is left"
-        time.sleep(0.1)
+    until(lambda: not any(process.is_running() for process in mine), 60, told=mine)

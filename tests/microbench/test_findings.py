@@ -13,12 +13,12 @@ from catalog.errors import BadValue
 from catalog.units import GB, GIB
 from microbench.bound import Ceilings, expected
 from microbench.constants import constants
-from microbench.device import Device
+from microbench.device import DeviceInfo
 from microbench.findings import ACTIVE, BATCHING, WIDTH, Finding, findings
 from microbench.fits import fits
-from microbench.messages import Measured
+from microbench.messages import PointTimings
 from microbench.point import Point
-from microbench.rows import Row, beside_samples
+from microbench.rows import PointRow, beside_samples
 from microbench.save import check_target, rows_csv
 from perfmodel.constants import Constants
 
@@ -26,10 +26,10 @@ CEILINGS = Ceilings(copy_bytes_per_s=80 * GB, read_bytes_per_s=100 * GB, flops_p
 Time = Callable[[Point], float]
 
 
-def row(point: Point, seconds: float) -> Row:
+def row(point: Point, seconds: float) -> PointRow:
     moved = point.weight_bytes(point.active_experts)
     cost = CEILINGS.roofline(moved, point.flops)
-    return Row(
+    return PointRow(
         backend="test", kernel="none", device="cpu", **msgspec.structs.asdict(point),
         touched_experts=point.active_experts, median_ms=seconds * 1e3, weight_bytes=moved,
         flops=point.flops, ceiling_gb_per_s=100.0, ceiling_gflop_per_s=10_000.0,
@@ -38,7 +38,7 @@ def row(point: Point, seconds: float) -> Row:
     )  # fmt: skip
 
 
-def sweep(time: Time) -> list[Row]:
+def sweep(time: Time) -> list[PointRow]:
     made = [
         Point(
             batch=batch, hidden=1024, intermediate=width, experts=16, active_experts=active,
@@ -54,7 +54,7 @@ def streaming(point: Point) -> float:
     return 20e-6 + point.weight_bytes(point.active_experts) / (95 * GB)
 
 
-def verdicts(rows: list[Row]) -> dict[str, Finding]:
+def verdicts(rows: list[PointRow]) -> dict[str, Finding]:
     return {found.finding: found for found in findings(rows)}
 
 
@@ -104,16 +104,16 @@ def test_rows_without_times_are_left_out_of_everything() -> None:
 
 
 def test_the_ceiling_of_a_row_is_the_memory_s_pace_beside_its_samples() -> None:
-    told = Measured(point=0, backend="loop", kernel="", bytes_per_s=(40e9, 50e9, 70e9))
+    told = PointTimings(point=0, backend="loop", kernel="", bytes_per_s=(40e9, 50e9, 70e9))
     assert beside_samples(CEILINGS, [told]).bytes_per_s == 50e9
     copies_faster = Ceilings(copy_bytes_per_s=120e9, read_bytes_per_s=100e9, flops_per_s=1e12)
     assert beside_samples(copies_faster, [told]).bytes_per_s == pytest.approx(60e9)
-    silent = Measured(point=0, backend="loop", kernel="")
+    silent = PointTimings(point=0, backend="loop", kernel="")
     assert beside_samples(CEILINGS, [silent]) is CEILINGS
 
 
-def device(name: str, memory_bytes: float, kind: str = "cuda:0") -> Device:
-    return Device(
+def device(name: str, memory_bytes: float, kind: str = "cuda:0") -> DeviceInfo:
+    return DeviceInfo(
         device=kind, name=name, memory_bytes=int(memory_bytes), free_bytes=int(memory_bytes),
         cache_bytes=40 * 2**20, threads=1,
     )  # fmt: skip
@@ -140,7 +140,7 @@ def test_a_device_without_a_datasheet_has_no_constants(name: str, kind: str) -> 
 
 def test_csv_has_every_column_and_nothing_for_what_was_not_measured() -> None:
     (only,) = csv.DictReader(io.StringIO(rows_csv(sweep(streaming)[:1]).decode()))
-    assert set(only) == set(Row.__struct_fields__)
+    assert set(only) == set(PointRow.__struct_fields__)
     assert only["p99_ms"] == ""
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from microbench.bound import Ceilings, expected, reached
 from microbench.fit import fit_line
-from microbench.statistics import summarise
+from microbench.timing_summary import summarise
 
 CEILINGS = Ceilings(copy_bytes_per_s=50e9, read_bytes_per_s=100e9, flops_per_s=1e12)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from catalog.errors import BadValue, UnknownName
-from microbench.grid import ON_A_CPU, ON_A_GPU, QUICK, Grid, complete, points
+from microbench.grid import ON_A_CPU, ON_A_GPU, QUICK, SweepGrid, complete, points
 from microbench.point import Point, dtype_of
 
 PAPER = Point(
@@ -57,7 +57,7 @@ def test_data_types_have_short_names_and_slips_are_pointed_out() -> None:
 
 
 def test_a_batch_keeps_no_more_experts_active_than_it_has_choices() -> None:
-    grid = Grid(batch=(8, 64), active_experts=(16, 32), top_k=(2,), experts=(32,))
+    grid = SweepGrid(batch=(8, 64), active_experts=(16, 32), top_k=(2,), experts=(32,))
     found, left_out = points(complete(grid, QUICK))
     shapes = {(point.batch, point.active_experts) for point in found}
     assert shapes == {(8, 16), (64, 16), (64, 32)}
@@ -65,21 +65,21 @@ def test_a_batch_keeps_no_more_experts_active_than_it_has_choices() -> None:
 
 
 def test_an_unreachable_sweep_is_refused_with_the_number() -> None:
-    grid = Grid(batch=(1,), top_k=(2,), active_experts=(8,), experts=(8,))
+    grid = SweepGrid(batch=(1,), top_k=(2,), active_experts=(8,), experts=(8,))
     with pytest.raises(BadValue, match="up to 2"):
         points(complete(grid, ON_A_CPU))
 
 
 def test_defaults_go_with_what_was_given() -> None:
-    few = complete(Grid(experts=(2,)), ON_A_CPU)
+    few = complete(SweepGrid(experts=(2,)), ON_A_CPU)
     assert few.top_k == (1,)
-    many = complete(Grid(active_experts=(64,)), ON_A_CPU)
+    many = complete(SweepGrid(active_experts=(64,)), ON_A_CPU)
     assert many.experts == (64,)
-    assert all(point.top_k == 8 for point in points(complete(Grid(top_k=(8,)), ON_A_CPU))[0])
+    assert all(point.top_k == 8 for point in points(complete(SweepGrid(top_k=(8,)), ON_A_CPU))[0])
 
 
 def test_the_default_on_a_gpu_is_the_published_sweep() -> None:
-    found, _ = points(complete(Grid(), ON_A_GPU))
+    found, _ = points(complete(SweepGrid(), ON_A_GPU))
     assert {point.batch for point in found} == {8, 16, 32, 64, 128}
     assert {point.hidden for point in found} == {2048}
     assert {512, 6144} <= {point.intermediate for point in found}
@@ -88,4 +88,4 @@ def test_the_default_on_a_gpu_is_the_published_sweep() -> None:
 def test_too_many_combinations_are_refused_before_they_are_listed() -> None:
     long = tuple(range(1, 1001))
     with pytest.raises(BadValue, match="combinations"):
-        points(complete(Grid(batch=long, hidden=long, intermediate=long), QUICK))
+        points(complete(SweepGrid(batch=long, hidden=long, intermediate=long), QUICK))

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from catalog.errors import Infeasible
 from catalog.units import MIB
 from microbench import rotation
-from microbench.device import Device, last_level_cache
+from microbench.device import DeviceInfo, last_level_cache
 from microbench.point import Point
 
 
-def device(free_bytes: int = 2**34, cache_bytes: int = 32 * MIB) -> Device:
-    return Device(
+def device(free_bytes: int = 2**34, cache_bytes: int = 32 * MIB) -> DeviceInfo:
+    return DeviceInfo(
         device="cpu", name="test", memory_bytes=free_bytes, free_bytes=free_bytes,
         cache_bytes=cache_bytes, threads=1,
     )  # fmt: skip

@@ -113,7 +113,7 @@ def test_a_plan_shows_the_servers_and_starts_nothing(
     ("flags", "code", "told"),
     [
         (["--strategy", "hybird"], 2, "Did you mean hybrid"),
-        (["--model", "mixtrl"], 2, "Mixtral-8x7B"),
+        (["--model", "mixtrl"], 2, "Did you mean mixtral"),
         (["--workload", "decode"], 2, "Did you mean decode-heavy"),
         (["--concurrency", "0..8"], 2, "0..8"),
         (["--concurrency", "8..1"], 2, "8..1"),
@@ -122,7 +122,7 @@ def test_a_plan_shows_the_servers_and_starts_nothing(
         (["--engine", "vlm"], 2, "Did you mean vllm"),
         (["--hardware", "A1000"], 2, "A100-80GB"),
         (["--goodput", "ttf:3"], 2, "ttft"),
-        (["--num-runs", "0"], 2, "1 or more"),
+        (["--num-runs", "0"], 2, "from 1 to 10000"),
         (["--num-prompts", "many"], 2, "auto"),
         (["--burstiness", "x"], 2, "constant"),
         (["--request-rate", "0"], 2, "above 0"),
@@ -180,16 +180,6 @@ def test_the_catalogs_print_in_every_format(
     assert len(json.loads(text) if output == "json" else text.splitlines()) >= 4
 
 
-def test_text_that_a_spreadsheet_would_run_is_quoted_in_csv(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    from moeserve.cli.show import print_csv
-
-    print_csv([{"name": '=cmd|"/c calc"', "value": -1.5}])
-    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    assert row == {"name": '\'=cmd|"/c calc"', "value": "-1.5"}
-
-
 def test_vllm_s_several_values_after_one_flag_are_understood() -> None:
     given = ["run", "--goodput", "ttft:200", "tpot:50", "study.yaml", "--seed", "1"]
     repeated = ["run", "--goodput", "ttft:200", "--goodput", "tpot:50", "study.yaml"]
@@ -201,21 +191,6 @@ def test_vllm_s_several_values_after_one_flag_are_understood() -> None:
 
 def test_a_message_never_spans_lines_or_carries_escapes() -> None:
     assert one_line("a\nb\x1b[31m\tc") == "a b [31m c"
-
-
-def test_help_imports_nothing_heavy() -> None:
-    program = (
-        "import sys; from moeserve.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'pandas', 'torch', 'ray', 'scipy', 'statsmodels', 'matplotlib', 'pyarrow'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stderr.strip() == "[]"
-    assert "run" in done.stdout
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from diffusion_study.grid import PAPER_POINTS
 from moeserve.cli import main
-from orchestrator.hfserver.diffusion.grid import PAPER_POINTS
+from tests.machine import limit, until
 
 CONTRACT = [
     "model", "kind", "steps", "generation_length", "experts_implementation", "mean_latency_s",
@@ -153,11 +153,14 @@ def test_an_interrupted_study_keeps_what_is_finished_and_measures_only_the_rest(
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             cwd=tmp_path,
         )
-        while len(list(tmp_path.glob("out/answers/*.json"))) < 2:
+        try:
+            until(lambda: len(list(tmp_path.glob("out/answers/*.json"))) >= 2 or study.poll(), 60)
             assert study.poll() is None, (tmp_path / "err").read_text()
-            time.sleep(0.05)
-        study.send_signal(how)
-        assert study.wait(30) == 130
+            study.send_signal(how)
+            assert study.wait(limit(60)) == 130
+        finally:
+            study.kill()
+            study.wait()
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/answers/*")}
     told = (tmp_path / "err").read_text()
     assert f"{len(kept)} of 20 runs; results in out" in told
@@ -173,6 +176,7 @@ def test_an_interrupted_study_keeps_what_is_finished_and_measures_only_the_rest(
 
 
 @needs_torch
+@pytest.mark.slow
 def test_a_finished_study_is_shown_without_measuring_and_fresh_measures_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
 ) -> None:
@@ -191,6 +195,7 @@ def test_a_finished_study_is_shown_without_measuring_and_fresh_measures_anew(
 
 
 @needs_torch
+@pytest.mark.slow
 def test_another_study_is_refused_with_the_difference_and_nothing_is_touched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
 ) -> None:

@@ -41,7 +41,9 @@ CLUSTER_KEYS = {
 }  # fmt: skip
 
 
-def test_estimate_gives_what_run_on_the_simulated_engine_gives(capsys, tmp_path):
+def test_estimate_gives_what_run_on_the_simulated_engine_gives(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     flags = "--model OLMoE-1B-7B --strategy tp,ep --workload 64:16:32 --concurrency 1,8"
     estimated = rows(capsys, f"estimate {flags}")
     simulated = rows(capsys, f"run --engine simulated -q -o {tmp_path / 'out'} {flags}")
@@ -53,7 +55,9 @@ def test_estimate_gives_what_run_on_the_simulated_engine_gives(capsys, tmp_path)
             assert one[name] == other[name]
 
 
-def test_an_infeasible_layout_is_a_row_with_its_reason_and_no_numbers(capsys):
+def test_an_infeasible_layout_is_a_row_with_its_reason_and_no_numbers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     line = "estimate -m mixtral -s single,tp -w 64:16:32 -c 8 --hardware A100-80GB"
     fits, fails = rows(capsys, line)
     assert fits["feasible"]
@@ -62,7 +66,7 @@ def test_an_infeasible_layout_is_a_row_with_its_reason_and_no_numbers(capsys):
     assert "output_throughput" not in fails
 
 
-def test_nothing_feasible_leaves_with_4(capsys):
+def test_nothing_feasible_leaves_with_4(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "estimate -m DeepSeek-V3 -s tp")
     assert (code, out) == (4, "")
     assert "nothing fits: DeepSeek-V3 tp: weights take" in err
@@ -71,7 +75,7 @@ def test_nothing_feasible_leaves_with_4(capsys):
     assert "0 of 9 partitions fit" in err
 
 
-def test_breakdown_parts_say_what_bounds_each(capsys):
+def test_breakdown_parts_say_what_bounds_each(capsys: pytest.CaptureFixture[str]) -> None:
     parts = rows(capsys, "estimate -m mixtral -s tp -w 64:16:32 -c 8 --hardware H100 --breakdown")
     decode = {row["part"]: row for row in parts if row["step"] == "decode"}
     assert decode["experts"]["part_bound"] == "memory"
@@ -79,7 +83,7 @@ def test_breakdown_parts_say_what_bounds_each(capsys):
     assert {"attention", "all-reduce", "launches", "host"} <= decode.keys()
 
 
-def test_a_fit_can_be_saved_and_used(capsys, tmp_path):
+def test_a_fit_can_be_saved_and_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     flags = "-m OLMoE-1B-7B -m mixtral -s tp,ep -w 64:16:32 --hardware H100 -c 1,8,32"
     results, saved = tmp_path / "out", tmp_path / "fitted.json"
     rows(capsys, f"run --engine simulated -q -o {results} {flags}")
@@ -97,7 +101,7 @@ def test_a_fit_can_be_saved_and_used(capsys, tmp_path):
     assert again["calibration"] == "fitted"
 
 
-def test_autotune_ranks_and_honours_top_and_pareto(capsys):
+def test_autotune_ranks_and_honours_top_and_pareto(capsys: pytest.CaptureFixture[str]) -> None:
     line = "autotune -m DeepSeek-V3 --gpus 64 --hardware H200 --context 32768"
     found = rows(capsys, line)
     rates = [row["tokens_per_s_per_gpu"] or 0.0 for row in found]
@@ -110,9 +114,29 @@ def test_autotune_ranks_and_honours_top_and_pareto(capsys):
     assert all(row["latency_s"] <= 0.04 for row in fast if row["feasible"])
 
 
-def test_reading_experts_many_times_a_step_favours_the_dense_twin(capsys):
+def test_autotune_says_its_doubt_and_what_it_cannot_tell_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "autotune -m Qwen3-235B-A22B --gpus 8 --hardware H200 --context 4096 --top 5"
+    found = rows(capsys, line)
+    for row in found:
+        assert row["low_tokens_per_s"] < row["tokens_per_s"] < row["high_tokens_per_s"]
+        assert row["low_latency_s"] < row["latency_s"] < row["high_latency_s"]
+    near = [row for row in found[1:] if row["tokens_per_s"] * 1.05 > found[0]["tokens_per_s"]]
+    assert len(found[0]["tied_with"].split(",")) >= len(near) > 0
+    assert "calibration vllm-2026" in run(capsys, line)[2]
+    unknown = rows(capsys, f"{line} --calibration roofline")
+    assert {row["low_tokens_per_s"] for row in unknown} == {None}
+
+
+def test_reading_experts_many_times_a_step_favours_the_dense_twin(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The accounting that would give the qs paper's gap of 4.6; read once it is far smaller."""
-    line = "autotune -m DeepSeek-V3 --gpus 64 --hardware B200 --context 131072 --top 1"
+    line = (
+        "autotune -m DeepSeek-V3 --gpus 64 --hardware B200 --context 131072 --top 1 "
+        "--calibration roofline"
+    )
     once, torn, dense = (
         rows(capsys, f"{line} {further}")[0]["tokens_per_s"]
         for further in ("", "--expert-rereads 32", "--dense 5")
@@ -120,7 +144,7 @@ def test_reading_experts_many_times_a_step_favours_the_dense_twin(capsys):
     assert dense / once < 2 < dense / torn
 
 
-def test_qs_from_counts_and_from_a_model(capsys):
+def test_qs_from_counts_and_from_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     (counts,) = rows(capsys, "qs --experts 128 --top-k 8 --quality 5")
     assert counts.keys() >= QS_KEYS
     assert (counts["s"], counts["qs"], counts["dense_advantaged"]) == (0.0625, 0.3125, True)
@@ -132,7 +156,9 @@ def test_qs_from_counts_and_from_a_model(capsys):
     assert (cluster["paper_fit_b_moe"], cluster["paper_fit_b_dense"]) == (244, 267)
 
 
-def test_qs_says_that_switch_c_does_not_fit_without_expert_parallelism(capsys):
+def test_qs_says_that_switch_c_does_not_fit_without_expert_parallelism(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     line = "qs -m Switch-C-2048 --gpus 64 --context 131072 --tp 8"
     (alone,) = rows(capsys, f"{line} --ep 1")
     assert alone["feasible"] is False
@@ -141,7 +167,9 @@ def test_qs_says_that_switch_c_does_not_fit_without_expert_parallelism(capsys):
     assert spread["feasible"] is True
 
 
-def test_qs_without_a_model_lists_the_published_ones_as_csv(capsys):
+def test_qs_without_a_model_lists_the_published_ones_as_csv(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     code, out, _ = run(capsys, "qs --format csv")
     assert code == 0
     names = [row["model"] for row in csv.DictReader(io.StringIO(out))]
@@ -177,14 +205,18 @@ def test_qs_without_a_model_lists_the_published_ones_as_csv(capsys):
         ("qs -m mixtral --gpus 8 --context 10 --weight-dtype fp9", "weight_dtype"),
     ],
 )
-def test_bad_input_leaves_with_2_and_one_line(capsys, line, told):
+def test_bad_input_leaves_with_2_and_one_line(
+    capsys: pytest.CaptureFixture[str], line: str, told: str
+) -> None:
     code, out, err = run(capsys, line)
     assert (code, out) == (2, "")
     (complaint,) = [each for each in err.splitlines() if each.startswith("moeserve: ")]
     assert told in complaint
 
 
-def test_a_calibration_file_with_an_unknown_field_is_refused(capsys, tmp_path):
+def test_a_calibration_file_with_an_unknown_field_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path: Path = tmp_path / "c.json"
     path.write_text('{"name": "x", "kernel_s": 1e-6, "sequence_s": 1e-6, "warp": 9}')
     code, _, err = run(capsys, f"estimate --calibration {path}")

@@ -5,18 +5,18 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from orchestrator.process import MARKER
+from orchestrator.host.process import MARKER
+from tests.machine import limit, until
 
 pytestmark = pytest.mark.slow  # each test starts a command with a server of its own
 
-SERVER = f"{sys.executable} -m orchestrator.simserver"
+SERVER = f"{sys.executable} -m servers.simulated"
 SLOW = ["--server-arg=--hardware=H100", "--server-arg=--fault", "--server-arg=slow-factor=20"]
 
 
@@ -29,13 +29,6 @@ def command(tmp_path: Path) -> list[str]:
         *("--server-command", SERVER, *SLOW),
         *("-o", str(tmp_path / "out")),
     ]
-
-
-def until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 def marks(process: psutil.Process) -> set[str]:
@@ -65,13 +58,14 @@ def test_however_the_command_ends_its_server_ends_too(
     with log.open("w") as sink:
         running = subprocess.Popen(command, stdout=sink, stderr=sink)
     try:
-        until(lambda: "measuring" in log.read_text())
+        until(lambda: "measuring" in log.read_text(), 60, told=log.read_text)
         (marker,) = marks(psutil.Process(running.pid))
         running.send_signal(number)
-        assert running.wait(timeout=60) == code
-        until(lambda: not list(alive(marker)))
+        assert running.wait(limit(60)) == code
+        until(lambda: not list(alive(marker)), 60)
     finally:
         running.kill()
+        running.wait()
     if number != signal.SIGKILL:
         (failed,) = (tmp_path / "out" / "failed").glob("*.json")
         assert json.loads(failed.read_text())["record"]["verdict"] == "interrupted"

@@ -12,8 +12,16 @@ class NvmlError(Exception):
     """What a driver answers that cannot or will not."""
 
 
+class NVMLError_NotSupported(NvmlError):
+    value = 3
+
+
+class NVMLError_NoPermission(NvmlError):
+    value = 4
+
+
 @dataclass
-class Gpu:
+class FakeGpu:
     """One GPU's state."""
 
     index: int
@@ -24,19 +32,51 @@ class Gpu:
     throttle: int = 0
     pids: list[int] = field(default_factory=list)
     ecc: int = 0
+    mig: bool | None = None
+    """Whether it is in MIG mode; None for a part that knows no such mode."""
+    instances: list["FakeGpu"] = field(default_factory=list)
+    named: str = ""
+    refuses: dict[str, Exception] = field(default_factory=dict)
+    """What a function answers for this GPU, by its name."""
 
     @property
     def uuid(self) -> str:
-        return f"GPU-{self.index}"
+        return self.named or f"GPU-{self.index}"
 
 
 @dataclass
 class Twin:
     """A host's GPUs, and XID errors that were not yet asked for."""
 
-    gpus: list[Gpu]
+    gpus: list[FakeGpu]
     xids: list[tuple[int, int]] = field(default_factory=list)
     """GPU and number of each."""
+    refuses: dict[str, Exception] = field(default_factory=dict)
+    """What a function answers for the host."""
+
+    def by_uuid(self, uuid: str) -> FakeGpu:
+        for gpu in self.gpus:
+            for each in (gpu, *gpu.instances):
+                if each.uuid == uuid:
+                    return each
+        raise NvmlError("Not Found")
+
+    def by_index(self, index: int) -> FakeGpu:
+        gpu = self.gpus[index]
+        if error := gpu.refuses.get("DeviceGetHandleByIndex"):
+            raise error
+        return gpu
+
+    def answering(self, name: str, function: Callable[..., object]) -> Callable[..., object]:
+        """Wrap a function of NVML's so that it refuses where a test says so."""
+
+        def call(*arguments: object) -> object:
+            of = arguments[0] if arguments and isinstance(arguments[0], FakeGpu) else self
+            if error := of.refuses.get(name):
+                raise error
+            return function(*arguments)
+
+        return call
 
     def wait(self, _: object, timeout_ms: int) -> SimpleNamespace:
         assert timeout_ms == 0, "sampling must not wait"
@@ -46,7 +86,19 @@ class Twin:
         return SimpleNamespace(device=self.gpus[index], eventData=xid)
 
 
-def power_mw(gpu: Gpu) -> int:
+def mig_mode(gpu: FakeGpu) -> list[int]:
+    if gpu.mig is None:
+        raise NVMLError_NotSupported("Not Supported")
+    return [int(gpu.mig), int(gpu.mig)]
+
+
+def mig_instance(gpu: FakeGpu, number: int) -> FakeGpu:
+    if number >= len(gpu.instances):
+        raise NvmlError("Not Found")
+    return gpu.instances[number]
+
+
+def power_mw(gpu: FakeGpu) -> int:
     if gpu.power_w is None:
         raise NvmlError("not supported")
     return int(gpu.power_w * 1000)
@@ -55,13 +107,16 @@ def power_mw(gpu: Gpu) -> int:
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch) -> Twin:
     """Put two GPUs in memory in place of `pynvml`."""
-    twin = Twin([Gpu(0), Gpu(1)])
+    twin = Twin([FakeGpu(0), FakeGpu(1)])
     functions: dict[str, Callable[..., object]] = {
         "Init": lambda: None,
         "Shutdown": lambda: None,
         "DeviceGetCount": lambda: len(twin.gpus),
-        "DeviceGetHandleByIndex": lambda index: twin.gpus[index],
-        "DeviceGetHandleByUUID": lambda uuid: next(g for g in twin.gpus if g.uuid == uuid),
+        "DeviceGetHandleByIndex": twin.by_index,
+        "DeviceGetHandleByUUID": twin.by_uuid,
+        "DeviceGetMigMode": mig_mode,
+        "DeviceGetMaxMigDeviceCount": lambda _: 7,
+        "DeviceGetMigDeviceHandleByIndex": mig_instance,
         "DeviceGetIndex": lambda gpu: gpu.index,
         "DeviceGetUUID": lambda gpu: gpu.uuid,
         "DeviceGetName": lambda gpu: gpu.name,
@@ -82,7 +137,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Twin:
     }
     module = ModuleType("pynvml")
     for name, function in functions.items():
-        setattr(module, f"nvml{name}", function)
+        setattr(module, f"nvml{name}", twin.answering(name, function))
     constants = {
         "NVMLError": NvmlError, "NVML_CLOCK_SM": 1, "NVML_CLOCK_MEM": 2, "NVML_TEMPERATURE_GPU": 0,
         "NVML_MEMORY_ERROR_TYPE_UNCORRECTED": 1, "NVML_VOLATILE_ECC": 0,

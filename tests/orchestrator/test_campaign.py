@@ -4,18 +4,19 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pandas as pd
 import pytest
 
-from analysis.compare import Question, compare
-from orchestrator.cells import Run
-from orchestrator.engines.base import Site, Watch
-from orchestrator.engines.simulated import SimulatedEngine, SimulatedSession
-from orchestrator.experiment import Experiment
-from orchestrator.outcome import identity_of, record_of
-from orchestrator.plan import Plan, ServerGroup, make_plan
-from orchestrator.record import RunRecord
+from analysis.compare import ComparisonSpec, compare
+from orchestrator.engine import Callbacks, LaunchContext
+from orchestrator.engines.simulated.engine import SimulatedEngine, SimulatedSession
+from orchestrator.experiment.cells import Run
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.plan import Plan, make_plan
+from orchestrator.results.record import RunRecord
+from orchestrator.run.outcome import build_record, identity_of
+from orchestrator.table import rows_of
 from workloads.transcript import RequestRow
 
 CAMPAIGNS, PAIRS, NOISE = 200, 8, 0.02
@@ -37,8 +38,8 @@ def asked(seed: int, noise: float = NOISE) -> Experiment:
 async def measured(plan: Plan, group: ServerGroup, slower: float) -> RunRecord:
     """Serve a group's one run on its own launch, whose steps take `slower` times as long."""
     (run,) = group.runs
-    site = Site(plan.experiment, plan.models[group.setup.model], Path())
-    async with SimulatedEngine().open(group, site, Watch()) as session:
+    context = LaunchContext(plan.experiment, plan.models[group.setup.model], Path())
+    async with SimulatedEngine().open(group, context, Callbacks()) as session:
         assert isinstance(session, SimulatedSession)
         arm = replace(session, launch=session.launch * slower)
         return await record(plan, group, run, arm)
@@ -46,18 +47,18 @@ async def measured(plan: Plan, group: ServerGroup, slower: float) -> RunRecord:
 
 async def record(plan: Plan, group: ServerGroup, run: Run, session: SimulatedSession) -> RunRecord:
     rows: list[RequestRow] = []
-    measurement = await session.measure(run, Watch(on_row=rows.append))
+    measurement = await session.measure(run, Callbacks(on_row=rows.append))
     identity = identity_of(
         run, group, session, attempt=1, started_at="", server_group=group.group_id
     )
-    return record_of(run, rows, measurement, plan=plan, identity=identity)[0]
+    return build_record(run, rows, measurement, plan=plan, identity=identity)[0]
 
 
 async def arm(name: str, seed: int, slower: float = 1.0) -> list[dict[str, object]]:
     plan = make_plan(asked(seed), "simulated")
     rows = []
     for group in plan.groups:
-        row = msgspec.to_builtins(await measured(plan, group, slower))
+        (row,) = rows_of([await measured(plan, group, slower)])
         rows.append(row | {"strategy": name, "server_group": f"{name}.{row['server_group']}"})
     return rows
 
@@ -68,7 +69,7 @@ def claims(slower: float) -> list[str]:
     for campaign in range(CAMPAIGNS):
         rows = asyncio.run(arm("tp", 2 * campaign))
         rows += asyncio.run(arm("ep", 2 * campaign + 1, slower))
-        (contrast,) = compare(pd.DataFrame(rows), Question(reference="tp")).contrasts
+        (contrast,) = compare(pd.DataFrame(rows), ComparisonSpec(reference="tp")).contrasts
         assert contrast.pairs == PAIRS
         found.append(contrast.verdict)
     return found

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from catalog.errors import BadValue, Infeasible
-from orchestrator.cells import Run, load_points
-from orchestrator.devices import Device
-from orchestrator.engines.traffic import due_of, traffic_of
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.cells import Run, load_points
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.host.devices import Device
+from orchestrator.measure.traffic import due_of, traffic_of
 from orchestrator.plan import Plan, make_plan
 
 STUDY = Experiment(
@@ -95,9 +95,23 @@ def test_without_levels_the_study_s_seven_are_run() -> None:
     assert levels == [1, 4, 8, 16, 32, 64, 128]
 
 
-def test_a_layout_that_fits_no_model_is_bad_input_with_the_number() -> None:
+def test_a_layout_that_fits_no_model_is_not_run_and_the_rest_goes_on() -> None:
+    plan = make_plan(Experiment(strategies=("tp3", "tp")), "simulated")
+    (refused,) = plan.refused
+    assert refused.setup.strategy == "tp3"
+    assert "16 attention heads are not divisible by tp = 3" in refused.reasons
+    assert {setup.strategy for setup in plan.setups} == {"tp"}
+
+
+def test_layouts_of_which_none_fits_any_model_are_bad_input_with_the_number() -> None:
     with pytest.raises(BadValue, match="16 attention heads are not divisible by tp = 3"):
-        make_plan(Experiment(strategies=("tp3", "tp")), "simulated")
+        make_plan(Experiment(strategies=("tp3", "tp5")), "simulated")
+
+
+def test_an_impossible_layout_beside_one_that_is_too_large_is_infeasible() -> None:
+    with pytest.raises(Infeasible, match="not divisible by tp = 3") as raised:
+        make_plan(Experiment(models=("mixtral",), strategies=("tp3", "single")), "simulated")
+    assert "87.0 GiB" in str(raised.value)
 
 
 def test_what_does_not_fit_is_refused_with_its_number_and_the_rest_goes_on() -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from catalog.errors import BadValue
-from orchestrator.engines.base import Site
-from orchestrator.engines.command import server_command
-from orchestrator.engines.traffic import traffic_of
-from orchestrator.experiment import Experiment
+from orchestrator.engine import LaunchContext
+from orchestrator.engines.vllm.command import server_command
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.host.cpu import cpu_flags
+from orchestrator.measure.traffic import traffic_of
 from orchestrator.plan import make_plan
-from orchestrator.served import cpu_flags
 
 STUDY = Experiment(
     models=("mixtral",),
@@ -24,7 +24,7 @@ STUDY = Experiment(
 
 def test_techniques_are_crossed_with_layouts_each_with_a_server_of_its_own() -> None:
     plan = make_plan(STUDY, "simulated")
-    found = {(group.setup.strategy, group.setup.technique) for group in plan.groups}
+    found = {(group.setup.strategy, group.setup.technique.name) for group in plan.groups}
     assert found == {(s, t) for s in ("tp", "ep") for t in ("none", "fp8", "kv-fp8")}
     assert len({group.group_id for group in plan.groups}) == 6
     assert len(plan.run_ids) == 6
@@ -47,9 +47,9 @@ def test_memory_follows_the_technique() -> None:
     study = Experiment(models=("mixtral",), strategies=("single",), techniques=("none,fp8",))
     plan = make_plan(study, "simulated")
     (refused,) = plan.refused
-    assert refused.setup.technique == "none"
+    assert refused.setup.technique.name == "none"
     assert "87.0 GiB" in refused.reasons[0]
-    assert {group.setup.technique for group in plan.groups} == {"fp8"}
+    assert {group.setup.technique.name for group in plan.groups} == {"fp8"}
 
 
 def test_what_the_engine_cannot_do_is_refused_before_any_model_is_looked_up() -> None:
@@ -73,9 +73,9 @@ def test_a_variant_is_served_in_the_model_s_place_under_the_model_s_prompts() ->
     )
     plan = make_plan(study, "vllm")
     (group,) = plan.groups
-    site = Site(study, plan.models["tiny-mixtral"], Path())
-    words = server_command(group, site, base=["serve"], port=1, served_name="n")
-    assert words[words.index("--model") + 1].endswith("tiny-olmoe")
+    context = LaunchContext(study, plan.models["tiny-mixtral"], Path())
+    words = server_command(group, context, base=["serve"], port=1, served_name="n")
+    assert words[1].endswith("tiny-olmoe")
     last = len(words) - 1 - words[::-1].index("--dtype")
     assert words[last + 1] == "bfloat16"
     assert plan.stored(group.setup).name == "tiny-olmoe"

@@ -1,5 +1,7 @@
 """The partition search: what it enumerates, ranks and refuses."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,11 +12,13 @@ from catalog.errors import BadValue, Infeasible
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.autotune import Candidate, Goal, pareto_front, search, weight_bytes
+from perfmodel.constants import ROOFLINE, VLLM_2026, Constants
 from perfmodel.decode import DecodeModel, Pricing
-from perfmodel.memory import total_weight_bytes
+from perfmodel.memory import memory
 from perfmodel.partition import partitions
 from perfmodel.shard import shard
 from perfmodel.twin import dense_twin
+from strategies.layout import Layout
 
 NAMES = ["DeepSeek-V3", "Qwen3-30B-A3B", "LLaMA-65B", "gpt-oss-120b"]
 
@@ -26,7 +30,7 @@ def feasible(candidates: list[Candidate]) -> list[Candidate]:
 @pytest.mark.parametrize("name", NAMES)
 @given(gpus=st.integers(1, 200))
 @settings(deadline=None, max_examples=25)
-def test_every_partition_uses_all_gpus_and_divides_what_it_splits(name, gpus):
+def test_every_partition_uses_all_gpus_and_divides_what_it_splits(name: str, gpus: int) -> None:
     spec, parts = model(name), partitions(model(name), gpus)
     assert np.all(parts.gpus == gpus)
     assert np.all((parts.kvp == 1) | (parts.cp == 1))
@@ -40,15 +44,17 @@ def test_every_partition_uses_all_gpus_and_divides_what_it_splits(name, gpus):
     assert len(np.unique(rows, axis=1).T) == len(parts)
 
 
-def test_weights_of_all_gpus_hold_each_expert_once():
+def test_weights_of_all_gpus_hold_each_expert_once() -> None:
+    """One copy of all weights is what a layout of one GPU holds."""
     spec, parts = model("DeepSeek-V3"), partitions(model("DeepSeek-V3"), 64)
     held = weight_bytes(spec, parts, shard(spec, tp=parts.tp, context_ways=parts.context_ways))
-    assert np.all(held * 64 >= total_weight_bytes(spec) * (1 - 1e-9) - spec.embedding_params)
-    assert held.min() * 64 < total_weight_bytes(spec) * 1.3
+    whole = memory(spec, Layout(), gpu("H200")).weight_bytes
+    assert np.all(held * 64 >= whole * (1 - 1e-9) - spec.embedding_params)
+    assert held.min() * 64 < whole * 1.3
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_best_come_first_and_the_infeasible_last_with_a_reason(name):
+def test_best_come_first_and_the_infeasible_last_with_a_reason(name: str) -> None:
     rows = search(model(name), gpu("H100"), 32, goal=Goal(context=8192))
     rates = [row.tokens_per_s_per_gpu or 0.0 for row in rows]
     assert rates == sorted(rates, reverse=True)
@@ -63,7 +69,7 @@ def test_best_come_first_and_the_infeasible_last_with_a_reason(name):
             assert "GB" in row.why
 
 
-def test_the_same_search_serves_a_model_and_its_dense_twin():
+def test_the_same_search_serves_a_model_and_its_dense_twin() -> None:
     moe = model("DeepSeek-V3")
     twin = dense_twin(moe, 5)
     assert twin.total_params == pytest.approx(0.15625 * moe.total_params, rel=0.005)
@@ -73,7 +79,7 @@ def test_the_same_search_serves_a_model_and_its_dense_twin():
     assert best[1].ep == 1
 
 
-def test_a_latency_limit_is_met_and_costs_throughput():
+def test_a_latency_limit_is_met_and_costs_throughput() -> None:
     free = search(model("DeepSeek-V3"), gpu("H200"), 64, goal=Goal(context=4096))
     limited = search(model("DeepSeek-V3"), gpu("H200"), 64, goal=Goal(context=4096, latency_s=0.04))
     assert all(row.latency_s <= 0.04 for row in feasible(limited))
@@ -81,7 +87,42 @@ def test_a_latency_limit_is_met_and_costs_throughput():
     assert limited[0].batch < free[0].b_max
 
 
-def test_a_batch_too_large_is_refused_with_what_fits():
+@given(
+    st.sampled_from(NAMES),
+    st.floats(0.004, 0.2),
+    st.sampled_from([1, 1000, 8192]),
+    st.sampled_from([ROOFLINE, VLLM_2026]),
+)
+@settings(deadline=None, max_examples=12)
+def test_under_a_latency_limit_no_batch_gives_more_than_the_one_chosen(
+    name: str, limit_s: float, context: int, constants: Constants
+) -> None:
+    spec, h200, pricing = model(name), gpu("H200"), Pricing(constants=constants)
+    rows = search(spec, h200, 8, goal=Goal(context=context, latency_s=limit_s), pricing=pricing)
+    decode = DecodeModel(spec, partitions(spec, 8), h200, pricing)
+    parts = decode.parts
+    axes = list(zip(parts.tp, parts.pp, parts.ep, parts.dp, parts.kvp, parts.cp, strict=True))
+    at = [axes.index((row.tp, row.pp, row.ep, row.dp, row.kvp, row.cp)) for row in rows]
+    b_max, best = np.empty(len(rows)), np.empty(len(rows))
+    b_max[at] = [row.b_max for row in rows]
+    best[at] = [row.tokens_per_s or 0.0 for row in rows]
+    for batch in [*range(1, 130), *np.geomspace(130, max(b_max.max(), 131), 120).astype(int)]:
+        batches = np.full(len(rows), float(batch))
+        total_s = decode.cost(batches, context).total_s
+        met = (batches <= b_max) & (total_s <= limit_s)
+        assert np.all(batch / total_s[met] <= best[met] * (1 + 1e-9))
+
+
+def test_wide_expert_parallelism_is_what_the_search_finds_for_deepseek_on_64_gpus() -> None:
+    """As published deployments lay it out: attention by data, one group of experts a GPU."""
+    for context, latency_s in ((4096, None), (4096, 0.05), (32768, None), (32768, 0.05)):
+        goal = Goal(context=context, latency_s=latency_s)
+        rows = search(model("DeepSeek-V3"), gpu("H200"), 64, goal=goal)
+        wide = next(row for row in rows if row.dp == row.ep == 64)
+        assert wide.tokens_per_s > rows[0].tokens_per_s * 0.85
+
+
+def test_a_batch_too_large_is_refused_with_what_fits() -> None:
     rows = search(model("LLaMA-65B"), gpu("H100"), 8, goal=Goal(context=4096, batch=10_000))
     assert not feasible(rows)
     assert any("batch 10000 is over the" in row.why for row in rows)
@@ -89,7 +130,7 @@ def test_a_batch_too_large_is_refused_with_what_fits():
 
 @given(st.integers(10, 17), st.integers(10, 17))
 @settings(deadline=None, max_examples=15)
-def test_more_context_never_admits_more_batch(one, other):
+def test_more_context_never_admits_more_batch(one: int, other: int) -> None:
     short, long = sorted((2**one, 2**other))
     axes = ("tp", "pp", "ep", "dp", "kvp", "cp")
     batches = [
@@ -104,7 +145,7 @@ def test_more_context_never_admits_more_batch(one, other):
 
 @given(st.floats(1, 8))
 @settings(deadline=None, max_examples=15)
-def test_more_bandwidth_is_never_slower(factor):
+def test_more_bandwidth_is_never_slower(factor: float) -> None:
     spec, base = model("DeepSeek-V3"), gpu("H200")
     better = msgspec.structs.replace(
         base, bandwidth_bytes_per_s=base.bandwidth_bytes_per_s * factor
@@ -115,11 +156,12 @@ def test_more_bandwidth_is_never_slower(factor):
     assert np.all(fast.total_s <= slow.total_s * (1 + 1e-12))
 
 
-def test_no_step_reads_more_than_the_gpu_holds():
+def test_no_step_reads_more_than_the_gpu_holds() -> None:
     spec, h200 = model("DeepSeek-V3"), gpu("H200")
-    rows = feasible(search(spec, h200, 64, goal=Goal(context=131072)))
+    once = Pricing(constants=ROOFLINE)  # counts weights and cache, no activations
+    rows = feasible(search(spec, h200, 64, goal=Goal(context=131072), pricing=once))
     parts = partitions(spec, 64)
-    cost = DecodeModel(spec, parts, h200)
+    cost = DecodeModel(spec, parts, h200, once)
     axes = list(zip(parts.tp, parts.pp, parts.ep, parts.dp, parts.kvp, parts.cp, strict=True))
     batch = np.ones(len(parts))
     for row in rows:
@@ -128,7 +170,7 @@ def test_no_step_reads_more_than_the_gpu_holds():
     assert np.all(moved[parts.pp == 1] <= h200.memory_bytes)
 
 
-def test_the_faster_dispatch_of_two_is_the_best_one():
+def test_the_faster_dispatch_of_two_is_the_best_one() -> None:
     spec, h200 = model("DeepSeek-V3"), gpu("H200")
     parts = partitions(spec, 64)
     batch = np.full(len(parts), 4096.0)
@@ -142,7 +184,7 @@ def test_the_faster_dispatch_of_two_is_the_best_one():
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=40))
-def test_the_front_is_exactly_what_nothing_dominates(points):
+def test_the_front_is_exactly_what_nothing_dominates(points: list[tuple[int, ...]]) -> None:
     rate = np.array([float(rate) for rate, _ in points])
     latency_s = np.array([float(latency) for _, latency in points])
     front = pareto_front(rate, latency_s)
@@ -155,7 +197,9 @@ def test_the_front_is_exactly_what_nothing_dominates(points):
     ("gpus", "goal", "error"),
     [(0, {"context": 1}, BadValue), (2048, {"context": 1}, BadValue), (7, {"context": 8}, None)],
 )
-def test_gpus_outside_the_range_are_refused_and_odd_numbers_are_not(gpus, goal, error):
+def test_gpus_outside_the_range_are_refused_and_odd_numbers_are_not(
+    gpus: int, goal: dict[str, int], error: type[Exception] | None
+) -> None:
     if error is None:
         assert search(model("OLMoE-1B-7B"), gpu("H100"), gpus, goal=Goal(**goal))
         return
@@ -163,18 +207,18 @@ def test_gpus_outside_the_range_are_refused_and_odd_numbers_are_not(gpus, goal, 
         search(model("OLMoE-1B-7B"), gpu("H100"), gpus, goal=Goal(**goal))
 
 
-def test_a_number_of_gpus_nothing_divides_is_infeasible():
+def test_a_number_of_gpus_nothing_divides_is_infeasible() -> None:
     with pytest.raises(Infeasible, match="no partition of 997 GPUs"):
         search(model("OLMoE-1B-7B"), gpu("H100"), 997, goal=Goal(context=128))
 
 
 @pytest.mark.parametrize("wrong", [{"context": 0}, {"batch": 0}, {"latency_s": 0.0}])
-def test_goals_that_mean_nothing_are_refused(wrong):
+def test_goals_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadValue):
         Goal(**{"context": 128, **wrong})
 
 
-def test_a_twin_smaller_than_its_attention_is_refused():
+def test_a_twin_smaller_than_its_attention_is_refused() -> None:
     with pytest.raises(BadValue, match="exceeds attention"):
         dense_twin(model("Switch-C-2048"), 0.1)
     with pytest.raises(BadValue, match="one with experts"):

@@ -1,15 +1,17 @@
 """The batcher: what it promises whatever is asked of it."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import BadValue, Infeasible
-from perfmodel.batching import Batcher, Limits, Step
+from perfmodel.batching import Batcher, BatchLimits, Step
 
 LENGTHS = st.tuples(st.integers(1, 60), st.integers(1, 40))
 LIMITS = st.builds(
-    Limits,
+    BatchLimits,
     kv_blocks=st.integers(7, 40),
     max_num_batched_tokens=st.integers(8, 64),
     max_num_seqs=st.integers(1, 8),
@@ -36,7 +38,9 @@ def steps_of(batcher: Batcher) -> list[Step]:
 
 
 @given(LIMITS, st.lists(LENGTHS, min_size=1, max_size=12))
-def test_every_request_ends_with_exactly_its_output_tokens(limits, lengths):
+def test_every_request_ends_with_exactly_its_output_tokens(
+    limits: BatchLimits, lengths: list[tuple[int, int]]
+) -> None:
     batcher = Batcher(limits)
     fill(batcher, lengths)
     tokens = [0] * len(lengths)
@@ -53,7 +57,9 @@ def test_every_request_ends_with_exactly_its_output_tokens(limits, lengths):
 
 
 @given(LIMITS, st.lists(LENGTHS, min_size=1, max_size=12))
-def test_no_step_exceeds_a_limit_and_blocks_are_conserved(limits, lengths):
+def test_no_step_exceeds_a_limit_and_blocks_are_conserved(
+    limits: BatchLimits, lengths: list[tuple[int, int]]
+) -> None:
     batcher = Batcher(limits)
     fill(batcher, lengths)
     while (step := batcher.plan()) is not None:
@@ -69,7 +75,9 @@ def test_no_step_exceeds_a_limit_and_blocks_are_conserved(limits, lengths):
 
 
 @given(LIMITS, st.lists(LENGTHS, min_size=1, max_size=12))
-def test_requests_start_in_order_of_arrival(limits, lengths):
+def test_requests_start_in_order_of_arrival(
+    limits: BatchLimits, lengths: list[tuple[int, int]]
+) -> None:
     batcher = Batcher(limits)
     fill(batcher, lengths)
     started = [sequence.request for step in steps_of(batcher) for sequence, _ in step.work]
@@ -78,8 +86,10 @@ def test_requests_start_in_order_of_arrival(limits, lengths):
 
 
 @given(LIMITS, st.lists(LENGTHS, min_size=1, max_size=12))
-def test_running_ahead_equals_stepping_one_by_one(limits, lengths):
-    def totals(ahead: bool) -> list[tuple[int, ...]]:
+def test_running_ahead_equals_stepping_one_by_one(
+    limits: BatchLimits, lengths: list[tuple[int, int]]
+) -> None:
+    def totals(ahead: bool) -> list[tuple[int, int]]:
         batcher = Batcher(limits)
         fill(batcher, lengths)
         seen = []
@@ -104,7 +114,9 @@ def test_running_ahead_equals_stepping_one_by_one(limits, lengths):
 
 
 @given(LIMITS, st.lists(LENGTHS, min_size=2, max_size=12), st.data())
-def test_an_abort_at_any_moment_frees_its_blocks_and_harms_no_other(limits, lengths, data):
+def test_an_abort_at_any_moment_frees_its_blocks_and_harms_no_other(
+    limits: BatchLimits, lengths: list[tuple[int, int]], data: Any
+) -> None:
     batcher = Batcher(limits)
     fill(batcher, lengths)
     victim = data.draw(st.integers(0, len(lengths) - 1))
@@ -123,8 +135,8 @@ def test_an_abort_at_any_moment_frees_its_blocks_and_harms_no_other(limits, leng
     assert batcher.kv_usage == 0.0
 
 
-def test_a_prompt_is_computed_in_chunks_beside_the_decodes():
-    batcher = Batcher(Limits(kv_blocks=100, max_num_batched_tokens=32, max_num_seqs=4))
+def test_a_prompt_is_computed_in_chunks_beside_the_decodes() -> None:
+    batcher = Batcher(BatchLimits(kv_blocks=100, max_num_batched_tokens=32, max_num_seqs=4))
     batcher.add(0, prompt_tokens=10, output_tokens=5)
     batcher.add(1, prompt_tokens=60, output_tokens=2)
     loads = [step.load for step in steps_of(batcher)]
@@ -140,9 +152,9 @@ def test_a_prompt_is_computed_in_chunks_beside_the_decodes():
     assert loads[1].pairs == 11 + sum(range(23, 54))
 
 
-def test_the_last_to_start_is_preempted_and_computed_anew():
+def test_the_last_to_start_is_preempted_and_computed_anew() -> None:
     # Two sequences of 16 + 16 cache entries want four blocks; there are three.
-    batcher = Batcher(Limits(kv_blocks=3))
+    batcher = Batcher(BatchLimits(kv_blocks=3))
     for request in range(2):
         batcher.add(request, prompt_tokens=16, output_tokens=17)
     steps = steps_of(batcher)
@@ -152,28 +164,28 @@ def test_the_last_to_start_is_preempted_and_computed_anew():
     assert batcher.peak_kv_usage == 1.0
 
 
-def test_a_cached_prompt_costs_one_block():
-    batcher = Batcher(Limits(kv_blocks=100, prefix_cached=True))
+def test_a_cached_prompt_costs_one_block() -> None:
+    batcher = Batcher(BatchLimits(kv_blocks=100, prefix_cached=True))
     batcher.add(0, prompt_tokens=128, output_tokens=1)
     (step,) = steps_of(batcher)
     assert step.load.prefill_tokens == 16  # 127 tokens may be reused: seven blocks of 16
     assert step.load.kv_tokens == 128
 
 
-def test_a_request_that_can_never_fit_is_refused():
-    batcher = Batcher(Limits(kv_blocks=2))
+def test_a_request_that_can_never_fit_is_refused() -> None:
+    batcher = Batcher(BatchLimits(kv_blocks=2))
     batcher.add(0, prompt_tokens=30, output_tokens=3)
     with pytest.raises(Infeasible, match="33 tokens: the KV cache holds 32"):
         batcher.add(1, prompt_tokens=30, output_tokens=4)
 
 
 @pytest.mark.parametrize("tokens", [(0, 1), (1, 0), (-3, 2)])
-def test_requests_without_tokens_are_refused(tokens):
-    batcher = Batcher(Limits(kv_blocks=2))
+def test_requests_without_tokens_are_refused(tokens: tuple[int, ...]) -> None:
+    batcher = Batcher(BatchLimits(kv_blocks=2))
     with pytest.raises(BadValue, match="1 or more each"):
         batcher.add(0, prompt_tokens=tokens[0], output_tokens=tokens[1])
 
 
-def test_more_sequences_than_tokens_in_a_step_are_refused():
+def test_more_sequences_than_tokens_in_a_step_are_refused() -> None:
     with pytest.raises(BadValue, match="max_num_seqs"):
-        Limits(kv_blocks=2, max_num_batched_tokens=8, max_num_seqs=9)
+        BatchLimits(kv_blocks=2, max_num_batched_tokens=8, max_num_seqs=9)

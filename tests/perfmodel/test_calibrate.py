@@ -1,5 +1,6 @@
 """Fitting constants: known ones come back, unknown ones are called so."""
 
+from dataclasses import replace
 from itertools import product
 
 import msgspec
@@ -12,9 +13,9 @@ from catalog.model_table import model
 from perfmodel.a100_study import throughput
 from perfmodel.calibrate import calibrate
 from perfmodel.closed_loop import ClosedLoop
-from perfmodel.constants import ROOFLINE, Constants
+from perfmodel.constants import ROOFLINE, VLLM_2026, Constants
 from perfmodel.features import MeasuredRun, features
-from perfmodel.serving import DEFAULT_SETUP, Setup, server
+from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings, server
 from perfmodel.simulate import simulate
 from strategies.parse import parse_layout
 
@@ -26,13 +27,30 @@ GRID = list(
 )
 
 
-def observed(name: str, layout: str, concurrency: int, constants: Constants) -> MeasuredRun:
+def observed(
+    name: str,
+    layout: str,
+    concurrency: int,
+    constants: Constants,
+    lengths: tuple[int, int] = (128, 64),
+) -> MeasuredRun:
     spec, parsed, h100 = model(name), parse_layout(layout), gpu("H100")
-    setup = Setup(constants=constants)
-    built = server(spec, parsed, h100, longest=192, setup=setup)
-    lengths = [(128, 64)] * 64
-    result = simulate(ClosedLoop(64, concurrency), lengths, built.step_model, limits=built.limits)
-    return MeasuredRun(spec, parsed, h100, 128, 64, 64, concurrency, throughput(result))
+    setup, count = ServerSettings(constants=constants), max(64, concurrency)
+    built = server(spec, parsed, h100, longest=sum(lengths), setup=setup)
+    loop = ClosedLoop(count, concurrency)
+    result = simulate(loop, [lengths] * count, built.step_model, limits=built.limits)
+    first_s = np.array([times[0] for times in result.token_times_s]) - result.sent_s
+    return MeasuredRun(
+        model=spec,
+        layout=parsed,
+        gpu=h100,
+        input_len=lengths[0],
+        output_len=lengths[1],
+        num_prompts=count,
+        max_concurrency=concurrency,
+        output_throughput=throughput(result),
+        mean_ttft_ms=1e3 * float(first_s.mean()),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,45 +58,99 @@ def runs() -> list[MeasuredRun]:
     return [observed(*cell, TRUE) for cell in GRID]
 
 
-def test_the_table_of_steps_gives_the_simulations_throughput(runs):
-    seconds = features(runs, DEFAULT_SETUP, TRUE).duration_s(TRUE, len(runs))
-    tokens = 64 * 64
+def test_the_table_of_steps_gives_the_simulations_throughput(runs: list[MeasuredRun]) -> None:
+    seconds = features(runs, DEFAULT_SETTINGS, TRUE).duration_s(TRUE, len(runs))
+    tokens = np.array([run.num_prompts * run.output_len for run in runs])
     # A stretch is priced at its middle; the simulation prices each of its steps.
     assert tokens / seconds == pytest.approx([run.output_throughput for run in runs], rel=1e-3)
 
 
-def test_known_constants_come_back_from_exact_runs(runs):
-    fit = calibrate(runs)
-    for constant in fit.fitted:
-        assert constant.determined
-        assert constant.value == pytest.approx(getattr(TRUE, constant.name), rel=0.02)
-    assert fit.rms_log_error < 1e-3
+def test_the_table_of_steps_gives_the_simulations_time_to_first_token() -> None:
+    run = observed("Mixtral-8x7B", "tp4+ep", 40, VLLM_2026)
+    assert run.mean_ttft_ms is not None
+    table = features([run], DEFAULT_SETTINGS, VLLM_2026)
+    assert 1e3 * table.ttft_s(VLLM_2026, 1)[0] == pytest.approx(run.mean_ttft_ms, rel=1e-6)
+
+
+def test_what_many_exact_runs_show_comes_back(runs: list[MeasuredRun]) -> None:
+    fit = calibrate(without_first_tokens(runs), start=ROOFLINE)
+    found = {constant.name: constant for constant in fit.fitted}
+    for name, near in (("kernel_s", 0.02), ("memory_efficiency", 0.02)):
+        assert found[name].determined
+        assert found[name].value == pytest.approx(getattr(TRUE, name), rel=near)
+    for name in ("kernel_s", "sequence_s", "memory_efficiency"):
+        low, high = found[name].low, found[name].high
+        assert low is not None
+        assert high is not None
+        assert low <= getattr(TRUE, name) <= high
+    assert not found["attention_efficiency"].determined
+    assert fit.rms_log_error < 0.02
     assert set(fit.left_out) == {"OLMoE-1B-7B", "Mixtral-8x7B", "Qwen3-30B-A3B"}
-    for name, errors in fit.left_out.items():
-        # Mixtral alone is bound by memory: the others do not show how fast that is.
-        assert (np.abs(errors).max() < 0.02) == (name != "Mixtral-8x7B")
+    # Mixtral alone is bound by memory: the others do not show how fast that is.
+    assert np.abs(fit.left_out["Qwen3-30B-A3B"]).max() < 0.1
+    assert np.abs(fit.left_out["Mixtral-8x7B"]).max() > 0.2
+
+
+OTHER = msgspec.structs.replace(
+    VLLM_2026, kernel_s=6e-6, sequence_s=60e-6, expert_efficiency=0.18, first_token_s=0.04
+)
+TEN = list(product(["tp", "tp2+ep"], [1, 4, 16, 64, 128]))
+
+
+@pytest.fixture(scope="module")
+def ten() -> list[MeasuredRun]:
+    return [observed("Qwen3-30B-A3B", *cell, OTHER, lengths=(1024, 128)) for cell in TEN]
+
+
+def test_ten_runs_move_each_constant_towards_the_truth(ten: list[MeasuredRun]) -> None:
+    fit = calibrate(ten)
+    for name in ("kernel_s", "sequence_s", "expert_efficiency", "first_token_s"):
+        truth, start = getattr(OTHER, name), getattr(VLLM_2026, name)
+        moved = (getattr(fit.constants, name) - start) / (truth - start)
+        assert 0.1 < moved < 1.5, name
+    determined = {constant.name for constant in fit.fitted if constant.determined}
+    assert determined >= {"kernel_s", "expert_efficiency", "first_token_s"}
+    assert "attention_efficiency" not in determined
+    assert fit.rms_log_error < 0.03
+
+
+def test_one_run_moves_little_and_leaves_what_it_does_not_show(ten: list[MeasuredRun]) -> None:
+    for run in (ten[1], ten[3]):
+        fit = calibrate([run])
+        alone = calibrate([run, *ten])
+        for name in ("sequence_s", "compute_efficiency", "attention_efficiency"):
+            assert getattr(fit.constants, name) == pytest.approx(getattr(VLLM_2026, name), rel=0.2)
+        # Between where it starts and what the run says: neither certain nor without effect.
+        at_start = abs(float(np.log(features_error(run, VLLM_2026))))
+        assert 0.25 * at_start < abs(float(np.log1p(fit.errors[0]))) < 0.9 * at_start
+        assert alone.rms_log_error < 0.05
+        assert fit.constants.hop_s is None
+
+
+def features_error(run: MeasuredRun, constants: Constants) -> float:
+    seconds = features([run], DEFAULT_SETTINGS, constants).duration_s(constants, 1)[0]
+    return float(run.output_len * run.num_prompts / seconds / run.output_throughput)
+
+
+def without_first_tokens(runs: list[MeasuredRun]) -> list[MeasuredRun]:
+    return [replace(run, mean_ttft_ms=None) for run in runs]
 
 
 @pytest.mark.slow
-def test_intervals_hold_the_truth_about_as_often_as_they_say(runs):
+def test_intervals_hold_the_truth_about_as_often_as_they_say(runs: list[MeasuredRun]) -> None:
     held = 0
     repeats = 10
     for seed in range(repeats):
         noise = np.random.default_rng(seed).normal(0, 0.03, len(runs))
         noisy = [
-            MeasuredRun(
-                run.model,
-                run.layout,
-                run.gpu,
-                run.input_len,
-                run.output_len,
-                run.num_prompts,
-                run.max_concurrency,
-                run.output_throughput * float(np.exp(error)),
+            replace(
+                run,
+                output_throughput=run.output_throughput * float(np.exp(error)),
+                mean_ttft_ms=None,
             )
             for run, error in zip(runs, noise, strict=True)
         ]
-        fit = calibrate(noisy)
+        fit = calibrate(noisy, start=ROOFLINE)
         kernel = fit.fitted[0]
         assert kernel.low is not None
         assert kernel.high is not None
@@ -86,7 +158,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(runs):
     assert held >= repeats - 3  # at 95 %, fewer than 7 of 10 has a chance under 0.1 %
 
 
-def test_what_the_runs_cannot_show_is_not_given_an_interval():
+def test_what_the_runs_cannot_show_is_not_given_an_interval() -> None:
     slow = msgspec.structs.replace(TRUE, kernel_s=500e-6)
     launch_bound = [
         observed(name, "tp", concurrency, slow)
@@ -99,13 +171,12 @@ def test_what_the_runs_cannot_show_is_not_given_an_interval():
     assert not by_name["hop_s"].determined
 
 
-def test_one_model_leaves_nothing_to_leave_out(runs):
+def test_one_model_leaves_nothing_to_leave_out(runs: list[MeasuredRun]) -> None:
     assert calibrate(runs[:9]).left_out == {}
 
 
-def test_too_few_runs_and_runs_without_throughput_are_refused(runs):
-    with pytest.raises(BadValue, match="at least 4"):
-        calibrate(runs[:3])
-    dead = MeasuredRun(runs[0].model, runs[0].layout, runs[0].gpu, 8, 8, 8, 1, 0.0)
+def test_no_runs_and_runs_without_throughput_are_refused(runs: list[MeasuredRun]) -> None:
+    with pytest.raises(BadValue, match="at least one"):
+        calibrate([])
     with pytest.raises(BadValue, match="over 0"):
-        calibrate([*runs[:5], dead])
+        calibrate([*runs[:5], replace(runs[0], output_throughput=0.0)])

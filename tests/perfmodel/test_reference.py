@@ -8,7 +8,7 @@ from perfmodel.reference import TABLES, table
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_table_is_there_and_names_models_of_the_catalog(name):
+def test_every_table_is_there_and_names_models_of_the_catalog(name: str) -> None:
     rows = table(name)
     assert rows
     for row in rows:
@@ -16,7 +16,7 @@ def test_every_table_is_there_and_names_models_of_the_catalog(name):
             assert model(row["model"]).name == row["model"]
 
 
-def test_table_iv_and_table_vi_agree_on_the_mean_ratio():
+def test_table_iv_and_table_vi_agree_on_the_mean_ratio() -> None:
     """Table VI is a ratio of sums by workload, so it brackets table IV's EP over TP."""
     means = {(r["model"], r["strategy"]): r for r in table("parallelism_table4_throughput")}
     for name in {row["model"] for row in table("parallelism_table6_ep_over_tp")}:
@@ -31,6 +31,6 @@ def test_table_iv_and_table_vi_agree_on_the_mean_ratio():
         assert min(ratios) < 100 * ep / tp < max(ratios)
 
 
-def test_an_unknown_table_is_refused():
+def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(UnknownName, match="parallelism_anova"):
         table("parallelism_anvoa")

@@ -10,8 +10,8 @@ from catalog.errors import BadValue
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.breakdown import step_cost
-from perfmodel.constants import A100_VLLM, ROOFLINE, calibration, default_calibration
-from perfmodel.experts import Routing
+from perfmodel.constants import A100_VLLM, DEFAULT, ROOFLINE, VLLM_2026, Constants, calibration
+from perfmodel.experts import RoutingSkew, by_chance
 from perfmodel.launches import launches_per_step
 from perfmodel.load import DUMMY, decode_load, prefill_load
 from perfmodel.memory import memory
@@ -44,26 +44,54 @@ def decode_s(step: StepModel, batch: int, context: int) -> float:
         ("OLMoE-1B-7B", "tp+ep", 27 + 31.3),
     ],
 )
-def test_launches_of_the_a100_study(name, layout, per_layer):
+def test_launches_of_the_a100_study(name: str, layout: str, per_layer: float) -> None:
     spec = model(name)
     launches = launches_per_step(spec, parse_layout(layout), A100_VLLM)
     assert launches == pytest.approx(spec.layers * per_layer)
 
 
-def test_a_launch_bound_step_is_the_launches_and_the_host():
-    step = StepModel(model("OLMoE-1B-7B"), parse_layout("tp"), gpu("A100-80GB"))
-    assert step.constants is A100_VLLM
+def test_a_launch_bound_step_is_the_launches_and_the_host() -> None:
+    tp, a100 = parse_layout("tp"), gpu("A100-80GB")
+    step = StepModel(model("OLMoE-1B-7B"), tp, a100, constants=A100_VLLM)
     assert decode_s(step, 1, 128) == pytest.approx(16 * 27 * 44e-6 + 29e-6)
     assert step_cost(step, [decode_load(1, 128)]).bound == "launch"
 
 
-def test_a_large_dense_batch_is_bound_by_compute_and_a_small_one_by_memory():
+@given(
+    st.sampled_from(NAMES),
+    st.sampled_from(LAYOUTS),
+    st.lists(st.tuples(st.integers(1, 64), st.integers(1, 4000)), min_size=2, max_size=5),
+    st.integers(1, 40),
+)
+def test_times_that_are_asked_for_again_are_those_of_a_model_that_remembers_none(
+    name: str, layout: str, batches: list[tuple[int, int]], steps: int
+) -> None:
+    used = step_model(name, layout)
+    window = used.model.attention.window
+    for batch, context in [*batches, *batches]:
+        loads = [decode_load(batch, context, window=window), DUMMY]
+        asked, fresh = used.times(loads, steps), step_model(name, layout).times(loads, steps)
+        assert (asked.total_s == fresh.total_s).all()
+        assert asked.seconds_by_bound(steps) == fresh.seconds_by_bound(steps)
+        assert asked.seconds_by_bound(1) == fresh.seconds_by_bound(1)
+
+
+def test_remembered_times_cannot_be_changed_by_who_reads_them() -> None:
+    times = step_model().times([decode_load(4, 100)], 3)
+    for part in (times.total_s, times.memory_s, times.compute_s):
+        with pytest.raises(ValueError, match="read-only"):
+            part[0] += 1.0
+    times.seconds_by_bound(3)["launch"] = -1.0
+    assert times.seconds_by_bound(3)["launch"] >= 0.0
+
+
+def test_a_large_dense_batch_is_bound_by_compute_and_a_small_one_by_memory() -> None:
     step = step_model("LLaDA-8B", "single")
     assert step_cost(step, [decode_load(4, 100)]).bound == "memory"
     assert step_cost(step, [prefill_load(8, 1024)]).bound == "compute"
 
 
-def test_reading_mixtrals_weights_takes_what_bandwidth_allows():
+def test_reading_mixtrals_weights_takes_what_bandwidth_allows() -> None:
     step = step_model("Mixtral-8x7B", "tp", "A100-80GB")
     cost = step_cost(step, [decode_load(64, 128)])
     # 64 tokens touch all 8 experts; the input embedding is not read.
@@ -78,11 +106,12 @@ def test_reading_mixtrals_weights_takes_what_bandwidth_allows():
     batch=st.integers(1, 512),
     context=st.integers(1, 20_000),
     factor=st.floats(1, 10),
+    constants=st.sampled_from([ROOFLINE, VLLM_2026]),
 )
 def test_more_work_is_never_faster_and_more_bandwidth_never_slower(
-    name, layout, batch, context, factor
-):
-    step = step_model(name, layout)
+    name: str, layout: str, batch: int, context: int, factor: float, constants: Constants
+) -> None:
+    step = StepModel(model(name), parse_layout(layout), gpu("H100"), constants=constants)
     base = decode_s(step, batch, context)
     assert decode_s(step, batch, context + 500) >= base
     assert decode_s(step, batch + step.layout.pp, context) >= base * (1 - 1e-12)
@@ -90,13 +119,13 @@ def test_more_work_is_never_faster_and_more_bandwidth_never_slower(
         step.gpu, bandwidth_bytes_per_s=step.gpu.bandwidth_bytes_per_s * factor
     )
     assert decode_s(
-        StepModel(step.model, step.layout, faster, constants=ROOFLINE), batch, context
+        StepModel(step.model, step.layout, faster, constants=constants), batch, context
     ) <= (base * (1 + 1e-12))
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_no_step_at_the_largest_batch_reads_more_than_the_gpu_holds(name, layout):
+def test_no_step_at_the_largest_batch_reads_more_than_the_gpu_holds(name: str, layout: str) -> None:
     step = step_model(name, layout, "H200")
     budget = memory(step.model, step.layout, step.gpu)
     for context in (1024, 32768):
@@ -111,7 +140,7 @@ def test_no_step_at_the_largest_batch_reads_more_than_the_gpu_holds(name, layout
     st.lists(st.integers(0, 64), min_size=4, max_size=4).filter(any),
     st.integers(1, 4000),
 )
-def test_replicas_in_lockstep_wait_for_the_slowest(batches, context):
+def test_replicas_in_lockstep_wait_for_the_slowest(batches: list[int], context: int) -> None:
     step = step_model("OLMoE-1B-7B", "dp4+ep")
     loads = [decode_load(batch, context) if batch else DUMMY for batch in batches]
     total = step.times(loads).total_s[0]
@@ -121,7 +150,9 @@ def test_replicas_in_lockstep_wait_for_the_slowest(batches, context):
 
 
 @given(st.integers(1, 300), st.integers(1, 3000), st.integers(2, 50))
-def test_steps_priced_together_equal_steps_priced_alone(batch, context, steps):
+def test_steps_priced_together_equal_steps_priced_alone(
+    batch: int, context: int, steps: int
+) -> None:
     step = step_model("gpt-oss-20b", "tp2+dp2+ep")
     window = step.model.attention.window
     gap = max(1, min(steps, window - context)) if context + 1 < window else steps
@@ -133,7 +164,7 @@ def test_steps_priced_together_equal_steps_priced_alone(batch, context, steps):
     assert np.array_equal(together, alone)
 
 
-def test_parts_add_up_to_the_step():
+def test_parts_add_up_to_the_step() -> None:
     step = step_model("DeepSeek-V3", "tp8", "H200")
     cost = step_cost(step, [decode_load(32, 4096)])
     gpu_s = sum(part.seconds for part in cost.parts if part.name not in ("launches", "host"))
@@ -142,7 +173,7 @@ def test_parts_add_up_to_the_step():
     assert sum(cost.seconds_by_bound.values()) == pytest.approx(cost.seconds)
 
 
-def test_pipeline_stages_split_the_cache_but_each_micro_batch_reads_the_weights():
+def test_pipeline_stages_split_the_cache_but_each_micro_batch_reads_the_weights() -> None:
     whole, piped = step_model("Mixtral-8x7B", "tp4"), step_model("Mixtral-8x7B", "pp2+tp4")
     one = [step_cost(each, [decode_load(1, 1000)]).moved_bytes for each in (whole, piped)]
     assert one[0] == pytest.approx(one[1])
@@ -150,21 +181,21 @@ def test_pipeline_stages_split_the_cache_but_each_micro_batch_reads_the_weights(
     assert two[0] == pytest.approx(2 * two[1])
 
 
-def test_skewed_routing_loads_the_busiest_rank():
+def test_skewed_routing_loads_the_busiest_rank() -> None:
     spec, layout, h100 = model("OLMoE-1B-7B"), parse_layout("dp4+ep"), gpu("H100")
-    skewed = StepModel(spec, layout, h100, constants=ROOFLINE, routing=Routing(zipf=1.0))
+    skewed = StepModel(spec, layout, h100, constants=ROOFLINE, routing=RoutingSkew(zipf=1.0))
     even = StepModel(spec, layout, h100, constants=ROOFLINE)
     load = [prefill_load(4, 1024)] * 4
     assert skewed.times(load).total_s[0] > even.times(load).total_s[0]
 
 
-def test_a_true_all_to_all_sends_less_than_gathering_when_few_experts_are_chosen():
+def test_a_true_all_to_all_sends_less_than_gathering_when_few_experts_are_chosen() -> None:
     gather = step_model("Mixtral-8x7B", "dp8+ep")
     direct = step_model("Mixtral-8x7B", "dp8+ep[all2all=deepep_low_latency]")
     assert direct.fabric.exchange(4096).expert_s < gather.fabric.exchange(4096).expert_s
 
 
-def test_re_reading_experts_costs_bytes_only_when_switched_on():
+def test_re_reading_experts_costs_bytes_only_when_switched_on() -> None:
     torn = msgspec.structs.replace(ROOFLINE, expert_rereads=32.0)
     spec, layout, h200 = model("Qwen3-30B-A3B"), parse_layout("tp8"), gpu("H200")
     plain = step_cost(StepModel(spec, layout, h200, constants=ROOFLINE), [decode_load(64, 1000)])
@@ -178,9 +209,8 @@ def test_re_reading_experts_costs_bytes_only_when_switched_on():
     assert experts[1] == pytest.approx(32 * experts[0])
 
 
-def test_every_gpu_of_the_catalog_has_a_calibration():
-    assert default_calibration("A100-40GB") is A100_VLLM
-    assert default_calibration("CPU") is ROOFLINE
+def test_every_gpu_of_the_catalog_has_a_calibration() -> None:
+    assert DEFAULT is VLLM_2026
     assert calibration("roofline") is ROOFLINE
     cpu = StepModel(model("tiny-olmoe"), parse_layout("tp"), gpu("CPU"))
     assert 0 < decode_s(cpu, 4, 16) < 1
@@ -196,6 +226,50 @@ def test_every_gpu_of_the_catalog_has_a_calibration():
         {"hop_s": float("nan")},
     ],
 )
-def test_constants_no_machine_has_are_refused(wrong):
+def test_constants_no_machine_has_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadValue, match=next(iter(wrong))):
         msgspec.structs.replace(ROOFLINE, **wrong)
+
+
+@given(
+    count=st.integers(1, 10**6),
+    more=st.integers(1, 1000),
+    ranks=st.sampled_from([2, 4, 8, 64]),
+)
+def test_chance_spreads_more_things_over_ranks_more_evenly_and_never_less_in_all(
+    count: int, more: int, ranks: int
+) -> None:
+    few, many = by_chance(count, ranks), by_chance(count + more, ranks)
+    assert 1.0 <= many <= few <= ranks
+    assert count * few <= (count + more) * many * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(("ranks", "things"), [(2, 16), (8, 64), (8, 1024)])
+def test_the_fullest_rank_is_as_full_as_draws_say(ranks: int, things: int) -> None:
+    rng = np.random.default_rng(1)
+    fullest = rng.multinomial(things, [1 / ranks] * ranks, size=4000).max(axis=1).mean()
+    assert by_chance(things, ranks) == pytest.approx(fullest / (things / ranks), rel=0.04)
+
+
+def test_a_serial_step_is_the_sum_of_its_parts() -> None:
+    step = StepModel(model("gpt-oss-20b"), parse_layout("tp4+ep"), gpu("H200"), constants=VLLM_2026)
+    load = decode_load(16, 1000, window=step.model.reach)
+    cost = step_cost(step, [load])
+    assert cost.seconds == pytest.approx(sum(part.seconds for part in cost.parts), rel=1e-9)
+    assert sum(cost.seconds_by_bound.values()) == pytest.approx(cost.seconds, rel=1e-9)
+
+
+def test_whole_experts_and_slices_of_all_differ_by_slices_and_chance() -> None:
+    """The question of the tool: they cost the same only where nothing tells them apart."""
+    spec, h200 = model("Qwen3-30B-A3B"), gpu("H200")
+    tp, ep = (
+        decode_s(StepModel(spec, parse_layout(each), h200, constants=VLLM_2026), 64, 1000)
+        for each in ("tp4", "tp4+ep")
+    )
+    assert tp != ep
+    even = msgspec.structs.replace(VLLM_2026, slice_s=0.0, independent_routing=False)
+    tp, ep = (
+        decode_s(StepModel(spec, parse_layout(each), h200, constants=even), 64, 1000)
+        for each in ("tp4", "tp4+ep")
+    )
+    assert tp == pytest.approx(ep)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.store import read_manifests
+from orchestrator.results.store import read_manifests
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("no_process_left")]
 
@@ -54,7 +54,7 @@ def test_the_study_of_189_runs_as_arrays_with_a_report_by_a_dependent_job(
     ]
     cluster.until_over()
     assert_all_once(root, 189)
-    assert {task["state"] for task in cluster.tasks(root)} == {"done"}
+    cluster.assert_all_done(root)
     assert "<html" in (root / "report.html").read_text().lower()
     collected = next(root.glob("slurm/*/logs/collect.log")).read_text()
     assert "189" in collected
@@ -120,7 +120,7 @@ def test_a_controller_that_restarts_while_we_submit_and_ask_loses_nothing(
     again.join()
     assert states <= {"pending", "running", "done", "unknown"}
     cluster.until_over()
-    assert {task["state"] for task in cluster.tasks(root)} == {"done"}
+    cluster.assert_all_done(root)
     assert_all_once(root, 4)
 
 

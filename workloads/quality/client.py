@@ -5,7 +5,7 @@ others answer `echo` with those of the prompt alone, which gives a perplexity an
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from catalog.bounded import TOKEN_IDS, RealRange
 from catalog.errors import EndpointError
 from workloads.quality.scores import ABSENT, Scores
-from workloads.target import Target
+from workloads.transcript import clean_error
+from workloads.transport.http_client import connector_of
+from workloads.transport.target import Target
 
 TIMEOUT_S = 600.0
 IN_FLIGHT = 4
-MOST_TOP = 20
-"""vLLM's own default limit."""
-Entry = tuple[float, list[tuple[int, float]]]
+LARGEST_REPLY_BYTES = 256_000_000
+"""A window of 32,768 tokens with twenty likeliest each is some 60 MB."""
+LONGEST_SHOWN_BYTES = 16_384
+LOGPROBS = RealRange(-1e6, 1e-3)
+"""Of a probability; a rounding may lift one above 0."""
+PositionLogprobs = tuple[float, list[tuple[int, float]]]
 """Log-probability of a prompt's token, and the likeliest tokens there, likeliest first."""
 
 
@@ -46,7 +52,7 @@ class QualityClient:
         }
         reply = await self._post("/tokenize", body)
         tokens = reply.get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+        if not isinstance(tokens, list) or not all(token in TOKEN_IDS for token in tokens):
             raise EndpointError(f"{self.target.base_url}/tokenize: answered without token ids")
         return tokens
 
@@ -67,7 +73,7 @@ class QualityClient:
         done = 1
         on_window(done)
 
-        async def one(window: NDArray[np.int32]) -> list[Entry]:
+        async def one(window: NDArray[np.int32]) -> list[PositionLogprobs]:
             nonlocal done
             async with gate:
                 entries = await ask(window)
@@ -78,22 +84,36 @@ class QualityClient:
         rest = await asyncio.gather(*(one(window) for window in windows[1:]))
         return scores_of(windows, [first, *rest])
 
-    async def _listed(self, window: NDArray[np.int32]) -> list[Entry]:
+    async def _listed(self, window: NDArray[np.int32]) -> list[PositionLogprobs]:
         choice = await self._complete(window, {"prompt_logprobs": self.top})
         given = choice.get("prompt_logprobs")
         if not isinstance(given, list) or len(given) != len(window):
             raise EndpointError(f"{self.target.base_url}: answered without prompt_logprobs")
-        return [_entry(row, int(token)) for row, token in zip(given[1:], window[1:], strict=True)]
+        listed = zip(given[1:], window[1:], strict=True)
+        return [self._entry(row, int(token)) for row, token in listed]
 
-    async def _echoed(self, window: NDArray[np.int32]) -> list[Entry]:
+    def _entry(self, row: object, token: int) -> PositionLogprobs:
+        """Read vLLM's `{"17": {"logprob": -0.3, ...}, ...}`."""
+        listed = dict(_logprobs(row))
+        if token not in listed:
+            raise EndpointError(
+                f"{self.target.base_url}: prompt_logprobs: a position lacks its own token"
+            )
+        # The likeliest that were asked for, and the prompt's own where it is none of them.
+        likeliest = sorted(listed.items(), key=lambda pair: -pair[1])
+        return listed[token], likeliest[: self.top + 1]
+
+    async def _echoed(self, window: NDArray[np.int32]) -> list[PositionLogprobs]:
         choice = await self._complete(window, {"echo": True, "logprobs": 1})
-        given = (choice.get("logprobs") or {}).get("token_logprobs")
-        if not isinstance(given, list) or len(given) < len(window) or None in given[1:]:
+        logprobs = choice.get("logprobs")
+        given = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+        own = given[1 : len(window)] if isinstance(given, list) else []
+        if len(own) != len(window) - 1 or not all(value in LOGPROBS for value in own):
             raise EndpointError(
                 f"{self.target.base_url}: gives no log-probabilities of a prompt (neither "
                 "prompt_logprobs nor echo): its perplexity cannot be measured"
             )
-        return [(float(value), []) for value in given[1 : len(window)]]
+        return [(float(value), []) for value in own]
 
     async def _complete(self, window: NDArray[np.int32], how: dict[str, Any]) -> dict[str, Any]:
         body = {
@@ -109,44 +129,53 @@ class QualityClient:
         return choices[0]
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        url = self.target.base_url.rstrip("/").removesuffix("/v1")
-        root = "http://localhost" if self.target.unix_path else url
+        root = "http://localhost" if self.target.unix_path else self.target.origin
+        url = root + self.target.path_of(path)
         try:
-            async with self.session.post(root + path, json=body, allow_redirects=False) as reply:
-                data = await reply.read()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise EndpointError(f"{root}{path}: {error or type(error).__name__}") from None
+            async with self.session.post(url, json=body, allow_redirects=False) as reply:
+                data = await _whole(reply)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            what = clean_error(str(error)) or type(error).__name__
+            raise EndpointError(f"{url}: {what}") from None
+        if len(data) > LARGEST_REPLY_BYTES:
+            raise EndpointError(f"{url}: answered more than {LARGEST_REPLY_BYTES} bytes")
         if reply.status != 200:
-            told = data[:300].decode(errors="replace")
-            raise EndpointError(f"{root}{path}: answered {reply.status}: {told}")
+            text = clean_error(data[:LONGEST_SHOWN_BYTES].decode(errors="replace"))
+            raise EndpointError(f"{url}: answered {reply.status}: {text}")
         try:
             return msgspec.json.decode(data, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise EndpointError(f"{root}{path}: not JSON: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise EndpointError(f"{url}: not JSON: {error}") from None
 
 
 def client_session(target: Target) -> aiohttp.ClientSession:
-    headers = {"Authorization": f"Bearer {target.api_key}"} if target.api_key else {}
-    socket = target.unix_path
     return aiohttp.ClientSession(
-        connector=aiohttp.UnixConnector(socket) if socket else None,
-        headers=headers,
+        connector=connector_of(target),
+        headers=target.all_headers,
         timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
     )
 
 
-def _entry(row: object, token: int) -> Entry:
-    """Read vLLM's `{"17": {"logprob": -0.3, ...}, ...}`."""
-    try:
-        assert isinstance(row, dict)
-        listed = [(int(name), float(each["logprob"])) for name, each in row.items()]
-        own = dict(listed)[token]
-    except (AssertionError, KeyError, TypeError, ValueError):
-        raise EndpointError("prompt_logprobs: a position lacks its own token") from None
-    return own, sorted(listed, key=lambda pair: -pair[1])
+async def _whole(reply: aiohttp.ClientResponse) -> bytes:
+    """Read to the end, or a little more than any reply may have."""
+    body = bytearray()
+    async for part in reply.content.iter_any():
+        body += part
+        if len(body) > LARGEST_REPLY_BYTES:
+            break
+    return bytes(body)
 
 
-def scores_of(windows: NDArray[np.int32], answers: Sequence[Sequence[Entry]]) -> Scores:
+def _logprobs(row: object) -> Iterator[tuple[int, float]]:
+    """Yield token id and log-probability of what a position lists and can be both."""
+    for name, each in row.items() if isinstance(row, dict) else ():
+        token = TOKEN_IDS.parse(name)
+        value = LOGPROBS.or_none(each.get("logprob")) if isinstance(each, dict) else None
+        if token is not None and value is not None:
+            yield token, value
+
+
+def scores_of(windows: NDArray[np.int32], answers: Sequence[Sequence[PositionLogprobs]]) -> Scores:
     """Put the answers to all windows together."""
     count, length = windows.shape
     widest = max(len(listed) for entries in answers for _, listed in entries)

@@ -15,7 +15,7 @@ SAME_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ScoreComparison:
     """How far a configuration's predictions are from the reference's."""
 
     perplexity_ratio: float
@@ -37,7 +37,7 @@ class Comparison:
         return low >= 1 - SAME_SHARE and high <= 1 + SAME_SHARE
 
 
-def compare(scores: Scores, reference: Scores) -> Comparison:
+def compare(scores: Scores, reference: Scores) -> ScoreComparison:
     """Compare two servers that were asked the same windows."""
     if not np.array_equal(scores.tokens, reference.tokens):
         raise BadValue("the reference", "another text or tokenizer", "the same windows of tokens")
@@ -45,7 +45,7 @@ def compare(scores: Scores, reference: Scores) -> Comparison:
     bounds = mean_interval(difference)
     listed = scores.top_ids.shape[-1] and reference.top_ids.shape[-1]
     kl, mass = coarse_kl(reference, scores) if listed else (None, None)
-    return Comparison(
+    return ScoreComparison(
         perplexity_ratio=math.exp(float(difference.mean())),
         ratio_interval=(math.exp(bounds[0]), math.exp(bounds[1])) if bounds else None,
         token_agreement=float((scores.top_ids[..., 0] == reference.top_ids[..., 0]).mean())
@@ -71,10 +71,10 @@ def coarse_kl(p: Scores, q: Scores) -> tuple[NDArray[np.float64], NDArray[np.flo
     return kl, mass
 
 
-Listed = tuple[NDArray[np.int32], NDArray[np.float32]]
+TopTokens = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
-def _positions(p: Listed, q: Listed) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _positions(p: TopTokens, q: TopTokens) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     same = (p[0][:, :, None] == q[0][:, None, :]) & (p[0] != ABSENT)[:, :, None]
     common = same.any(axis=2)
     p_prob = np.where(common, np.exp(p[1].astype(np.float64)), 0.0)

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 ABSENT = -1
 """Fills the list of a position that names fewer tokens than others."""
+MOST_TOP = 20
+"""Likeliest tokens a position that may be asked for: vLLM's own default limit."""
 Z = 1.959964
 LEAST_WINDOWS = 4
 """Below this many windows no interval is given."""

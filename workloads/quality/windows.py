@@ -35,10 +35,10 @@ def windows_of(tokens: Sequence[int], *, window: int, limit: int) -> NDArray[np.
         raise BadValue("--window", window, "2 tokens or more: the first has nothing before it")
     if limit < window:
         raise BadValue("--tokens", limit, f"one window of {window} tokens or more")
-    kept = np.asarray(tokens[:limit], dtype=np.int32)
-    count = len(kept) // window
+    used = np.asarray(tokens[:limit], dtype=np.int32)
+    count = len(used) // window
     if not count:
         raise BadValue(
-            "--text", f"{len(kept)} tokens", f"{window} tokens or more, or a smaller --window"
+            "--text", f"{len(used)} tokens", f"{window} tokens or more, or a smaller --window"
         )
-    return kept[: count * window].reshape(count, window)
+    return used[: count * window].reshape(count, window)

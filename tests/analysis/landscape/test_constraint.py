@@ -14,7 +14,7 @@ from catalog.errors import BadValue
 @pytest.mark.parametrize(
     ("text", "column", "op", "limit"),
     [
-        ("gpu_memory_mib <= 16384", "gpu_memory_mib", "<=", 16384),
+        ("gpu_memory_mib <= 16384 MiB", "gpu_memory_mib", "<=", 16384),
         ("gpu_memory_mib<=16 GiB", "gpu_memory_mib", "<=", 16384),
         ("gpu_memory_mib < 1 GB", "gpu_memory_mib", "<", 1e9 / 2**20),
         ("tpot_s <= 50ms", "tpot_s", "<=", 0.05),

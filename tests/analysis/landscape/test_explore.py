@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from analysis.landscape.answer import parse_ask
-from analysis.landscape.choice import Ask
 from analysis.landscape.explore import SAMPLERS, Sampler, best, explore
 from analysis.landscape.measure import measured_by_run, space_of
 from analysis.landscape.objective import parse_objectives
+from analysis.landscape.ranked_landscape import parse_criteria
+from analysis.landscape.ranking import Criteria
 from analysis.landscape.space import Configuration, layouts_within
 from catalog.errors import BadValue, Infeasible
-from orchestrator.experiment import Experiment
+from orchestrator.experiment.experiment import Experiment
 from strategies.parse import parse_layouts
 
 SPACE = [Configuration(layout, 2**p) for layout in layouts_within(4) for p in range(7)]
 
 
-def asked(*limits: str) -> Ask:
-    return parse_ask(parse_objectives([], ["rate"]), limits, how=None)
+def asked(*limits: str) -> Criteria:
+    return parse_criteria(parse_objectives([], ["rate"]), limits, how=None)
 
 
 def metrics(each: Configuration) -> Mapping[str, float]:
@@ -31,7 +31,7 @@ def metrics(each: Configuration) -> Mapping[str, float]:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_budget_is_kept_and_nothing_is_measured_twice(sampler: Sampler) -> None:
-    trials = explore(SPACE, metrics, asked("time_s <= 0.5"), budget=9, sampler=sampler, seed=1)
+    trials = explore(SPACE, metrics, asked("time_s <= 0.5 s"), budget=9, sampler=sampler, seed=1)
     assert len({trial.configuration for trial in trials}) == len(trials) == 9
 
 
@@ -41,9 +41,9 @@ def test_a_budget_beyond_the_space_measures_all_of_it() -> None:
 
 
 def test_the_process_finds_the_best_within_the_limits_and_meets_them() -> None:
-    ask = asked("time_s <= 0.2")
-    trials = explore(SPACE, metrics, ask, budget=15, seed=0)
-    found = best(trials, ask)
+    criteria = asked("time_s <= 0.2 s")
+    trials = explore(SPACE, metrics, criteria, budget=15, seed=0)
+    found = best(trials, criteria)
     assert found is not None
     assert found.metrics is not None
     assert found.metrics["time_s"] <= 0.2
@@ -62,9 +62,9 @@ def test_runs_that_fail_are_passed_over() -> None:
 
 
 def test_several_objectives_are_refused() -> None:
-    ask = parse_ask(parse_objectives(["time_s"], ["rate"]), [], how=None)
+    criteria = parse_criteria(parse_objectives(["time_s"], ["rate"]), [], how=None)
     with pytest.raises(BadValue, match="exactly one"):
-        explore(SPACE, metrics, ask, budget=3)
+        explore(SPACE, metrics, criteria, budget=3)
 
 
 def test_configurations_are_measured_through_run_and_read_back_the_second_time(
@@ -75,14 +75,16 @@ def test_configurations_are_measured_through_run_and_read_back_the_second_time(
         concurrency="1,2",
     )  # fmt: skip
     space = space_of(experiment, parse_layouts(["tp,ep"]), hardware="H100")
-    ask = parse_ask(parse_objectives([], ["output_throughput"]), ["mean_tpot_ms <= 1 s"], how=None)
-    measure = measured_by_run(experiment, tmp_path, ask)
-    first = explore(space, measure, ask, budget=3)
+    criteria = parse_criteria(
+        parse_objectives([], ["output_throughput"]), ["mean_tpot_ms <= 1 s"], how=None
+    )
+    measure = measured_by_run(experiment, tmp_path, criteria)
+    first = explore(space, measure, criteria, budget=3)
     written = sorted(tmp_path.rglob("*.json"))
-    again = explore(space, measure, ask, budget=3)
+    again = explore(space, measure, criteria, budget=3)
     assert [trial.metrics for trial in first] == [trial.metrics for trial in again]
     assert sorted(tmp_path.rglob("*.json")) == written
-    assert best(first, ask) is not None
+    assert best(first, criteria) is not None
 
 
 def test_a_model_that_no_layout_can_carry_is_infeasible_before_anything_starts() -> None:

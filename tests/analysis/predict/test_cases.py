@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from analysis.predict.cases import Cases, joined
 from analysis.predict.read import DEFAULT_TIE, read_cases
-from analysis.predict.splits import SPLITS, Split, folds
+from analysis.predict.splits import SPLITS, SplitName, folds
 from catalog.errors import BadFile
 
 ROW = {
@@ -88,7 +88,7 @@ def test_copies_of_one_simulated_run_are_no_evidence_of_noise() -> None:
 
 @given(split=st.sampled_from(SPLITS[1:]), seed=st.integers(0, 99))
 def test_no_model_or_gpu_is_on_both_sides_of_its_split(
-    cases: Cases, split: Split, seed: int
+    cases: Cases, split: SplitName, seed: int
 ) -> None:
     column = cases.model if split == "leave-one-model-out" else cases.hardware
     seen = np.zeros(len(cases.value), dtype=int)

@@ -26,7 +26,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 def test_select_prints_every_row_with_its_rank_refusal_and_front(call: Call) -> None:
     code, out, err = call(
         "select", "mixtral-a6000", "--minimize", "tpot_s", "--subject-to",
-        "gpu_memory_mib <= 16384", "--format", "json",
+        "gpu_memory_mib <= 16384 MiB", "--format", "json",
     )  # fmt: skip
     rows = json.loads(out)
     assert code == 0
@@ -39,11 +39,11 @@ def test_select_prints_every_row_with_its_rank_refusal_and_front(call: Call) -> 
 def test_an_infeasible_select_still_prints_the_rows_and_ends_with_4(call: Call) -> None:
     code, out, err = call(
         "select", "mixtral-a6000", "--minimize", "tpot_s", "--subject-to",
-        "gpu_memory_mib <= 5000 and perplexity < 10", "--format", "json",
+        "gpu_memory_mib <= 5000 MiB and perplexity < 10", "--format", "json",
     )  # fmt: skip
     assert code == 4
     assert len(json.loads(out)) == 11
-    assert "nearest: gpu_memory_mib <= 8068" in err
+    assert "nearest: gpu_memory_mib <= 8068 MiB" in err
 
 
 def test_recommend_has_its_keys(call: Call) -> None:
@@ -75,3 +75,26 @@ def test_fit_and_evaluate_work_from_a_table(
              "--predictor", str(stored))  # fmt: skip
     assert call(*asked)[0] == 0
     assert call(*asked, "--objective", "price")[0] == 2
+
+
+@pytest.mark.slow
+def test_published_measurements_judge_and_teach_without_results_of_ones_own(
+    call: Call, tmp_path: Path
+) -> None:
+    code, _, err = call("predict", "evaluate")
+    assert code == 2
+    assert "--field" in err
+    assert call("predict", "evaluate", "--field", "--objective", "goodput")[0] == 2
+    code, out, err = call("predict", "evaluate", "--field", "--format", "json")
+    assert code == 0
+    assert {row["split"] for row in json.loads(out)} == {"leave-one-source-out"}
+    assert "published: " in err
+    stored = tmp_path / "p.npz"
+    assert call("predict", "fit", "--field", "-o", str(stored))[0] == 0
+    code, out, err = call(
+        "predict", "recommend", "-m", "gpt-oss-120b", "--hardware", "H100", "--gpus", "2",
+        "--predictor", str(stored), "--format", "json",
+    )  # fmt: skip
+    assert code == 0
+    assert all({"low", "high", "tied_with"} <= set(row) for row in json.loads(out))
+    assert "imported options" in err

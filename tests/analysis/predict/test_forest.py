@@ -8,7 +8,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from analysis.predict.cases import Cases
 from analysis.predict.forest import Forest, from_sklearn
-from analysis.predict.predictor import UNPROVED, fit, load_predictor, save
+from analysis.predict.predictor import ANALYTIC_UNCERTAINTY, fit, load_predictor, save
 from catalog.errors import BadFile
 
 
@@ -46,7 +46,7 @@ def test_a_stored_predictor_predicts_the_same(cases: Cases, tmp_path: Path) -> N
 
 def test_a_predictor_of_simulated_rows_alone_does_not_trust_itself(cases: Cases) -> None:
     about = fit(cases, objective="throughput").about
-    assert about.doubt == UNPROVED
+    assert about.uncertainty == ANALYTIC_UNCERTAINTY
     assert about.measured == ()
 
 
@@ -61,7 +61,7 @@ def test_a_pickle_or_any_other_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_trees_that_lead_out_of_the_forest_are_refused(cases: Cases) -> None:
-    arrays = fit(cases, objective="throughput").lean.arrays()
+    arrays = fit(cases, objective="throughput").relative.arrays()
     arrays["left"] = arrays["left"] + len(arrays["left"])
     with pytest.raises(ValueError, match="damaged"):
         Forest.from_arrays(arrays)

@@ -8,20 +8,21 @@ import pandas as pd
 import pytest
 
 from analysis.predict.cases import Cases
-from analysis.predict.outlook import Demand, outlook, serving
 from analysis.predict.predictor import Predictor, fit
 from analysis.predict.read import read_cases
-from analysis.predict.recommend import Question, recommend
+from analysis.predict.recommend import Recommendation, RecommendationRequest, recommend
+from analysis.predict.steady_state import Demand, serving, steady_state
 from analysis.predict.switching import switching_table
 from catalog.errors import BadValue, Infeasible
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.closed_loop import ClosedLoop
+from perfmodel.constants import calibration
 from perfmodel.simulate import simulate
 from strategies.parse import parse_layout, parse_layouts
 
 DEMAND = Demand(input_len=128, output_len=64, num_prompts=64, max_concurrency=16)
-QUESTION = Question(model("OLMoE-1B-7B"), gpu("H100"), 2, DEMAND)
+QUESTION = RecommendationRequest(model("OLMoE-1B-7B"), gpu("H100"), 2, DEMAND)
 
 
 def measured(*rates: tuple[str, int, float]) -> Cases:
@@ -55,7 +56,7 @@ def test_the_closed_form_is_near_the_simulation_it_stands_for(strategy: str) -> 
     lengths = [(128, 64)] * 64
     result = simulate(ClosedLoop(64, 16), lengths, on.step_model, limits=on.limits)
     simulated = 64 * 64 / float(result.done_s.max())
-    assert outlook(on, DEMAND).output_throughput == pytest.approx(simulated, rel=0.1)
+    assert steady_state(on, DEMAND).output_throughput == pytest.approx(simulated, rel=0.1)
 
 
 def test_without_a_predictor_the_answer_is_analytic_and_says_so() -> None:
@@ -78,8 +79,8 @@ def test_what_was_measured_is_returned_as_measured(predictor: Predictor) -> None
     best = found.options[0]
     assert (best.strategy, best.source) == ("ep", "measured")
     assert best.value == pytest.approx(200.0)
-    assert best.low == best.high == best.value
-    assert best.probability == 1.0
+    assert best.low < best.value < best.high < best.low * 1.2  # one run: its variation is assumed
+    assert best.probability > 0.9  # of those measured it is the best, the rest is not known
 
 
 def test_between_two_measured_loads_the_answer_is_interpolated(predictor: Predictor) -> None:
@@ -136,7 +137,7 @@ def test_measured_rows_outweigh_simulated_ones(cases: Cases) -> None:
     real = measured(("tp", 8, 100.0), ("ep", 8, 200.0))
     assert weights(real).sum() == pytest.approx(20.0)
     assert weights(cases).sum() == pytest.approx(cases.count)
-    assert np.isfinite(real.lean).all()
+    assert np.isfinite(real.relative_residual).all()
 
 
 def test_one_measured_model_says_nothing_about_another(predictor: Predictor) -> None:
@@ -155,3 +156,64 @@ def test_goodput_is_not_guessed_by_a_model_that_knows_no_limits() -> None:
 
 def test_nothing_is_left_to_measure_where_there_is_nothing_to_decide() -> None:
     assert recommend(replace(QUESTION, layouts=parse_layouts(["tp"]))).next_runs == ()
+
+
+def test_one_measured_run_is_not_certain_and_more_of_them_are_surer() -> None:
+    demand = replace(DEMAND, max_concurrency=8)
+    once = measured(("tp", 8, 100.0), ("ep", 8, 103.0))
+    often = measured(*[("tp", 8, 100.0 * f) for f in (0.98, 1.0, 1.02)] * 4,
+                     *[("ep", 8, 103.0 * f) for f in (0.98, 1.0, 1.02)] * 4)  # fmt: skip
+    few, many = (
+        recommend(replace(QUESTION, demand=demand, layouts=parse_layouts(["tp,ep"], gpus=2)),
+                  fit(cases, objective="throughput")).options[0]
+        for cases in (once, often)
+    )  # fmt: skip
+    assert few.strategy == many.strategy == "ep"
+    assert 0.5 < few.probability < 0.95 < many.probability
+    assert few.tied_with == ("tp",)
+    assert many.tied_with == ()
+    assert few.low is not None
+    assert many.low is not None
+    assert few.low < many.low < many.value
+
+
+def test_what_was_not_learned_is_said_and_widens(predictor: Predictor) -> None:
+    beyond = (
+        replace(DEMAND, input_len=4000),
+        replace(DEMAND, max_concurrency=500, num_prompts=1000),
+    )
+    near = recommend(replace(QUESTION, demand=replace(DEMAND, max_concurrency=9)), predictor)
+    for demand, word in zip(beyond, ("prompt tokens", "requests in flight"), strict=True):
+        found = recommend(replace(QUESTION, demand=demand), predictor)
+        assert any(word in note and "wider" in note for note in found.notes)
+        assert width(found, "tp2+ep") > width(near, "tp2+ep")
+    other = recommend(replace(QUESTION, model=model("Qwen3-30B-A3B")), predictor)
+    assert any("parameters, learned from" in note for note in other.notes)
+    gpus = recommend(replace(QUESTION, gpu=gpu("B200")), predictor)
+    assert any("B200 is no GPU" in note for note in gpus.notes)
+    assert width(gpus, "tp2+ep") > width(near, "tp2+ep")
+
+
+def width(found: Recommendation, strategy: str) -> float:
+    option = next(each for each in found.options if each.strategy == strategy)
+    assert option.low is not None
+    assert option.high is not None
+    return option.high / option.low
+
+
+def test_the_analytic_model_is_less_sure_where_nothing_was_published() -> None:
+    large = replace(QUESTION, model=model("gpt-oss-120b"), demand=Demand(1000, 1000, 64, 32))
+    known, far = recommend(large), recommend(replace(large, gpu=gpu("B200")))
+    assert width(far, "tp") > width(known, "tp")
+    assert not any("B200" in note for note in known.notes)
+    assert any("B200 was not compared" in note for note in far.notes)
+    uncalibrated = recommend(replace(large, constants=calibration("roofline")))
+    assert {option.low for option in uncalibrated.options} == {None}
+    assert known.options[0].latency_bounds["low_mean_ttft_ms"] is not None
+
+
+def test_whole_experts_and_stages_across_nodes_are_among_the_candidates() -> None:
+    large = replace(QUESTION, model=model("DeepSeek-V3"), gpu=gpu("H200"), gpus=16)
+    names = {option.strategy for option in recommend(large).options}
+    assert {"tp16+ep", "dp16+ep", "pp2+tp8", "tp8+dp2+ep"} <= names
+    assert "tp4+ep" in {option.strategy for option in recommend(replace(QUESTION, gpus=4)).options}

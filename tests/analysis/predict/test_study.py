@@ -11,7 +11,7 @@ from analysis.predict.architecture import LARGEST_PARAMS, synthetic_models
 from analysis.predict.study import Recipe, cases_of, read_recipe, rows_of
 from catalog.errors import BadFile, BadValue
 from catalog.models import Model
-from strategies.feasible import misfits
+from strategies.feasible import layout_violations
 from strategies.layout import Layout
 
 RECIPE = Path(__file__).parents[3] / "examples" / "choosing" / "training_study.yaml"
@@ -36,7 +36,7 @@ def test_synthetic_models_are_drawn_within_bounds_and_fit_one_gpu_s_layout() -> 
         assert model.total_params <= LARGEST_PARAMS
         assert model.experts is not None
         assert model.experts.top_k < model.experts.count
-        assert not misfits(Layout(), model)
+        assert not layout_violations(Layout(), model)
 
 
 def test_a_row_carries_its_architecture_and_says_that_it_is_simulated(study: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """A real Ray cluster of three nodes, four made-up A100 each, and the command line against it."""
 
+import asyncio
 import os
 import re
 import secrets
@@ -16,23 +17,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytest.importorskip("ray", reason="needs Ray: pip install 'moeserve[ray]'")
-
-from orchestrator.process import ServerProcess, marked
+from orchestrator.host.process import ServerProcess, marked_processes
+from tests.machine import limit, slowness, until
 
 PROGRAM = Path(__file__).with_name("nodes_program.py")
 MOESERVE = (sys.executable, "-W", "ignore", "-m", "moeserve")
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore", "RAY_SCHEDULER_EVENTS": "0"}
 
 
-def until(condition: Callable[[], object], limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
-
-
-class Cluster:
+class RayTestCluster:
     """The nodes in a process tree of their own; `env` is what it takes to get in."""
 
     def __init__(
@@ -43,7 +36,7 @@ class Cluster:
         self.token.chmod(0o600)
         mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
         self._process = ServerProcess(
-            [sys.executable, str(PROGRAM), str(folder), *names],
+            [sys.executable, str(PROGRAM), str(folder), str(slowness()), *names],
             log=folder / "log",
             env={
                 **QUIET,
@@ -52,14 +45,18 @@ class Cluster:
             },
             grace_s=5,
         )
-        until((folder / "address").exists, 90)
+        try:
+            until((folder / "address").exists, 90, told=self._process.log_tail)
+        except BaseException:
+            asyncio.run(self._process.stop())
+            raise
         self.address = (folder / "address").read_text()
 
-    def tell(self, order: str) -> None:
+    def send(self, command: str) -> None:
         with socket.socket(socket.AF_UNIX) as caller:
-            caller.settimeout(60)
+            caller.settimeout(limit(60))
             caller.connect(str(self.folder / "socket"))
-            caller.sendall(order.encode())
+            caller.sendall(command.encode())
             assert caller.recv(10) == b"done"
 
     def flags(self) -> list[str]:
@@ -67,20 +64,20 @@ class Cluster:
                 "--ray-token-file", str(self.token)]  # fmt: skip
 
     def run(
-        self, *words: str, limit_s: float = 100, **variables: str
+        self, *words: str, quiet_s: float = 100, **variables: str
     ) -> "subprocess.CompletedProcess[str]":
-        return moeserve("run", *self.flags(), *words, limit_s=limit_s, **variables)
+        return moeserve("run", *self.flags(), *words, quiet_s=quiet_s, **variables)
 
-    def start(self, *words: str) -> "Going":
+    def start(self, *words: str) -> "BackgroundRun":
         """The same in the background, with real time on the simulated server."""
-        return Going(*self.flags(), *words)
+        return BackgroundRun(*self.flags(), *words)
 
     def moeserve(self, *words: str) -> "subprocess.CompletedProcess[str]":
         return moeserve(*words)
 
     async def stop(self) -> None:
         await self._process.stop()
-        assert marked(self._process.marker) == []
+        assert marked_processes(self._process.marker) == []
 
 
 def environment() -> dict[str, str]:
@@ -89,18 +86,18 @@ def environment() -> dict[str, str]:
 
 
 def moeserve(
-    *words: str, limit_s: float = 100, **variables: str
+    *words: str, quiet_s: float = 100, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*MOESERVE, *words],
         capture_output=True,
         text=True,
-        timeout=limit_s,
+        timeout=limit(quiet_s),
         env={**environment(), **variables},
     )
 
 
-class Going:
+class BackgroundRun:
     """`moeserve run` in the background, with what it says line by line."""
 
     def __init__(self, *words: str) -> None:
@@ -121,8 +118,8 @@ class Going:
             self.lines.append(line.rstrip())
         self.process.stderr.close()
 
-    def wait_for(self, pattern: str, limit_s: float = 60) -> str:
-        deadline = time.monotonic() + limit_s
+    def wait_for(self, pattern: str, quiet_s: float = 60) -> str:
+        deadline = time.monotonic() + limit(quiet_s)
         while time.monotonic() < deadline:
             for line in list(self.lines):
                 if found := re.search(pattern, line):
@@ -131,8 +128,8 @@ class Going:
             time.sleep(0.05)
         raise AssertionError("\n".join(self.lines))
 
-    def end(self, limit_s: float = 90) -> int:
-        code = self.process.wait(limit_s)
+    def end(self, quiet_s: float = 90) -> int:
+        code = self.process.wait(limit(quiet_s))
         self._reader.join()
         return code
 
@@ -160,33 +157,36 @@ def tagged() -> Tagged:
     return Tagged()
 
 
+def need_ray() -> None:
+    pytest.importorskip("ray", reason="needs Ray: pip install 'moeserve[ray]'")
+
+
 def _cluster(
     folders: pytest.TempPathFactory, *, names: tuple[str, ...], token: bool, path: str = ""
-) -> Iterator[Cluster]:
-    import asyncio
-
-    cluster = Cluster(folders.mktemp("ray"), names, token=token, path=path)
+) -> Iterator[RayTestCluster]:
+    need_ray()
+    cluster = RayTestCluster(folders.mktemp("ray"), names, token=token, path=path)
     yield cluster
     asyncio.run(cluster.stop())
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayTestCluster]:
     yield from _cluster(tmp_path_factory, names=("n1", "n2", "n3"), token=True)
 
 
 @pytest.fixture
-def open_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def open_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayTestCluster]:
     yield from _cluster(tmp_path_factory, names=("n1",), token=False)
 
 
 @pytest.fixture
-def lost_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def lost_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayTestCluster]:
     yield from _cluster(tmp_path_factory, names=("n1",), token=True)
 
 
 @pytest.fixture
-def plugged_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def plugged_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayTestCluster]:
     """One node whose Python finds a vLLM plugin: its made-up GPUs are ranks on the CPU."""
     path = str(Path(__file__).with_name("raycpu"))
     yield from _cluster(tmp_path_factory, names=("n1",), token=True, path=path)
@@ -195,11 +195,12 @@ def plugged_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluste
 @pytest.fixture
 def own_ray() -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
     """The command line with a Ray that it starts itself; nothing of that is left afterwards."""
+    need_ray()
     # Short, because Ray's sockets lie in it.
     with tempfile.TemporaryDirectory(prefix="ms", dir="/tmp") as folder:
 
-        def call(*words: str, limit_s: float = 100) -> "subprocess.CompletedProcess[str]":
-            return moeserve(*words, limit_s=limit_s, TMPDIR=folder)
+        def call(*words: str, quiet_s: float = 100) -> "subprocess.CompletedProcess[str]":
+            return moeserve(*words, quiet_s=quiet_s, TMPDIR=folder)
 
         yield call
         until(lambda: not _naming(folder), 20)

@@ -1,7 +1,8 @@
 """Run a Ray cluster of several nodes in one process tree; told what to do through a Unix socket.
 
-`nodes_program.py FOLDER NODES` writes FOLDER/address once it is up. A line on FOLDER/socket is
-`add NAME`, `remove NAME` or `head`, which ends the head. Every node has four GPUs that are made up.
+`nodes_program.py FOLDER SLOWNESS NODES` writes FOLDER/address once it is up. A line on
+FOLDER/socket is `add NAME`, `remove NAME` or `head`, which ends the head. Every node has four
+GPUs that are made up.
 """
 
 import socket
@@ -12,12 +13,16 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 
 STORE_BYTES = 80 << 20
-HEALTH = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 3,
-}
+
+
+def health(slowness: float) -> dict[str, int]:
+    """Find a lost node out soon, and lose none on a busy machine, where answers are late."""
+    return {
+        "health_check_initial_delay_ms": 0,
+        "health_check_period_ms": 500,
+        "health_check_timeout_ms": round(1000 * slowness),
+        "health_check_failure_threshold": 3,
+    }
 
 
 def add(cluster: Cluster, name: str, kind: str = "A100") -> object:
@@ -31,7 +36,7 @@ def add(cluster: Cluster, name: str, kind: str = "A100") -> object:
     )
 
 
-def main(folder: Path, names: list[str]) -> None:
+def main(folder: Path, slowness: float, names: list[str]) -> None:
     cluster = Cluster(
         initialize_head=True,
         head_node_args={
@@ -40,7 +45,7 @@ def main(folder: Path, names: list[str]) -> None:
             "node_name": "head",
             "include_dashboard": False,
             "object_store_memory": STORE_BYTES,
-            "_system_config": HEALTH,
+            "_system_config": health(slowness),
         },
     )
     nodes = {name: add(cluster, name) for name in names}
@@ -65,4 +70,4 @@ def main(folder: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.store import Manifest, read_manifests
+from orchestrator.results.store import Manifest, read_manifests
+from tests.machine import limit
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SERVER = ("--engine", "vllm", "--hardware", "A100-80GB", "-m", "OLMoE-1B-7B", "-w", "16:16:6",
-          "-c", "2", "--server-command", f"{sys.executable} -m orchestrator.simserver")  # fmt: skip
+          "-c", "2", "--server-command", f"{sys.executable} -m servers.simulated")  # fmt: skip
 
 
 def published(root: Path) -> list[Manifest]:
@@ -77,12 +78,12 @@ def test_the_doctor_sees_every_node_and_what_is_missing_there(cluster: Any) -> N
 # Ray lets workers look where the driver stands: on this host that must not be beside the source.
 TRAVEL = """
 import asyncio, sys
-from orchestrator.cluster.access import access
+from orchestrator.cluster.access import check_access
 from orchestrator.cluster.connection import connected
-from orchestrator.cluster.options import RayOptions
-from orchestrator.cluster.travel import luggage
-entered = asyncio.run(access(RayOptions(address=sys.argv[1], token_file=sys.argv[2])))
-with connected(entered, namespace="travel", runtime_env=luggage()):
+from orchestrator.experiment.ray_options import RayOptions
+from orchestrator.cluster.runtime_env import runtime_env
+access = asyncio.run(check_access(RayOptions(address=sys.argv[1], token_file=sys.argv[2])))
+with connected(access, namespace="travel", runtime_env=runtime_env()):
     import ray
     def where():
         import orchestrator.cluster.serving
@@ -96,7 +97,7 @@ def test_the_source_that_travels_is_what_the_workers_run(cluster: Any, tmp_path:
         [sys.executable, "-W", "ignore", "-c", TRAVEL, cluster.address, str(cluster.token)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=limit(100),
         cwd=tmp_path,
     )
     assert "runtime_resources" in done.stdout, done.stderr

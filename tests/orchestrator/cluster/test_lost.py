@@ -10,13 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.store import Manifest, read_manifests
+from orchestrator.results.store import Manifest, read_manifests
+from tests.machine import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 # Servers that take their time, so that there is a middle of it; the model of a GPU behind HTTP.
 SERVER = ("--engine", "vllm", "--hardware", "A100-80GB", "-m", "OLMoE-1B-7B", "--num-warmups", "0",
-          "--server-command", f"{sys.executable} -m orchestrator.simserver")  # fmt: skip
+          "--server-command", f"{sys.executable} -m servers.simulated",
+          "--server-arg=--fault=slow-factor=8")  # fmt: skip
 TWO_RUNS = ("-w", "16:60:6", "-c", "2,3")
 """A few seconds each."""
 MEASURED = (0, 5)
@@ -32,11 +34,8 @@ def failures(root: Path) -> list[Manifest]:
     return [msgspec.json.decode(path.read_bytes(), type=Manifest) for path in paths]
 
 
-def until_gone(tagged: Any, limit_s: float = 30) -> None:
-    deadline = time.monotonic() + limit_s
-    while left := tagged.alive():
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
+def until_gone(tagged: Any) -> None:
+    until(lambda: not tagged.alive(), told=tagged.alive)
 
 
 def test_a_node_that_goes_while_its_server_loads_is_lost_and_the_group_starts_elsewhere(
@@ -47,9 +46,9 @@ def test_a_node_that_goes_while_its_server_loads_is_lost_and_the_group_starts_el
     going = cluster.start(*SERVER, *TWO_RUNS, "-s", "tp", *slow, *tagged.flags, "-o", str(root))
     node = going.wait_for(r"starting on (n\d)")
     going.wait_for(r"r0: starting$")
-    cluster.tell(f"remove {node}")
+    cluster.send(f"remove {node}")
     assert going.end() in MEASURED, going.lines
-    cluster.tell(f"add {node}")
+    cluster.send(f"add {node}")
     assert Counter(each.record.verdict_reasons for each in failures(root)) == {"NODE_LOST": 1}
     assert {each.details["server"]["ray"]["nodes"][0] for each in published(root)} != {node}
     assert len(published(root)) == 2
@@ -65,9 +64,9 @@ def test_a_node_that_goes_during_a_run_costs_that_run_alone(
     going.wait_for(r"^\[1/2\]")
     first = {path.name: path.read_bytes() for path in (root / "runs").iterdir()}
     time.sleep(1)  # into the second run
-    cluster.tell(f"remove {node}")
+    cluster.send(f"remove {node}")
     assert going.end() in MEASURED, going.lines
-    cluster.tell(f"add {node}")
+    cluster.send(f"add {node}")
     lost = failures(root)
     assert [each.record.verdict_reasons for each in lost] == ["NODE_LOST"]
     assert node in lost[0].record.error
@@ -107,7 +106,7 @@ def test_a_head_that_goes_ends_the_study_with_one_line_and_no_server_left(
         *SERVER, "-w", "16:400:12", "-c", "1", "-s", "tp", *tagged.flags, "-o", str(tmp_path / "o")
     )
     going.wait_for(r"measuring")
-    lost_head.tell("head")
+    lost_head.send("head")
     assert going.end() == 3
     assert [line for line in going.lines if "RAY_HEAD_LOST" in line] == [going.lines[-1]]
     until_gone(tagged)

@@ -1,20 +1,22 @@
 """Whole studies on three nodes of a real Ray: where servers go, how many, and who is let in."""
 
 import json
-import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.store import Manifest, read_manifests
+from orchestrator.results.store import Manifest, read_manifests
+from tests.machine import slowness
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 MODELS = ("-m", "OLMoE-1B-7B", "-m", "Qwen1.5-MoE-A2.7B", "-m", "Qwen3-30B-A3B")
 LAYOUTS = ("-s", "single,tp,ep,tp+ep")
 SMALL = ("-w", "16:8:6", "-c", "1,4")
+PLACING_S = 0.1
+"""From the end of one stay to the begin of the next on its node: Ray is asked again and again."""
 
 
 def published(root: Path) -> list[Manifest]:
@@ -56,7 +58,8 @@ def test_four_layouts_of_three_models_fill_the_nodes_and_never_share_one(
     assert len(went["stays"]) == 24
     # No node stands idle while a group waits: Graham's bound for any order of the groups.
     longest_s = max(stay["ended_s"] - stay["started_s"] for stay in went["stays"])
-    assert went["measured_s"] <= went["lower_bound_s"] + longest_s
+    placing_s = PLACING_S * slowness() * len(went["stays"]) / 3
+    assert went["measured_s"] <= went["lower_bound_s"] + longest_s + placing_s
     assert went["predicted_s"] is not None
 
 
@@ -99,10 +102,9 @@ def test_what_no_node_can_carry_is_refused_at_once_with_what_there_is(
     cluster: Any, tmp_path: Path, words: tuple[str, ...], told: str
 ) -> None:
     root = tmp_path / "out"
-    began = time.monotonic()
-    done = cluster.run("--engine", "simulated", "-m", "OLMoE-1B-7B", *words, "-o", str(root))
-    # Five seconds on a machine of its own; this one may be anybody's.
-    assert time.monotonic() - began < 15
+    asked = ("--engine", "simulated", "-m", "OLMoE-1B-7B", *words, "-o", str(root))
+    # Five seconds on a machine of its own, where a server would take a minute or never come.
+    done = cluster.run(*asked, quiet_s=15)
     assert done.returncode == 4
     assert told in done.stderr
     assert not root.exists()

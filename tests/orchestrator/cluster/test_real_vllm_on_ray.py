@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.store import read_manifests
+from orchestrator.results.store import read_manifests
 
 pytestmark = [
     pytest.mark.ray,
@@ -26,7 +26,7 @@ def test_two_ranks_of_ep_are_measured_through_an_agent(
     done = own_ray(
         *("run", "--launcher", "ray", "--engine", "vllm", "-m", "tiny-mixtral", "-s", "ep"),
         *("-w", "16:8:4", "-c", "2", "--format", "json", *tagged.flags, "-o", str(root)),
-        limit_s=240,
+        quiet_s=240,
     )
     # The server takes the client's cores here, and a client that was limited says so.
     assert done.returncode in (0, 5), done.stderr[-3000:]
@@ -50,7 +50,7 @@ def test_vllms_own_ray_executor_takes_its_ranks_from_the_same_cluster(
         *("-w", "16:8:4", "-c", "2", "--server-arg=--distributed-executor-backend=ray"),
         *("--server-arg=--enforce-eager", "--server-env", f"PYTHONPATH={plugin}"),
         *("--server-env", "VLLM_CPU_OMP_THREADS_BIND=0|1", *tagged.flags, "-o", str(root)),
-        limit_s=240,
+        quiet_s=240,
     )
     assert done.returncode in (0, 5), done.stderr[-3000:]
     (run,) = [each for each in read_manifests(root) if each.files]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.engines import tiny
-from orchestrator.quality.record import Question
+from orchestrator.quality.record import QualitySpec
 from orchestrator.quality.store import read_records, read_scores
+from servers import tiny_checkpoint as tiny
 from workloads.quality.windows import read_text, windows_of
 
 WINDOW = 256
@@ -57,7 +57,7 @@ def text_windows(name: str) -> np.ndarray:
 
     tokenizer = Tokenizer.from_file(str(tiny.checkpoint(name) / "tokenizer.json"))
     ids = tokenizer.encode(read_text("sample"), add_special_tokens=False).ids
-    return windows_of(ids, window=WINDOW, limit=Question().tokens)
+    return windows_of(ids, window=WINDOW, limit=QualitySpec().tokens)
 
 
 @needs_vllm
@@ -87,7 +87,7 @@ def test_techniques_by_layouts_on_real_vllm_and_the_choice_under_a_memory_limit(
     ) / 2
     chosen = moeserve(
         *("select", str(valid), "--maximize", "output_throughput"),
-        *("--subject-to", f"peak_host_memory_bytes <= {limit:.0f}"),
+        *("--subject-to", f"peak_host_memory_bytes <= {limit:.0f} bytes"),
     )
     assert chosen[0]["rank"] == 1
     assert chosen[0]["strategy"] == "single"
@@ -124,7 +124,7 @@ def test_offloading_is_measured_like_any_engine_and_selected_by_its_memory(tmp_p
     table.write_text(csv_of(rows))
     first, *_ = moeserve(
         *("select", str(table), "--minimize", "expert_moved_bytes"),
-        *("--subject-to", f"device_memory_bytes <= {four['device_memory_bytes']}"),
+        *("--subject-to", f"device_memory_bytes <= {four['device_memory_bytes']} bytes"),
     )
     assert first["technique"] == "expert-offload:resident=4"
 

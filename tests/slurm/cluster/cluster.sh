@@ -157,7 +157,13 @@ start_node() {
   [ "$NET" = ports ] || enter=(nsenter --net="/run/netns/$bridge-$1" unshare --uts)
   spawn "$1" "${enter[@]}" unshare --mount --pid --ipc --fork --kill-child=KILL --mount-proc bash "$here/node.sh" "$S" "$1" "$NET"
 }
+end_network() {
+  local i
+  for i in $(seq "$NODES"); do ip netns del "$bridge-node$i" 2>/dev/null || true; done
+  ip link del "$bridge" 2>/dev/null || true
+}
 network() {
+  end_network # of a session that was killed
   ip link add "$bridge" type bridge; ip addr add "$SUBNET.1/24" dev "$bridge"; ip link set "$bridge" up
   local i
   for i in $(seq "$NODES"); do
@@ -186,10 +192,7 @@ start)
 stop)
   for i in $(seq "$NODES"); do end "node$i" KILL; done
   for daemon in slurmctld slurmdbd mariadbd munged; do end "$daemon"; done
-  if [ "$NET" = ns ]; then
-    for i in $(seq "$NODES"); do ip netns del "$bridge-node$i" || true; done
-    ip link del "$bridge" || true
-  fi ;;
+  [ "$NET" = ports ] || end_network ;;
 kill-node) end "$node" KILL ;;
 start-node) start_node "$node" ;;
 restart-controller) end slurmctld KILL; start_controller ;;

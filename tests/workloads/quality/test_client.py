@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from catalog.errors import EndpointError
 from workloads.quality.client import QualityClient, client_session
 from workloads.quality.scores import ABSENT
-from workloads.target import Target
+from workloads.transport.target import Target
 
 WINDOWS = np.arange(12, dtype=np.int32).reshape(3, 4)
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
@@ -132,3 +132,50 @@ async def test_a_server_behind_a_unix_socket_is_asked_there(tmp_path: Path) -> N
     async with client_session(target) as session:
         assert await QualityClient(target, session, 2).tokens("x") == [1, 2]
     await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        {"5": {"logprob": -1.0}, "2147483648": {"logprob": -0.5}},
+        {"5": {"logprob": -1.0}, "9" * 5000: {"logprob": -0.5}},
+        {"5": {"logprob": -1.0}, "-3": {"logprob": -0.5}},
+        {"5": {"logprob": -1.0}, "7": {"logprob": 1e300}},
+        {"5": {"logprob": -1.0}, "7": "nothing"},
+    ],
+)
+async def test_tokens_that_can_be_none_are_left_out(ask: Ask, listed: dict[str, Any]) -> None:
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        assert "prompt_logprobs" in body
+        return {"prompt_logprobs": [None, listed]}
+
+    scores = await (await ask(answer)).score(np.array([[4, 5]], np.int32))
+    assert scores.top_ids.tolist() == [[[5]]]
+
+
+@pytest.mark.parametrize("value", [None, "x", True, 1e300, 10**400, [], 0.5])
+async def test_an_echo_of_what_are_no_log_probabilities_is_refused(ask: Ask, value: object) -> None:
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        if "echo" not in body:
+            raise KeyError("prompt_logprobs")
+        return {"logprobs": {"token_logprobs": [None, value]}}
+
+    with pytest.raises(EndpointError):
+        await (await ask(answer)).score(np.array([[4, 5]], np.int32))
+
+
+async def test_a_position_that_lists_thousands_keeps_those_asked_for(ask: Ask) -> None:
+    many = {str(token): {"logprob": -float(token)} for token in range(5000)}
+    client = await ask(lambda _: {"prompt_logprobs": [None, many]})
+    scores = await client.score(np.array([[4, 5]], np.int32))
+    assert scores.top_ids.tolist() == [[[0, 1, 2]]]
+    assert scores.logprobs.tolist() == [[-5.0]]
+
+
+async def test_a_reply_without_end_is_not_read_to_its_end(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workloads.quality.client.LARGEST_REPLY_BYTES", 1000)
+    client = await ask(lambda _: {"prompt_logprobs": "x" * 5000})
+    with pytest.raises(EndpointError, match="more than 1000 bytes"):
+        await client.score(np.array([[4, 5]], np.int32))

@@ -27,7 +27,7 @@ def scores_from(logits: np.ndarray, tokens: np.ndarray, top: int) -> Scores:
         tokens,
         own[..., 0],
         np.concatenate([order, extra], -1).astype(np.int32),
-        np.concatenate([listed, own], -1).astype(np.float32),
+        np.concatenate([listed, own], -1),
     )
 
 
@@ -47,7 +47,9 @@ def test_the_divergence_over_lists_never_exceeds_that_over_the_vocabulary(
 ) -> None:
     reference, scores, exact = pair(seed, top)
     kl, mass = coarse_kl(reference, scores)
-    rounding = 1e-4  # log-probabilities of a list are kept in single precision
+    # In double precision: what a list leaves over is a small difference of large numbers, and files
+    # keep single precision, whose rounding may then exceed the inequality.
+    rounding = 1e-9
     assert (kl >= -rounding).all()
     assert (kl <= exact + rounding).all()
     assert (mass <= 1 + 1e-6).all()

@@ -1,0 +1,1 @@
+"""Intervals, effects, contrasts and designs: numbers in, numbers out."""

@@ -1,0 +1,77 @@
+"""What an F-test assumes, checked, each with what to do when it does not hold."""
+
+from dataclasses import dataclass
+
+from scipy import stats
+
+from analysis.statistics.effects import FittedModel
+
+# Shapiro–Wilk's p is an approximation fitted for n ≤ 5000 (Royston 1995, AS R94).
+MOST_FOR_SHAPIRO = 5000
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class AssumptionCheck:
+    """One assumption of one model."""
+
+    of: str
+    """The factor or model that was fitted."""
+    assumption: str
+    test: str
+    statistic: float | None
+    p: float | None
+    holds: bool
+    advice: str
+    """What to do; empty when it holds."""
+
+
+def check_assumptions(of: str, fit: FittedModel, *, logged: bool) -> tuple[AssumptionCheck, ...]:
+    """Check equal variances, normal residuals and balance."""
+    return (
+        _equal_variances(of, fit, logged),
+        _normal_residuals(of, fit, logged),
+        _balance(of, fit),
+    )
+
+
+def _equal_variances(of: str, fit: FittedModel, logged: bool) -> AssumptionCheck:
+    groups = [group for group in fit.groups if len(group) > 1]
+    name, test = "equal variances", "Levene (about the median)"
+    if len(groups) < 2:
+        return AssumptionCheck(
+            of, name, test, None, None, False, "one run a cell: add runs to check this"
+        )
+    found = stats.levene(*groups, center="median")
+    if not found.pvalue < LEVEL:
+        return AssumptionCheck(
+            of, name, test, float(found.statistic), float(found.pvalue), True, ""
+        )
+    way = "read Welch's F" if logged else "read Welch's F, or analyse ratios with --log"
+    return AssumptionCheck(of, name, test, float(found.statistic), float(found.pvalue), False, way)
+
+
+def _normal_residuals(of: str, fit: FittedModel, logged: bool) -> AssumptionCheck:
+    name = "normal residuals"
+    if len(fit.residuals) > MOST_FOR_SHAPIRO:
+        bera = stats.jarque_bera(fit.residuals)
+        test, statistic, p = "Jarque–Bera", float(bera.statistic), float(bera.pvalue)
+    else:
+        shapiro = stats.shapiro(fit.residuals)
+        test, statistic, p = "Shapiro–Wilk", float(shapiro.statistic), float(shapiro.pvalue)
+    if p >= LEVEL:
+        return AssumptionCheck(of, name, test, statistic, p, True, "")
+    way = "read Kruskal–Wallis" if logged else "read Kruskal–Wallis, or use --log"
+    return AssumptionCheck(of, name, test, statistic, p, False, f"{way}; F bears mild departures")
+
+
+def _balance(of: str, fit: FittedModel) -> AssumptionCheck:
+    sizes = sorted({len(group) for group in fit.groups})
+    if len(sizes) == 1:
+        return AssumptionCheck(
+            of, "balance", f"{sizes[0]} rows in every cell", None, None, True, ""
+        )
+    way = "effects share variation: compare Type II with Type III, and look why runs are missing"
+    return AssumptionCheck(
+        of, "balance", f"{sizes[0]} to {sizes[-1]} rows a cell", None, None, False, way
+    )

@@ -1,0 +1,1 @@
+"""Rows for people: cells, sorted tables, and how they are printed."""

@@ -1,0 +1,1 @@
+"""How a foreign `config.json` is read: keys, layers, data types; nothing in silence."""

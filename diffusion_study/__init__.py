@@ -1,0 +1,1 @@
+"""Diffusion language models characterised: latency by steps, lengths and ways to run experts."""

@@ -1,0 +1,1 @@
+"""A server that already runs: asked what it is, measured, never started or ended."""

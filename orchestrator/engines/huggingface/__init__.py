@@ -1,0 +1,1 @@
+"""transformers in servers of our own: token by token, and masked diffusion."""

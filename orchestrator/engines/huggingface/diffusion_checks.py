@@ -1,0 +1,27 @@
+"""What the diffusion engine may be asked, checked before anything is started or loaded."""
+
+from collections.abc import Mapping
+
+from catalog.dtypes import with_dtype
+from catalog.models import Model
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.server_dtypes import requested_dtype
+from orchestrator.host.devices import Device
+from servers.huggingface.diffusion.memory import check_memory
+from servers.huggingface.diffusion.options import parse_options
+from workloads.load.profiles import parse_workload
+
+
+def check_diffusion(
+    experiment: Experiment, models: Mapping[str, Model], found: tuple[Device, ...]
+) -> None:
+    """Refuse steps, lengths and memory that the diffusion engine cannot serve."""
+    options = parse_options(experiment.server.args)
+    free_bytes = found[0].memory_bytes if found else None
+    for workload in map(parse_workload, experiment.workloads):
+        if workload.output_len > 1:  # one token is one pass, whatever the steps
+            options.check_even(workload.output_len)
+        for model in models.values():
+            tokens = workload.input_len + workload.output_len
+            held = with_dtype(model, requested_dtype(experiment.server.args)) or model
+            check_memory(held, options, tokens, available_bytes=free_bytes)

@@ -1,0 +1,34 @@
+"""Experts that the transformers engine leaves in host memory, taken out of a GPU's budget."""
+
+from catalog.models import Model
+from catalog.units import DTYPE_BYTES
+from orchestrator.experiment.offloaded_model import offloading
+from perfmodel.memory import Memory
+from perfmodel.offload import experts_cached
+from servers.huggingface.offload.options import (
+    OffloadOptions,
+    budget_of,
+    check_offload,
+    expert_bytes_of,
+)
+from strategies.technique import Technique
+
+
+def expert_offloading(budget: Memory, technique: Technique, held: Model) -> tuple[Memory, str]:
+    """Take out experts too, of which a cache stays on the GPU."""
+    options = budget_of(technique)
+    if options is None or held.experts is None:
+        return offloading(budget, technique, held)
+    return _with_cache(budget, options, held)
+
+
+def _with_cache(budget: Memory, options: OffloadOptions, held: Model) -> tuple[Memory, str]:
+    """Count the cache, and where its experts are int8 the one that is widened to be multiplied."""
+    assert held.experts is not None
+    slots = check_offload(held, options)
+    cache_bytes = slots * expert_bytes_of(held, int8=options.experts == "int8")
+    if options.experts == "int8":
+        widened = held.experts.params_per_expert(held.hidden)
+        cache_bytes += widened * DTYPE_BYTES[held.weight_dtype]
+    told = f"{slots} of {held.experts.layers * held.experts.count} experts resident"
+    return experts_cached(budget, cache_bytes), told

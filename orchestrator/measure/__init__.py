@@ -1,0 +1,1 @@
+"""One server measured: proved ready, loaded, watched."""

@@ -1,0 +1,135 @@
+"""A server's log as lines: what each says, whether it only informs, and how far the start was.
+
+Logs come coloured, wrapped by a terminal, with a prefix for each process, with timestamps of a
+container's runtime, or with several starts one after another: what is read here is the last start.
+"""
+
+import re
+from dataclasses import dataclass
+
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "\r": "\n"})
+# The escape itself may have become a blank on its way into the log.
+_COLOUR = re.compile(r"[\x1b ]?\[\d{1,2}(?:;\d{1,2}){0,4}m")
+_LEVEL = re.compile(r"(?<![\w=.'\"-])(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)(?![\w=])")
+_SAYS_MORE = re.compile(r"rror|xception|ailed")
+"""Before a level's name: the name is part of a message."""
+_QUIET = re.compile(
+    r"\W{0,2}[WIV]\d{3,4} \d\d:"
+    r"|.{0,200}\b(?:User|Future|Runtime|Deprecation|Resource)Warning\b"
+)
+_SOURCE = re.compile(r"\[?[\w./-]{1,80}\.py:\d{1,6}\]\s?")
+_PREFIX = re.compile(
+    r"\s{0,40}(?:\((?:[^()\n]{1,60}[ =])?pid=\d{1,9}[^()\n]{0,60}\)"
+    r"|\[rank\d{1,5}\]:|\d{4}-\d\d-\d\dT[\d:.]{1,20}Z?(?: std(?:out|err) [FP])?(?= )"
+    r"|[A-Z][a-z]{2} {1,2}\d{1,2} [\d:]{8} \S{1,60} \S{1,60}:(?= )|[\w.-]{1,60} {1,9}\|(?= ))\s?"
+)
+_BANNER = re.compile(r"vLLM API server version|\] version \d{1,3}\.\d")
+_OVER = re.compile(r"startup complete|initialization failed|Traceback \(most recent call last\)")
+_BEGINS_RECORD = re.compile(
+    r"\s{0,40}(?:$|[(\[|{]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|\d{4}-\d\d|Traceback|File \""
+    r"|[\w.]{1,80}(?:Error|Exception|Warning)\b|\w{1,40} {1,4}\|)"
+)
+
+STAGES = (
+    ("starting", r"\A"),
+    ("fetching the model", r"Downloading "),
+    ("joining ranks", r"is assigned as DP rank"),
+    ("loading weights", r"Loading safetensors|Starting to load model"),
+    ("allocating the KV cache", r"Loading (?:model )?weights took|Model loading took"),
+    ("compiling", r"vLLM's torch\.compile|Dynamo bytecode transform"),
+    ("warming up", r"KV cache size"),
+    ("capturing graphs", r"Capturing (?:CUDA|cuda) ?graph"),
+    ("warming up", r"Graph capturing finished"),
+    ("ready", r"Application startup complete|Uvicorn running on|\" 200 OK|ready to roll"
+              r"|server is listening on|all slots are idle"),
+    ("stopped", r"INFO: {1,9}Shutting down|Application shutdown complete"),
+)  # fmt: skip
+"""In the order in which vLLM goes through them: a name, and the line that says it is there."""
+READY, STOPPED = 9, 10
+LOADED, ALLOCATED, CAPTURING, CAPTURED = 4, 6, 7, 8
+_MARKS = re.compile("|".join(f"(?P<stage{n}>{p})" for n, (_, p) in enumerate(STAGES) if n))
+MOST_LINES = 20_000
+"""Of those that may tell of a failure, at the begin; a quarter as many at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a line says without its prefix, and the stage its server had reached."""
+
+    text: str
+    stage: int
+
+
+def clean(log: str) -> str:
+    """A log without colours and with plain quotes; only the last start that it tells of."""
+    text = _COLOUR.sub("", log.translate(_QUOTES))
+    banners = [found.start() for found in _BANNER.finditer(text)]
+    for before, begin in zip(banners[-2::-1], banners[:0:-1], strict=False):
+        if _OVER.search(text, before, begin):
+            return text[text.rfind("\n", 0, begin) + 1 :]
+    return text
+
+
+def unwrapped(text: str) -> str:
+    """Join what a terminal has broken: lines that begin like no record belong to the one above."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if lines and not _BEGINS_RECORD.match(line):
+            lines[-1] += line
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def stage_number(text: str) -> int:
+    """The furthest stage that a text tells of."""
+    return max((_stage_of(found) for found in _MARKS.finditer(text)), default=0)
+
+
+def stage(log: str) -> str:
+    """Name the furthest start-up stage the log has reached."""
+    return STAGES[stage_number(log)][0]
+
+
+def _stage_of(found: re.Match[str]) -> int:
+    return int((found.lastgroup or "stage0").removeprefix("stage"))
+
+
+def telling_lines(text: str, *, always: re.Pattern[str], never: re.Pattern[str]) -> list[Line]:
+    """Lines that may tell why a server failed, each with the stage at its time.
+
+    Left out is what only informs or warns, unless `always` is in it, and what has `never` in it.
+    """
+    kept: list[Line] = []
+    reached = 0
+    for line in text.split("\n"):
+        mark = _MARKS.search(line)
+        if mark:
+            reached = max(reached, _stage_of(mark))
+        level, begin = _level(line)
+        if level in ("DEBUG", "INFO", "WARNING") and not always.search(line):
+            continue
+        if not line.strip() or never.search(line) or (not level and _QUIET.match(line)):
+            continue
+        kept.append(Line(_message(line, begin), reached))
+    if len(kept) > MOST_LINES * 5 // 4:
+        return kept[:MOST_LINES] + kept[-MOST_LINES // 4 :]
+    return kept
+
+
+def _level(line: str) -> tuple[str, int]:
+    """The level a line was logged with, and where it ends; empty for what is no log record."""
+    found = _LEVEL.search(line, 0, 240)
+    if found is None or _SAYS_MORE.search(line, 0, found.start()):
+        return "", 0
+    return found[1], found.end()
+
+
+def _message(line: str, begin: int) -> str:
+    if begin:
+        source = _SOURCE.search(line, begin, begin + 120)
+        return line[source.end() if source else begin :].lstrip(" :")
+    end = 0
+    while found := _PREFIX.match(line, end):
+        end = found.end()
+    return line[end:]

@@ -1,0 +1,1 @@
+"""What is kept: one record a run, published once, in a results directory."""

@@ -1,0 +1,1 @@
+"""A plan run in order: each server started, its runs judged and recorded, failures survived."""

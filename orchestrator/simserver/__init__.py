@@ -1,6 +1,0 @@
-"""The simulated engine in real time: an OpenAI-compatible streaming server without a GPU.
-
-    python -m orchestrator.simserver --model OLMoE-1B-7B --tensor-parallel-size 2 --port 8000
-
-It takes vLLM's arguments, so it can stand wherever a vLLM server is started.
-"""

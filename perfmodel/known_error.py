@@ -1,0 +1,152 @@
+"""How far a calibration's estimates are from published measurements, and bounds made of that.
+
+Factors of estimated over measured, from benchmarks/perfmodel/published_errors.py: 216 measurements
+of vLLM servers, three sources, four models, four GPUs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from catalog.hardware import Gpu
+from perfmodel.constants import VLLM_2026
+from strategies.layout import Layout
+
+TIE = 1.05
+"""Layouts whose output throughputs are nearer than this are not told apart: the estimated ratio of
+two layouts on the same GPUs was off by 1 to 8 % in the published pairs of one page and day."""
+WORDS = {"output_throughput": "tokens/s", "mean_tpot_ms": "TPOT", "mean_ttft_ms": "TTFT"}
+WIDER = 1.5
+"""Exponent of the factors where nothing was published: nine of ten points of a whole source left
+out of the fit were within 2.2 in throughput and TPOT, and within 4 in TTFT."""
+
+
+NORMAL_90 = 1.6448536269514722
+"""Standard deviations of a normal within which nine in ten lie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is estimated, where it matters for how far that is known; None where it has no value."""
+
+    total_params: float | None = None
+    input_len: int | None = None
+    output_len: int | None = None
+    in_flight: int | None = None
+
+
+NOTHING_ASKED = Asked()
+ASKED_WORDS = {
+    "total_params": "parameters",
+    "input_len": "prompt tokens",
+    "output_len": "output tokens",
+    "in_flight": "requests in flight",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KnownError:
+    """The factor that half of the points are within, and the one that nine of ten are."""
+
+    points: int
+    typical: dict[str, float]
+    nine_of_ten: dict[str, float]
+    gpus: frozenset[str]
+    reach: dict[str, tuple[float, float]]
+    """Least and most of each part of `Asked` among the points."""
+
+    def outside(self, layout: Layout, gpu: Gpu, asked: Asked = NOTHING_ASKED) -> tuple[str, ...]:
+        """Say what of a question is away from what was measured.
+
+        That is tensor parallelism, with expert parallelism or without, within a node.
+        """
+        said = []
+        if layout.tp < layout.num_gpus:
+            said.append("data or pipeline parallelism was not compared")
+        elif layout.tp > (gpu.island or gpu.per_node):
+            said.append("several nodes were not compared")
+        if gpu.name not in self.gpus:
+            said.append(f"{gpu.name} was not compared")
+        for name, (low, high) in self.reach.items():
+            value = getattr(asked, name)
+            if value is not None and not low <= value <= high:
+                said.append(
+                    f"{value:.4g} {ASKED_WORDS[name]}, compared from {low:.4g} to {high:.4g}"
+                )
+        return tuple(said)
+
+    def factors(self, layout: Layout, gpu: Gpu, asked: Asked = NOTHING_ASKED) -> dict[str, float]:
+        """Return the 90 % factor of each column, wider away from what was measured."""
+        power = WIDER if self.outside(layout, gpu, asked) else 1.0
+        return {name: factor**power for name, factor in self.nine_of_ten.items()}
+
+    def __str__(self) -> str:
+        typical, most = self.typical, self.nine_of_ten
+        parts = [f"{typical[name]:g} and {most[name]:g} ({word})" for name, word in WORDS.items()]
+        return (
+            f"of {self.points} published measurements half and nine in ten are within a factor of "
+            + ", ".join(parts)
+        )
+
+
+KNOWN_ERRORS = {
+    VLLM_2026.name: KnownError(
+        points=216,
+        typical={"output_throughput": 1.13, "mean_tpot_ms": 1.13, "mean_ttft_ms": 1.53},
+        nine_of_ten={"output_throughput": 1.6, "mean_tpot_ms": 1.6, "mean_ttft_ms": 2.7},
+        gpus=frozenset({"A100-80GB", "H100", "H200", "MI300X"}),
+        reach={
+            "total_params": (20.9e9, 235.1e9),
+            "input_len": (128, 32_000),
+            "output_len": (4, 7373),
+            "in_flight": (4, 1000),
+        },
+    )
+}
+"""Of calibrations compared with published measurements; of others no error is known."""
+
+
+def known_error(calibration: str) -> KnownError | None:
+    """None where a calibration was compared with nothing."""
+    return KNOWN_ERRORS.get(calibration)
+
+
+def tied(one: float | None, two: float | None) -> bool:
+    """Whether two layouts' throughputs are too near for the model to say which is better."""
+    return bool(one and two) and max(one or 0, two or 0) < TIE * min(one or 0, two or 0)
+
+
+def tied_names(names: Sequence[str], values: Sequence[float | None]) -> list[str]:
+    """For each of several layouts under one load, the names of those not told from it."""
+    found = []
+    for own, value in zip(names, values, strict=True):
+        alike = [n for n, v in zip(names, values, strict=True) if n != own and tied(value, v)]
+        found.append(",".join(alike))
+    return found
+
+
+def error_note(calibration: str) -> str:
+    """Say in a line how far estimates by a calibration are known to be off."""
+    known = KNOWN_ERRORS.get(calibration, "compared with no measurement")
+    return f"calibration {calibration}: {known}"
+
+
+def error_bounds(
+    calibration: str,
+    layout: Layout,
+    gpu: Gpu,
+    figures: Mapping[str, float | None],
+    asked: Asked = NOTHING_ASKED,
+) -> dict[str, float | None]:
+    """Return `low_…` and `high_…` of throughput, TTFT and TPOT: 90 % bounds.
+
+    None where the calibration was compared with nothing, or where there is no estimate.
+    """
+    known = known_error(calibration)
+    factors = known.factors(layout, gpu, asked) if known else {}
+    found: dict[str, float | None] = {}
+    for name in WORDS:
+        low = high = None
+        if (value := figures.get(name)) is not None and name in factors:
+            low, high = value / factors[name], value * factors[name]
+        found |= {f"low_{name}": low, f"high_{name}": high}
+    return found

@@ -1,0 +1,176 @@
+"""Published serving measurements of MoE models on vLLM, and what the model says of each.
+
+`data/published_vllm.csv`: one measured point a row, with the address it was read from. Lengths are
+means; loads closed. Where a source gives TTFT and TPOT alone, its throughput is derived from them,
+and so is the estimate's: 1000 C n / (TTFT + TPOT (n − 1)).
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import msgspec
+import numpy as np
+
+from catalog.from_hf import load_model
+from catalog.models import Model
+from perfmodel.arrays import FloatArray
+from perfmodel.closed_loop import ClosedLoop
+from perfmodel.constants import Constants
+from perfmodel.features import MeasuredRun, features
+from perfmodel.serving import ServerSettings, server
+from perfmodel.simulate import Simulated, simulate
+from strategies import parse_layout
+from strategies.own_gpus import find_gpu
+from strategies.technique import parse_technique
+
+WAVES = 3
+"""Requests a slot that are simulated, at most: more change no figure by much."""
+FIGURES = ("output_throughput", "mean_tpot_ms", "mean_ttft_ms")
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One published measurement; None where its source does not say."""
+
+    source: str
+    source_url: str
+    engine_version: str
+    model: str
+    gpu: str
+    layout: str
+    technique: str
+    input_len: int
+    output_len: int
+    concurrency: int
+    num_prompts: int
+    max_num_batched_tokens: int | None
+    max_num_seqs: int | None
+    output_tps: float
+    tps_from: str
+    ttft_ms: float | None
+    tpot_ms: float | None
+    stat: str
+
+
+def published_points() -> tuple[Point, ...]:
+    text = files("perfmodel").joinpath("data", "published_vllm.csv").read_text()
+    rows = csv.DictReader(text.splitlines())
+    return tuple(
+        msgspec.convert(
+            {name: value or None if name in _OPTIONAL else value for name, value in row.items()},
+            Point,
+            strict=False,
+        )
+        for row in rows
+    )
+
+
+_OPTIONAL = ("max_num_batched_tokens", "max_num_seqs", "ttft_ms", "tpot_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the model says of a point: tokens/s and milliseconds."""
+
+    output_throughput: float
+    mean_tpot_ms: float
+    mean_ttft_ms: float
+
+
+def settings_of(point: Point, constants: Constants) -> ServerSettings:
+    """How a point's server was started."""
+    return ServerSettings(
+        max_num_batched_tokens=point.max_num_batched_tokens,
+        max_num_seqs=point.max_num_seqs,
+        constants=constants,
+    )
+
+
+def requests_of(point: Point) -> int:
+    """As many as its source sent, up to some waves."""
+    return min(point.num_prompts, WAVES * point.concurrency)
+
+
+def estimate(point: Point, constants: Constants) -> Estimate:
+    """Simulate a point's load; equal lengths, as its row gives them."""
+    count, longest = requests_of(point), point.input_len + point.output_len
+    built = server(
+        model_of(point), parse_layout(point.layout), find_gpu(point.gpu), longest=longest,
+        setup=settings_of(point, constants),
+    )  # fmt: skip
+    lengths = [(point.input_len, point.output_len)] * count
+    loop = ClosedLoop(count, point.concurrency)
+    return _figures(point, simulate(loop, lengths, built.step_model, limits=built.limits))
+
+
+def model_of(point: Point) -> Model:
+    """The model as the point's technique stores it."""
+    model = load_model(point.model)
+    return parse_technique(point.technique).stored(model) if point.technique else model
+
+
+def _figures(point: Point, result: Simulated) -> Estimate:
+    middle = np.median if point.stat.startswith("median") else np.mean
+    first_s = np.array([times[0] for times in result.token_times_s])
+    ttft_s = float(middle(first_s - result.sent_s))
+    between = max(point.output_len - 1, 1)
+    tpot_s = float(middle((result.done_s - first_s) / between))
+    throughput = _throughput(point, float(result.done_s.max()), ttft_s, tpot_s)
+    return Estimate(throughput, 1e3 * tpot_s, 1e3 * ttft_s)
+
+
+def _throughput(point: Point, duration_s: float, ttft_s: float, tpot_s: float) -> float:
+    """As its source has it: reported, or derived from the latencies."""
+    if point.tps_from == "reported":
+        return requests_of(point) * point.output_len / duration_s
+    wave_s = ttft_s + tpot_s * max(point.output_len - 1, 1)
+    return point.concurrency * point.output_len / wave_s
+
+
+class PointTable:
+    """One point's steps tabulated once, so that other constants price them at once.
+
+    Means stand for medians, and a first token's constant delays no later request: near enough to
+    fit by, not to tell errors by.
+    """
+
+    def __init__(self, point: Point, start: Constants) -> None:
+        count = requests_of(point)
+        run = MeasuredRun(
+            model=model_of(point),
+            layout=parse_layout(point.layout),
+            gpu=find_gpu(point.gpu),
+            input_len=point.input_len,
+            output_len=point.output_len,
+            num_prompts=count,
+            max_concurrency=point.concurrency,
+            output_throughput=point.output_tps,
+        )
+        self._point = point
+        self._table = features([run], settings_of(point, start), start)
+
+    def estimate(self, constants: Constants) -> Estimate:
+        """What the constants say of the point."""
+        table = self._table
+        duration_s, ttft_s, e2el_s = (
+            float(each(constants, 1)[0]) for each in (table.duration_s, table.ttft_s, table.e2el_s)
+        )
+        computed_s = ttft_s - constants.first_token_s
+        tpot_s = (e2el_s - computed_s) / max(self._point.output_len - 1, 1)
+        throughput = _throughput(self._point, duration_s, ttft_s, tpot_s)
+        return Estimate(throughput, 1e3 * tpot_s, 1e3 * ttft_s)
+
+
+def log_errors(points: Sequence[Point], constants: Constants) -> FloatArray:
+    """ln(estimated / measured), shape (points, 3) in the order of FIGURES; nan where unmeasured."""
+    return np.array([log_error(point, estimate(point, constants)) for point in points])
+
+
+def log_error(point: Point, said: Estimate) -> list[float]:
+    measured = (point.output_tps, point.tpot_ms, point.ttft_ms)
+    return [
+        math.log(getattr(said, name) / value) if value else math.nan
+        for name, value in zip(FIGURES, measured, strict=True)
+    ]

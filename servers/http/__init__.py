@@ -1,0 +1,1 @@
+"""The OpenAI-compatible HTTP surface that the servers of this project share."""

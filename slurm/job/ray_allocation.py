@@ -1,0 +1,166 @@
+"""A Ray cluster inside a job's allocation: one blocking `ray start` a node, in its own step."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from catalog.errors import ClusterError
+from catalog.python import SAFE_PATH, python_module
+from orchestrator.cluster.access import QUIET_ENV, ClusterAccess, check_access, check_installed
+from orchestrator.experiment.ray_options import RayOptions
+from orchestrator.host.process import ServerProcess
+from slurm.scheduler.nodes import parse_nodes
+from workloads.transcript import clean_error
+
+FIRST_PORT, PORTS = 20000, 10000
+JOIN_S = 180.0
+POLL_S = 2.0
+GRACE_S = 8.0
+SWEEP_S = 5.0
+STORE_BYTES = 200_000_000
+
+
+@contextlib.asynccontextmanager
+async def ray_on_allocation(
+    environment: Mapping[str, str], folder: Path, *, gpus: int
+) -> AsyncIterator[ClusterAccess]:
+    """Start Ray on every node of this job, with `gpus` on each; it ends with the block.
+
+    `folder` is on a file system that all nodes see; the token lies there, for this user alone.
+    """
+    check_installed()
+    hosts = parse_nodes(environment["SLURM_JOB_NODELIST"])
+    token = _private_token(folder)
+    job = int(environment["SLURM_JOB_ID"])
+    address = f"{_address_of(hosts[0])}:{_free_port(FIRST_PORT + job % PORTS)}"
+    variables = {
+        **QUIET_ENV,
+        **SAFE_PATH,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+    }
+    steps: list[ServerProcess] = []
+    temporary = _temporary()
+    try:
+        await asyncio.gather(*(_make(host, temporary) for host in hosts))
+        for host in hosts:
+            head = host == hosts[0]
+            command = [*_step(host), *_ray(address, temporary, gpus=gpus, head=head)]
+            log = folder / f"{host}.log"
+            steps.append(ServerProcess(command, log=log, env=variables, grace_s=GRACE_S))
+            if head:
+                await _until_listening(address, steps[0])
+        options = RayOptions(address=address, token_file=str(token))
+        yield await _joined(options, len(hosts), steps)
+    finally:
+        await asyncio.gather(*(step.stop() for step in reversed(steps)))
+        token.unlink(missing_ok=True)
+        await asyncio.gather(*(_sweep(host, temporary) for host in hosts))
+
+
+async def _make(host: str, temporary: str) -> None:
+    """Make Ray's folder on a node's disk, if not another step of ours has: nodes may share it."""
+    command = [*_step(host), "mkdir", "-p", "-m", "700", temporary]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    if process.returncode:
+        words = clean_error(said.decode(errors="replace"))
+        raise ClusterError(f"RAY_START: {host}: cannot make {temporary}: {words}")
+
+
+async def _sweep(host: str, temporary: str) -> None:
+    """Remove what Ray has left on a node's disk, if the node still answers."""
+    command = [*_step(host), "rm", "-rf", temporary]
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(SWEEP_S):
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            )
+            await process.wait()
+
+
+def _private_token(folder: Path) -> Path:
+    folder.mkdir(mode=0o700)
+    token = folder / "token"
+    with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    return token
+
+
+def _step(host: str) -> list[str]:
+    return ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={host}", "--export=ALL"]
+
+
+def _ray(address: str, temporary: str, *, gpus: int, head: bool) -> list[str]:
+    host, _, port = address.rpartition(":")
+    part = (
+        ["--head", f"--node-ip-address={host}", f"--port={port}", "--include-dashboard=false",
+         f"--ray-client-server-port={_free_port(int(port) + 1)}", "--no-monitor"]
+        if head
+        else [f"--address={address}"]
+    )  # fmt: skip
+    return [
+        *(*python_module("ray.scripts.scripts", "-W", "ignore"), "start", "--block", *part),
+        *(f"--num-gpus={gpus}", f"--temp-dir={temporary}", "--disable-usage-stats"),
+        *("--min-worker-port=0", "--max-worker-port=0", f"--object-store-memory={STORE_BYTES}"),
+    ]
+
+
+def _temporary() -> str:
+    """Name Ray's folder on a node's own disk: short, since its sockets lie in it."""
+    return f"/tmp/moeserve-{secrets.token_hex(8)}"  # noqa: S108 (nobody can make it before us)
+
+
+def _address_of(host: str) -> str:
+    try:
+        return socket.gethostbyname(host)
+    except OSError:
+        return socket.gethostbyname(socket.gethostname())
+
+
+def _free_port(first: int) -> int:
+    """Return the first port from here on that nobody on this node listens on."""
+    for port in range(first, first + PORTS):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("", port))
+                return port
+    raise ClusterError(f"RAY_START: no free port from {first}")
+
+
+async def _until_listening(address: str, head: ServerProcess) -> None:
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + JOIN_S
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            _check_lives(head, deadline)
+            await asyncio.sleep(POLL_S / 2)
+            continue
+        writer.close()
+        return
+
+
+async def _joined(options: RayOptions, count: int, steps: list[ServerProcess]) -> ClusterAccess:
+    """Wait until every node has joined."""
+    deadline = time.monotonic() + JOIN_S
+    while len((access := await check_access(options)).nodes) < count:
+        for step in steps:
+            _check_lives(step, deadline)
+        await asyncio.sleep(POLL_S)
+    return access
+
+
+def _check_lives(step: ServerProcess, deadline: float) -> None:
+    if step.exit_code is not None or time.monotonic() > deadline:
+        lines = step.log_tail().strip().splitlines()
+        raise ClusterError(f"RAY_START: not up on every node: {lines[-1] if lines else ''}")

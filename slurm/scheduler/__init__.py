@@ -1,0 +1,1 @@
+"""Slurm itself: the seam to its commands, and their output as values."""

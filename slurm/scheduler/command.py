@@ -1,0 +1,171 @@
+"""The seam to Slurm: what moeserve asks of it, and its real commands."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from catalog.errors import BadValue, ClusterError
+from slurm.scheduler.parse import (
+    ACCOUNT_FIELDS,
+    QUEUE_FORMAT,
+    JobInfo,
+    parse_accounting,
+    parse_config,
+    parse_duration,
+    parse_queue,
+    parse_submitted,
+)
+
+COMMAND_LIMIT_S = 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+SILENCE = ("Unable to contact slurm controller", "Socket timed out", "Connection refused",
+           "Zero Bytes were transmitted", "Connection timed out", "Resource temporarily",
+           "Unable to establish controller", "Connection reset", "temporarily unable")  # fmt: skip
+
+
+class SlurmUnreachable(ClusterError):
+    """No reply from Slurm: the command may have been carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmConfig:
+    """The part of Slurm's configuration that submitting depends on."""
+
+    cluster: str
+    version: str
+    max_array_size: int
+    max_job_count: int
+    kill_wait_s: float
+    accounting: bool
+
+
+class Slurm(Protocol):
+    """A cluster: Slurm's commands, or the twin in memory."""
+
+    async def config(self) -> SlurmConfig: ...
+
+    async def submit(self, arguments: Sequence[str]) -> int:
+        """Submit with these arguments of sbatch; SlurmUnreachable: it may have worked."""
+        ...
+
+    async def queue(self, names: Sequence[str] = ()) -> list[JobInfo]:
+        """Every task in the queue of jobs with these names, or of this user; ended ones too."""
+        ...
+
+    async def accounting(self, names: Sequence[str], since: str, /) -> list[JobInfo] | None:
+        """The last record of every task of these jobs; None without accounting."""
+        ...
+
+    async def cancel(self, jobs: Sequence[str]) -> None: ...
+
+
+class SlurmCommands:
+    """sbatch, squeue, sacct, scancel and scontrol of this host."""
+
+    def __init__(self, *, limit_s: float = COMMAND_LIMIT_S) -> None:
+        if shutil.which("sbatch") is None:
+            raise ClusterError("no Slurm here: sbatch is not on PATH; run this on a login node")
+        self._limit_s = limit_s
+
+    async def config(self) -> SlurmConfig:
+        found = parse_config(await self._ask("scontrol", "show", "config"))
+        wait = found.get("KillWait", "30 sec").split()[0]
+        return SlurmConfig(
+            cluster=found.get("ClusterName", ""),
+            version=found.get("SLURM_VERSION", ""),
+            max_array_size=int(found.get("MaxArraySize", "1001")),
+            max_job_count=int(found.get("MaxJobCount", "10000")),
+            kill_wait_s=float(wait) if wait.isdigit() else 30.0,
+            accounting="slurmdbd" in found.get("AccountingStorageType", ""),
+        )
+
+    async def submit(self, arguments: Sequence[str]) -> int:
+        output = await _run(("sbatch", "--parsable", *arguments), self._limit_s)
+        job = parse_submitted(output)
+        if job is None:
+            raise SlurmUnreachable(f"sbatch gave no job id: {output.strip()!r}")
+        return job
+
+    async def queue(self, names: Sequence[str] = ()) -> list[JobInfo]:
+        whose = f"--name={','.join(names)}" if names else "--me"
+        states = ("--states=all",) if names else ()
+        output = await self._ask("squeue", "-h", "-r", whose, *states, "-o", QUEUE_FORMAT)
+        return parse_queue(output)
+
+    async def accounting(self, names: Sequence[str], since: str, /) -> list[JobInfo] | None:
+        options = (
+            f"--name={','.join(names)}",
+            f"--starttime={since}",
+            f"--format={ACCOUNT_FIELDS}",
+        )
+        try:
+            output = await self._ask("sacct", "-n", "-P", "-X", "-D", *options)
+        except SlurmUnreachable:
+            raise
+        except ClusterError as error:
+            if "disabled" in str(error):
+                return None
+            raise
+        return parse_accounting(output)
+
+    async def cancel(self, jobs: Sequence[str]) -> None:
+        if jobs:
+            await self._ask("scancel", *jobs)
+
+    async def _ask(self, *command: str) -> str:
+        """Run a command that changes nothing twice; ask again while Slurm does not answer."""
+        pause_s = FIRST_PAUSE_S
+        for _ in range(3):
+            try:
+                return await _run(command, self._limit_s)
+            except SlurmUnreachable:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return await _run(command, self._limit_s)
+
+
+async def _run(command: Sequence[str], limit_s: float) -> str:
+    # Slurm's variables could change formats behind our back, and inside of a job pass its own on.
+    hidden, kept = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"), ("SLURM_CONF", "SLURM_CLUSTERS")
+    environment = {n: v for n, v in os.environ.items() if n in kept or not n.startswith(hidden)}
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**environment, "SLURM_TIME_FORMAT": "standard"},
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), limit_s)
+    except TimeoutError:
+        raise SlurmUnreachable(f"{command[0]} did not answer in {limit_s:g} s") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        _raise_error(command[0], err.decode(errors="replace").strip())
+    return out.decode(errors="replace")
+
+
+def _raise_error(program: str, output: str) -> None:
+    text = " ".join(output.split())[-600:]
+    if any(words in text for words in SILENCE):
+        raise SlurmUnreachable(f"{program}: {text}")
+    raise ClusterError(f"{program}: {text or 'failed without a word'}")
+
+
+def check_duration(what: str, text: str) -> str:
+    """Return a time limit in Slurm's notation, or refuse it."""
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds == 0.0:
+        raise BadValue(what, text, "minutes, H:MM:SS or D-HH:MM:SS")
+    return text

@@ -1,0 +1,1 @@
+"""A study put into the queue: planned, written down, then asked of Slurm once."""

@@ -1,0 +1,122 @@
+"""Tasks into arrays: one resource request each, no longer than Slurm allows."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog.errors import BadValue
+from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment.ray_options import RayOptions
+from orchestrator.experiment.server_group import ServerGroup
+from slurm.scheduler.parse import write_indices
+from slurm.submit.multinode import gpus_by_node
+from slurm.submit.names import check_path
+from slurm.submit.options import EXPORT, SubmitOptions
+
+JOB_SCRIPT = Path(__file__).with_name("job.sh")
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRequest:
+    """The resources that each task of one array requests."""
+
+    gpus: int
+    """On each node."""
+    hardware: str
+    """Empty where any node will do."""
+    nodes: int = 1
+
+
+def array_request(group: ServerGroup, options: SubmitOptions, ray: RayOptions) -> ArrayRequest:
+    """Return what a server group needs; simulated servers need no GPU unless one rehearses."""
+    setup = group.setup
+    virtual = engine_kind(setup.engine).devices == "none" and not options.rehearse
+    if virtual or setup.hardware in ("", "CPU"):
+        return ArrayRequest(0, "")
+    gpus = gpus_by_node(setup, options.gpus_per_node, ray)
+    return ArrayRequest(max(gpus), setup.hardware, len(gpus))
+
+
+def by_request(
+    groups: Iterable[ServerGroup], options: SubmitOptions, ray: RayOptions, *, longest: int
+) -> list[tuple[ArrayRequest, list[ServerGroup]]]:
+    """Sort groups by what they need and cut them into arrays, in the plan's order within each."""
+    sorted_: dict[ArrayRequest, list[ServerGroup]] = {}
+    for group in groups:
+        sorted_.setdefault(array_request(group, options, ray), []).append(group)
+    return [
+        (request, listed[first : first + longest])
+        for request, listed in sorted_.items()
+        for first in range(0, len(listed), longest)
+    ]
+
+
+def resource_arguments(request: ArrayRequest, options: SubmitOptions) -> list[str]:
+    """Return sbatch's arguments for what a task needs."""
+    kind = options.gpus.get(request.hardware)
+    partition = (kind and kind.partition) or options.partition
+    constraint = (kind and kind.constraint) or options.constraint
+    given = {
+        "partition": partition,
+        "account": options.account,
+        "qos": options.qos,
+        "reservation": options.reservation,
+        "constraint": constraint,
+        "cpus-per-task": options.cpus,
+        "mem": options.memory,
+    }
+    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    if request.gpus:
+        kind_name = (kind and kind.type) or options.gpu_type
+        words.append(
+            f"--gres=gpu:{kind_name}:{request.gpus}" if kind_name else f"--gres=gpu:{request.gpus}"
+        )
+    each = ["--ntasks-per-node=1"] if request.nodes > 1 else []
+    return [f"--nodes={request.nodes}", f"--ntasks={request.nodes}", *each, *words]
+
+
+def bookkeeping(name: str, token: str, root: Path, options: SubmitOptions) -> list[str]:
+    """Return sbatch's arguments that moeserve relies on, whatever the job."""
+    check_path("--result-dir", str(root))
+    variables = ",".join(dict.fromkeys((*EXPORT, *options.export)))
+    return [
+        f"--job-name={name}",
+        f"--comment=moeserve:{token}",
+        f"--chdir={root}",
+        "--open-mode=append",
+        f"--export={variables}",
+        "--kill-on-invalid-dep=yes",
+        "--requeue" if options.requeue else "--no-requeue",
+    ]
+
+
+def array_arguments(
+    *, count: int, name: str, token: str, root: Path, options: SubmitOptions, lead_s: int
+) -> list[str]:
+    """Return what makes the job an array: indices, throttle, output, the signal ahead of time."""
+    throttle = f"%{options.max_parallel}" if options.max_parallel else ""
+    lead = [f"--signal=B:USR2@{lead_s}"] if lead_s else []
+    return [
+        *bookkeeping(name, token, root, options),
+        f"--array={write_indices(list(range(count)))}{throttle}",
+        f"--output=slurm/{token}/logs/%A_%a.log",
+        *lead,
+    ]
+
+
+def program(python: str, root: Path, options: SubmitOptions, arguments: Sequence[str]) -> list[str]:
+    """Return the job script and what it is to run, in the container if there is one."""
+    box = options.container
+    if box is None:
+        return [str(JOB_SCRIPT), options.python or python, *arguments]
+    mounts = [str(root), *box.mounts]
+    if box.kind == "pyxis":
+        if any("," in mount for mount in mounts):
+            raise BadValue("mounts", mounts, "paths without commas: pyxis lists them")
+        listed = ",".join(mount if ":" in mount else f"{mount}:{mount}" for mount in mounts)
+        into = ["srun", "--ntasks=1", f"--container-image={box.image}",
+                f"--container-mounts={listed}", f"--container-workdir={root}"]  # fmt: skip
+    else:
+        binds = [word for mount in mounts for word in ("--bind", mount)]
+        into = ["apptainer", "exec", "--nv", *binds, "--pwd", str(root), box.image]
+    return [str(JOB_SCRIPT), *into, box.python, *arguments]

@@ -1,0 +1,81 @@
+"""How long a task will take: from earlier runs of the same cells, else from the analytic model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from catalog.errors import BadValue
+from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment.cells import Run
+from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.plan import Plan
+from orchestrator.results.record import MEASURED
+from orchestrator.results.store import read_manifests
+from slurm.scheduler.parse import parse_duration, write_duration
+from slurm.submit.submission import TaskSpec
+
+TASK_START_S = 30.0
+"""Python's start on a busy shared file system, records, clean-up."""
+MARGIN = 1.5
+"""The time limit requested over the expected time; a limit of the user's must hold the latter."""
+ROUND_S = 300.0
+
+
+def measured_s(root: Path) -> dict[str, float]:
+    """Return the longest measured duration of each cell that has runs in this directory."""
+    longest: dict[str, float] = {}
+    if not (root / "runs").is_dir():
+        return longest
+    for manifest in read_manifests(root):
+        record = manifest.record
+        if record.duration is not None and record.provenance == MEASURED:
+            longest[record.cell_id] = max(longest.get(record.cell_id, 0.0), record.duration)
+    return longest
+
+
+class Estimator:
+    """Estimates the tasks of a plan."""
+
+    def __init__(self, plan: Plan, measured: Mapping[str, float]) -> None:
+        self._plan = plan
+        self._measured: dict[str, float | None] = dict(measured)
+        self._modelled: dict[str, float | None] = {}
+
+    def task(self, group: ServerGroup, missing: tuple[Run, ...]) -> TaskSpec:
+        """Estimate what is missing of a group."""
+        runs_s = self._runs_s(group, missing)
+        known = [each for each in runs_s if each is not None]
+        whole = len(known) == len(runs_s)
+        start_s = TASK_START_S + engine_kind(group.setup.engine).start_s
+        return TaskSpec(
+            group_id=group.group_id,
+            expected_s=start_s + sum(known) if whole else None,
+            run_s=max(known, default=0.0) if whole else None,
+        )
+
+    def _runs_s(self, group: ServerGroup, runs: tuple[Run, ...]) -> list[float | None]:
+        """Expect what was measured before; what was not is expected as the engine expects it."""
+        kind, model = engine_kind(group.setup.engine), self._plan.models[group.setup.model]
+        known = self._measured | self._modelled
+        cells = {run.cell.cell_id: run for run in runs if run.cell.cell_id not in known}
+        expected = kind.run_seconds(group, cells.values(), model)
+        self._modelled |= dict(zip(cells, expected, strict=True))
+        return [(self._measured | self._modelled)[run.cell.cell_id] for run in runs]
+
+
+def time_limit(requested: str | int | None, tasks: list[TaskSpec], lead_s: float) -> str | None:
+    """Return the limit to ask for; one that a task is not expected to fit is refused."""
+    expected = [task.expected_s for task in tasks if task.expected_s is not None]
+    needed_s = max(expected, default=0.0)
+    if requested is None:
+        if len(expected) < len(tasks):
+            return None
+        padded_s = MARGIN * needed_s + lead_s
+        return write_duration(ROUND_S * (padded_s // ROUND_S + 1))
+    limit_s = parse_duration(str(requested))
+    if limit_s is not None and needed_s > limit_s:
+        longest = max(tasks, key=lambda task: task.expected_s or 0.0)
+        allowed = (
+            f"at least {write_duration(needed_s)}, which {longest.group_id} is expected to take"
+        )
+        raise BadValue("--time", str(requested), allowed)
+    return str(requested)

@@ -1,0 +1,70 @@
+"""Which texts may stand in a job's options: everything else is refused before Slurm sees it."""
+
+import re
+
+from catalog.errors import BadValue
+from catalog.secret_names import is_secret_name
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAMES = re.compile(rf"{NAME.pattern}(,{NAME.pattern}){{0,31}}")
+CONSTRAINT = re.compile(r"[A-Za-z0-9\[(][A-Za-z0-9._\-,&|*:()\[\]]{0,255}")
+MEMORY = re.compile(r"[1-9][0-9]{0,8}[KMGT]?")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+FREE_OPTION = re.compile(r"--[a-z][a-z0-9-]{0,63}(=[^\x00-\x1f\x7f]{0,1024})?")
+# What moeserve sets itself: another value would break publication, status or clean-up.
+MANAGED = frozenset(
+    ("array", "chdir", "cluster", "clusters", "comment", "dependency", "error", "export",
+     "export-file", "get-user-env", "hold", "input", "job-name", "kill-on-invalid-dep",
+     "no-requeue", "nodes", "ntasks", "open-mode", "output", "parsable", "quiet", "requeue",
+     "signal", "test-only", "wait", "wrap")
+)  # fmt: skip
+
+
+def check_name(what: str, text: str) -> str:
+    """Return a name of Slurm's (account, QOS, GPU type), or refuse it."""
+    return _check(what, text, NAME, "letters, digits, `.`, `_` and `-`, at most 64")
+
+
+def check_names(what: str, text: str) -> str:
+    return _check(what, text, NAMES, "names joined by commas")
+
+
+def check_constraint(text: str) -> str:
+    return _check("constraint", text, CONSTRAINT, "node features joined by & | , and brackets")
+
+
+def check_memory(text: str) -> str:
+    return _check("memory", text, MEMORY, "a size such as 64G")
+
+
+def check_variable(text: str) -> str:
+    """Return the name of an environment variable that a job may be given."""
+    _check("export", text, VARIABLE, "the name of an environment variable, without its value")
+    if is_secret_name(text):
+        raise BadValue(
+            "export", text, "no secrets: accounting may keep a job's environment; name a file"
+        )
+    return text
+
+
+def check_free_option(text: str) -> str:
+    """Return one of the user's own options of sbatch, unless moeserve must set it itself."""
+    _check("sbatch", text, FREE_OPTION, "--option or --option=value, on one line")
+    name = text[2:].partition("=")[0]
+    # getopt takes every unambiguous beginning of a long option for the option.
+    if any(managed.startswith(name) for managed in MANAGED):
+        raise BadValue("sbatch", text, "an option that moeserve does not set itself")
+    return text
+
+
+def check_path(what: str, text: str) -> str:
+    """Return a path that Slurm takes literally."""
+    if not text.isprintable() or "\\" in text or "%" in text:
+        raise BadValue(what, text, "a path without control characters, `\\` and `%`")
+    return text
+
+
+def _check(what: str, text: str, pattern: re.Pattern[str], allowed: str) -> str:
+    if not pattern.fullmatch(text):
+        raise BadValue(what, text, allowed)
+    return text

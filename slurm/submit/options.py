@@ -1,0 +1,190 @@
+"""How tasks are submitted: from a site profile, the experiment, and flags, each over the last."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+from msgspec.structs import force_setattr
+
+from catalog.errors import BadFile, BadValue, UnknownName
+from orchestrator.experiment.hardware import canonical
+from slurm.scheduler.command import check_duration
+from slurm.submit.names import (
+    check_constraint,
+    check_free_option,
+    check_memory,
+    check_name,
+    check_names,
+    check_path,
+    check_variable,
+)
+from strategies.own_gpus import is_hashed
+
+PROFILE = Path("~/.config/moeserve/slurm.yaml")
+# Names alone: sbatch takes the values from the environment it is called in.
+EXPORT = ("HOME", "PATH", "LANG", "USER", "LD_LIBRARY_PATH", "HF_HOME", "HF_HUB_OFFLINE",
+          "MOESERVE_DEBUG")  # fmt: skip
+
+
+class GpuOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to ask Slurm for one kind of GPU."""
+
+    type: str | None = None
+    """Slurm's own word for it, as in `gpu:a100`."""
+    per_node: int | None = None
+    constraint: str | None = None
+    partition: str | None = None
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An image that holds moeserve and the engine."""
+
+    kind: Literal["pyxis", "apptainer"]
+    image: str
+    mounts: tuple[str, ...] = ()
+    """Besides the results directory."""
+    python: str = "python3"
+
+
+class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a submission may say; None leaves it to Slurm's own default."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    gpu_type: str | None = None
+    gpus: dict[str, GpuOptions] = {}
+    """How to ask for each of the catalog's GPUs that this site has."""
+    hardware: str | None = None
+    """The catalog's name of the GPU of layouts that name none."""
+    cpus: int | None = None
+    memory: str | None = None
+    time: str | int | None = None
+    """Limit of one task, in minutes or as H:MM:SS; None asks for what is estimated."""
+    max_parallel: int | None = None
+    max_submit: int | None = None
+    """Most tasks of this user in the queue at once."""
+    signal_lead_s: int = 180
+    requeue: bool = False
+    rehearse: bool = False
+    """Ask for the GPUs of simulated servers too."""
+    container: Container | None = None
+    python: str | None = None
+    """The interpreter on the nodes; None is this one."""
+    scratch: str = "/tmp"  # noqa: S108 (a folder of the job's own is made in it)
+    """Node-local disk for caches."""
+    export: tuple[str, ...] = ()
+    sbatch: tuple[str, ...] = ()
+
+    @property
+    def gpus_per_node(self) -> dict[str, int]:
+        """By the catalog's names; unknown where a name is missing."""
+        return {name: kind.per_node for name, kind in self.gpus.items() if kind.per_node}
+
+    def __post_init__(self) -> None:
+        named = {_recorded(name): kind for name, kind in self.gpus.items()}
+        force_setattr(self, "gpus", named)
+        if self.hardware is not None:
+            force_setattr(self, "hardware", _recorded(self.hardware))
+        for field in ("account", "qos", "reservation", "gpu_type"):
+            if (text := getattr(self, field)) is not None:
+                check_name(field, text)
+        if self.partition is not None:
+            check_names("partition", self.partition)
+        self._check_asked()
+        self._check_places()
+
+    def _check_asked(self) -> None:
+        if self.constraint is not None:
+            check_constraint(self.constraint)
+        if self.memory is not None:
+            check_memory(self.memory)
+        if self.time is not None:
+            check_duration("time", str(self.time))
+        for field in ("cpus", "max_parallel", "max_submit"):
+            if (count := getattr(self, field)) is not None and count < 1:
+                raise BadValue(field, count, "1 or more")
+        if not 0 <= self.signal_lead_s <= 65535:
+            raise BadValue("signal_lead_s", self.signal_lead_s, "0 to 65535")
+        for name, kind in self.gpus.items():
+            _check_gpus(name, kind)
+
+    def _check_places(self) -> None:
+        for name in self.export:
+            check_variable(name)
+        for option in self.sbatch:
+            check_free_option(option)
+        check_path("scratch", self.scratch)
+        if self.python is not None:
+            check_path("python", self.python)
+        if self.container is not None:
+            for text in (self.container.image, self.container.python, *self.container.mounts):
+                check_path("container", text)
+
+
+def _recorded(name: str) -> str:
+    """The name that a GPU is recorded under; a user's own is told by its hash on any node."""
+    return name if is_hashed(name) else canonical(name)
+
+
+def _check_gpus(name: str, kind: GpuOptions) -> None:
+    if kind.type is not None:
+        check_name(f"gpus.{name}.type", kind.type)
+    if kind.partition is not None:
+        check_names(f"gpus.{name}.partition", kind.partition)
+    if kind.constraint is not None:
+        check_constraint(kind.constraint)
+    if kind.per_node is not None and kind.per_node < 1:
+        raise BadValue(f"gpus.{name}.per_node", kind.per_node, "1 or more")
+
+
+class SiteProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A site's clusters, each with the options that hold there."""
+
+    default: str | None = None
+    clusters: dict[str, dict[str, Any]]
+
+
+def site_options(path: Path | None, *, cluster: str | None, found: str) -> dict[str, Any]:
+    """Return a cluster's options from a profile; `found` is what Slurm calls itself."""
+    where = (path or PROFILE).expanduser()
+    if not where.is_file():
+        if path is not None or cluster is not None:
+            raise BadFile(where, "no such site profile")
+        return {}
+    profile = _read(where)
+    name = cluster or (found if found in profile.clusters else profile.default)
+    if name is None:
+        return {}
+    if name not in profile.clusters:
+        raise UnknownName("cluster", name, profile.clusters)
+    return profile.clusters[name]
+
+
+def _read(path: Path) -> SiteProfile:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return msgspec.convert(document, SiteProfile, strict=True)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise BadFile(path, f"is not YAML: {' '.join(str(error).split())}") from error
+    except msgspec.ValidationError as error:
+        raise BadFile(path, f"{error}; fields: default, clusters") from error
+
+
+def merge_options(*layers: Mapping[str, Any]) -> SubmitOptions:
+    """Lay options over each other; lists are joined, everything else the last one decides."""
+    together: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            joined = name in ("sbatch", "export") and isinstance(value, list | tuple)
+            together[name] = [*together.get(name, ()), *value] if joined else value
+    try:
+        return msgspec.convert(together, SubmitOptions, strict=True)
+    except msgspec.ValidationError as error:
+        known = ", ".join(SubmitOptions.__struct_fields__)
+        hint = f"; options: {known}" if "unknown field" in str(error) else ""
+        raise BadFile("slurm options", f"{error}{hint}") from error

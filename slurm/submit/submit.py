@@ -1,0 +1,224 @@
+"""Submit what is missing: planned, written to files, and submitted once, whatever Slurm answers."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from catalog.errors import ClusterError
+from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment.server_group import Pool, ServerGroup
+from orchestrator.plan import Plan
+from orchestrator.results.store import Store
+from slurm.scheduler.command import Slurm, SlurmConfig, SlurmUnreachable
+from slurm.scheduler.parse import parse_duration
+from slurm.submit.arrays import (
+    array_arguments,
+    bookkeeping,
+    by_request,
+    program,
+    resource_arguments,
+)
+from slurm.submit.estimate import Estimator, measured_s, time_limit
+from slurm.submit.options import SubmitOptions
+from slurm.submit.plan_elsewhere import pool_of
+from slurm.submit.submission import (
+    ArraySpec,
+    FollowUp,
+    PoolSpec,
+    Submission,
+    SubmissionStore,
+    SubmittedJob,
+    new_token,
+)
+
+FOLLOW_UP_LIMIT = "1:00:00"
+ATTEMPTS = 4
+FIRST_PAUSE_S = 2.0
+CLOCK_SKEW = timedelta(hours=26)
+"""How far back accounts are searched: clocks and time zones of hosts differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A submission, and what there was no room for."""
+
+    submission: Submission
+    held_back: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitPlan:
+    """A plan, and how its tasks are to be submitted."""
+
+    plan: Plan
+    engine: str
+    options: SubmitOptions
+    root: Path
+    then: tuple[str, ...] = ()
+
+
+def missing_of(plan: Plan, root: Path) -> list[ServerGroup]:
+    """Return the groups with runs that are not published yet."""
+    finished = Store(root).finished() if root.is_dir() else set()
+    return [g for g in plan.groups if any(run.run_id not in finished for run in g.runs)]
+
+
+def draft(
+    submit_plan: SubmitPlan, groups: Sequence[ServerGroup], config: SlurmConfig, *, queued: int
+) -> Draft:
+    """Turn server groups into arrays that this Slurm takes, `queued` of ours being in its queue."""
+    options, root = submit_plan.options, submit_plan.root.resolve()
+    capacity = max(
+        0, min(options.max_submit or config.max_job_count, config.max_job_count) - queued
+    )
+    chosen, token = list(groups)[:capacity], new_token()
+    estimator = Estimator(submit_plan.plan, measured_s(root))
+    finished = Store(root).finished() if root.is_dir() else set()
+    arrays: list[ArraySpec] = []
+    for array_request, listed in by_request(
+        chosen, options, submit_plan.plan.experiment.ray, longest=config.max_array_size
+    ):
+        tasks = [
+            estimator.task(g, tuple(run for run in g.runs if run.run_id not in finished))
+            for g in listed
+        ]
+        limit = time_limit(options.time, tasks, options.signal_lead_s)
+        name = f"moeserve-{token}-{len(arrays)}"
+        arguments = [
+            *array_arguments(
+                count=len(tasks),
+                name=name,
+                token=token,
+                root=root,
+                options=options,
+                lead_s=_lead_s(options.signal_lead_s, limit),
+            ),
+            *resource_arguments(array_request, options),
+            *([f"--time={limit}"] if limit else []),
+            *options.sbatch,
+            *program(sys.executable, root, options, _task_words(root, token, len(arrays))),
+        ]
+        arrays.append(ArraySpec(name=name, arguments=tuple(arguments), tasks=tuple(tasks)))
+    submission = _submission(submit_plan, token, arrays, config)
+    return Draft(submission, len(groups) - len(chosen))
+
+
+def _lead_s(asked_s: int, limit: str | None) -> int:
+    """Return how long before the limit the signal comes: no more than half of the time."""
+    limit_s = parse_duration(limit) if limit else None
+    return asked_s if limit_s is None else min(asked_s, int(limit_s / 2))
+
+
+def _task_words(root: Path, token: str, array: int) -> list[str]:
+    return ["-P", "-m", "slurm.job.task", str(root), token, str(array)]
+
+
+def _submission(
+    submit_plan: SubmitPlan, token: str, arrays: Sequence[ArraySpec], config: SlurmConfig
+) -> Submission:
+    experiment = submit_plan.plan.experiment
+    spec, kind = None, engine_kind(submit_plan.engine)
+    if kind.devices == "layout":
+        pool = pool_of(experiment, submit_plan.options) or Pool("CPU")
+        spec = PoolSpec(hardware=pool.hardware, gpus_per_node=dict(pool.gpus_per_node))
+    return Submission(
+        token=token,
+        submitted_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        engine=submit_plan.engine,
+        experiment=experiment,
+        served=next(iter(submit_plan.plan.models)) if kind.running_model else "",
+        pool=spec,
+        options=submit_plan.options,
+        kill_wait_s=config.kill_wait_s,
+        arrays=tuple(arrays),
+        chained=submit_plan.options.max_parallel is not None,
+        follow_ups=_follow_ups(submit_plan, token),
+    )
+
+
+def _follow_ups(submit_plan: SubmitPlan, token: str) -> tuple[FollowUp, ...]:
+    """Return the jobs that come after the arrays: each a command of moeserve's own."""
+    root, options = submit_plan.root.resolve(), submit_plan.options
+    commands = {
+        "collect": ["slurm", "collect", str(root)],
+        "report": ["report", str(root), "-o", str(root / "report.html")],
+    }
+    found = []
+    for what in submit_plan.then:
+        name = f"moeserve-{token}-{what}"
+        words = program(sys.executable, root, options, ["-P", "-m", "moeserve", *commands[what]])
+        place = {"partition": options.partition, "account": options.account, "qos": options.qos,
+                 "mem": options.memory}  # fmt: skip
+        arguments = [
+            *bookkeeping(name, token, root, options),
+            *(f"--{option}={value}" for option, value in place.items() if value is not None),
+            "--nodes=1",
+            "--ntasks=1",
+            f"--time={FOLLOW_UP_LIMIT}",
+            f"--output=slurm/{token}/logs/{what}.log",
+            *options.sbatch,
+            *words,
+        ]
+        found.append(FollowUp(name=name, arguments=tuple(arguments)))
+    return tuple(found)
+
+
+async def submit(slurm: Slurm, store: SubmissionStore, submission: Submission) -> dict[str, int]:
+    """Write a submission down and have Slurm take all of it; return the job ids by name."""
+    store.write(submission)
+    token, before = submission.token, ""
+    taken: dict[str, int] = {}
+    for array in submission.arrays:
+        waits = [f"--dependency=afterany:{before}"] if submission.chained and before else []
+        taken[array.name] = await submit_once(
+            slurm, array.name, [*waits, *array.arguments], since=submission.submitted_at
+        )
+        store.record_job(token, SubmittedJob(name=array.name, job=taken[array.name]))
+        before = str(taken[array.name])
+    after = ":".join(str(job) for job in taken.values())
+    for follow_up in submission.follow_ups:
+        waits = [f"--dependency=afterany:{after}"] if after else []
+        job = await submit_once(
+            slurm, follow_up.name, [*waits, *follow_up.arguments], since=submission.submitted_at
+        )
+        store.record_job(token, SubmittedJob(name=follow_up.name, job=job))
+        taken[follow_up.name], after = job, str(job)
+    return taken
+
+
+async def submit_once(slurm: Slurm, name: str, arguments: Sequence[str], *, since: str) -> int:
+    """Submit a job; without a reply of Slurm's, look for the job's name before repeating."""
+    pause_s = FIRST_PAUSE_S
+    for attempt in range(ATTEMPTS):
+        try:
+            return await slurm.submit(arguments)
+        except SlurmUnreachable as error:
+            last_error = error
+        await asyncio.sleep(pause_s)
+        pause_s *= 2
+        try:
+            job = await find_job(slurm, name, since=since)
+        except SlurmUnreachable as error:
+            raise ClusterError(
+                f"{last_error}; and Slurm does not say whether it took {name}. The same command "
+                "finds out later: it submits only what is not in the queue"
+            ) from error
+        if job is not None:
+            return job
+        if attempt == ATTEMPTS - 1:
+            break
+    raise ClusterError(f"Slurm did not take {name}: {last_error}")
+
+
+async def find_job(slurm: Slurm, name: str, *, since: str) -> int | None:
+    """Return the id of the job with this name, from squeue or sacct."""
+    for info in await slurm.queue([name]):
+        return info.task.job
+    started = datetime.fromisoformat(since) - CLOCK_SKEW
+    accounting = await slurm.accounting([name], started.strftime("%Y-%m-%dT%H:%M:%S"))
+    for info in accounting or ():
+        return info.task.job
+    return None

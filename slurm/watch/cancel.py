@@ -1,0 +1,40 @@
+"""Cancel the jobs of a results directory: by their ids, found by the submissions' job names."""
+
+import asyncio
+
+from slurm.scheduler.command import Slurm, SlurmUnreachable
+from slurm.scheduler.parse import JobInfo
+from slurm.scheduler.states import state_of
+from slurm.submit.submission import SubmissionStore
+
+POLL_S = 1.0
+SLACK_S = 15.0
+"""Beyond the cluster's own time between TERM and KILL."""
+
+
+async def cancel(slurm: Slurm, store: SubmissionStore) -> tuple[list[int], list[JobInfo]]:
+    """Cancel every waiting or running job; return what was cancelled and what has not ended."""
+    submissions = store.submissions()
+    names = [array.name for each in submissions for array in each.arrays]
+    names += [job.name for each in submissions for job in each.follow_ups]
+    if not names:
+        return [], []
+    jobs = sorted({each.task.job for each in await _active(slurm, names)})
+    await slurm.cancel([str(job) for job in jobs])
+    left = await _active(slurm, names)
+    waited_s, limit_s = 0.0, max(each.kill_wait_s for each in submissions) + SLACK_S
+    while left and waited_s < limit_s:
+        await asyncio.sleep(POLL_S)
+        waited_s += POLL_S
+        left = await _active(slurm, names)
+    return jobs, left
+
+
+async def _active(slurm: Slurm, names: list[str]) -> list[JobInfo]:
+    # A queue that does not answer is an error here: nothing can be cancelled through it.
+    try:
+        listed = await slurm.queue(names)
+    except SlurmUnreachable:
+        await asyncio.sleep(POLL_S)
+        listed = await slurm.queue(names)
+    return [each for each in listed if state_of(each.state) in ("pending", "running")]

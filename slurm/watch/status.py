@@ -1,0 +1,226 @@
+"""The state of every task: from its own journal first, then from Slurm, else unknown."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from catalog.errors import BadFile
+from catalog.inside import open_inside
+from catalog.secrets import redact
+from orchestrator.experiment.cells import Run
+from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.results.store import Store
+from slurm.job.journal import JournalEntry, read_attempt, read_journal
+from slurm.scheduler.command import Slurm, SlurmUnreachable
+from slurm.scheduler.parse import JobInfo
+from slurm.scheduler.states import State, class_of, state_of
+from slurm.submit.submission import Submission, SubmissionStore
+from slurm.submit.submit import CLOCK_SKEW
+
+TAIL_BYTES = 4000
+ACTIVE = ("pending", "running")
+ENDED: dict[str, tuple[State, str]] = {
+    # It is done when its results can be seen, and they cannot.
+    "done": ("unknown", "RESULTS_MISSING"),
+    "failed": ("failed", "RUNS_FAILED"),
+    "interrupted": ("failed", "TIME_LIMIT"),
+    "terminated": ("failed", "TERMINATED"),
+}
+"""State and class of failure by the verdict of a task's journal."""
+FAILURE_CODE = re.compile(r"[A-Z][A-Z_]+(?=:)")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """The state of one server group's task."""
+
+    token: str
+    array: str
+    job: int | None
+    task: int
+    group: ServerGroup
+    state: State
+    failure: str = ""
+    """Class of what went wrong."""
+    done: int = 0
+    """Published runs."""
+    reason: str = ""
+    start: str = ""
+    node: str = ""
+    attempts: int = 0
+    log: Path | None = None
+    entries: tuple[JournalEntry, ...] = field(default=(), repr=False)
+    """The journal of the last attempt."""
+
+    @property
+    def task_id(self) -> str:
+        return "" if self.job is None else f"{self.job}_{self.task}"
+
+    def log_tail(self) -> str:
+        """The end of the task's output, or of its server's, without control characters."""
+        tail = next((entry.log_tail for entry in reversed(self.entries) if entry.log_tail), "")
+        return tail or (_tail(self.log) if self.log else "")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStatus:
+    """All tasks, the newest submission of each server group; and the runs that are missing."""
+
+    tasks: tuple[TaskStatus, ...]
+    missing: tuple[Run, ...]
+    answered: bool
+    """False when Slurm did not: states that only it knows are unknown."""
+
+    @property
+    def active(self) -> tuple[TaskStatus, ...]:
+        return tuple(each for each in self.tasks if each.state in ACTIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmJobs:
+    """Tasks as Slurm reports them: squeue's of what is active, sacct's of what has ended."""
+
+    queue: Mapping[tuple[int, int], JobInfo]
+    accounting: Mapping[tuple[int, int], JobInfo]
+    jobs: Mapping[str, int]
+    """Job ids by name, also of jobs whose submission got no reply."""
+    answered: bool
+
+    def info_of(self, job: int, task: int) -> JobInfo | None:
+        queued, kept = self.queue.get((job, task)), self.accounting.get((job, task))
+        if queued is not None and (kept is None or state_of(queued.state) in ACTIVE):
+            return queued
+        # Accounting lags: what it still calls active has ended if the queue says so.
+        return queued if kept is not None and state_of(kept.state) in ACTIVE and queued else kept
+
+
+async def status(slurm: Slurm, store: SubmissionStore) -> StudyStatus:
+    """Look at all tasks of a results directory."""
+    submissions = store.submissions()
+    if not submissions:
+        return StudyStatus((), (), answered=True)
+    finished = Store(store.root).finished()
+    slurm_jobs = await query_jobs(slurm, submissions)
+    newest: dict[str, TaskStatus] = {}
+    missing: dict[str, Run] = {}
+    for submission in submissions:
+        plan = submission.plan()
+        groups = {group.group_id: group for group in plan.groups}
+        missing |= {run.run_id: run for run in plan.runs if run.run_id not in finished}
+        for task in _tasks(store, submission, groups, slurm_jobs, finished):
+            before = newest.get(task.group.group_id)
+            if before is None or before.state not in ACTIVE or task.state in ACTIVE:
+                newest[task.group.group_id] = task
+    return StudyStatus(tuple(newest.values()), tuple(missing.values()), slurm_jobs.answered)
+
+
+async def query_jobs(slurm: Slurm, submissions: Iterable[Submission]) -> SlurmJobs:
+    """Query squeue and sacct once for all submissions."""
+    listed = list(submissions)
+    names = [array.name for each in listed for array in each.arrays]
+    since = min(datetime.fromisoformat(each.submitted_at) for each in listed) - CLOCK_SKEW
+    try:
+        queue = await slurm.queue(names)
+        accounting = await slurm.accounting(names, since.strftime("%Y-%m-%dT%H:%M:%S")) or []
+    except SlurmUnreachable:
+        return SlurmJobs({}, {}, {}, answered=False)
+    jobs = {info.name: info.task.job for info in (*accounting, *queue)}
+    return SlurmJobs(_by_task(queue), _by_task(accounting), jobs, answered=True)
+
+
+def _by_task(info: Iterable[JobInfo]) -> dict[tuple[int, int], JobInfo]:
+    return {(e.task.job, e.task.task): e for e in info if e.task.task is not None}
+
+
+def _tasks(
+    store: SubmissionStore,
+    submission: Submission,
+    groups: Mapping[str, ServerGroup],
+    slurm_jobs: SlurmJobs,
+    finished: set[str],
+) -> Iterable[TaskStatus]:
+    job_ids = store.job_ids(submission.token)
+    journals = journals_of(store, submission.token)
+    for array in submission.arrays:
+        job = job_ids.get(array.name, slurm_jobs.jobs.get(array.name))
+        for index, spec in enumerate(array.tasks):
+            group = groups[spec.group_id]
+            paths = journals.get((job or 0, index), [])
+            logs = store.folder / submission.token / "logs"
+            yield decide_state(
+                TaskStatus(
+                    token=submission.token,
+                    array=array.name,
+                    job=job,
+                    task=index,
+                    group=group,
+                    state="unknown",
+                    done=sum(run.run_id in finished for run in group.runs),
+                    attempts=len(paths),
+                    log=logs / f"{job}_{index}.log",
+                    entries=tuple(read_journal(paths[-1])) if paths else (),
+                ),
+                slurm_jobs.info_of(job, index) if job is not None else None,
+                answered=slurm_jobs.answered,
+            )
+
+
+def journals_of(store: SubmissionStore, token: str) -> dict[tuple[int, int], list[Path]]:
+    """Return the journals of each task, the newest incarnation last."""
+    found: dict[tuple[int, int], list[tuple[int, float, Path]]] = {}
+    for path in (store.folder / token / "tasks").glob("*.jsonl"):
+        named = read_attempt(path)
+        if named is not None:
+            job, task, restart = named
+            found.setdefault((job, task), []).append((restart, path.stat().st_mtime, path))
+    return {key: [path for *_, path in sorted(listed)] for key, listed in found.items()}
+
+
+def decide_state(task: TaskStatus, info: JobInfo | None, *, answered: bool) -> TaskStatus:
+    """Decide a task's state from its own journal, then from Slurm's report."""
+    if info is not None:
+        task = replace(task, reason=info.reason, start=info.start, node=info.node)
+    started = next((entry for entry in task.entries if entry.event == "started"), None)
+    if started is not None:
+        task = replace(task, node=started.node)
+    if task.done == len(task.group.runs):
+        return replace(task, state="done", reason="")
+    slurm_state = state_of(info.state) if info else "unknown"
+    if slurm_state in ACTIVE:
+        return replace(task, state=slurm_state)
+    ended = next((entry for entry in task.entries if entry.event == "ended"), None)
+    if ended is not None:
+        state, failure = ENDED.get(ended.verdict, ("failed", "FAILED"))
+        return replace(task, state=state, failure=_failure(task, failure, info), reason="")
+    if info is not None:
+        failure = class_of(info.state, info.exit_code, task.log_tail())
+        state = "failed" if slurm_state == "unknown" and failure != "UNKNOWN" else slurm_state
+        return replace(task, state=state, failure=failure)
+    if task.job is None and answered:
+        return replace(task, state="held back", reason="Slurm has not taken it")
+    return task
+
+
+def _failure(task: TaskStatus, failure: str, info: JobInfo | None) -> str:
+    """Prefer the most telling class: of the server that failed, or of the order to end."""
+    if failure == "RUNS_FAILED":
+        for entry in reversed(task.entries):
+            match = FAILURE_CODE.match(entry.text) if entry.event == "group_failed" else None
+            if match:
+                return match[0]
+    if failure == "TERMINATED" and info is not None:
+        named = class_of(info.state, info.exit_code, "")
+        return named if named not in ("FAILED", "UNKNOWN", "NO_RECORD") else failure
+    return failure
+
+
+def _tail(path: Path) -> str:
+    try:
+        with open_inside(path.parent, path.name) as file:
+            file.seek(max(0, path.lstat().st_size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except (OSError, BadFile):
+        return ""
+    return redact("".join(char if char.isprintable() or char in "\n\t" else " " for char in text))

@@ -1,0 +1,1 @@
+"""Tests, and the doubles that several of them share."""

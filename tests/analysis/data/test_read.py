@@ -1,0 +1,132 @@
+"""Run tables from files: kinds, places of bad cells, and what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.data.frame import load
+from analysis.data.read import column_kinds
+from catalog.errors import BadFile, BadValue
+
+Study = Callable[..., pd.DataFrame]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_kinds_are_read_off_the_record() -> None:
+    kinds = column_kinds()
+    assert kinds["model"] == "text"
+    assert kinds["ep"] == "flag"
+    assert kinds["output_throughput"] == kinds["replicate"] == "number"
+    assert "extra" not in kinds
+
+
+def test_a_csv_and_its_parquet_read_alike(tmp_path: Path, study: Study) -> None:
+    rows = study()
+    rows.to_csv(tmp_path / "a.csv", index=False)
+    rows.to_parquet(tmp_path / "a.parquet")
+    from_csv, from_parquet = (load(tmp_path / name) for name in ("a.csv", "a.parquet"))
+    pd.testing.assert_frame_equal(
+        from_csv.drop(columns="source_file"), from_parquet.drop(columns="source_file")
+    )
+
+
+def test_a_bad_number_is_named_by_file_column_and_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "model,output_throughput\na,1\nb,672.4 tok/s\n")
+    with pytest.raises(BadFile, match=r"r\.csv: column 'output_throughput', row 2: '672.4 tok/s'"):
+        load(path)
+
+
+def test_an_infinite_number_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "model,output_throughput\na,inf\n")
+    with pytest.raises(BadFile, match="row 1: 'inf' is not a finite number"):
+        load(path)
+
+
+def test_missing_is_nan_and_not_zero(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "model,output_throughput\na,\nb,NaN\nc,2\n")
+    assert load(path)["output_throughput"].isna().tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is empty"),
+        ("model,strategy\n", "holds no rows"),
+        ("model,model\na,b\n", "column 'model' is there twice"),
+        ("model,strategy\na,tp\nb,ep,extra,more\n", "line 3"),
+        ('model,strategy\na,"tp\n', "not a readable CSV"),
+    ],
+)
+def test_broken_csv_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    path = write(tmp_path / "r.csv", text)
+    with pytest.raises(BadFile, match=problem) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"model,strategy\n\xff\xfe\x00,tp\n")
+    with pytest.raises(BadFile, match="not a readable CSV"):
+        load(path)
+
+
+def test_a_truncated_parquet_is_refused(tmp_path: Path, study: Study) -> None:
+    path = tmp_path / "r.parquet"
+    study().to_parquet(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BadFile, match="not a readable Parquet file"):
+        load(path)
+
+
+def test_another_format_says_how_to_import_it(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="moeserve import"):
+        load(write(tmp_path / "v.json", "{}"))
+
+
+def test_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="no such file"):
+        load(tmp_path / "absent.csv")
+    with pytest.raises(BadValue, match="a results directory"):
+        load()
+
+
+def test_a_run_in_two_inputs_is_refused(tmp_path: Path, study: Study) -> None:
+    for name in ("a.csv", "b.csv"):
+        study().to_csv(tmp_path / name, index=False)
+    with pytest.raises(BadFile, match=r"b\.csv: column 'run_id', row 1: .* is there already"):
+        load(tmp_path / "a.csv", tmp_path / "b.csv")
+
+
+def test_other_spellings_of_a_strategy_are_one_level(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "strategy\nhybrid\ntp2+dp2+ep\ntp+ep\nmy own\n")
+    assert load(path)["strategy"].tolist() == ["tp+ep"] * 3 + ["my own"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model,mean_ttft_s\na,0.1\n", "has mean_ttft_ms, in milliseconds"),
+        ("model,duration_ms\na,100\n", "duration, in seconds"),
+        ("model,unit\na,tok/s\nb,tok/min\n", "column 'unit', row 2: mixed units"),
+        ("mean_ttft_ms,mean_e2el_ms\n20,900\n20,0.1\n", "column 'mean_e2el_ms', row 2"),
+        (
+            "total_output_tokens,duration,output_throughput\n1000,10,100\n1000,10000,100\n",
+            "column 'duration', row 2",
+        ),
+        (
+            "mean_e2el_ms,request_throughput,max_concurrency\n1000,4,4\n1000000,4,4\n",
+            "column 'mean_e2el_ms', row 2",
+        ),
+    ],
+)
+def test_mixed_units_are_named_by_column_and_row(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(BadFile, match=problem):
+        load(write(tmp_path / "r.csv", text))

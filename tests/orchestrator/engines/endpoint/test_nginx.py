@@ -1,0 +1,98 @@
+"""A real nginx with TLS: with its own buffers it is seen, without them it does not matter."""
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.errors import EndpointError
+from orchestrator.experiment.endpoint_options import EndpointOptions
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.host.ports import port_range
+from orchestrator.study import prepare, run_study
+from orchestrator.table import run_rows
+from tests.machine import slowness, until
+from tests.simulated_server import simulated
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin") is None
+        or shutil.which("openssl") is None,
+        reason="nginx or openssl is not installed: see .ci/run",
+    ),
+]
+FOLDERS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, upstream: str, extra: str = "") -> Iterator[str]:
+    """Serve TLS in front of a server, with a certificate of its own and else nginx's defaults."""
+    folder.mkdir()
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        [*("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+         *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+         *("-keyout", str(key), "-out", str(certificate))],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with port_range() as ports:
+        places = " ".join(f"{name}_temp_path {folder}/{name};" for name in FOLDERS)
+        (folder / "nginx.conf").write_text(
+            f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n"
+            f"events {{}} http {{ access_log off; {places}\n"
+            f"server {{ listen 127.0.0.1:{ports.start} ssl; ssl_certificate {certificate};\n"
+            f"ssl_certificate_key {key}; location / {{ proxy_pass {upstream}; {extra} }} }} }}\n"
+        )
+        program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
+        assert program is not None
+        process = subprocess.Popen(
+            [program, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            until(lambda: (folder / "pid").exists() or process.poll() is not None)
+            assert process.poll() is None, (folder / "error.log").read_text()
+            yield f"https://127.0.0.1:{ports.start}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+async def measured(url: str, root: Path, **options: Any) -> dict[str, Any]:
+    asked = Experiment(
+        endpoint=url,
+        endpoint_options=EndpointOptions(**options),
+        workloads=("16:128:8",),
+        concurrency="4",
+    )
+    await run_study(await prepare(asked), root, listen=lambda _: None)
+    (row,) = run_rows(root)
+    return row
+
+
+async def test_default_buffers_are_flagged_and_without_them_the_numbers_are_right(
+    tmp_path: Path,
+) -> None:
+    async with simulated(tmp_path) as url:
+        plain = await measured(url, tmp_path / "plain")
+        with nginx(tmp_path / "default", url) as proxy:
+            with pytest.raises(EndpointError, match=r"not trusted.*--ca-file"):
+                await measured(proxy, tmp_path / "untrusted")
+            authority = str(tmp_path / "default" / "cert.pem")
+            held = await measured(proxy, tmp_path / "held", ca_file=authority)
+        with nginx(tmp_path / "unbuffered", url, "proxy_buffering off;") as proxy:
+            right = await measured(proxy, tmp_path / "right", insecure=True)
+    assert "CLUMPED" in held["verdict_reasons"].split(";")
+    assert "CLUMPED" not in right["verdict_reasons"].split(";")
+    assert "CLUMPED" not in plain["verdict_reasons"].split(";")
+    assert held["median_ttft_ms"] > 2 * right["median_ttft_ms"]
+    near = {"rel": 0.2, "abs": 10 * slowness()}
+    assert right["median_ttft_ms"] == pytest.approx(plain["median_ttft_ms"], **near)
+    assert right["median_itl_ms"] == pytest.approx(plain["median_itl_ms"], rel=0.2, abs=1)
+    assert (right["client_reader"], held["total_output_tokens"]) == ("python", 8 * 128)

@@ -1,0 +1,134 @@
+"""Estimates against published measurements of vLLM servers."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.resources import files
+
+import msgspec
+import numpy as np
+import pytest
+
+from catalog.hardware_table import GPUS
+from perfmodel.constants import DEFAULT, ROOFLINE, VLLM_2026, Constants
+from perfmodel.known_error import KNOWN_ERRORS, Asked, error_bounds
+from perfmodel.published import (
+    FIGURES,
+    Point,
+    estimate,
+    log_error,
+    log_errors,
+    published_points,
+)
+from strategies import parse_layout
+
+POINTS = published_points()
+# One of each server's loads in a dozen, so that the quick suite stays quick.
+FEW = sorted(POINTS, key=lambda point: point.concurrency * point.output_len)[::12]
+
+
+def within(errors: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", share: float) -> float:
+    return float(np.exp(np.nanquantile(np.abs(errors), share)))
+
+
+def test_every_point_names_where_it_was_read() -> None:
+    assert len(POINTS) == 216
+    assert all(point.source_url.startswith("https://") for point in POINTS)
+    assert {point.gpu for point in POINTS} == KNOWN_ERRORS[VLLM_2026.name].gpus
+
+
+def test_the_default_is_nearer_to_measurements_than_an_assumed_roofline() -> None:
+    few = FEW[::2]
+    default, assumed = log_errors(few, DEFAULT), log_errors(few, ROOFLINE)
+    for column in range(2):
+        assert within(default[:, column], 0.5) < within(assumed[:, column], 0.5) - 0.3
+
+
+def test_a_sample_of_points_is_as_near_as_is_told() -> None:
+    errors = log_errors(FEW, VLLM_2026)
+    known = KNOWN_ERRORS[VLLM_2026.name]
+    for name, column in zip(FIGURES, errors.T, strict=True):
+        assert within(column, 0.5) <= known.typical[name] * 1.1
+        assert within(column, 0.8) <= known.nine_of_ten[name]
+
+
+@pytest.mark.slow
+def test_all_points_are_as_near_as_is_told_and_the_bounds_hold_nine_in_ten() -> None:
+    errors = log_errors(POINTS, VLLM_2026)
+    known = KNOWN_ERRORS[VLLM_2026.name]
+    for name, column in zip(FIGURES, errors.T, strict=True):
+        assert within(column, 0.5) == pytest.approx(known.typical[name], abs=0.06)
+        column = column[~np.isnan(column)]
+        inside = np.mean(np.abs(column) <= np.log(known.nine_of_ten[name]))
+        assert 0.85 <= inside <= 0.95
+
+
+def left_out() -> Iterator[tuple[Point, Constants]]:
+    """Each point with the fits that have not seen its source, its model, its GPU."""
+    text = files("perfmodel").joinpath("data", "left_out_fits.json").read_text()
+    fits = msgspec.json.decode(text, type=dict[str, dict[str, dict[str, float]]])
+    for group in ("source", "model", "gpu"):
+        for value, fitted in fits[group].items():
+            constants = msgspec.structs.replace(VLLM_2026, **fitted)
+            yield from ((p, constants) for p in POINTS if getattr(p, group) == value)
+
+
+def test_the_shipped_set_is_the_fit_to_all_points() -> None:
+    text = files("perfmodel").joinpath("data", "left_out_fits.json").read_text()
+    fits = msgspec.json.decode(text, type=dict[str, dict[str, dict[str, float]]])
+    for name, value in fits["all"][""].items():
+        assert getattr(VLLM_2026, name) == pytest.approx(value, rel=0.005)
+    for group in ("source", "model", "gpu"):
+        assert set(fits[group]) == {getattr(point, group) for point in POINTS}
+
+
+@pytest.mark.slow
+def test_bounds_hold_nine_in_ten_of_sources_models_and_gpus_left_out_of_the_fit() -> None:
+    known = KNOWN_ERRORS[VLLM_2026.name]
+    errors = np.abs([log_error(p, estimate(p, constants)) for p, constants in left_out()])
+    assert len(errors) == 3 * len(POINTS)
+    for group in range(3):
+        part = errors[group * len(POINTS) : (group + 1) * len(POINTS)]
+        for name, column, most in zip(FIGURES, part.T, (1.2, 1.25, 1.65), strict=True):
+            column = column[~np.isnan(column)]
+            assert np.exp(np.quantile(column, 0.5)) <= most
+            assert 0.85 <= np.mean(column <= np.log(known.nine_of_ten[name])) <= 0.96
+
+
+def test_a_few_points_left_out_are_within_the_bounds() -> None:
+    few = sorted(left_out(), key=lambda pair: pair[0].concurrency * pair[0].output_len)[::40]
+    errors = np.abs([log_error(p, estimate(p, constants)) for p, constants in few])
+    bound = np.log(KNOWN_ERRORS[VLLM_2026.name].nine_of_ten["output_throughput"])
+    assert np.mean(errors[:, 0] <= bound) >= 0.7
+
+
+def test_a_question_beyond_what_was_compared_is_named_and_has_wider_bounds() -> None:
+    known, h200 = KNOWN_ERRORS[VLLM_2026.name], GPUS["H200"]
+    inside = Asked(total_params=120e9, input_len=1000, output_len=1000, in_flight=64)
+    layout = parse_layout("tp4")
+    assert known.outside(layout, h200, inside) == ()
+    for name, value in (("total_params", 7e9), ("input_len", 10**6), ("in_flight", 10**5)):
+        asked = replace(inside, **{name: value})
+        assert len(known.outside(layout, h200, asked)) == 1
+        wider, plain = (known.factors(layout, h200, each) for each in (asked, inside))
+        assert all(wider[name] > plain[name] for name in plain)
+
+
+def test_the_points_span_what_is_called_known() -> None:
+    reach = KNOWN_ERRORS[VLLM_2026.name].reach
+    for name, column in (("input_len", "input_len"), ("in_flight", "concurrency")):
+        values = [getattr(point, column) for point in POINTS]
+        assert (min(values), max(values)) == reach[name]
+
+
+def test_bounds_are_wider_where_nothing_was_published_and_absent_where_nothing_is_known() -> None:
+    figures: dict[str, float | None] = {"output_throughput": 100.0, "mean_ttft_ms": None}
+    h200, b200 = GPUS["H200"], GPUS["B200"]
+    near = error_bounds("vllm-2026", parse_layout("tp4+ep"), h200, figures)
+    assert near["low_output_throughput"] == pytest.approx(100 / 1.6)
+    assert near["high_output_throughput"] == pytest.approx(160)
+    assert near["low_mean_ttft_ms"] is near["high_mean_ttft_ms"] is None
+    for layout, gpu in (("tp4", b200), ("dp4+ep", h200), ("tp16", h200), ("pp2+tp2", h200)):
+        far = error_bounds("vllm-2026", parse_layout(layout), gpu, figures)
+        assert far["low_output_throughput"] == pytest.approx(100 / 1.6**1.5)
+    unknown = error_bounds("roofline", parse_layout("tp4"), h200, figures)
+    assert set(unknown.values()) == {None}

@@ -1,0 +1,1 @@
+"""Slurm: in memory, and real."""

@@ -1,0 +1,81 @@
+"""Slurm's commands as they answer, refuse and stay silent, played by small programs."""
+
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import ClusterError
+from slurm.scheduler.command import SlurmCommands, SlurmUnreachable
+
+CONFIG = """\
+AccountingStorageType   = accounting_storage/slurmdbd
+ClusterName             = a100
+KillWait                = 30 sec
+MaxArraySize            = 1001
+MaxJobCount             = 10000
+SLURM_VERSION           = 22.05.8
+"""
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose programs stand in for Slurm's."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("slurm.scheduler.command.FIRST_PAUSE_S", 0.01)
+    program(tmp_path, "sbatch", "echo 12")
+    return tmp_path
+
+
+def program(folder: Path, name: str, body: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+async def test_a_cluster_tells_its_limits(play: Path) -> None:
+    program(play, "scontrol", f"cat <<'E'\n{CONFIG}E")
+    config = await SlurmCommands().config()
+    assert (config.cluster, config.version, config.accounting) == ("a100", "22.05.8", True)
+    assert (config.max_array_size, config.kill_wait_s) == (1001, 30.0)
+
+
+async def test_a_refusal_is_told_from_silence(play: Path) -> None:
+    program(play, "sbatch", "echo 'sbatch: error: invalid partition specified: x' >&2; exit 1")
+    with pytest.raises(ClusterError, match="invalid partition") as refused:
+        await SlurmCommands().submit(["job.sh"])
+    assert not isinstance(refused.value, SlurmUnreachable)
+    program(play, "sbatch", "echo 'sbatch: error: Socket timed out on send/recv' >&2; exit 1")
+    with pytest.raises(SlurmUnreachable):
+        await SlurmCommands().submit(["job.sh"])
+
+
+async def test_a_command_that_hangs_is_ended_and_counts_as_silence(play: Path) -> None:
+    program(play, "sbatch", "exec sleep 60")
+    with pytest.raises(SlurmUnreachable, match="did not answer"):
+        await SlurmCommands(limit_s=0.2).submit(["job.sh"])
+
+
+async def test_a_question_is_repeated_while_the_controller_is_silent(play: Path) -> None:
+    silent = "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1"
+    body = f"echo x >> {play}/asked; [ $(wc -l < {play}/asked) -gt 2 ] || {{ {silent}; }}"
+    program(play, "squeue", f"{body}\necho '1_0|1|RUNNING|None|N/A|N/A|n1|moeserve-x-0'")
+    (info,) = await SlurmCommands().queue(["moeserve-x-0"])
+    assert (str(info.task), info.state, info.node) == ("1_0", "RUNNING", "n1")
+
+
+async def test_a_cluster_without_accounts_says_none(play: Path) -> None:
+    program(play, "sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    assert await SlurmCommands().accounting(["x"], "2026-01-01") is None
+
+
+async def test_variables_of_slurm_s_do_not_reach_its_commands(
+    play: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUEUE_FORMAT", "%i")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    program(play, "sbatch", f"env > {play}/seen; echo 12")
+    assert await SlurmCommands().submit(["job.sh"]) == 12
+    info = (play / "seen").read_text()
+    assert "SLURM_CONF=/etc/slurm.conf" in info
+    assert "SQUEUE_FORMAT" not in info
+    assert "SLURM_JOB_ID" not in info

@@ -1,0 +1,51 @@
+"""Plans for machines that are elsewhere: made again there, refused here, and how long they take."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import BadValue, Infeasible
+from moeserve.cli.slurm_submit import SubmitRequest
+from slurm.submit.estimate import Estimator
+from slurm.submit.options import merge_options
+from slurm.submit.plan_elsewhere import remote_plan
+from slurm.submit.submission import SubmissionStore
+from tests.slurm.memory_slurm import MemorySlurm
+from tests.slurm.studies import small, submit
+
+
+def test_a_task_makes_the_plan_again_that_was_submitted(tmp_path: Path) -> None:
+    site = {"gpus": {"H100": {"per_node": 8}}}
+    real = small(engine="auto")
+    plan, engine = asyncio.run(remote_plan(real, merge_options(site)))
+    assert engine == "vllm"
+    submit(MemorySlurm(), tmp_path, SubmitRequest(real, site))
+    again = SubmissionStore(tmp_path).submissions()[0].plan()
+    assert [run.run_id for run in again.runs] == [run.run_id for run in plan.runs]
+    assert {group.setup.hardware for group in again.groups} == {"H100"}
+
+
+def test_a_layout_larger_than_a_node_is_refused_before_anything_is_submitted() -> None:
+    site = merge_options({"gpus": {"H100": {"per_node": 4}}})
+    with pytest.raises(Infeasible, match="needs 8 GPUs on one node, a node has 4"):
+        asyncio.run(remote_plan(small(engine="vllm", strategies=("tp8",)), site))
+
+
+def test_a_limit_that_a_task_cannot_fit_is_refused(tmp_path: Path) -> None:
+    site = {"gpus": {"H100": {"per_node": 8}}, "time": "1"}
+    with pytest.raises(BadValue, match="--time: got '1'"):
+        submit(MemorySlurm(), tmp_path, SubmitRequest(small(engine="vllm"), site))
+
+
+def test_earlier_runs_correct_the_estimate(tmp_path: Path) -> None:
+    site = merge_options({"gpus": {"H100": {"per_node": 8}}})
+    plan, _ = asyncio.run(remote_plan(small(engine="vllm"), site))
+    group = plan.groups[0]
+    model = Estimator(plan, {}).task(group, group.runs)
+    known = {run.cell.cell_id: 1000.0 for run in group.runs}
+    measured = Estimator(plan, known).task(group, group.runs)
+    assert measured.run_s == 1000.0
+    assert measured.expected_s is not None
+    assert model.expected_s is not None
+    assert measured.expected_s - model.expected_s > 1900

@@ -1,0 +1,1 @@
+"""The load generator: sends what is due, and watches itself."""

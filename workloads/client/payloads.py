@@ -1,0 +1,70 @@
+"""Request bytes, prepared before they are due."""
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.bounded import TOKENS
+from workloads.transport.target import Target
+
+Prompts = NDArray[np.int32] | Sequence[str]
+
+MEGABYTE = 1_000_000
+AHEAD_BYTES = 64 * MEGABYTE
+LONGEST_CHARACTER = 4
+"""Bytes in UTF-8."""
+LONGEST_TEMPLATE = 4096
+"""Tokens that a server may put around a text of its own: a chat template, a system prompt."""
+
+
+class Payloads:
+    """The requests' bytes in the order they are sent, some tens of megabytes ahead."""
+
+    def __init__(self, target: Target, prompts: Prompts, output_len: int) -> None:
+        self._target, self._prompts, self.output_len = target, prompts, output_len
+        self._prepared: dict[int, bytes] = {}
+        self.held_bytes = 0
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    def input_tokens(self, request: int) -> int | None:
+        """Return the prompt's length if it was given as token ids."""
+        prompt = self._prompts[request]
+        return None if isinstance(prompt, str) else len(prompt)
+
+    def most_input_tokens(self, request: int) -> int:
+        """Return what a server may at most say it read: a byte of text is a token or less.
+
+        Of token ids any count may be said; it is compared with what was sent.
+        """
+        prompt = self._prompts[request]
+        if not isinstance(prompt, str):
+            return TOKENS.most
+        return LONGEST_CHARACTER * len(prompt) + LONGEST_TEMPLATE
+
+    def prepare(self, seconds: float) -> None:
+        """Prepare requests until the time or the allowance is used up."""
+        until = perf_counter() + seconds
+        while self._next < len(self._prompts) and self.held_bytes < AHEAD_BYTES:
+            payload = self._build(self._next)
+            self._prepared[self._next] = payload
+            self.held_bytes += len(payload)
+            self._next += 1
+            if perf_counter() > until:
+                return
+
+    def take(self, request: int) -> bytes:
+        """Return one request's bytes and forget them."""
+        payload = self._prepared.pop(request, None)
+        if payload is None:
+            self._next = max(self._next, request + 1)
+            return self._build(request)
+        self.held_bytes -= len(payload)
+        return payload
+
+    def _build(self, request: int) -> bytes:
+        return self._target.request(self._prompts[request], self.output_len)

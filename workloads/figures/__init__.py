@@ -1,0 +1,1 @@
+"""What the numbers of one run are: latencies, goodput, steadiness, the server's own."""

@@ -1,0 +1,185 @@
+"""What a server carries: the highest load within its limits, the knee, the price, in sentences."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from workloads.figures.goodput import wilson_interval
+
+Row = Mapping[str, Any]
+WHO = (
+    "provenance", "model", "served_model", "answered_by", "strategy", "technique", "gpu_type",
+    "num_gpus", "engine_version", "server_args", "server_env", "endpoint", "request_form",
+    "workload",
+)  # fmt: skip
+"""Columns that say what carries the load; runs that differ in one are different servers."""
+SHOWN = ("model", "strategy", "technique", "request_form", "workload")
+FEWEST_FOR_KNEE = 3
+LIMITS, TARGET = "goodput_limits", "slo_target"
+PRICE = "usd_per_million_output_tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The valid runs at one load; replicates are one: their requests are counted together."""
+
+    load: float
+    throughput: float
+    latency_s: float | None
+    """Mean end to end."""
+    good: int
+    requests: int
+    """0 where no limits were given."""
+    usd: float | None
+
+    @property
+    def share(self) -> float:
+        return self.good / self.requests if self.requests else 0.0
+
+    @property
+    def interval(self) -> str:
+        """The share of requests within the limits, with its 95 % Wilson interval."""
+        low, high = wilson_interval(self.good, self.requests)
+        return (
+            f"{self.share:.1%} of {self.requests} requests, 95 % interval {low:.1%} to {high:.1%}"
+        )
+
+
+def statements(rows: Iterable[Row], *, fewest: int = 2) -> list[str]:
+    """Return one statement for each server and workload that was measured at so many loads.
+
+    Only valid runs count; how many others there were is told.
+    """
+    by_server: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        if row.get("output_throughput") is not None:
+            by_server.setdefault(_key(row), []).append(row)
+    return [text for found in by_server.values() if (text := statement(found, fewest=fewest))]
+
+
+def statement(rows: Sequence[Row], *, fewest: int = 2) -> str:
+    """Return the capacity of one server under one workload; "" where it had fewer loads."""
+    unit = _unit(rows)
+    valid = [row for row in rows if row.get("verdict", "valid") in ("valid", "", None)]
+    asked = {load for row in rows if (load := _load(row, unit)) is not None}
+    if len(asked) < fewest:
+        return ""
+    name = " ".join(str(rows[0][each]) for each in SHOWN if _is_told(rows[0].get(each)))
+    left_out = len(rows) - len(valid)
+    levels = levels_of(valid, unit)
+    if not levels:
+        return f"capacity of {name}: not known, none of {len(rows)} runs is valid"
+    parts = [_within_limits(levels, valid, unit), knee_words(levels, unit)]
+    if left_out:
+        parts.append(f"{left_out} runs that are not valid are left out")
+    return f"capacity of {name}: " + "; ".join(filter(None, parts))
+
+
+def levels_of(rows: Sequence[Row], unit: str) -> list[Level]:
+    """Return the loads of runs, lowest first."""
+    by_load: dict[float, list[Row]] = {}
+    for row in rows:
+        if (load := _load(row, unit)) is not None:
+            by_load.setdefault(load, []).append(row)
+    return [_level(load, found) for load, found in sorted(by_load.items())]
+
+
+def _level(load: float, rows: Sequence[Row]) -> Level:
+    limited = [row for row in rows if _is_told(row.get("good_requests"))]
+    asked = [int(row.get("completed") or 0) + int(row.get("failed") or 0) for row in limited]
+    latencies = [row["mean_e2el_ms"] / 1e3 for row in rows if _is_told(row.get("mean_e2el_ms"))]
+    prices = [row[PRICE] for row in rows if _is_told(row.get(PRICE))]
+    return Level(
+        load=load,
+        throughput=fmean(row["output_throughput"] for row in rows),
+        latency_s=fmean(latencies) if latencies else None,
+        good=sum(int(row["good_requests"]) for row in limited),
+        requests=sum(asked),
+        usd=fmean(prices) if prices else None,
+    )
+
+
+def highest(levels: Sequence[Level], target: float) -> tuple[Level | None, Level | None]:
+    """Return the highest load up to which every one met the limits, and the first that did not."""
+    passed: Level | None = None
+    for level in levels:
+        if not level.requests or level.share < target:
+            return passed, level
+        passed = level
+    return passed, None
+
+
+def knee(levels: Sequence[Level]) -> Level | None:
+    """Return the load of most power: throughput over time in the system.
+
+    Kleinrock, «Power and deterministic rules of thumb», ICC 1979. None of fewer than three loads.
+    """
+    known = [level for level in levels if level.latency_s]
+    if len(known) < FEWEST_FOR_KNEE:
+        return None
+    return max(known, key=lambda level: level.throughput / (level.latency_s or math.inf))
+
+
+def knee_words(levels: Sequence[Level], unit: str) -> str:
+    """Say where the knee is; at an end of what was tried it may lie beyond."""
+    found = knee(levels)
+    if found is None:
+        return ""
+    where = f"{found.load:g} {unit}"
+    if found is levels[-1]:
+        return f"knee (most throughput per second of latency) at {where} or above"
+    if found is levels[0]:
+        return f"knee (most throughput per second of latency) at {where} or below"
+    return f"knee (most throughput per second of latency) at {where}"
+
+
+def _within_limits(levels: Sequence[Level], rows: Sequence[Row], unit: str) -> str:
+    if not any(level.requests for level in levels):
+        best = max(levels, key=lambda level: level.throughput)
+        return (
+            f"most throughput {_gain(best)} at {best.load:g} {unit}; no limits were given "
+            "(--goodput ttft:… tpot:…)"
+        )
+    limits = next((str(row[LIMITS]) for row in rows if _is_told(row.get(LIMITS))), "the limits")
+    target = next((float(row[TARGET]) for row in rows if _is_told(row.get(TARGET))), 0.99)
+    within = f"{limits} for {target:.4g} of requests"
+    passed, failed = highest(levels, target)
+    if passed is None:
+        lowest = levels[0]
+        return f"no load tried is within {within}: {lowest.load:g} {unit} has {lowest.interval}"
+    border = (
+        f"the border is between {passed.load:g} and {failed.load:g}"
+        if failed
+        else "the highest that was tried, so the border may be above"
+    )
+    return (
+        f"highest load within {within}: {passed.load:g} {unit} ({passed.interval}), {border}; "
+        f"{_gain(passed)} there"
+    )
+
+
+def _gain(level: Level) -> str:
+    price = "$ unknown (--gpus and --price-per-hour)"
+    if level.usd is not None:
+        price = f"${level.usd:.3g} per million output tokens"
+    return f"{level.throughput:,.1f} tokens/s, {price}"
+
+
+def _unit(rows: Sequence[Row]) -> str:
+    rates = any(_is_told(row.get("request_rate")) for row in rows)
+    return "requests/s" if rates else "concurrent requests"
+
+
+def _load(row: Row, unit: str) -> float | None:
+    value = row.get("request_rate" if unit == "requests/s" else "max_concurrency")
+    return float(value) if value is not None and _is_told(value) else None
+
+
+def _key(row: Row) -> tuple[object, ...]:
+    return tuple(row[name] if _is_told(row.get(name)) else "" for name in WHO)
+
+
+def _is_told(value: object) -> bool:
+    return value not in (None, "", "none") and value == value

@@ -1,0 +1,1 @@
+"""What is sent and when: profiles, prompts, arrivals, dispatch."""

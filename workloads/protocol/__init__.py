@@ -1,0 +1,1 @@
+"""The wire: HTTP/1.1, server-sent events, OpenAI's replies."""

@@ -1,0 +1,1 @@
+"""Sockets and bytes: connections, pools, and the reader that stamps."""
