@@ -6,6 +6,9 @@ SECONDS ?= 40
 
 # With LOCKED=1, as in CI: the versions of the lock files and no other, each file by its hash.
 LOCKED ?=
+# Tests start hundreds of Pythons: each would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # HQQ builds no kernel then.
 INSTALL := DISABLE_CUDA=1 $(BIN)/pip install --quiet
 INSTALL_LOCKED := $(INSTALL) --no-deps --require-hashes --requirement
