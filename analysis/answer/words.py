@@ -1,7 +1,6 @@
 """A choice in sentences: what to use and by how much, how sure that is, what is in doubt."""
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 
@@ -171,12 +170,6 @@ def _levels(rows: pd.DataFrame, column: str) -> list[str]:
         return []
     told = [level for level in rows[column].unique() if level == level and level not in ("", None)]
     return [shown(level) for level in sorted(told, key=str)]
-
-
-def listed(texts: Sequence[str], most: int = 3) -> str:
-    """The first few of many, and how many more."""
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return "; ".join(texts[:most]) + more
 
 
 def is_sure(choice: Choice) -> bool:
