@@ -13,6 +13,7 @@ import typer
 from catalog.csv_text import csv_text
 from catalog.plain_text import escaped_json, message
 from catalog.secrets import redact
+from moeserve.cli.pipes import reader_may_leave
 from moeserve.cli.table import print_table
 from orchestrator.results.record import Row
 
@@ -68,16 +69,21 @@ def show(
 ) -> None:
     """Print rows; `columns` picks (and heads) those of the table, JSON and CSV have all."""
     listed = list(rows)
-    if output is Format.json:
-        print_json(listed)
-    elif output is Format.csv:
-        sys.stdout.write(csv_text(listed))
-    else:
-        names = columns or _names(listed)
-        headed_as = names if isinstance(names, Mapping) else headed(*names)
-        if dropped := print_table(listed, headed_as):
-            count = f"{len(dropped)} column{'s need' if len(dropped) > 1 else ' needs'}"
-            note(f"{count} a wider terminal, or --format csv: {', '.join(dropped)}")
+    with reader_may_leave(sys.stdout):
+        if output is Format.json:
+            print_json(listed)
+        elif output is Format.csv:
+            sys.stdout.write(csv_text(listed))
+        else:
+            names = columns or _names(listed)
+            _table(listed, names if isinstance(names, Mapping) else headed(*names))
+        sys.stdout.flush()
+
+
+def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
+    if dropped := print_table(rows, columns):
+        count = f"{len(dropped)} column{'s need' if len(dropped) > 1 else ' needs'}"
+        note(f"{count} a wider terminal, or --format csv: {', '.join(dropped)}")
 
 
 def print_json(value: object) -> None:
@@ -91,7 +97,8 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 def note(text: str) -> None:
     """Say something beside the result: on standard error, its secrets masked."""
-    typer.echo(in_width(message(redact(text))), err=True)
+    with reader_may_leave(sys.stderr):
+        typer.echo(in_width(message(redact(text))), err=True)
 
 
 def in_width(text: str) -> str:

@@ -19,9 +19,9 @@ def print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> Sequence[str
 
     In a pipe nothing is folded or left out, and nothing stands above the table.
     """
-    from rich.console import Console
     from rich.text import Text
 
+    from moeserve.cli.console import Console
     from moeserve.cli.fit import fit, lifted
 
     found = _columns(rows, columns)
@@ -88,10 +88,10 @@ def _columns(rows: Sequence[Row], columns: Mapping[str, str]) -> "list[Column]":
 
 
 def _print(fitted: "Fitted", rows: range) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from moeserve.cli.console import Console
     from moeserve.cli.fit import BESIDE, BORDER, wrapped
 
     table = Table(header_style="bold")
@@ -114,9 +114,10 @@ def _print(fitted: "Fitted", rows: range) -> None:
 
 def _print_one(columns: "Sequence[Column]") -> None:
     """Print a single row down the page: across it would not fit a terminal."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from moeserve.cli.console import Console
 
     table = Table(show_header=False)
     for each in columns:
