@@ -76,7 +76,11 @@ def test_the_page_says_question_answer_origin_and_requests(tmp_path: Path, small
     root = directory(tmp_path / "out", small)
     write_report([root], tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
-    assert text.index("Which parallel layout") < text.index("Use tp") < text.index('id="figures"')
+    assert (
+        text.index("Which parallel layout")
+        < text.index("use tp (2 × ")
+        < text.index('id="figures"')
+    )
     assert "these numbers come from a model of the GPU, not from one" in text
     assert "2160 single requests were read" in text
     assert "54 × timeout" in text
@@ -136,7 +140,7 @@ def test_a_study_without_a_valid_run_still_makes_a_page(small: Study) -> None:
 
 def test_one_strategy_or_one_load_is_said_and_not_an_error(small: Study) -> None:
     rows = small()
-    assert "Only tp was run." in report_html(rows[rows["strategy"] == "tp"])
+    assert "capacity of OLMoE-1B-7B tp" in report_html(rows[rows["strategy"] == "tp"])
     assert "No crossover" in report_html(rows[rows["max_concurrency"] == 8])
 
 
