@@ -21,6 +21,7 @@ from analysis.statistics.contrast import (
     adjusted,
     difference_p,
     equivalence_p,
+    excludes_margin,
     runs_needed,
     sign_flip,
     verdict,
@@ -208,7 +209,9 @@ def _compared(group: Stratum, reference: str | None) -> list[tuple[str, str]]:
 
 def _contrast(found: Decision, rule: Rule, family: int) -> Contrast:
     logs = found.pairs.logs
-    open_question = found.verdict == "undecided" and not found.pairs.copies
+    beyond = found.p is not None and excludes_margin(found.ratio, rule)
+    settled = beyond or found.verdict != "undecided"
+    open_question = not (settled or found.pairs.copies)
     # The spread of conditions of one launch says nothing of the spread of launches.
     measured = logs[:0] if found.pairs.one_launch else logs
     needed = runs_needed(measured, rule, family) if open_question else None

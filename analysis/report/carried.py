@@ -5,6 +5,7 @@ from statistics import fmean
 
 import pandas as pd
 
+from analysis.answer.answer import alone
 from analysis.data.order import ordered, rank
 from analysis.data.reached import reached
 from analysis.gpus import gpus_text
@@ -46,12 +47,18 @@ def capacity_answers(rows: pd.DataFrame, strategy: str) -> list[Advice]:
     only = f"Only {strategy} was run: for a choice between layouts run another beside it."
     found = [statement_parts(server) for server in by_server(records(reached(rows)[0]))]
     answers = [
-        Advice(name, f"{parts[0][:1].upper()}{parts[0][1:]}.", ". ".join(parts[1:]), (only,))
+        Advice(name, f"{_upper(parts[0])}.", ". ".join(parts[1:]), (only,))
         for name, parts in found
         if parts
     ]
-    alone = f"Only {strategy} was run, under one load."
-    return answers or [Advice(str(model), alone, "", ()) for model in ordered(rows["model"])]
+    apart = [rows[rows["model"] == model] for model in ordered(rows["model"])]
+    return answers or [
+        Advice(str(r["model"].iloc[0]), f"{_upper(alone(r))}.", "", ()) for r in apart
+    ]
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _order(rows: Sequence[Row]) -> list[tuple[int, float, str]]:

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.anova import Anova, AnovaModel, anova
 from analysis.compare import Comparison, ComparisonSpec, compare
 from analysis.crossover import Crossover, crossovers
+from analysis.data.arms import usable_rows
 from analysis.data.load import COLUMN
 from analysis.data.reached import reached
 from analysis.report.advice import Advice, advice
@@ -102,12 +103,6 @@ def _calibrations(rows: pd.DataFrame) -> list[str]:
         return []
     used = rows.loc[rows["provenance"] == SIMULATED, "engine_version"]
     return [error_note(str(name)) for name in used.unique() if name in CALIBRATIONS]
-
-
-def usable_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The valid runs that have a throughput."""
-    valid = rows if "verdict" not in rows else rows[rows["verdict"].isin(["valid", ""])]
-    return valid[valid["output_throughput"].notna()]
 
 
 def _model(rows: pd.DataFrame) -> AnovaModel:

@@ -5,6 +5,14 @@
 
 const MARK_OF = { better: "▲", worse: "▼", equivalent: "=", undecided: "?" };
 
+const STANDING = {
+  shown: ", shown to lead every other by more than the margin",
+  equal: ", shown equal within the margin",
+  near: ", within the margin, which no test shows",
+  open: ", open: a test does not show it",
+  untested: ", not tested",
+};
+
 function matrix(name, heads, lines) {
   if (!lines.length) return [];
   const loads = unique(lines.flatMap((line) => [...line.cells.keys()])).sort((a, b) => a - b);
@@ -111,14 +119,13 @@ function winnerMatrix(models) {
   const inOrder = models.flatMap((model) => here.filter((w) => w.model === model));
   return matrix("Highest throughput", ["Model", "Workload"], lined(inOrder, (w) => [w.model, w.workload], (won) => {
     const lead = won.lead == null ? "" : `+${rounded(100 * (won.lead - 1))} %`;
-    const near = won.tied_with ? won.tied_with.replaceAll(",", ", ") : "";
-    const sure = won.settled === true ? "shown to lead" : won.settled === false ? "not shown to lead every other" : "not tested";
+    const near = won.equal ? won.equal.replaceAll(",", ", ") : "";
     return {
       text: near ? `${won.strategy} ≈ ${near}` : won.strategy,
       small: lead,
-      kind: won.settled === true ? "won" : "won unsure",
+      kind: won.standing === "shown" ? "won" : "won unsure",
       colour: looks.get(won.strategy)?.colour ?? "#666",
-      tell: `${won.model}, ${won.workload}, ${choice.kind} ${shown(won.load)}: ${won.strategy}${lead && ` ${lead} over ${won.runner_up}`}, ${sure}${near && `; the model cannot tell it from ${near}`}`,
+      tell: `${won.model}, ${won.workload}, ${choice.kind} ${shown(won.load)}: ${won.strategy}${lead && ` ${lead} over ${won.runner_up}`}${STANDING[won.standing] ?? ""}${near && `; within the margin: ${near}`}`,
     };
   }));
 }

@@ -6,13 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.data.conditions import (
-    NOTHING_SAID,
-    Pooling,
-    kept_apart,
-    labelled,
-    said_apart,
-)
+from analysis.data.arms import by_provenance, models_apart, with_arms
+from analysis.data.conditions import NOTHING_SAID, Pooling
 from analysis.data.frame import load, require
 from analysis.data.order import ordered
 from analysis.data.own_names import NO_OWN_NAMES, OwnNames
@@ -21,7 +16,7 @@ from analysis.data.requests import LatencyCounts, count_latencies
 from analysis.data.source_location import source_of
 from analysis.data.where import where
 from analysis.report.carried import carried, records
-from analysis.report.group import group_of, usable_rows
+from analysis.report.group import group_of
 from analysis.report.origin import origins
 from analysis.report.page import Page, render
 from analysis.report.payload import payload_of
@@ -81,8 +76,8 @@ def report_html(
     require(frame, ARMS_NEED)
     _check_size(frame)
     groups, parts = [], []
-    for name, rows in split(with_arms(frame)):
-        part, notes = _kept_apart(rows, options.pooling)
+    for name, rows in by_provenance(with_arms(frame)):
+        part, notes = models_apart(rows, options.pooling)
         made = group_of(part, name, options.reference, options.margin)
         groups.append(replace(made, notes=[*made.notes, *notes]))
         parts.append(part)
@@ -109,36 +104,6 @@ def _check_size(frame: pd.DataFrame) -> None:
         allowed = f"at most {MOST_LABELS:,} on one page: choose with --where model=…"
         told = f"{labels:,} of {', '.join(names)} together"
         raise BadValue("report", told, allowed, where=source_of(frame))
-
-
-def _kept_apart(rows: pd.DataFrame, pooling: Pooling) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Give rows that must not be averaged models of their own; only usable rows decide."""
-    usable = usable_rows(rows)
-    names = kept_apart(usable.drop(columns="output_throughput"), pooling)
-    notes = said_apart(usable, names, "each is answered apart, behind the model's name")
-    return labelled(rows, "model", names), notes
-
-
-def split(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Rows by provenance, measured first: each is analysed alone."""
-    if "provenance" not in frame:
-        return [("unstated", frame)]
-    names = frame["provenance"].astype(str).replace("", "unstated")
-    first = ("measured", "imported", "simulated", "unstated")
-    order = sorted(set(names), key=lambda name: (first.index(name) if name in first else 9, name))
-    return [(name, frame[names == name]) for name in order]
-
-
-def with_arms(frame: pd.DataFrame) -> pd.DataFrame:
-    """Name an arm by strategy and technique where there are several techniques."""
-    if "technique" not in frame or frame["technique"].nunique() < 2:
-        return frame
-    technique = frame["technique"].astype(str)
-    plain = technique.isin(["", "none"])
-    return frame.assign(
-        strategy=frame["strategy"].where(plain, frame["strategy"] + " · " + technique),
-        technique="",
-    )
 
 
 def _title(frame: pd.DataFrame) -> str:

@@ -71,12 +71,12 @@ def _rests_on(found: Evidence, rule: Rule, family: int) -> str:
     lowest, level = smallest_p(len(found.pairs.logs)), rule.hardest_level(family)
     if lowest > level:
         return (
-            "rests on the interval, which takes log-ratios as normal: an exact sign-flip test of "
+            "by t-interval, which takes log-ratios as normal: an exact sign-flip test of "
             f"{len(found.pairs.logs)} pairs cannot fall below {lowest:.3g}"
         )
     if found.verdict != "equivalent" and (found.p_sign_flip or 0) > rule.alpha:
         return (
-            "rests on the interval, which takes log-ratios as normal: the exact sign-flip test "
+            "by t-interval, which takes log-ratios as normal: the exact sign-flip test "
             f"gives p = {found.p_sign_flip:.2g}"
         )
     return ""

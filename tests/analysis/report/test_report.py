@@ -77,7 +77,11 @@ def test_the_page_says_question_answer_origin_and_requests(tmp_path: Path, small
     root = directory(tmp_path / "out", small)
     write_report([root], tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
-    assert text.index("Which parallel layout") < text.index("Use tp") < text.index('id="figures"')
+    assert (
+        text.index("Which parallel layout")
+        < text.index("use tp (2 × ")
+        < text.index('id="figures"')
+    )
     assert "these numbers come from a model of the GPU, not from one" in text
     assert "2160 single requests were read" in text
     assert "54 × timeout" in text
@@ -155,7 +159,7 @@ def test_one_load_is_said_and_not_an_error(small: Study) -> None:
     rows = small()
     assert "No crossover" in report_html(rows[rows["max_concurrency"] == 8])
     alone = rows[(rows["max_concurrency"] == 8) & (rows["strategy"] == "tp")]
-    assert "Only tp was run, under one load." in report_html(alone)
+    assert "Only tp was run, at one load: " in report_html(alone)
     assert "capacity" not in sections(report_html(alone))
 
 
