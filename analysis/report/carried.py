@@ -47,7 +47,12 @@ def capacity_answers(rows: pd.DataFrame, strategy: str) -> list[Advice]:
     only = f"Only {strategy} was run: for a choice between layouts run another beside it."
     found = [statement_parts(server) for server in by_server(records(reached(rows)[0]))]
     answers = [
-        Advice(name, f"{_upper(parts[0])}.", ". ".join(parts[1:]), (only,))
+        Advice(
+            name,
+            f"{_upper(parts[0])}.",
+            " ".join(f"{_upper(part)}." for part in parts[1:]),
+            (only,),
+        )
         for name, parts in found
         if parts
     ]

@@ -41,8 +41,13 @@ function loadText(i, axis) {
 
 const runsText = (n) => (n == null ? "" : `${n} ${n === 1 ? "run" : "runs"}`);
 
-function measureChart(model, places) {
-  const metric = data.metrics.find((m) => m.key === choice.metric);
+// One server alone is asked for its latencies beside its throughput.
+function measures() {
+  const beside = data.strategies.length < 2 ? ["mean_ttft_ms", "mean_tpot_ms"] : [];
+  return unique([choice.metric, ...beside]).map((key) => data.metrics.find((m) => m.key === key)).filter(Boolean);
+}
+
+function measureChart(model, places, metric) {
   const axis = loadAxis(places);
   const get = (name, i) => cells[`${metric.key}.${name}`][i];
   const series = bySeries(places, (i) => get("mean", i) == null ? null : {
@@ -106,7 +111,7 @@ function figures() {
   const models = modelsShown();
   const places = new Map(models.map((model) => [model, picked(model)]));
   const drawn = models.filter((model) => places.get(model).length);
-  fill("charts", drawn.map((model) => measureChart(model, places.get(model))));
+  fill("charts", drawn.flatMap((model) => measures().map((metric) => measureChart(model, places.get(model), metric))));
   fill("more-charts", drawn.flatMap((model) => [paretoChart(model, places.get(model)), latencyChart(model), agreementChart(model)]));
   if (!drawn.length) byId("charts").append(element("p", {}, "No valid run matches these filters."));
   if (choice.model === "all" && levels("model").length > MOST_MODELS) {

@@ -118,7 +118,7 @@ function winnerMatrix(models) {
   const here = data.winners.filter((w) => w.group === choice.group && models.includes(w.model) && w.load_kind === choice.kind && w.load != null);
   const inOrder = models.flatMap((model) => here.filter((w) => w.model === model));
   return matrix("Highest throughput", ["Model", "Workload"], lined(inOrder, (w) => [w.model, w.workload], (won) => {
-    const lead = won.lead == null ? "" : `+${rounded(100 * (won.lead - 1))} %`;
+    const lead = won.lead == null ? "" : `+${rounded(100 * (won.lead - 1))}\u00a0%`;
     const near = won.equal ? won.equal.replaceAll(",", ", ") : "";
     return {
       text: near ? `${won.strategy} ≈ ${near}` : won.strategy,
