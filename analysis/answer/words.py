@@ -1,6 +1,7 @@
 """A choice in sentences: what to use and by how much, how sure that is, what is in doubt."""
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -157,13 +158,6 @@ def _test(choice: Choice, rule: Rule) -> str:
         few = f"{choice.pairs} pairs, too few for the exact test, which needs {fewest}"
         return f"; by t-interval of {few}"
     return "; after the correction for all comparisons"
-
-
-def _levels(rows: pd.DataFrame, column: str) -> list[str]:
-    if column not in rows:
-        return []
-    told = [level for level in rows[column].unique() if level == level and level not in ("", None)]
-    return [shown(level) for level in sorted(told, key=str)]
 
 
 def listed(texts: Sequence[str], most: int = 3) -> str:
