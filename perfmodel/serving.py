@@ -10,6 +10,7 @@ from catalog.models import Model
 from perfmodel.batching import BatchLimits, batch_limits
 from perfmodel.constants import Constants
 from perfmodel.experts import UNIFORM, RoutingSkew
+from perfmodel.kernel_tables.source import KernelTables
 from perfmodel.memory import VLLM, Conventions, Memory, memory
 from perfmodel.step import StepModel
 from strategies.feasible import layout_violations
@@ -28,6 +29,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     routing: RoutingSkew = UNIFORM
     constants: Constants | None = None
     """None takes the default calibration."""
+    kernel_tables: KernelTables | None = None
+    """Measured kernels in the place of formulas, where they have a shape."""
 
 
 DEFAULT_SETTINGS = ServerSettings()
@@ -92,7 +95,7 @@ def _limits(
 
 
 def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:
-    return StepModel(
+    step_model = StepModel(
         model,
         layout,
         gpu,
@@ -100,3 +103,6 @@ def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -
         routing=setup.routing,
         kv_dtype=setup.conventions.kv_dtype,
     )
+    if setup.kernel_tables is not None:
+        step_model.use(setup.kernel_tables)
+    return step_model
