@@ -118,6 +118,22 @@ def test_autotune_ranks_and_honours_top_and_pareto(capsys: pytest.CaptureFixture
     assert all(row["latency_s"] <= 0.04 for row in fast if row["feasible"])
 
 
+def test_autotune_keeps_to_the_sequences_that_vllm_takes_and_says_how_to_lift_that(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "autotune -m Qwen3-30B-A3B --gpus 2 --hardware H200 --context 500 --format json"
+    _, out, err = run(capsys, line)
+    assert {row["b_max"] for row in json.loads(out)} == {1024, 2048}
+    assert "1024 sequences a replica is vLLM's own limit; --max-num-seqs none lifts it" in err
+    code, out, err = run(capsys, f"{line} --max-num-seqs none")
+    assert min(row["b_max"] for row in json.loads(out)) > 2048
+    assert "lifts" not in err
+    assert {row["b_max"] for row in rows(capsys, f"{line[:-14]} --max-num-seqs 64")} == {64, 128}
+    for wrong in ("0", "-1", "many", "1.5"):
+        code, out, err = run(capsys, f"{line} --max-num-seqs {wrong}")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+
+
 def test_autotune_says_its_doubt_and_what_it_cannot_tell_apart(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
