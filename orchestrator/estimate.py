@@ -226,7 +226,7 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
     layout, used, kernels = on.step_model.layout, on.step_model.pricing, on.step_model.kernels
     return {
         **cell_columns(cell),
-        "engine_version": f"{used}: {kernels.name}" if kernels else used,
+        "engine_version": f"{used}: {kernels.name}" if kernels and kernels.any else used,
         # What was assumed by its effect: arguments and flags that ask for the same are one server.
         "server_args": "",
         "max_num_seqs": on.limits.max_num_seqs,

@@ -25,7 +25,7 @@ from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.arrays import FloatArray, Real
 from perfmodel.collectives import exposed
-from perfmodel.constants import DEFAULT, Constants
+from perfmodel.constants import DEFAULT, Constants, beside_kernels
 from perfmodel.context import ContextExchange
 from perfmodel.exchange import Fabric
 from perfmodel.experts import UNIFORM, RoutingSkew
@@ -36,7 +36,6 @@ from perfmodel.load import StepLoad
 from perfmodel.phases import PhaseCost, Phases
 from strategies.layout import Layout
 
-WITH_KERNELS = " and measured kernels"
 MOST_REMEMBERED = 8192
 MOST_TIMES = 64
 """Waves of equal requests take the same few runs of steps again and again; each may be long."""
@@ -151,7 +150,7 @@ class StepModel:
     def pricing(self) -> str:
         """The name of what prices its steps: a calibration, beside measured kernels or alone."""
         beside = self.kernels is not None and self.kernels.any
-        return f"{self.constants.name}{WITH_KERNELS}" if beside else self.constants.name
+        return beside_kernels(self.constants) if beside else self.constants.name
 
     @property
     def lockstep(self) -> bool:

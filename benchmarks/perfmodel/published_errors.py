@@ -12,10 +12,11 @@ points whose experts are in them count, estimated without the tables and with th
 fits what the tables leave over. A few minutes. Needs scipy.
 """
 
+import functools
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -83,9 +84,8 @@ class Fit:
         self, points: Sequence[Point], start: Constants, tables: KernelTables | None = None
     ) -> None:
         self.points, self._start = points, start
-        self.kernels = tables
         # Where kernels price the experts, their efficiency has no effect to be fitted by.
-        self._fitted = {n: v for n, v in FITTED.items() if not (tables and n == EFFICIENCY)}
+        self.fitted = {n: v for n, v in FITTED.items() if not (tables and n == EFFICIENCY)}
         self._tables = [PointTable(point, start, tables) for point in points]
 
     def without(self, held: Callable[[Point], bool]) -> Constants:
@@ -103,24 +103,24 @@ class Fit:
         level_of = np.array([sources.index(point.source) for point, _ in chosen])
 
         def residuals(x: FloatArray) -> FloatArray:
-            z, levels = x[: len(self._fitted)], x[len(self._fitted) :] * LEVEL_SD
+            z, levels = x[: len(self.fitted)], x[len(self.fitted) :] * LEVEL_SD
             constants = self._constants(z)
             errors = np.array([log_error(p, table.estimate(constants)) for p, table in chosen])
             errors -= np.outer(levels[level_of], LEVELS)
             beside = np.nan_to_num(errors * weights).ravel() / ERROR_SD
             return np.concatenate([beside, x])
 
-        start = np.zeros(len(self._fitted) + len(sources))
+        start = np.zeros(len(self.fitted) + len(sources))
         upper = np.full(len(start), REACH)
-        if EFFICIENCY in self._fitted:
-            upper[list(self._fitted).index(EFFICIENCY)] = 3.0
+        if EFFICIENCY in self.fitted:
+            upper[list(self.fitted).index(EFFICIENCY)] = 3.0
         result = least_squares(residuals, start, bounds=(-upper, upper), loss="soft_l1")
-        return self._constants(result.x[: len(self._fitted)])
+        return self._constants(result.x[: len(self.fitted)])
 
     def _constants(self, z: FloatArray) -> Constants:
         found = {
             name: middle * float(np.exp(sd * at))
-            for (name, (middle, sd)), at in zip(self._fitted.items(), z, strict=True)
+            for (name, (middle, sd)), at in zip(self.fitted.items(), z, strict=True)
         }
         return msgspec.structs.replace(self._start, **found)
 
@@ -130,6 +130,7 @@ def refit(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Print what each fit reaches; return the fits by group and by what was left out."""
     fit = Fit(points, VLLM_2026, tables)
+    fitted = functools.partial(rounded, names=fit.fitted)
     whole = fit.without(lambda _: False)
     print(line("fitted to all", log_errors(points, whole, tables)), fitted(whole), flush=True)
     fits: dict[str, dict[str, dict[str, float]]] = {"all": {"": fitted(whole)}}
@@ -145,8 +146,8 @@ def refit(
     return fits
 
 
-def fitted(constants: Constants) -> dict[str, float]:
-    return {name: float(f"{getattr(constants, name):.3g}") for name in FITTED}
+def rounded(constants: Constants, names: Iterable[str]) -> dict[str, float]:
+    return {name: float(f"{getattr(constants, name):.3g}") for name in names}
 
 
 def in_tables(points: Sequence[Point], tables: KernelTables) -> tuple[Point, ...]:

@@ -57,7 +57,8 @@ def estimate(
         str | None,
         typer.Option(
             "--calibration",
-            help="vllm-2026 (default), a100-vllm, a100-vllm-growth, roofline, or a FILE.json.",
+            help="vllm-2026 (default), vllm-2026-kernels (beside measured experts), a100-vllm, "
+            "a100-vllm-growth, roofline, or a FILE.json.",
         ),
     ] = None,
     calibrate: Annotated[
@@ -152,17 +153,20 @@ def _estimate(
 
 def _about(assumed: "ServerSettings") -> list[Row]:
     """The constants that estimates would use, where they come from, and how far they are off."""
-    from perfmodel.constants import DEFAULT
-    from perfmodel.known_error import KNOWN_ERRORS
+    from perfmodel.constants import DEFAULT, VLLM_2026_KERNELS, beside_kernels
+    from perfmodel.known_error import known_error
 
-    used = assumed.constants or DEFAULT
-    known = KNOWN_ERRORS.get(used.name)
+    tables = assumed.kernel_tables
+    used = assumed.constants or (VLLM_2026_KERNELS if tables else DEFAULT)
+    known = known_error(beside_kernels(used) if tables else used.name)
     rows: list[Row] = [
         {"what": "constant", "name": name, "value": value}
         for name, value in msgspec.to_builtins(used).items()
         if name not in ("name", "source")
     ]
     rows.append({"what": "source", "name": used.name, "value": used.source})
+    if tables:
+        rows.append({"what": "kernels", "name": tables.kind, "value": tables.name})
     if known is None:
         return [*rows, {"what": "error", "name": "", "value": "compared with no measurement"}]
     rows.append({"what": "error", "name": "points", "value": known.points})
