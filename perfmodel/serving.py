@@ -8,8 +8,9 @@ from catalog.errors import Infeasible, NotCounted
 from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.batching import BatchLimits, batch_limits
-from perfmodel.constants import Constants
+from perfmodel.constants import VLLM_2026_KERNELS, Constants
 from perfmodel.experts import UNIFORM, RoutingSkew
+from perfmodel.kernel_tables.source import KernelTables
 from perfmodel.memory import VLLM, Conventions, Memory, memory
 from perfmodel.step import StepModel
 from strategies.feasible import layout_violations
@@ -27,7 +28,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     conventions: Conventions = VLLM
     routing: RoutingSkew = UNIFORM
     constants: Constants | None = None
-    """None takes the default calibration."""
+    """None takes the default calibration; beside measured experts, the one fitted to them."""
+    kernel_tables: KernelTables | None = None
+    """Measured kernels in the place of formulas, where they have a shape."""
 
 
 DEFAULT_SETTINGS = ServerSettings()
@@ -92,7 +95,17 @@ def _limits(
 
 
 def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:
-    return StepModel(
+    """With tables, and no constants asked for, those that were fitted beside such kernels."""
+    step_model = _priced(model, layout, gpu, setup)
+    kernels = step_model.kernels
+    if setup.constants is None and kernels is not None and kernels.experts is not None:
+        beside = msgspec.structs.replace(setup, constants=VLLM_2026_KERNELS)
+        return _priced(model, layout, gpu, beside)
+    return step_model
+
+
+def _priced(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:
+    step_model = StepModel(
         model,
         layout,
         gpu,
@@ -100,3 +113,6 @@ def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -
         routing=setup.routing,
         kv_dtype=setup.conventions.kv_dtype,
     )
+    if setup.kernel_tables is not None:
+        step_model.use(setup.kernel_tables)
+    return step_model
