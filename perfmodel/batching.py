@@ -113,8 +113,8 @@ class Batcher:
         output_tokens: int,
         cached_tokens: int = 0,
         hashes: Items[int] = (),
-    ) -> None:
-        """Queue a request; raise Infeasible if it could never fit the cache alone.
+    ) -> Sequence:
+        """Queue a request and return it; raise Infeasible if it could never fit the cache alone.
 
         `hashes` are those of its full blocks, the answer's after the prompt's (`block_hashes`).
         """
@@ -129,10 +129,7 @@ class Batcher:
             raise Infeasible(f"a request of {sequence.longest} tokens: the KV cache holds {room}")
         self._by_request[request] = sequence
         self._waiting.append(sequence)
-
-    def cached_tokens(self, request: int) -> int:
-        """Return how many tokens of an unfinished request were cached when it first began."""
-        return self._by_request[request].cached_tokens
+        return sequence
 
     def abort(self, request: int) -> None:
         """Forget a request and free its blocks; an unknown or finished one is no error."""
@@ -182,9 +179,9 @@ class Batcher:
         sequences = [sequence for sequence, _ in step.work]
         if step.load.prefill_tokens or step.preempted or len(sequences) < len(self._running):
             return 1
-        if self._waiting and len(self._running) < self.limits.max_num_seqs:
-            if self._pool.may_find_more(self._waiting[0], sequences):
-                return 1
+        slots = len(self._running) < self.limits.max_num_seqs
+        if self._waiting and slots and self._pool.may_find_more(self._waiting[0], sequences):
+            return 1
         most = min(sequence.remaining for sequence in sequences)
         window = self.limits.window
         if window is not None:

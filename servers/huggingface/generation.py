@@ -41,6 +41,11 @@ class DecoderGeneration:
     _parts: list[Part] = field(init=False)
     _jobs: list[DecodeJob] = field(init=False)
 
+    @property
+    def cached_tokens(self) -> None:
+        """Nothing is kept from one request to the next."""
+        return None
+
     def __post_init__(self) -> None:
         self._parts = [Part(TextStream(self.text)) for _ in self.requests]
         self._jobs = [

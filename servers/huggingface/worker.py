@@ -62,7 +62,8 @@ class DecodeJob:
 class DecodeWorker:
     """Serves jobs in the order they came; made inside a running event loop."""
 
-    kv_usage, preemptions = 0.0, 0  # for the metrics: no cache outlives a request
+    # For the metrics: no cache outlives a request.
+    kv_usage, preemptions, prefix_queries, prefix_hits = 0.0, 0, 0, 0
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder

@@ -44,8 +44,21 @@ class Naive:
         return prompt + answer[: self.made[request]]
 
     def _step(self) -> None:
-        left, work, preempted = self.budget, [], False
-        turn = 0
+        before, work = self.preemptions, []
+        left = self._run(work)
+        if self.preemptions == before:
+            self._admit(work, left)
+        for request, count in work:
+            self.done[request] += count
+            if self.done[request] == len(self._tokens(request)):
+                self.made[request] += 1
+        for request in list(self.running):
+            if self.made[request] == len(self.requests[request][1]):
+                self.running.remove(request)
+                self._let_go(request)
+
+    def _run(self, work: list[tuple[int, int]]) -> int:
+        left, turn = self.budget, 0
         while turn < len(self.running) and left:
             request = self.running[turn]
             count = min(len(self._tokens(request)) - self.done[request], left)
@@ -54,13 +67,16 @@ class Naive:
                 self._let_go(last)
                 self.done[last] = 0
                 self.waiting.insert(0, last)
-                self.preemptions, preempted = self.preemptions + 1, True
+                self.preemptions += 1
             if request not in self.running:
                 break
             work.append((request, count))
             left -= count
             turn += 1
-        while not preempted and self.waiting and left and len(self.running) < self.slots:
+        return left
+
+    def _admit(self, work: list[tuple[int, int]], left: int) -> None:
+        while self.waiting and left and len(self.running) < self.slots:
             request = self.waiting[0]
             found = self._found(request)
             needed = -(-len(self._tokens(request)) // SIZE) - len(found)
@@ -77,14 +93,6 @@ class Naive:
             self.running.append(self.waiting.pop(0))
             work.append((request, count))
             left -= count
-        for request, count in work:
-            self.done[request] += count
-            if self.done[request] == len(self._tokens(request)):
-                self.made[request] += 1
-        for request in list(self.running):
-            if self.made[request] == len(self.requests[request][1]):
-                self.running.remove(request)
-                self._let_go(request)
 
     def _found(self, request: int) -> list[Block]:
         tokens, found = tuple(self._tokens(request)), []

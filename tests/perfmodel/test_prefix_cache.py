@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import BadValue
@@ -47,7 +47,7 @@ A, B = [1] * 8, [2] * 8  # two blocks each
 
 
 def test_full_blocks_of_a_common_beginning_are_found_and_the_last_token_is_not() -> None:
-    asked = [(A + [5], [9]), (A + [6], [9]), (A, [9]), (A[:7] + [3], [9]), ([7, *A], [9])]
+    asked = [([*A, 5], [9]), ([*A, 6], [9]), (A, [9]), ([*A[:7], 3], [9]), ([7, *A], [9])]
     # Of eight tokens that are all cached the last is computed anew, and with it its block.
     assert one_by_one(20, asked) == [0, 8, 4, 4, 0]
 
@@ -60,23 +60,23 @@ def test_an_answer_is_found_by_the_turn_that_repeats_it() -> None:
 
 def test_the_longest_unused_goes_first_and_of_one_request_its_end() -> None:
     # Four blocks. A and then B fill them; one more block takes the end of A, then its beginning.
-    assert one_by_one(4, [(A, [9]), (B, [9]), ([3, 3, 3], [9]), (A + [4], [9])]) == [0, 0, 0, 4]
-    assert one_by_one(4, [(A, [9]), (B, [9]), ([3] * 8, [9]), (A + [4], [9])]) == [0, 0, 0, 0]
+    assert one_by_one(4, [(A, [9]), (B, [9]), ([3, 3, 3], [9]), ([*A, 4], [9])]) == [0, 0, 0, 4]
+    assert one_by_one(4, [(A, [9]), (B, [9]), ([3] * 8, [9]), ([*A, 4], [9])]) == [0, 0, 0, 0]
     # Had A been used meanwhile, B would have gone: its end for A's last token, then its beginning.
-    used = [(A, [9]), (B, [9]), (A, [9]), ([3] * 4, [9]), (A + [4], [9]), (B, [9])]
+    used = [(A, [9]), (B, [9]), (A, [9]), ([3] * 4, [9]), ([*A, 4], [9]), (B, [9])]
     assert one_by_one(4, used) == [0, 0, 4, 0, 8, 0]
 
 
 def test_blocks_that_were_never_full_are_handed_out_before_cached_ones() -> None:
     # A and a lone token: its block comes back to the front, so three short ones evict nothing.
     short: list[Request] = [([n], [9]) for n in (5, 6, 7)]
-    assert one_by_one(3, [(A, [9]), *short, (A + [1], [9])]) == [0, 0, 0, 0, 8]
+    assert one_by_one(3, [(A, [9]), *short, ([*A, 1], [9])]) == [0, 0, 0, 0, 8]
 
 
 def test_requests_of_one_step_share_already() -> None:
     batcher = Batcher(limits(20))
     for number in range(3):
-        add(batcher, number, (A + [number], [9, 9]))
+        add(batcher, number, ([*A, number], [9, 9]))
     assert serve(batcher) == {0: 0, 1: 8, 2: 8}
     assert (batcher.prefix_queries, batcher.prefix_hits) == (27, 16)
     # Two shared blocks and one each.
@@ -100,30 +100,34 @@ def test_prompts_all_seen_before_and_a_cache_that_sees_them_are_two_things() -> 
         limits(9, prefix_cached=True)
 
 
-TOKENS = st.lists(st.integers(0, 1), min_size=1, max_size=14)
-REQUESTS = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=10)
+LONG = np.random.default_rng(0).integers(2, size=(2, 40)).tolist()
 
 
-@settings(deadline=None, max_examples=400)
-@given(
-    requests=REQUESTS,
-    blocks=st.integers(7, 16),
-    budget=st.integers(4, 40),
-    slots=st.integers(1, 4),
-    ahead=st.booleans(),
-)
-def test_every_hit_and_every_preemption_is_that_of_the_plain_cache(
-    requests: list[Request], blocks: int, budget: int, slots: int, ahead: bool
-) -> None:
-    batcher = Batcher(limits(blocks, max_num_batched_tokens=budget, max_num_seqs=slots))
-    for number, request in enumerate(requests):
-        add(batcher, number, request)
-    found = serve(batcher, ahead=ahead)
-    plain = Naive(blocks, budget, slots, requests).serve()
-    assert found == plain.hits
-    assert batcher.preemptions == plain.preemptions
-    assert batcher.prefix_hits == sum(plain.hits.values())
-    assert batcher.kv_usage == 0.0
+def crowded(rng: np.random.Generator) -> tuple[list[Request], BatchLimits]:
+    """Return requests that are pieces of two long texts, and a server too small for them."""
+    requests = []
+    for _ in range(rng.integers(2, 13)):
+        tokens = LONG[rng.integers(2)][: rng.integers(2, 31)]
+        prompt = rng.integers(1, len(tokens))
+        requests.append((tokens[:prompt], tokens[prompt:]))
+    budget, slots = int(rng.integers(4, 41)), int(rng.integers(2, 5))
+    small = limits(int(rng.integers(8, 15)), max_num_batched_tokens=budget, max_num_seqs=slots)
+    return requests, small
+
+
+def test_every_hit_and_every_preemption_is_that_of_the_plain_cache() -> None:
+    for seed in range(1500):
+        requests, small = crowded(np.random.default_rng(seed))
+        budget, slots = small.max_num_batched_tokens, small.max_num_seqs
+        plain = Naive(small.kv_blocks, budget, slots, requests).serve()
+        for ahead in (False, True):
+            batcher = Batcher(small)
+            for number, request in enumerate(requests):
+                add(batcher, number, request)
+            assert serve(batcher, ahead=ahead) == plain.hits, seed
+            assert batcher.preemptions == plain.preemptions, seed
+            assert batcher.prefix_hits == sum(plain.hits.values())
+            assert batcher.kv_usage == 0.0
 
 
 @given(

@@ -17,11 +17,12 @@ from orchestrator.engines.checks import missing_link
 from orchestrator.engines.simulated.options import assumed_of, held_model
 from orchestrator.experiment.cells import Run
 from orchestrator.experiment.server_group import ServerGroup
-from orchestrator.measure.traffic import due_of
+from orchestrator.measure.traffic import due_of, traffic_of
 from orchestrator.results.record import Provenance
 from perfmodel.noise import Noise, launch_factor
+from perfmodel.prefix_cache import block_hashes
 from perfmodel.serving import ServerModel, server
-from perfmodel.simulate import Simulated, simulate
+from perfmodel.simulate import Hashes, Simulated, simulate
 from servers.simulated.arguments import ServerArguments, server_arguments
 from workloads.load.dispatch import Dispatcher
 from workloads.transcript import RequestRow
@@ -78,7 +79,15 @@ def serve(run: Run, on: ServerModel, noise: Noise | None = None) -> Simulated:
         due_s=None if due_s is None else due_s.tolist(),
     )
     lengths = [(workload.input_len, workload.output_len)] * count
-    return simulate(source, lengths, on.step_model, limits=on.limits, noise=noise)
+    hashes = _hashes(run, on) if on.limits.prefix_caching else None
+    return simulate(source, lengths, on.step_model, limits=on.limits, noise=noise, hashes=hashes)
+
+
+def _hashes(run: Run, on: ServerModel) -> Hashes:
+    """Hash the very prompts that a real server would be sent, each when it is sent."""
+    prompts = traffic_of(run, vocab=on.step_model.model.vocab).prompts
+    assert not isinstance(prompts, list)  # of token ids, for want of a text
+    return lambda request: block_hashes(prompts[request], on.limits.block_tokens)
 
 
 def expected_seconds(group: ServerGroup, runs: Iterable[Run], model: Model) -> list[float | None]:
@@ -124,7 +133,7 @@ class SimulatedSession:
             "max_num_seqs": limits.max_num_seqs,
             "max_num_batched_tokens": limits.max_num_batched_tokens,
             "block_size": limits.block_tokens,
-            "prefix_caching": limits.prefix_cached,
+            "prefix_caching": limits.prefix_caching,
             "calibration": self.server.step_model.constants.name,
             "assumptions": list(self.server.memory.assumptions),
             "noise": self.noise,
@@ -139,9 +148,18 @@ class SimulatedSession:
             figures={
                 "peak_kv_usage": result.peak_kv_usage,
                 "preemptions": result.preemptions,
+                **self._prefix_figures(result),
                 **{f"{phase}_share": share for phase, share in _shares(result).items()},
             }
         )
+
+    def _prefix_figures(self, result: Simulated) -> Mapping[str, float]:
+        if not self.server.limits.prefix_caching:
+            return {}
+        return {
+            "server_prefix_cache_queries": result.prefix_queries,
+            "server_prefix_cache_hits": result.prefix_hits,
+        }
 
     def _noise(self, run: Run) -> Noise | None:
         if not self.noise:
