@@ -10,6 +10,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from catalog.models import Model
 from orchestrator.engine import Callbacks, LaunchContext, Measurement, Session
@@ -17,13 +18,12 @@ from orchestrator.engines.checks import missing_link
 from orchestrator.engines.simulated.options import assumed_of, held_model
 from orchestrator.experiment.cells import Run
 from orchestrator.experiment.server_group import ServerGroup
-from orchestrator.measure.traffic import due_of
+from orchestrator.measure.traffic import dispatcher_of, unwritten
 from orchestrator.results.record import Provenance
 from perfmodel.noise import Noise, launch_factor
 from perfmodel.serving import ServerModel, server
 from perfmodel.simulate import Simulated, simulate
 from servers.simulated.arguments import ServerArguments, server_arguments
-from workloads.load.dispatch import Dispatcher
 from workloads.transcript import RequestRow
 
 
@@ -58,7 +58,7 @@ def _server(group: ServerGroup, model: Model, requested: ServerArguments) -> Ser
     assert setup.layout is not None
     assert setup.gpu is not None
     workloads = [run.cell.workload for run in group.runs]
-    longest = max(workload.input_len + workload.output_len for workload in workloads)
+    longest = max(workload.longest_tokens for workload in workloads)
     return server(
         held_model(setup, model, requested),
         setup.layout,
@@ -70,14 +70,10 @@ def _server(group: ServerGroup, model: Model, requested: ServerArguments) -> Ser
 
 def serve(run: Run, on: ServerModel, noise: Noise | None = None) -> Simulated:
     """Send one run's requests to a simulated server that is empty."""
-    workload, load = run.cell.workload, run.cell.load
-    count, due_s = run.cell.num_prompts, due_of(run)
-    source = Dispatcher(
-        count,
-        max_concurrency=load.max_concurrency,
-        due_s=None if due_s is None else due_s.tolist(),
-    )
-    lengths = [(workload.input_len, workload.output_len)] * count
+    traffic = unwritten(run)
+    requests = traffic.requests
+    lengths = list(zip(requests.input_lens.tolist(), requests.output_lens.tolist(), strict=True))
+    source = dispatcher_of(traffic)
     return simulate(source, lengths, on.step_model, limits=on.limits, noise=noise)
 
 
@@ -133,8 +129,9 @@ class SimulatedSession:
 
     async def measure(self, run: Run, callbacks: Callbacks) -> Measurement:
         result = serve(run, self.server, self._noise(run))
-        for row in rows_of_simulation(result, run.cell.workload.input_len):
-            callbacks.on_row(row)
+        traffic = unwritten(run)
+        for row in rows_of_simulation(result, traffic.requests.input_lens):
+            callbacks.on_row(traffic.labelled(row))
         return Measurement(
             figures={
                 "peak_kv_usage": result.peak_kv_usage,
@@ -149,10 +146,14 @@ class SimulatedSession:
         return Noise(_rng(self.seed, run.run_id), step_sigma=self.noise, launch=self.launch)
 
 
-def rows_of_simulation(result: Simulated, input_tokens: int) -> list[RequestRow]:
-    """Return the requests in the order in which they ended, as a real client reports them."""
+def rows_of_simulation(result: Simulated, input_tokens: ArrayLike) -> list[RequestRow]:
+    """Return the requests in the order in which they ended, as a real client reports them.
+
+    `input_tokens` is of every request, or one number for all.
+    """
     order = np.argsort(result.done_s, kind="stable")
-    return [_row(result, int(request), input_tokens) for request in order]
+    lengths = np.broadcast_to(input_tokens, len(order))
+    return [_row(result, int(request), int(lengths[request])) for request in order]
 
 
 def _row(result: Simulated, request: int, input_tokens: int) -> RequestRow:
