@@ -7,6 +7,7 @@ own, waits at the head of the queue and is computed anew (preemption by recomput
 """
 
 from collections import deque
+from collections.abc import Hashable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
@@ -112,7 +113,7 @@ class Batcher:
         prompt_tokens: int,
         output_tokens: int,
         cached_tokens: int = 0,
-        hashes: Items[int] = (),
+        hashes: Items[Hashable] = (),
     ) -> Sequence:
         """Queue a request and return it; raise Infeasible if it could never fit the cache alone.
 

@@ -7,6 +7,7 @@ first those that were never full, then the one let go longest ago, of one reques
 """
 
 from collections import OrderedDict, defaultdict
+from collections.abc import Hashable
 from collections.abc import Sequence as Items
 from itertools import accumulate
 
@@ -42,8 +43,8 @@ class PrefixCache(BlockPool):
         self._free = OrderedDict.fromkeys(range(total))
         """In the order in which they will be handed out."""
         self._holders = [0] * total
-        self._hash_of: list[int | None] = [None] * total
-        self._blocks_of: defaultdict[int, list[int]] = defaultdict(list)
+        self._hash_of: list[Hashable | None] = [None] * total
+        self._blocks_of: defaultdict[Hashable, list[int]] = defaultdict(list)
         """The blocks of a hash, the first cached one first: copies are kept, not merged."""
         self._held: dict[int, list[int]] = {}
         """The blocks of a request, in order of its tokens."""

@@ -1,5 +1,6 @@
 """One request inside the batcher: how far it is, and what it holds."""
 
+from collections.abc import Hashable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ class Sequence:
     request: int
     prompt_tokens: int
     output_tokens: int
-    hashes: Items[int] = ()
+    hashes: Items[Hashable] = ()
     """Of each full block of prompt and answer; without them nothing is shared."""
     cached_tokens: int = 0
     """Prompt tokens that a prefix cache held when the request first began."""

@@ -5,7 +5,7 @@ the times are the same, to the last bit, as those of stepping one by one.
 """
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from perfmodel.sequence import Sequence as BatchedRequest
 from perfmodel.step import StepModel
 from perfmodel.virtual import ReplicaGroup, Stretch
 
-Hashes = Callable[[int], Sequence[int]]
+Hashes = Callable[[int], Sequence[Hashable]]
 """Gives the hashes of a request's full blocks, for servers that share them (`block_hashes`)."""
 
 

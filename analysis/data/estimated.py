@@ -14,7 +14,7 @@ from orchestrator.run.outcome import figures_of
 from perfmodel.priced import check_priced
 from perfmodel.serving import server
 from strategies import Technique, parse_layout
-from workloads.load.profiles import Workload
+from workloads.load.workload import Workload
 
 CONDITION = (
     "model", "strategy", "gpu_type", "workload", "input_len", "output_len", "num_prompts",

@@ -9,7 +9,8 @@ from orchestrator.experiment.effective_model import checkpoint_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_args import last_values
 from strategies.vllm_numbers import tokens_or_auto
-from workloads.load.profiles import Workload, parse_workload
+from workloads.load.profiles import parse_workload
+from workloads.load.workload import Workload
 
 LONGER = ("--hf-overrides", "--rope-scaling", "--rope-parameters", "--rope-theta")
 """Arguments of vLLM that can give a model another context than its config says."""

@@ -20,15 +20,17 @@ from orchestrator.measure.foreign import Foreign
 from orchestrator.measure.memory_figures import memory_figures
 from orchestrator.measure.monitor import PATIENCE, STALL_S, ServerMonitor, queued
 from orchestrator.measure.readiness import probe
-from orchestrator.measure.traffic import Traffic, traffic_of
+from orchestrator.measure.traffic import dispatcher_of, traffic_of
 from orchestrator.results.record import Provenance
 from workloads.client.load_run import measure
+from workloads.client.payloads import Answers
 from workloads.client.runstats import RunStats
 from workloads.client.selfcheck import client_limited
 from workloads.client.worker_pool import WorkersPlan, measure_with_workers
 from workloads.figures.server_metrics import parse_metrics, window
 from workloads.load.dispatch import Dispatcher
 from workloads.load.text_prompts import TextPrompts, prompts_for
+from workloads.load.traffic import Traffic
 from workloads.transcript import RequestRow
 from workloads.transport.target import Target
 
@@ -103,7 +105,7 @@ class HttpSession:
                 failed_classes.add(row.error_class)
             elif self.foreign is not None:
                 self.foreign.heard(row.answered_by)
-            callbacks.on_row(row)
+            callbacks.on_row(traffic.labelled(row))
 
         monitor = ServerMonitor(
             self.control,
@@ -115,7 +117,7 @@ class HttpSession:
         )
         async with monitor.sampling(), propagated(callbacks.stop, halt):
             loaded = replace(callbacks, stop=halt, on_row=on_row)
-            stats = await self._load(traffic, run.cell.workload.output_len, loaded)
+            stats = await self._load(traffic, loaded)
         if callbacks.folder is not None:
             monitor.write(callbacks.folder)
         if monitor.failure is not None:
@@ -213,22 +215,26 @@ class HttpSession:
                 )
             await asyncio.sleep(SETTLE_S)
 
-    async def _load(self, traffic: Traffic, output_len: int, callbacks: Callbacks) -> RunStats:
+    async def _load(self, traffic: Traffic, callbacks: Callbacks) -> RunStats:
+        requests = traffic.requests
+        natural = requests.natural.tolist() if requests.natural.any() else None
+        answers = Answers(requests.output_lens.tolist(), natural)
         if self.client_workers == 1:
             return await measure(
                 self.target,
                 traffic.prompts,
-                output_len=output_len,
-                dispatcher=traffic.dispatcher(),
+                output_len=answers,
+                dispatcher=dispatcher_of(traffic),
                 on_row=callbacks.on_row,
                 on_progress=callbacks.on_progress,
                 stop=callbacks.stop,
             )
         plan = WorkersPlan(
-            output_len=output_len,
+            output_len=answers,
             workers=self.client_workers,
             max_concurrency=traffic.max_concurrency,
             due_s=None if traffic.due_s is None else traffic.due_s.tolist(),
+            turns=requests.turns,
         )
         return await measure_with_workers(
             self.target,

@@ -123,15 +123,20 @@ def _other_length(evidence: Evidence, read: list[int]) -> Iterator[str]:
 
 
 def lengths(evidence: Evidence) -> Iterator[str]:
-    """Every answer has just the tokens asked for; where ends are the server's own, that is told."""
-    requested = evidence.cell.workload.output_len
+    """Every answer has just the tokens asked for; where ends are the server's own, that is told.
+
+    One that was to end naturally has no more than it was allowed.
+    """
+    usual = evidence.cell.workload.output_len
     done = _done(evidence)
-    wrong = [row for row in done if row.output_tokens != requested]
+    wrong = [row for row in done if not _as_asked(row, usual)]
     if not done:
         yield "ZERO_TOKENS: no request completed"
     elif wrong:
         reasons = ", ".join(sorted({row.finish_reason or "none" for row in wrong}))
-        told = f"{len(wrong)} of {len(done)} answers do not have the {requested} tokens asked for"
+        asked = {usual if row.output_len is None else row.output_len for row in wrong}
+        number = f"{min(asked)}" if len(asked) == 1 else f"{min(asked)} to {max(asked)}"
+        told = f"{len(wrong)} of {len(done)} answers do not have the {number} tokens asked for"
         if _ends_itself(evidence):
             yield f"LENGTHS_OWN: {told} (finish_reason {reasons}); they were left to the server"
         else:
@@ -139,6 +144,11 @@ def lengths(evidence: Evidence) -> Iterator[str]:
                 f"LENGTH_MISMATCH: {told} (finish_reason {reasons}); the server must honour "
                 "ignore_eos and max_tokens"
             )
+
+
+def _as_asked(row: RequestRow, usual: int) -> bool:
+    asked = usual if row.output_len is None else row.output_len
+    return row.output_tokens <= asked if row.natural else row.output_tokens == asked
 
 
 def _ends_itself(evidence: Evidence) -> bool:

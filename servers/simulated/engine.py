@@ -1,7 +1,7 @@
 """Drives the continuous-batching state machine by the clock, and hands out tokens as they come."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -65,7 +65,7 @@ class EngineCore:
         on_tokens: Callable[[int], None],
         *,
         arrived_s: float,
-        hashes: Sequence[int] = (),
+        hashes: Sequence[Hashable] = (),
     ) -> RunningRequest:
         """Queue a request on the replica with the fewest; raise Infeasible if it can never fit.
 
