@@ -6,7 +6,7 @@ of one step share it already. Blocks that nobody holds stay found until they are
 first those that were never full, then the one let go longest ago, of one request its last first.
 """
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Hashable
 from collections.abc import Sequence as Items
 from itertools import accumulate
@@ -44,8 +44,10 @@ class PrefixCache(BlockPool):
         """In the order in which they will be handed out."""
         self._holders = [0] * total
         self._hash_of: list[Hashable | None] = [None] * total
-        self._blocks_of: defaultdict[Hashable, list[int]] = defaultdict(list)
-        """The blocks of a hash, the first cached one first: copies are kept, not merged."""
+        self._first_of: dict[Hashable, int] = {}
+        """The block of a hash that was cached first."""
+        self._copies_of: dict[Hashable, list[int]] = {}
+        """Those cached after it, in order: copies are kept, not merged."""
         self._held: dict[int, list[int]] = {}
         """The blocks of a request, in order of its tokens."""
         self._cached: dict[int, int] = {}
@@ -75,10 +77,10 @@ class PrefixCache(BlockPool):
 
     def grow(self, sequence: Sequence, tokens: int) -> bool:
         """Give a sequence the blocks for `tokens` entries, and cache those that are then full."""
-        if not self._take(sequence, tokens):
+        if self.needed(tokens) > sequence.blocks and not self._take(sequence, tokens):
             return False
-        full = tokens // self.block_tokens
-        for index in range(self._cached[sequence.request], min(full, len(sequence.hashes))):
+        full = min(tokens // self.block_tokens, len(sequence.hashes))
+        for index in range(self._cached[sequence.request], full):
             self._cache(sequence, index)
         return True
 
@@ -125,10 +127,10 @@ class PrefixCache(BlockPool):
         most = (sequence.known - 1) // self.block_tokens
         found: list[int] = []
         for each in sequence.hashes[:most]:
-            blocks = self._blocks_of.get(each)
-            if not blocks:
+            block = self._first_of.get(each)
+            if block is None:
                 break
-            found.append(blocks[0])
+            found.append(block)
         return found
 
     def _take(self, sequence: Sequence, tokens: int) -> bool:
@@ -148,15 +150,23 @@ class PrefixCache(BlockPool):
     def _cache(self, sequence: Sequence, index: int) -> None:
         block, key = self._held[sequence.request][index], sequence.hashes[index]
         self._hash_of[block] = key
-        self._blocks_of[key].append(block)
+        if self._first_of.setdefault(key, block) != block:
+            self._copies_of.setdefault(key, []).append(block)
         self._cached[sequence.request] = index + 1
 
     def _evict(self, block: int) -> None:
         key, self._hash_of[block] = self._hash_of[block], None
-        if key is not None:
-            self._blocks_of[key].remove(block)
-            if not self._blocks_of[key]:
-                del self._blocks_of[key]
+        if key is None:
+            return
+        copies = self._copies_of.get(key, [])
+        if self._first_of[key] != block:
+            copies.remove(block)
+        elif copies:
+            self._first_of[key] = copies.pop(0)
+        else:
+            del self._first_of[key]
+        if not copies:
+            self._copies_of.pop(key, None)
 
     def _count(self) -> None:
         self.used = self.total - len(self._free)
