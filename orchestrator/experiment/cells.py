@@ -15,12 +15,12 @@ from catalog.hardware import Gpu
 from catalog.hardware_table import GPUS
 from catalog.models import Model
 from catalog.reader.notes import stand_in
+from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.experiment import DEFAULT_CONCURRENCY, Experiment
 from orchestrator.experiment.hardware import gpus_of, hardware_of, own_gpu_of
 from strategies import Layout, Technique, parse_layouts, parse_techniques
 from strategies.engine_support import refuse_unable
 from workloads.load.concurrency import parse_levels
-from workloads.load.profiles import parse_workload
 from workloads.load.workload import StoredWorkload, Workload
 
 AS_SERVED = "as served"
@@ -250,7 +250,7 @@ def cells_of(experiment: Experiment, setup: Setup) -> tuple[Cell, ...]:
             num_prompts=_num_prompts(experiment, workload, load),
             seed=experiment.seed,
         )
-        for workload in dict.fromkeys(map(parse_workload, experiment.workloads))
+        for workload in workloads_of(experiment, setup.model)
         for load in load_points(experiment, workload)
     )
 

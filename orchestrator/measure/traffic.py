@@ -9,7 +9,6 @@ from orchestrator.experiment.cells import Run
 from workloads.load.arrivals import due_times
 from workloads.load.dispatch import Dispatch, Dispatcher
 from workloads.load.draw import draw
-from workloads.load.files.prompts import raw_entries
 from workloads.load.text_prompts import TextPrompts
 from workloads.load.traffic import Requests, Traffic
 from workloads.load.turns import TurnDispatcher
@@ -30,7 +29,7 @@ def unwritten(run: Run) -> Traffic:
 
 
 def _drawn(run: Run, rng: np.random.Generator) -> Traffic:
-    requests = draw(run.cell.workload, rng, run.cell.num_prompts, raw_entries)
+    requests = draw(run.cell.workload, rng, run.cell.num_prompts)
     return Traffic(
         requests=requests,
         due_s=due_of(run, requests),

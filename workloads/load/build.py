@@ -10,7 +10,6 @@ import msgspec
 from catalog.errors import BadValue
 from workloads.load.distribution import plain
 from workloads.load.facts import Facts, facts_of
-from workloads.load.files.entries import Entries
 from workloads.load.files.open import digest_of
 from workloads.load.language import (
     FILES,
@@ -23,7 +22,7 @@ from workloads.load.language import (
     pieces_of,
     source_of,
 )
-from workloads.load.workload import Part, Source, Workload
+from workloads.load.workload import Part, PromptFile, Source, Workload
 
 ALLOWED = (
     "INPUT:OUTPUT:PROMPTS with whole numbers of at least 1, or PROMPTS 'auto' (1024:512:20); each "
@@ -48,9 +47,9 @@ class _Written:
     """Whether a number of prompts, or auto, was said."""
 
 
-def build(text: str, profiles: Mapping[str, str], entries: Entries) -> Workload:
-    """Build the workload that a text of the language names."""
-    written = [_written(piece, profiles, text) for piece in pieces_of(text, profiles)]
+def build(text: str, profiles: Mapping[str, str], tokenizer: Path | None) -> Workload:
+    """Build the workload that a text of the language names; `tokenizer` is the model's folder."""
+    written = [_written(piece, profiles, text, tokenizer) for piece in pieces_of(text, profiles)]
     mixed = len(written) > 1
     if not mixed and not written[0].counted and ":" in text and not _of_file(written[0].piece):
         raise BadValue("workload", text, ALLOWED)
@@ -60,7 +59,7 @@ def build(text: str, profiles: Mapping[str, str], entries: Entries) -> Workload:
         for each, weight in zip(written, weights, strict=True)
     ]
     parts = _labelled(parts, written, text) if mixed else parts
-    facts = [facts_of(part, entries, None if mixed else total) for part in parts]
+    facts = [facts_of(part, None if mixed else total) for part in parts]
     available = _available(facts, weights)
     if available is not None and total is not None and total > available:
         raise BadValue("workload", text, f"prompts from 1 to the {available:,} that there are")
@@ -72,13 +71,37 @@ def build(text: str, profiles: Mapping[str, str], entries: Entries) -> Workload:
         parts=tuple(parts),
         longest=0 if any(f.longest is None for f in facts) else max(f.longest or 0 for f in facts),
         available=available,
+        longest_at=max(facts, key=lambda each: each.longest or 0).longest_at,
         rate_per_s=None if mixed else facts[0].rate_per_s,
     )
 
 
+def has_prompts(text: str, profiles: Mapping[str, str]) -> bool:
+    """Whether a text names a file of prompts, for which a tokenizer is wanted."""
+    return any(piece.source.startswith("file:") for piece in pieces_of(text.strip(), profiles))
+
+
+def names_files(text: str, profiles: Mapping[str, str]) -> bool:
+    """Whether a text names a file of any kind."""
+    return any(_of_file(piece) for piece in pieces_of(text.strip(), profiles))
+
+
+def comparable(text: str, profiles: Mapping[str, str]) -> str:
+    """Return a pinned text without folders: what it says wherever the files lie."""
+    return "+".join(_spelled(_elsewhere(piece)) for piece in pieces_of(text, profiles))
+
+
+def _elsewhere(piece: Piece) -> Piece:
+    if not _of_file(piece):
+        return piece
+    kind, _, path = piece.source.partition(":")
+    where, digest = located(path, kind)
+    return replace(piece, source=f"{kind}:{_plain_name(where)}#{digest}")
+
+
 def pinned(text: str, profiles: Mapping[str, str]) -> str:
     """Return the text with every file's absolute path and hash, by which it is found again."""
-    pieces = pieces_of(text, profiles)
+    pieces = pieces_of(text.strip(), profiles)
     if not any(_of_file(piece) for piece in pieces):
         return text
     return "+".join(_spelled(_pinned(piece)) for piece in pieces)
@@ -99,7 +122,9 @@ def located(path: str, kind: str) -> tuple[Path, str]:
     return Path(path), digest_of(Path(path), f"file for {kind}:")
 
 
-def _written(piece: Piece, profiles: Mapping[str, str], text: str) -> _Written:
+def _written(
+    piece: Piece, profiles: Mapping[str, str], text: str, tokenizer: Path | None
+) -> _Written:
     given = piece
     if piece.source in profiles:
         (found,) = pieces_of(profiles[piece.source], {})
@@ -108,7 +133,9 @@ def _written(piece: Piece, profiles: Mapping[str, str], text: str) -> _Written:
     if _of_file(piece):
         kind, _, path = piece.source.partition(":")
         where, digest = located(path, kind)
-        source = source_of(kind, str(where), piece.options, digest, text)
+        source = source_of(kind, where, piece.options, digest, text)
+        if isinstance(source, PromptFile) and source.tokenizer is None and tokenizer is not None:
+            source = msgspec.structs.replace(source, tokenizer=str(tokenizer))
         shown, count = f"{kind}:{_plain_name(where)}#{digest}", ""
     else:
         if not 1 <= piece.source.count(":") <= 2:

@@ -12,7 +12,7 @@ from itertools import count as counter
 import numpy as np
 
 from workloads.load.content import UNKNOWN, Content, Prompt, Segment
-from workloads.load.files.entries import Entries, Entry
+from workloads.load.files.entries import Entry, read_entries
 from workloads.load.files.histogram import read_histogram
 from workloads.load.files.trace import read_trace
 from workloads.load.traffic import Requests, Whole, alike
@@ -34,7 +34,7 @@ class Asked:
 Session = tuple[Asked, ...]
 
 
-def draw(workload: Workload, rng: np.random.Generator, count: int, entries: Entries) -> Requests:
+def draw(workload: Workload, rng: np.random.Generator, count: int) -> Requests:
     """Draw `count` requests of a workload."""
     if not workload.parts:
         return alike(count, workload.input_len, workload.output_len)
@@ -43,7 +43,7 @@ def draw(workload: Workload, rng: np.random.Generator, count: int, entries: Entr
     for number, (part, share) in enumerate(
         zip(workload.parts, shares(workload, count), strict=True)
     ):
-        drawn = _sessions(part, rng, share, keys, entries)
+        drawn = _sessions(part, rng, share, keys)
         sessions += [tuple(replace(asked, part=number) for asked in each) for each in drawn]
     if len(workload.parts) > 1:
         sessions = [sessions[index] for index in rng.permutation(len(sessions))]
@@ -61,11 +61,11 @@ def shares(workload: Workload, count: int) -> list[int]:
 
 
 def _sessions(
-    part: Part, rng: np.random.Generator, count: int, keys: Iterator[int], entries: Entries
+    part: Part, rng: np.random.Generator, count: int, keys: Iterator[int]
 ) -> list[Session]:
     source = part.source
     if isinstance(source, PromptFile):
-        return _from_file(entries(source), count)
+        return _from_file(part, read_entries(source)[:count], rng)
     if isinstance(source, TraceFile):
         return _from_trace(source, count, keys)
     return _synthetic(part, source, rng, count, keys)
@@ -149,14 +149,15 @@ def _chain(blocks: Sequence[int], block_tokens: int, length: int) -> tuple[Segme
     return (*chain, Segment(blocks[len(chain)], left))
 
 
-def _from_file(entries: Sequence[Entry], count: int) -> list[Session]:
+def _from_file(part: Part, entries: Sequence[Entry], rng: np.random.Generator) -> list[Session]:
+    think_s = part.think_s.draw(rng, len(entries)) if part.think_s else np.zeros(len(entries))
     sessions: dict[int, list[Asked]] = {}
-    for entry in entries[:count]:
+    for entry, wait_s in zip(entries, think_s, strict=True):
         asked = Asked(
             prompt=entry.prompt,
             output_len=entry.output_len,
             turn=entry.turn,
-            think_s=entry.think_s,
+            think_s=float(wait_s) if entry.turn else 0.0,
         )
         sessions.setdefault(entry.session, []).append(asked)
     return [tuple(each) for each in sessions.values()]

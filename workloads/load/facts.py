@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workloads.load.content import UNKNOWN, length_of
-from workloads.load.files.entries import Entries
+from workloads.load.files.entries import longest_of, read_entries
 from workloads.load.files.histogram import read_histogram
 from workloads.load.files.trace import read_trace
 from workloads.load.workload import Lengths, LengthsFile, Part, PromptFile, TraceFile
@@ -23,13 +23,15 @@ class Facts:
     """Requests there are; None where as many as are wanted can be drawn."""
     rate_per_s: float | None = None
     """As recorded, of a trace."""
+    longest_at: str = ""
+    """Where a file has its longest prompt."""
 
 
-def facts_of(part: Part, entries: Entries, most: int | None) -> Facts:
+def facts_of(part: Part, most: int | None) -> Facts:
     """Return the facts of a part, of a file or a trace those of its first `most` requests."""
     source = part.source
     if isinstance(source, PromptFile):
-        return _of_prompts(source, entries, most)
+        return _of_prompts(source, most)
     if isinstance(source, TraceFile):
         return _of_trace(source, most)
     if isinstance(source, Lengths):
@@ -69,8 +71,8 @@ def _of_trace(source: TraceFile, most: int | None) -> Facts:
     )
 
 
-def _of_prompts(source: PromptFile, entries: Entries, most: int | None) -> Facts:
-    found = entries(source)
+def _of_prompts(source: PromptFile, most: int | None) -> Facts:
+    found = read_entries(source)
     first = found[:most]
     inputs = np.array([UNKNOWN if (n := length_of(e.prompt)) is None else n for e in first])
     outputs = np.array([entry.output_len for entry in first])
@@ -80,4 +82,5 @@ def _of_prompts(source: PromptFile, entries: Entries, most: int | None) -> Facts
         mean_output=float(outputs.mean()),
         longest=int((inputs + outputs).max()) if known else None,
         available=len(found),
+        longest_at=f"{source.path}: line {longest_of(first).line}: prompt" if known else "",
     )

@@ -119,9 +119,8 @@ def _options(given: list[str], text: str) -> dict[str, str]:
     return found
 
 
-def source_of(kind: str, path: str, options: Mapping[str, str], digest: str, text: str) -> Source:
+def source_of(kind: str, where: Path, options: Mapping[str, str], digest: str, text: str) -> Source:
     """Build the source of a file; its options are checked against its kind."""
-    where = Path(path)
     if kind == "lengths":
         return LengthsFile(path=where, digest=digest)
     if kind == "trace":
@@ -140,6 +139,7 @@ def source_of(kind: str, path: str, options: Mapping[str, str], digest: str, tex
         digest=digest,
         output_len=_whole(options, "output", None, text),
         tokenizer=options.get("tokenizer"),
+        turns=_whole(options, "turns", None, text),
     )
 
 

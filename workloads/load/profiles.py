@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from catalog.errors import BadValue, UnknownName
 from workloads.load.build import ALLOWED, build
-from workloads.load.files.entries import Entries
-from workloads.load.files.prompts import raw_entries
 from workloads.load.language import FILES, LARGEST, OPTIONS
 from workloads.load.workload import Workload
 
@@ -29,8 +28,11 @@ _LAB = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}|auto)", re.ASCII)
 _FURTHER = re.compile(rf"[-~@+=]|,({'|'.join(OPTIONS)})|^({'|'.join(FILES)}):")
 
 
-def parse_workload(text: str, entries: Entries = raw_entries) -> Workload:
-    """Read a profile's name or any text of the language; `entries` reads files of prompts."""
+def parse_workload(text: str, tokenizer: Path | None = None) -> Workload:
+    """Read a profile's name or any text of the language.
+
+    `tokenizer` is the folder of the model's, for files of prompts; without it text stays text.
+    """
     name = text.strip()
     if name in PROFILES:
         return PROFILES[name]
@@ -40,7 +42,7 @@ def parse_workload(text: str, entries: Entries = raw_entries) -> Workload:
         if ":" not in name:
             raise UnknownName("workload", name, TEXTS, hint=f"Or give {ALLOWED}.")
         raise BadValue("workload", text, ALLOWED)
-    return build(name, TEXTS, entries)
+    return build(name, TEXTS, tokenizer)
 
 
 def _laboratory(text: str, name: str, match: re.Match[str]) -> Workload:

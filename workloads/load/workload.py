@@ -53,7 +53,9 @@ class PromptFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     output_len: int | None = None
     """Of every request, instead of what the file says."""
     tokenizer: str | None = None
-    """Folder or Hugging Face name, where it is not the model's."""
+    """Folder of the tokenizer; None leaves text to be tokenised by the server."""
+    turns: int | None = None
+    """Divide each conversation into its turns, so many at most; None asks it as one request."""
 
 
 Source = Lengths | LengthsFile | TraceFile | PromptFile
@@ -105,6 +107,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     available: int | None = None
     """Requests that a file or trace has; None where as many as are wanted can be drawn."""
 
+    longest_at: str = ""
+    """Line and field of the longest prompt of a file."""
     rate_per_s: float | None = None
     """At which a trace was recorded; None of anything else."""
 
