@@ -64,6 +64,8 @@ def server(
     reasons = layout_violations(layout, model)
     if reasons:
         raise Infeasible(f"{model.name} in {layout.name}: {'; '.join(reasons)}")
+    if model.experts:
+        setup.routing.check(model.name, model.experts)
     budget = memory(model, layout, gpu, setup.conventions)
     try:
         budget.check(longest)
