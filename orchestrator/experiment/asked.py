@@ -50,10 +50,9 @@ def _folders(experiment: Experiment, model: str) -> list[Path]:
     found = [Path(text) for text in experiment.models if Path(text).is_dir()]
     folders = [path for path in found if path.resolve().name == model or len(found) == 1]
     row = find_model(model)
-    for name in dict.fromkeys((model, *([row.hf_id] if row and row.hf_id else []))):
-        if "/" in name and (config := cached_config(name)) is not None:
-            folders.append(config.parent)
-    return folders
+    names = dict.fromkeys((model, row.hf_id if row and row.hf_id else model))
+    cached = [cached_config(name) for name in names if "/" in name]
+    return [*folders, *(config.parent for config in cached if config is not None)]
 
 
 def refuse_uncounted(experiment: Experiment, model: str, engine: str) -> None:

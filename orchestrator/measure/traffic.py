@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from orchestrator.experiment.cells import Run
 from workloads.load.arrivals import due_times
+from workloads.load.content import UNKNOWN
 from workloads.load.dispatch import Dispatch, Dispatcher
 from workloads.load.draw import draw
 from workloads.load.text_prompts import TextPrompts
@@ -55,6 +56,14 @@ def due_of(run: Run, requests: Requests | None = None) -> NDArray[np.float64] | 
     count = int(first.sum())
     due_s[first] = due_times(arrivals, count, rate_per_s=load.request_rate, burstiness=shape)
     return due_s
+
+
+def shared_figures(traffic: Traffic) -> dict[str, float]:
+    """Say which share of the prompt tokens a prefix cache of any size could serve at most."""
+    content, lengths = traffic.requests.content, traffic.requests.input_lens
+    if content is None or (lengths == UNKNOWN).any():
+        return {}
+    return {"prefix_shareable_share": content.shareable_tokens() / int(lengths.sum())}
 
 
 def dispatcher_of(traffic: Traffic) -> Dispatch:

@@ -73,7 +73,10 @@ def cached(evidence: Evidence) -> Iterator[str]:
     template = float(evidence.figures.get("template_tokens") or 0.0)
     hits = sum(max(0.0, (row.cached_tokens or 0) - template) for row in told)
     read = sum(row.server_input_tokens or 0 for row in told)
-    if read and hits > MOST_CACHED * read:
+    stated = evidence.figures.get("prefix_shareable_share")
+    if stated is None and evidence.cell.workload.has_prompts:
+        return
+    if read and hits > (float(stated or 0.0) + MOST_CACHED) * read:
         yield (
             f"CACHE_WARM: {hits / read:.0%} of the prompt tokens came from the server's cache, as "
             "its usage says; start it without a prefix cache"
@@ -113,7 +116,9 @@ def _other_ids(evidence: Evidence, counted: list[RequestRow]) -> Iterator[str]:
 
 def _other_length(evidence: Evidence, read: list[int]) -> Iterator[str]:
     """Text is of about the length asked for; much less of it was cut."""
-    asked = evidence.cell.workload.input_len
+    asked = evidence.cell.workload.known_input_len
+    if asked is None:
+        return
     mean = sum(read) / len(read) if read else asked
     told = f"prompts of text have {mean:.0f} tokens to the server, {asked} were asked for"
     if mean < LEAST_TEXT * asked:

@@ -18,6 +18,7 @@ TokenIds = NDArray[np.int32]
 Message = Mapping[str, object]
 Prompt = TokenIds | str | tuple[Message, ...]
 """Token ids, a text, or the messages of a chat."""
+LITERAL_BLOCK = 16
 ODD = 0x9E3779B97F4A7C15
 """2**64 over the golden ratio: its multiples lie far apart modulo 2**64."""
 UNKNOWN = -1
@@ -73,23 +74,26 @@ class Content:
         pieces = literal[:whole].astype("<i4").reshape(-1, block_tokens)
         return tuple(_chained(piece.tobytes() for piece in pieces))
 
-    def shareable_tokens(self, block_tokens: int) -> int:
+    def shareable_tokens(self) -> int:
         """Prompt tokens that a cache of unlimited size, in order of the requests, need not compute.
 
-        Whole blocks only, and never a prompt's last token, whose logits are needed. Several
-        replicas, eviction and requests at the same time can only have fewer hits.
+        Token by token, of ids from a file by blocks of 16; never a prompt's last token, whose
+        logits are needed. Whole blocks, replicas, eviction and requests at the same time can only
+        have fewer hits.
         """
-        seen: set[Hashable] = set()
+        seen: dict[tuple[int, int], tuple[int, int]] = {}
+        blocks: set[Hashable] = set()
         shared = 0
-        for request in range(len(self)):
-            length, blocks = self.tokens_of(request), self.blocks(request, block_tokens)
-            if length is None:
-                continue
-            most = (length - 1) // block_tokens
-            hits = next((i for i, each in enumerate(blocks) if each not in seen), len(blocks))
-            shared += min(hits, most) * block_tokens
-            seen.update(blocks)
+        for request, chain in enumerate(self.chains):
+            found = _repeated(chain, seen) if chain else self._repeated_blocks(request, blocks)
+            shared += max(0, min(found, (self.tokens_of(request) or 0) - 1))
         return shared
+
+    def _repeated_blocks(self, request: int, seen: set[Hashable]) -> int:
+        blocks = self.blocks(request, LITERAL_BLOCK)
+        hits = next((i for i, each in enumerate(blocks) if each not in seen), len(blocks))
+        seen.update(blocks)
+        return hits * LITERAL_BLOCK
 
     def prompts(self, seed: int, vocab: int) -> list[Prompt]:
         """Write every prompt out, in ids below `vocab`; the same for the same seed."""
@@ -140,6 +144,23 @@ class _Writer:
         drawn = rng.integers(0, self._vocab, segment.tokens, dtype=np.int32)
         drawn[0] = self._first[segment.key % self._vocab]
         return drawn
+
+
+def _repeated(chain: tuple[Segment, ...], seen: dict[tuple[int, int], tuple[int, int]]) -> int:
+    """Return how many of a chain's leading tokens have been seen, and remember the rest.
+
+    `seen` is a tree: from a node and a key to the next node and the most tokens of the key there.
+    """
+    node, shared, alike = 0, 0, True
+    for segment in chain:
+        step = (node, segment.key)
+        following, most = seen.get(step, (len(seen) + 1, 0))
+        if alike:
+            shared += min(most, segment.tokens)
+        alike = alike and most >= segment.tokens
+        seen[step] = following, max(most, segment.tokens)
+        node = following
+    return shared
 
 
 def _blocks_of(chain: tuple[Segment, ...], block_tokens: int) -> list[int]:

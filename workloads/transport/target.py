@@ -51,6 +51,8 @@ class Target:
     """Take any certificate."""
     ends_at_done: bool = False
     """Whether the server is known to leave a response open behind the end of its stream."""
+    takes_cache_salt: bool = False
+    """Whether the server knows vLLM's `cache_salt`, which keeps prompts apart in its cache."""
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 600.0
     """The longest silence of a request in flight."""

@@ -1,7 +1,6 @@
 """What prompts share, in blocks as in tokens."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,10 +67,9 @@ def test_a_text_that_nobody_has_tokenised_has_no_length_and_no_block() -> None:
     assert content.blocks(0, 1) == ()
 
 
-@pytest.mark.parametrize(("block", "shared"), [(16, 16 + 32), (1, 16 + 32 + 1), (64, 0)])
-def test_what_can_be_shared_is_whole_blocks_and_never_a_prompt_s_last_token(
-    block: int, shared: int
-) -> None:
-    """By hand: the second prompt repeats 17 tokens of the first, the third all 33 of the second."""
+def test_what_can_be_shared_is_what_came_before_but_never_a_prompt_s_last_token() -> None:
+    """By hand: the second begins with 17 tokens of the first, the third is the second."""
     content = Content([chain((1, 17), (2, 8)), chain((1, 17), (3, 16)), chain((1, 17), (3, 16))])
-    assert content.shareable_tokens(block) == (shared if block != 1 else 17 + 32)
+    assert content.shareable_tokens() == 17 + 32
+    ids = np.arange(40, dtype=np.int32)
+    assert Content([(), ()], {0: ids, 1: ids}).shareable_tokens() == 32
