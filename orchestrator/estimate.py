@@ -113,8 +113,13 @@ def _throughput(row: Row) -> float | None:
 def _rows_of_setup(plan: Plan, setup: Setup, assumed: ServerSettings) -> list[Row]:
     session = SimulatedSession(_server(plan, setup, assumed))
     rows = asyncio.run(_estimates(plan.asked_of(setup), session, plan.experiment))
-    identity = _identity(setup)
-    return list(with_configuration([{**identity, **row} for row in rows]))
+    identity, kernels = _identity(setup), session.server.step_model.kernels
+    # Runs share the steps that were priced: what priced them is told of all together.
+    priced = {
+        "kernel_tables": kernels.name if kernels else "",
+        "priced_by": str(kernels.tally) if kernels else FORMULA,
+    }
+    return list(with_configuration([{**identity, **row, **priced} for row in rows]))
 
 
 def pricing_notes(rows: Sequence[Row]) -> list[str]:
@@ -255,8 +260,6 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
         "feasible": True,
         "bound": max(shares, key=lambda name: shares[name]),
         "calibration": used,
-        "kernel_tables": kernels.name if kernels else "",
-        "priced_by": str(kernels.tally) if kernels else FORMULA,
         "assumptions": "; ".join(on.memory.assumptions),
     }
 

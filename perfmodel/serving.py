@@ -8,7 +8,7 @@ from catalog.errors import Infeasible, NotCounted
 from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.batching import BatchLimits, batch_limits
-from perfmodel.constants import VLLM_2026_KERNELS, Constants
+from perfmodel.constants import DEFAULT, VLLM_2026_KERNELS, Constants
 from perfmodel.experts import UNIFORM, RoutingSkew
 from perfmodel.kernel_tables.source import KernelTables
 from perfmodel.memory import VLLM, Conventions, Memory, memory
@@ -31,6 +31,11 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """None takes the default calibration; beside measured experts, the one fitted to them."""
     kernel_tables: KernelTables | None = None
     """Measured kernels in the place of formulas, where they have a shape."""
+
+    @property
+    def assumed_constants(self) -> Constants:
+        """The set that was asked for, else the one for what prices the steps."""
+        return self.constants or (VLLM_2026_KERNELS if self.kernel_tables else DEFAULT)
 
 
 DEFAULT_SETTINGS = ServerSettings()
