@@ -218,7 +218,7 @@ def _server(plan: Plan, setup: Setup, assumed: ServerSettings) -> ServerModel:
     assert setup.layout is not None
     assert setup.gpu is not None
     workloads = [run.cell.workload for run in plan.asked_of(setup)]
-    longest = max(workload.input_len + workload.output_len for workload in workloads)
+    longest = max(workload.longest_tokens for workload in workloads)
     requested = server_arguments(setup.server_args)
     return server(
         held_model(setup, plan.models[setup.model], requested),

@@ -11,7 +11,14 @@ from catalog.models import Model
 from catalog.units import DTYPE_BYTES
 from perfmodel.arrays import FloatArray, Real
 from perfmodel.constants import Constants
-from perfmodel.experts import RoutingSkew, busiest_share, fullest, touched
+from perfmodel.experts import (
+    RoutingSkew,
+    busiest_share,
+    choice_chances,
+    fullest,
+    touched,
+    touched_of,
+)
 from perfmodel.kernel_tables.kernels import Kernels, KernelTime
 from perfmodel.load import StepLoad
 from perfmodel.shard import context_ways, default_kv_dtype, head_dtype, shard, weight_dtypes
@@ -76,7 +83,6 @@ class Phases:
         # A context group lies within tp: a rank scores the queries of all its ranks.
         self._gathered = context_ways(layout)
         self._experts = model.experts
-        self._routing = routing
         self._ranks = layout.tp * layout.dp
         self._bandwidth = gpu.bandwidth_bytes_per_s * constants.memory_efficiency
         weights, experts = weight_dtypes(model)
@@ -91,7 +97,8 @@ class Phases:
         self._token_bytes = model.layers * model.hidden * DTYPE_BYTES[dtypes["cache"]]
         self._ep = layout.ep_degree
         self._busiest = 1.0
-        self._popularity_cv = 0.0 if routing.zipf else constants.popularity_cv
+        self._popularity_cv = constants.popularity_cv if routing.uniform else 0.0
+        self._chances = _uneven(model, routing)
         if model.experts and layout.ep:
             self._busiest = busiest_share(
                 model.experts.count, model.experts.top_k, layout.ep_degree, routing=routing
@@ -153,7 +160,11 @@ class Phases:
         experts = self._experts
         if experts is None:
             return None
-        hit = float(touched(experts.count, experts.top_k, tokens, routing=self._routing))
+        hit = float(
+            touched(experts.count, experts.top_k, tokens)
+            if self._chances is None
+            else touched_of(self._chances, tokens)
+        )
         pairs = tokens * experts.top_k
         if self._constants.independent_routing and self._ep > 1:
             both = fullest(
@@ -198,3 +209,10 @@ class Phases:
     def _cost(self, name: PhaseName, moved: Real, flops: Real, peak: float) -> PhaseCost:
         read_s, computed_s = moved / self._bandwidth, flops / peak
         return PhaseCost(name, moved, flops, read_s, computed_s, self._constants.serial)
+
+
+def _uneven(model: Model, routing: RoutingSkew) -> FloatArray | None:
+    """The chance of each expert, where they are not all alike."""
+    if model.experts is None or routing.uniform:
+        return None
+    return choice_chances(model.experts.count, model.experts.top_k, routing)

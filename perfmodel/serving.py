@@ -25,6 +25,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_num_seqs: int | None = None
     block_tokens: int = 16
     prefix_cached: bool = False
+    prefix_caching: bool = False
+    """See `BatchLimits`, of both."""
     conventions: Conventions = VLLM
     routing: RoutingSkew = UNIFORM
     constants: Constants | None = None
@@ -70,6 +72,8 @@ def server(
     reasons = layout_violations(layout, model)
     if reasons:
         raise Infeasible(f"{model.name} in {layout.name}: {'; '.join(reasons)}")
+    if model.experts:
+        setup.routing.check(model.name, model.experts)
     budget = memory(model, layout, gpu, setup.conventions)
     try:
         budget.check(longest)
@@ -95,6 +99,7 @@ def _limits(
         max_num_batched_tokens=tokens,
         max_num_seqs=sequences,
         prefix_cached=setup.prefix_cached,
+        prefix_caching=setup.prefix_caching,
         window=reach,
     )
 

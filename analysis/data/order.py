@@ -1,17 +1,19 @@
 """The order and the names of levels: the same in every table, plot and legend."""
 
 from collections.abc import Iterable
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from catalog.errors import InputError
 from strategies import STANDARD, parse_layout
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WORKLOADS = ("decode-heavy", "prefill-heavy", "balanced")
 _FIRST = (*(name for name in ("tp", "ep", "tp+ep", "single") if name in STANDARD),)
 
 
-def canonical_strategies(column: pd.Series) -> pd.Series:
+def canonical_strategies(column: "pd.Series") -> "pd.Series":
     """Rename layouts that have another spelling; what does not parse stays as it is."""
     return column.map({name: canonical(str(name)) for name in column.unique()})
 

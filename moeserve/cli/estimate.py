@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.experiment.experiment import Experiment
     from perfmodel.calibrate import CalibrationFit
     from perfmodel.constants import Constants
+    from perfmodel.experts import RoutingSkew
     from perfmodel.serving import ServerSettings
 
 ESTIMATE_HELP = """Say what a layout will do under load; the same flags as `run`, nothing started.
@@ -28,6 +29,8 @@ Examples:
   moeserve estimate --calibration mine.json --strategy ep
 
   moeserve estimate --model mixtral --hardware H100 --kernel-tables installed
+
+  moeserve estimate --model tiny-olmoe --strategy ep --routing routing.json
 
 --calibrate fits the model's constants to measured runs; --calibration uses them.
 """
@@ -92,6 +95,14 @@ def estimate(
     imbalance: Annotated[
         float, typer.Option("--imbalance", help="Busiest expert rank's load over the mean.")
     ] = 1.0,
+    routing: Annotated[
+        Path | None,
+        typer.Option(
+            "--routing",
+            help="Where tokens go, instead of a law: a file of `moeserve routing --save`, or a "
+            "run's experts.parquet.",
+        ),
+    ] = None,
     usable_fraction: Annotated[
         float | None,
         typer.Option("--usable-fraction", help="Share of GPU memory the server may take (0.9)."),
@@ -105,7 +116,6 @@ def estimate(
     ] = None,
     output: FormatOption = Format.table,
 ) -> None:
-    from perfmodel.experts import RoutingSkew
     from perfmodel.kernel_tables.source import kernel_tables
     from perfmodel.serving import ServerSettings
     from servers.simulated.arguments import ServerArguments, server_arguments
@@ -118,7 +128,7 @@ def estimate(
     assumed = asked.setup(
         ServerSettings(
             prefix_cached=prefix_cached,
-            routing=RoutingSkew(zipf=zipf, imbalance=imbalance),
+            routing=_routing(routing, zipf, imbalance),
             constants=constants_of(calibration),
             kernel_tables=kernel_tables(kernels) if kernels else None,
         )
@@ -132,6 +142,16 @@ def estimate(
     study = flags.experiment(experiment)
     asked.joined(server_arguments(study.server.args))  # refuses what is set twice
     _estimate(study, assumed, output, breakdown=breakdown)
+
+
+def _routing(path: Path | None, zipf: float, imbalance: float) -> "RoutingSkew":
+    from perfmodel.experts import RoutingSkew
+
+    if path is None:
+        return RoutingSkew(zipf=zipf, imbalance=imbalance)
+    from perfmodel.routing_file import read_routing
+
+    return msgspec.structs.replace(read_routing(path), zipf=zipf, imbalance=imbalance)
 
 
 def _estimate(

@@ -76,7 +76,8 @@ async def first_answer(
 
 def _long_words(experiment: Experiment) -> int:
     """Return a length that the server must take for the workloads asked for."""
-    longest = max(parse_workload(text).input_len for text in experiment.workloads)
+    lengths = [parse_workload(text).known_input_len for text in experiment.workloads]
+    longest = max((length for length in lengths if length is not None), default=0)
     return min(MOST_WORDS, max(LEAST_WORDS, longest // TOKENS_PER_WORD))
 
 
