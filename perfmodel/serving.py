@@ -37,7 +37,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     @property
     def assumed_constants(self) -> Constants:
         """The set that was asked for, else the one for what prices the steps."""
-        return self.constants or (VLLM_2026_KERNELS if self.kernel_tables else DEFAULT)
+        if self.constants is not None:
+            return self.constants
+        tables = self.kernel_tables
+        return DEFAULT if tables is None or tables.own else VLLM_2026_KERNELS
 
 
 DEFAULT_SETTINGS = ServerSettings()
@@ -105,13 +108,12 @@ def _limits(
 
 
 def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:
-    """With tables, and no constants asked for, those that were fitted beside such kernels."""
+    """With measured experts, and no constants asked for, those that were fitted beside such."""
     step_model = _priced(model, layout, gpu, setup)
-    kernels = step_model.kernels
-    if setup.constants is None and kernels is not None and kernels.experts is not None:
-        beside = msgspec.structs.replace(setup, constants=VLLM_2026_KERNELS)
-        return _priced(model, layout, gpu, beside)
-    return step_model
+    kernels, beside = step_model.kernels, setup.assumed_constants
+    if kernels is None or kernels.experts is None or step_model.constants == beside:
+        return step_model
+    return _priced(model, layout, gpu, msgspec.structs.replace(setup, constants=beside))
 
 
 def _priced(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:

@@ -177,7 +177,7 @@ def _about(assumed: "ServerSettings") -> list[Row]:
     from perfmodel.known_error import known_error
 
     tables, used = assumed.kernel_tables, assumed.assumed_constants
-    known = known_error(beside_kernels(used) if tables else used.name)
+    known = known_error(beside_kernels(used, own=tables.own) if tables else used.name)
     rows: list[Row] = [
         {"what": "constant", "name": name, "value": value}
         for name, value in msgspec.to_builtins(used).items()
