@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,10 @@ WORTH_MORE_CORES = 300
 MOST_CORES = 8
 
 MOST_NOTES = 3
+MIXED = (
+    "layouts of one load are priced by different sources: part of what sets them apart is the "
+    "sources', not the layouts'"
+)
 
 CELL = (
     "model",
@@ -109,16 +113,32 @@ def _throughput(row: Row) -> float | None:
 def _rows_of_setup(plan: Plan, setup: Setup, assumed: ServerSettings) -> list[Row]:
     session = SimulatedSession(_server(plan, setup, assumed))
     rows = asyncio.run(_estimates(plan.asked_of(setup), session, plan.experiment))
-    identity = _identity(setup)
-    return list(with_configuration([{**identity, **row} for row in rows]))
+    identity, kernels = _identity(setup), session.server.step_model.kernels
+    # Runs share the steps that were priced: what priced them is told of all together.
+    priced = {
+        "kernel_tables": kernels.name if kernels else "",
+        "priced_by": str(kernels.tally) if kernels else FORMULA,
+    }
+    return list(with_configuration([{**identity, **row, **priced} for row in rows]))
 
 
-def pricing_notes(rows: Iterable[Row]) -> list[str]:
+def pricing_notes(rows: Sequence[Row]) -> list[str]:
     """Say which tables of measured kernels were asked, and what of the steps they priced."""
     told = dict.fromkeys((row.get("kernel_tables"), row.get("priced_by")) for row in rows)
     notes = [f"kernels of {name}: {parts}" for name, parts in told if name]
-    more = f"{len(notes) - MOST_NOTES} more answers in column priced_by"
-    return notes if len(notes) <= MOST_NOTES else [*notes[:MOST_NOTES], more]
+    if len(notes) > MOST_NOTES:
+        more = f"{len(notes) - MOST_NOTES} more answers in column priced_by"
+        notes = [*notes[:MOST_NOTES], more]
+    return [*notes, MIXED] if notes and _mixed(rows) else notes
+
+
+def _mixed(rows: Iterable[Row]) -> bool:
+    """Whether layouts under one load have experts by a table here and by a formula there."""
+    priced = defaultdict[tuple[object, ...], set[object]](set)
+    for row in rows:
+        if "calibration" in row:
+            priced[tuple(row.get(name) for name in CELL)].add(row["calibration"])
+    return any(len(each) > 1 for each in priced.values())
 
 
 def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
@@ -240,8 +260,6 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
         "feasible": True,
         "bound": max(shares, key=lambda name: shares[name]),
         "calibration": used,
-        "kernel_tables": kernels.name if kernels else "",
-        "priced_by": str(kernels.tally) if kernels else FORMULA,
         "assumptions": "; ".join(on.memory.assumptions),
     }
 
