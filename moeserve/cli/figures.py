@@ -36,7 +36,7 @@ Example: moeserve plot out --kind throughput --workload decode-heavy -o throughp
 """,
     "report": """Write one self-contained HTML page: question, answer, and the evidence.
 
-Example: moeserve report out -o report.html
+Example: moeserve report out
 """,
 }
 
@@ -48,7 +48,10 @@ def add_to(app: typer.Typer) -> None:
 
 def plot(
     results: ResultsArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="File: .svg, .png or .pdf.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File: .svg, .png, .pdf; default beside the results."),
+    ] = None,
     kind: Annotated[
         str,
         typer.Option(
@@ -99,13 +102,17 @@ def plot(
         frame = read(results, where, column=column, constant=constant)
         made = drawing(frame, kind, view, **chosen)
         figure, notes = made.figure, made.notes
-    sys.stdout.write(f"{save(figure, output)}\n")
+    path = output or beside(results[0], f"{kind}.svg")
+    sys.stdout.write(f"{save(figure, path)}\n")
     say(notes)
 
 
 def report(
     results: ResultsArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The HTML file; default beside the results."),
+    ] = None,
     title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
     column: ColumnOption = None,
     constant: ConstantOption = None,
@@ -127,4 +134,12 @@ def report(
         where=tuple(where or ()),
         own=parse_own_names(column, constant),
     )
-    sys.stdout.write(f"{write_report(results, output, options)}\n")
+    path = output or beside(results[0], "report.html")
+    sys.stdout.write(f"{write_report(results, path, options)}\n")
+
+
+def beside(results: Path, name: str) -> Path:
+    """Where a page or figure goes that nobody named: into the directory, or next to the file."""
+    if results.is_dir():
+        return results / name
+    return results.with_name(f"{results.stem}.{name}")
