@@ -83,6 +83,7 @@ def plot(
     need_extra("moeserve plot")
     from analysis.plots import PlotSelection, drawing, save
     from analysis.plots.timeline import timeline_of
+    from analysis.report.place import beside
 
     notes: tuple[str, ...] = ()
     if kind == "timeline":
@@ -125,6 +126,7 @@ def report(
     need_extra("moeserve report")
     from analysis.data.own_names import parse_own_names
     from analysis.report import ReportOptions, write_report
+    from analysis.report.place import beside
 
     options = ReportOptions(
         title=title,
@@ -136,10 +138,3 @@ def report(
     )
     path = output or beside(results[0], "report.html")
     sys.stdout.write(f"{write_report(results, path, options)}\n")
-
-
-def beside(results: Path, name: str) -> Path:
-    """Where a page or figure goes that nobody named: into the directory, or next to the file."""
-    if results.is_dir():
-        return results / name
-    return results.with_name(f"{results.stem}.{name}")
