@@ -45,6 +45,8 @@ LABELS = {
     "request_throughput": "Request throughput (requests/s)",
     "request_goodput": "Goodput (requests/s within SLO)",
     "max_concurrency": "Concurrency (requests in flight)",
+    "usd_per_million_output_tokens": "Price ($ per million output tokens)",
+    "joules_per_output_token": "Energy (J per output token)",
     "duration": "Duration (s)",
 }
 _METRICS = {

@@ -1,11 +1,12 @@
 """A choice in sentences: what to use and by how much, how sure that is, what is in doubt."""
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
 from analysis.answer.choice import Choice, Lead, Place, weakest
-from analysis.data.order import shown
+from analysis.gpus import gpus_of
 from analysis.question import ComparisonSpec
 from analysis.statistics.contrast import Rule, planned_runs
 from orchestrator.results.quantities import is_higher_better
@@ -89,14 +90,8 @@ def margin_of(spec: ComparisonSpec, provenance: str) -> float:
 
 def with_gpus(name: str, rows: pd.DataFrame) -> str:
     """`tp (2 × A100-80GB)`; the name alone where rows do not say."""
-    own = rows[rows["strategy"] == name]
-    kinds = {column: _levels(own, column) for column in ("num_gpus", "gpu_type")}
-    if not any(kinds.values()):
-        return name
-    count, kind = (" or ".join(kinds[c]) for c in ("num_gpus", "gpu_type"))
-    if not kind:
-        return f"{name} ({count} GPU{'s' * (count != '1')})"
-    return f"{name} ({' × '.join(filter(None, (count, kind)))})"
+    text = gpus_of(rows[rows["strategy"] == name]).get(name, "")
+    return f"{name} ({text})" if text else name
 
 
 def share(part: float) -> str:
@@ -165,11 +160,10 @@ def _test(choice: Choice, rule: Rule) -> str:
     return "; after the correction for all comparisons"
 
 
-def _levels(rows: pd.DataFrame, column: str) -> list[str]:
-    if column not in rows:
-        return []
-    told = [level for level in rows[column].unique() if level == level and level not in ("", None)]
-    return [shown(level) for level in sorted(told, key=str)]
+def listed(texts: Sequence[str], most: int = 3) -> str:
+    """The first few of many, and how many more."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return "; ".join(texts[:most]) + more
 
 
 def is_sure(choice: Choice) -> bool:

@@ -11,9 +11,11 @@ from analysis.data.conditions import NOTHING_SAID, Pooling
 from analysis.data.frame import load, require
 from analysis.data.order import ordered
 from analysis.data.own_names import NO_OWN_NAMES, OwnNames
+from analysis.data.reached import reached
 from analysis.data.requests import LatencyCounts, count_latencies
 from analysis.data.source_location import source_of
 from analysis.data.where import where
+from analysis.report.carried import carried, records
 from analysis.report.group import group_of
 from analysis.report.origin import origins
 from analysis.report.page import Page, render
@@ -22,7 +24,6 @@ from analysis.report.sentences import agreement_sentences
 from analysis.report.validity import validity_of
 from catalog.errors import BadValue
 from orchestrator.host.files import write_durably
-from workloads.figures.capacity import statements
 
 LABELS = ("model", "workload", "strategy", "technique")
 MOST_LABELS = 2_000
@@ -81,8 +82,7 @@ def report_html(
         groups.append(replace(made, notes=[*made.notes, *notes]))
         parts.append(part)
     arms = pd.concat(parts)
-    kept = arms.astype(object).where(arms.notna(), None).to_dict("records")
-    told = [{str(name): value for name, value in row.items()} for row in kept]
+    lines = carried(records(reached(arms)[0]))
     page = Page(
         title=options.title or _title(arms),
         groups=groups,
@@ -90,10 +90,10 @@ def report_html(
         origins=origins(results),
         results=[path.name or str(path) for path in results],
         margin=options.margin,
-        capacity=statements(told),
+        carried=bool(lines),
         agreement=agreement_sentences(with_arms(frame)),
     )
-    return render(page, payload_of(arms, groups, counts))
+    return render(page, payload_of(arms, groups, counts, lines))
 
 
 def _check_size(frame: pd.DataFrame) -> None:
@@ -109,4 +109,5 @@ def _check_size(frame: pd.DataFrame) -> None:
 def _title(frame: pd.DataFrame) -> str:
     models = [str(name) for name in ordered(frame["model"])]
     shown = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
-    return f"How to lay out {shown}"
+    alone = frame["strategy"].nunique() < 2
+    return f"What {shown} carries" if alone else f"How to lay out {shown}"

@@ -66,6 +66,10 @@ COMMANDS = {
         "quality",
         "Measure quality over the OpenAI API: perplexity, and agreement with a reference.",
     ),
+    "routing": Listed(
+        "routing",
+        "Say which experts a text's tokens go to, and by how much random ids misjudge it.",
+    ),
     "select": Listed(
         "select", "Choose a technique or configuration under limits, from results or any table."
     ),

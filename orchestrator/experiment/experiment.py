@@ -19,6 +19,8 @@ from orchestrator.host.secrets import refuse_secrets
 from strategies.documents import read_yaml
 from strategies.parse import layout_names
 from strategies.technique import technique_names
+from workloads.load.build import pinned
+from workloads.load.profiles import TEXTS
 
 LAUNCHERS = ("local", "ray")
 WEIGHTS = ("checkpoint", "dummy")
@@ -139,6 +141,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         # `tp,ep` is the two names that it is: however they were given, it is one study.
         force_setattr(self, "strategies", layout_names(self.strategies))
         force_setattr(self, "techniques", technique_names(self.techniques))
+        # A file is found again, and known to be the same, wherever the study goes on.
+        force_setattr(self, "workloads", tuple(pinned(text, TEXTS) for text in self.workloads))
         hardware, rows = settled(self.hardware, self.own_gpus)
         force_setattr(self, "hardware", hardware)
         force_setattr(self, "own_gpus", rows)

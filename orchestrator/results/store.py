@@ -26,6 +26,8 @@ from orchestrator.experiment.experiment import NOT_STUDIED, Experiment
 from orchestrator.host.files import publish_once, write_durably
 from orchestrator.results.masked import masked, masked_record
 from orchestrator.results.record import RunRecord, Verdict
+from workloads.load.build import comparable
+from workloads.load.profiles import TEXTS
 
 SCHEMA_VERSION = 1
 FOLDERS = ("runs", "failed", "attempts", "servers", "environments")
@@ -225,6 +227,7 @@ def _check_same(root: Path, experiment: Experiment) -> None:
     before, after = msgspec.to_builtins(old), msgspec.to_builtins(experiment)
     for fields, one in ((before, old), (after, experiment)):
         fields["endpoint_options"] = one.endpoint_options.studied
+        fields["workloads"] = [comparable(text, TEXTS) for text in one.workloads]
     refuse_changes(root, before, after, ignored={*NOT_STUDIED, "name"})
     if experiment.num_runs > old.num_runs:
         write_durably(path, msgspec.json.format(msgspec.json.encode(experiment)))
