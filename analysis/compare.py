@@ -26,7 +26,7 @@ from analysis.statistics.contrast import (
     sign_flip,
     verdict,
 )
-from analysis.statistics.contrast_reason import Evidence, reason_of
+from analysis.statistics.contrast_reason import Evidence, basis_of, reason_of
 from analysis.statistics.intervals import Interval, log_interval
 from analysis.statistics.replication import launch_notes
 from analysis.statistics.steadiness import replicate_notes
@@ -56,6 +56,8 @@ class Contrast:
     runs_needed: int | None
     reason: str
     """Why there is no test, or what to beware of; empty when nothing."""
+    basis: str = ""
+    """By what the verdict was reached, `t-interval` or `exact test`; empty without one."""
     confounded_by: tuple[str, ...] = ()
     """Columns in which the two differ besides the strategy: the ratio holds those, too."""
 
@@ -77,6 +79,7 @@ class Contrast:
             "verdict": self.verdict,
             "runs_needed": self.runs_needed,
             "reason": self.reason,
+            "basis": self.basis,
             "confounded_by": ", ".join(self.confounded_by),
         }
 
@@ -100,6 +103,13 @@ class Comparison:
             "provenance": self.provenance,
         }
         return [contrast.row() | added for contrast in self.contrasts]
+
+    def frame(self) -> pd.DataFrame:
+        """One row a contrast."""
+        return pd.DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return self.frame().to_html(index=False)
 
 
 def compare(
@@ -231,4 +241,5 @@ def _contrast(found: Decision, rule: Rule, family: int) -> Contrast:
         verdict=found.verdict,
         runs_needed=needed and max(needed, len(measured) + 1),
         reason=reason_of(evidence, rule, family),
+        basis=basis_of(evidence, rule, family),
     )

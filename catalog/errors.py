@@ -24,6 +24,8 @@ the way out. The command line prints that line and exits with `exit_code`.
 """
 
 import difflib
+import shlex
+import sys
 from collections.abc import Iterable
 
 MOST_LISTED = 24
@@ -31,6 +33,11 @@ LONGEST_SHOWN = 400
 """Characters of a value that a message repeats."""
 LONGEST_MESSAGE = 4_000
 """Characters of a whole message, which may quote what somebody else wrote."""
+
+
+def install_line(extra: str) -> str:
+    """The command that installs an optional part for this very interpreter."""
+    return f"{shlex.quote(sys.executable or 'python')} -m pip install 'moeserve[{extra}]'"
 
 
 class MoeserveError(Exception):
@@ -108,7 +115,7 @@ class MissingExtra(InputError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional part: pip install 'moeserve[{extra}]'")
+        super().__init__(f"{what} needs an optional part: {install_line(extra)}")
 
 
 class Infeasible(MoeserveError):

@@ -26,6 +26,7 @@ from orchestrator.results.record import Row
 from orchestrator.run.outcome import figures_of
 from perfmodel.breakdown import step_cost
 from perfmodel.features import MeasuredRun
+from perfmodel.kernel_tables.kernels import FORMULA
 from perfmodel.known_error import Asked, error_bounds, tied_names
 from perfmodel.load import decode_load, prefill_load
 from perfmodel.priced import check_priced
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 # Below this many runs starting further processes takes longer than they save.
 WORTH_MORE_CORES = 300
 MOST_CORES = 8
+
+MOST_NOTES = 3
 
 CELL = (
     "model",
@@ -110,6 +113,14 @@ def _rows_of_setup(plan: Plan, setup: Setup, assumed: ServerSettings) -> list[Ro
     return list(with_configuration([{**identity, **row} for row in rows]))
 
 
+def pricing_notes(rows: Iterable[Row]) -> list[str]:
+    """Say which tables of measured kernels were asked, and what of the steps they priced."""
+    told = dict.fromkeys((row.get("kernel_tables"), row.get("priced_by")) for row in rows)
+    notes = [f"kernels of {name}: {parts}" for name, parts in told if name]
+    more = f"{len(notes) - MOST_NOTES} more answers in column priced_by"
+    return notes if len(notes) <= MOST_NOTES else [*notes[:MOST_NOTES], more]
+
+
 def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
     """Yield the parts of a prefill step and of a decode step of each run's workload and load."""
     for run in plan.as_asked:
@@ -140,6 +151,8 @@ def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
                     "part_bound": part.bound,
                     "moved_bytes": part.moved_bytes,
                     "flops": part.flops,
+                    "calibration": step.pricing,
+                    "priced_by": part.priced_by,
                 }
 
 
@@ -185,7 +198,7 @@ def _server(plan: Plan, setup: Setup, assumed: ServerSettings) -> ServerModel:
     assert setup.layout is not None
     assert setup.gpu is not None
     workloads = [run.cell.workload for run in plan.asked_of(setup)]
-    longest = max(workload.input_len + workload.output_len for workload in workloads)
+    longest = max(workload.longest_tokens for workload in workloads)
     requested = server_arguments(setup.server_args)
     return server(
         held_model(setup, plan.models[setup.model], requested),
@@ -210,10 +223,10 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
     bounds = ("launch", "memory", "compute", "communication", "host")
     shares = {name: _share(measurement.figures.get(f"{name}_share")) for name in bounds}
     throughput = summary["output_throughput"]
-    layout, used = on.step_model.layout, on.step_model.constants.name
+    layout, used, kernels = on.step_model.layout, on.step_model.pricing, on.step_model.kernels
     return {
         **cell_columns(cell),
-        "engine_version": used,
+        "engine_version": f"{used}: {kernels.name}" if kernels and kernels.any else used,
         # What was assumed by its effect: arguments and flags that ask for the same are one server.
         "server_args": "",
         "max_num_seqs": on.limits.max_num_seqs,
@@ -227,6 +240,8 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
         "feasible": True,
         "bound": max(shares, key=lambda name: shares[name]),
         "calibration": used,
+        "kernel_tables": kernels.name if kernels else "",
+        "priced_by": str(kernels.tally) if kernels else FORMULA,
         "assumptions": "; ".join(on.memory.assumptions),
     }
 

@@ -13,6 +13,7 @@ from orchestrator.engines.checks import one_device
 from orchestrator.engines.context import beyond_context, unknown_contexts
 from orchestrator.engines.kind import EngineKind, Request
 from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment.asked import longest_of, refuse_uncounted
 from orchestrator.experiment.cells import (
     Run,
     Setup,
@@ -31,7 +32,6 @@ from orchestrator.host.devices import Device
 from orchestrator.host.nodes import Node
 from strategies.feasible import layout_violations
 from strategies.own_gpus import find_gpu, unknown_note
-from workloads.load.profiles import parse_workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +123,18 @@ def make_plan(
     )
     if kind.virtual:
         _check_known(asked)
+        for name in models:
+            refuse_uncounted(experiment, name, f"--engine {kind.name}")
     if pool is None and kind.devices != "none":
         _check_hardware(asked, here)
     kind.check(Request(experiment, models, asked, found))
     beyond = beyond_context(experiment, asked, models)
     gpus_here = pool.gpus_per_node if pool else _gpus_here(asked, found)
-    longest = _longest(experiment)
     reasons = {
         setup: (
-            *_reasons(kind, setup, models[setup.model], longest, gpus_here),
+            *_reasons(
+                kind, setup, models[setup.model], longest_of(experiment, setup.model), gpus_here
+            ),
             *beyond[setup],
         )
         for setup in asked
@@ -148,18 +151,16 @@ def make_plan(
 def _check_options(experiment: Experiment, kind: EngineKind) -> None:
     """Refuse settings of an experiment that the engine has no use for."""
     if experiment.expert_load and not kind.reports_experts:
-        raise BadValue("--expert-load", "on", f"--engine vllm or --endpoint, not {kind.name}")
+        raise BadValue(
+            "--expert-load",
+            "on",
+            f"--engine vllm, --engine transformers or --endpoint, not {kind.name}",
+        )
     if not experiment.endpoint and experiment.endpoint_options != EndpointOptions():
         given = ", ".join(experiment.endpoint_options.given)
         raise BadValue("without --endpoint", given, "with --endpoint URL only")
     if experiment.noise and not kind.virtual:
         raise BadValue("--noise", experiment.noise, "0: only --engine simulated has noise to add")
-
-
-def _longest(experiment: Experiment) -> int:
-    """Return the tokens of the longest sequence of any workload."""
-    workloads = [parse_workload(text) for text in experiment.workloads]
-    return max(workload.input_len + workload.output_len for workload in workloads)
 
 
 def _gpus_here(asked: tuple[Setup, ...], found: tuple[Device, ...]) -> dict[str, int]:

@@ -19,10 +19,14 @@ from catalog.inside import check_own
 from catalog.models import GroupedQueryAttention, Model
 from catalog.python import python_module
 
-VERSION = 1
+VERSION = 2
 SEED = 0
 CONTEXT = 2048
 TEXT = "the expert that a token is routed to is one of many, and most of them rest meanwhile. "
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 NAMES = ("tiny-olmoe", "tiny-mixtral", "tiny-qwen")
 
 
@@ -124,7 +128,11 @@ def tokenizer(vocab: int) -> Any:
     missing = vocab - built.get_vocab_size()
     built.add_tokens([f"<filler-{number}>" for number in range(missing)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=built, eos_token="<eos>", pad_token="<eos>", model_max_length=CONTEXT
+        tokenizer_object=built,
+        eos_token="<eos>",
+        pad_token="<eos>",
+        model_max_length=CONTEXT,
+        chat_template=CHAT_TEMPLATE,
     )
 
 

@@ -56,6 +56,17 @@ class RequestRow:
     """Codes, joined by `;`, of what was odd of an answer that counts all the same."""
     finish_reason: str = ""
     reconnects: int = 0
+    input_len: int | None = None
+    """Tokens of the prompt that were asked for; None where nobody has tokenised it."""
+    output_len: int | None = None
+    """Tokens of the answer that were asked for; of a natural end the most."""
+    natural: bool = False
+    """Whether the answer was to end where the model ends it."""
+    part: str = ""
+    """Class of the request, in a mix of several."""
+    session: int | None = None
+    turn: int | None = None
+    """Of the session, from 0."""
 
 
 class Transcript:

@@ -1,14 +1,14 @@
 """One answer a model from a run table: which layout, by how much, how sure, what next."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.answer.choice import Choice, choice_of
 from analysis.answer.firsts import PER_GPU, firsts
-from analysis.answer.words import headline, is_sure, listed, sureness
+from analysis.answer.words import headline, is_sure, sureness
 from analysis.data.arms import by_provenance, models_apart, usable_rows, with_arms
 from analysis.data.conditions import NOTHING_SAID, Pooling
 from analysis.data.frame import require
@@ -47,10 +47,14 @@ class Answer:
         return f"{self.headline if named else self.headline[:1].upper() + self.headline[1:]}."
 
     @property
+    def beneath(self) -> tuple[str, ...]:
+        """How sure it is, and what is in doubt."""
+        return tuple(filter(None, (self.sure, *self.doubts)))
+
+    @property
     def lines(self) -> list[str]:
         """One or two lines: the headline, and how sure it is with what is in doubt."""
-        beneath = [text for text in (self.sure, listed(self.doubts)) if text]
-        return [f"{self.model}: {self.headline}", *(["; ".join(beneath)] if beneath else [])]
+        return said([self])
 
 
 def answers(
@@ -127,6 +131,17 @@ def _answer(
     )
 
 
+def said(found: Sequence[Answer]) -> list[str]:
+    """The answers in lines; what holds of all of them alike stands once, at the end."""
+    alike = [text for text in found[0].beneath if all(text in each.beneath for each in found)]
+    lines = []
+    for each in found:
+        lines.append(f"{each.model}: {each.headline}")
+        if own := [text for text in each.beneath if text not in alike]:
+            lines.append("; ".join(own))
+    return [*lines, "; ".join(alike)] if alike else lines
+
+
 def alone(rows: pd.DataFrame) -> str:
     """What a layout carries that was run alone: its capacity, or its one load."""
     kept = rows.astype(object).where(rows.notna(), None).to_dict("records")
@@ -173,11 +188,4 @@ def _left_out(part: pd.DataFrame) -> str:
 def _with(answer: Answer, doubt: str) -> Answer:
     if not doubt:
         return answer
-    return Answer(
-        answer.provenance,
-        answer.model,
-        answer.headline,
-        answer.sure,
-        (*answer.doubts, doubt),
-        answer.choice,
-    )
+    return replace(answer, doubts=(*answer.doubts, doubt))

@@ -35,4 +35,6 @@ def _counted(best: pd.DataFrame) -> tuple[str, str]:
     name = str(best["strategy"].value_counts().index[0])
     mine = best.loc[best["strategy"] == name, "settled"].to_list()
     shown_in = sum(value is True for value in mine)
-    return name, f"{len(mine)} of {len(best)} conditions, shown in {shown_in or 'none'}"
+    tested = best["settled"].map(lambda value: value is not None).any()
+    told = f", shown in {shown_in or 'none'}" if tested else ""
+    return name, f"{len(mine)} of {len(best)} conditions{told}"

@@ -1,20 +1,24 @@
 """What the analytic model expects of runs that were measured, where nobody simulated them."""
 
+import contextlib
 from collections.abc import Hashable, Mapping
 
 import pandas as pd
 
-from catalog.errors import MoeserveError
+from catalog.errors import BadFile, BadValue, MoeserveError, UnknownName
 from catalog.from_hf import load_model
 from catalog.hardware_table import GPUS
 from orchestrator.engines.simulated.engine import rows_of_simulation, serve
 from orchestrator.experiment.cells import Cell, LoadPoint, Run, Setup
 from orchestrator.experiment.hardware import own_gpu_of
+from orchestrator.measure.traffic import unwritten
 from orchestrator.run.outcome import figures_of
 from perfmodel.priced import check_priced
 from perfmodel.serving import server
 from strategies import Technique, parse_layout
-from workloads.load.profiles import Workload
+from workloads.load.build import names_files
+from workloads.load.profiles import TEXTS, parse_workload
+from workloads.load.workload import Workload
 
 CONDITION = (
     "model", "strategy", "gpu_type", "workload", "input_len", "output_len", "num_prompts",
@@ -42,11 +46,11 @@ def _estimate(row: Mapping[Hashable, object]) -> dict[Hashable, object] | None:
         model, layout = load_model(str(row["model"])), parse_layout(str(row["strategy"]))
         check_priced(layout, model)
         cell = _cell(row)
-        longest = cell.workload.input_len + cell.workload.output_len
+        longest = cell.workload.longest_tokens
         simulated = serve(Run(cell, 0), server(model, layout, gpu, longest=longest))
     except MoeserveError:
         return None  # not a layout, model or size that can be estimated: no row, not a wrong one
-    rows = rows_of_simulation(simulated, cell.workload.input_len)
+    rows = rows_of_simulation(simulated, unwritten(Run(cell, 0)).requests.input_lens)
     figures: dict[Hashable, object] = {}
     figures.update(figures_of(rows, goodput={}, max_concurrency=cell.load.max_concurrency))
     return {**row, **figures, "provenance": "simulated", "verdict": "valid"}
@@ -68,12 +72,7 @@ def _cell(known: Mapping[Hashable, object]) -> Cell:
             server_env=(),
             endpoint=None,
         ),
-        workload=Workload(
-            name=str(known["workload"]),
-            input_len=_whole(known["input_len"]),
-            output_len=_whole(known["output_len"]),
-            num_prompts=count,
-        ),
+        workload=_workload(known, count),
         load=LoadPoint(
             max_concurrency=None if concurrency is None else _whole(concurrency),
             request_rate=None if rate is None else float(str(rate)),
@@ -81,6 +80,24 @@ def _cell(known: Mapping[Hashable, object]) -> Cell:
         ),
         num_prompts=count,
         seed=0,
+    )
+
+
+def _workload(known: Mapping[Hashable, object], count: int) -> Workload:
+    """Return the workload that a row names; lengths of their own where it names none.
+
+    One of files is refused as `BadFile`: a mean of its lengths is not the workload.
+    """
+    name = str(known["workload"])
+    if names_files(name, TEXTS):
+        raise BadFile(name, "its requests are not in the row")
+    with contextlib.suppress(BadValue, UnknownName):
+        return parse_workload(name)
+    return Workload(
+        name=name,
+        input_len=_whole(known["input_len"]),
+        output_len=_whole(known["output_len"]),
+        num_prompts=count,
     )
 
 

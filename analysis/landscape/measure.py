@@ -12,6 +12,7 @@ from analysis.landscape.ranking import Criteria
 from analysis.landscape.space import Configuration, feasible
 from catalog.errors import BadFile, BadValue, Infeasible
 from catalog.from_hf import load_model
+from orchestrator.experiment.asked import longest_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.hardware import gpu_named, gpus_of
 from orchestrator.results.record import ColumnValue
@@ -19,7 +20,6 @@ from orchestrator.study import prepare, run_study
 from orchestrator.table import run_rows
 from strategies.layout import Layout
 from workloads.load.concurrency import parse_levels
-from workloads.load.profiles import parse_workload
 
 DEFAULT_LEVELS = "1..128"
 
@@ -31,9 +31,8 @@ def space_of(
     for name in ("models", "workloads"):
         if len(getattr(experiment, name)) != 1:
             raise BadValue(name, list(getattr(experiment, name)), "exactly one to explore")
-    shape = parse_workload(experiment.workloads[0])
     model = load_model(experiment.models[0])
-    longest = shape.input_len + shape.output_len
+    longest = longest_of(experiment, model.name)
     gpu = gpu_named(hardware, gpus_of(experiment.own_gpus))
     fitting = feasible(model, gpu, layouts, longest=longest)
     if not fitting:

@@ -20,8 +20,7 @@ from analysis.tables.table import Table
 from analysis.winners import winners
 from catalog.errors import InputError
 from orchestrator.results.record import SIMULATED
-from perfmodel.constants import CALIBRATIONS
-from perfmodel.known_error import error_note
+from perfmodel.known_error import error_note, pricing_of
 
 T = TypeVar("T")
 
@@ -102,7 +101,8 @@ def _calibrations(rows: pd.DataFrame) -> list[str]:
     if "provenance" not in rows or "engine_version" not in rows:
         return []
     used = rows.loc[rows["provenance"] == SIMULATED, "engine_version"]
-    return [error_note(str(name)) for name in used.unique() if name in CALIBRATIONS]
+    names = dict.fromkeys(map(pricing_of, map(str, used.unique())))
+    return [error_note(name) for name in names if name]
 
 
 def _model(rows: pd.DataFrame) -> AnovaModel:

@@ -24,6 +24,13 @@ class Evidence:
     verdict: ContrastVerdict
 
 
+def basis_of(found: Evidence, rule: Rule, family: int) -> str:
+    """By what a verdict was reached: `t-interval` where the exact test cannot or does not agree."""
+    if found.p is None or found.verdict == "undecided":
+        return ""
+    return "t-interval" if _rests_on(found, rule, family) else "exact test"
+
+
 def reason_of(found: Evidence, rule: Rule, family: int) -> str:
     """Why there is no test, or what it takes as given; empty when nothing."""
     if found.p is None:

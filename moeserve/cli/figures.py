@@ -40,7 +40,7 @@ Examples:
 """,
     "report": """Write one self-contained HTML page: question, answer, and the evidence.
 
-Example: moeserve report out -o report.html
+Example: moeserve report out
 """,
 }
 
@@ -52,7 +52,10 @@ def add_to(app: typer.Typer) -> None:
 
 def plot(
     results: ResultsArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="File: .svg, .png or .pdf.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File: .svg, .png, .pdf; default beside the results."),
+    ] = None,
     kind: Annotated[
         str,
         typer.Option(
@@ -91,6 +94,7 @@ def plot(
     need_extra("moeserve plot")
     from analysis.plots import PlotSelection, Sheet, drawing, save
     from analysis.plots.timeline import timeline_of
+    from analysis.report.place import beside
 
     notes: tuple[str, ...] = ()
     sheet = Sheet(columns, style)
@@ -111,13 +115,17 @@ def plot(
         frame = read(results, where, column=column, constant=constant)
         made = drawing(frame, kind, view, sheet, **chosen)
         figure, notes = made.figure, made.notes
-    sys.stdout.write(f"{save(figure, output, sheet)}\n")
+    path = output or beside(results[0], f"{kind}.svg")
+    sys.stdout.write(f"{save(figure, path, sheet)}\n")
     say(notes)
 
 
 def report(
     results: ResultsArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The HTML file; default beside the results."),
+    ] = None,
     title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
     column: ColumnOption = None,
     constant: ConstantOption = None,
@@ -130,6 +138,7 @@ def report(
     need_extra("moeserve report")
     from analysis.data.own_names import parse_own_names
     from analysis.report import ReportOptions, write_report
+    from analysis.report.place import beside
 
     options = ReportOptions(
         title=title,
@@ -139,4 +148,5 @@ def report(
         where=tuple(where or ()),
         own=parse_own_names(column, constant),
     )
-    sys.stdout.write(f"{write_report(results, output, options)}\n")
+    path = output or beside(results[0], "report.html")
+    sys.stdout.write(f"{write_report(results, path, options)}\n")

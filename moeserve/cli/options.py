@@ -34,6 +34,12 @@ def _split(values: list[str]) -> tuple[str, ...]:
     return tuple(part.strip() for value in values for part in value.split(","))
 
 
+def _workloads(values: list[str]) -> tuple[str, ...]:
+    from workloads.load.language import listed
+
+    return tuple(text for value in values for text in listed(value))
+
+
 def _rates(text: str) -> tuple[float, ...]:
     from workloads.load.concurrency import parse_rates
 
@@ -98,7 +104,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "none, fp8, int8+kv-fp8, …: see moeserve techniques.", tuple),
         Flag("gpus", "--gpus", WHOLE, "Degree of tp, ep and tp+ep, which leave it open."),
         Flag("workloads", "--workload -w", TEXTS,
-             "A profile's name, or INPUT:OUTPUT:PROMPTS; repeatable.", _split),
+             "A profile, INPUT:OUTPUT:PROMPTS, file:…, trace:… (docs/workloads.md).", _workloads),
         Flag("num_runs", "--num-runs", WHOLE, "Replicates, each on servers of its own."),
         Flag("seed", "--seed", WHOLE, "Of prompts, arrivals and order."),
         Flag("hardware", "--hardware", TEXT,

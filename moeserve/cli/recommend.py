@@ -150,6 +150,9 @@ def _request(
     from workloads.load.profiles import parse_workload
 
     shape = parse_workload(workload)
+    if shape.parts:
+        allowed = "one length of prompts and one of answers: INPUT:OUTPUT:PROMPTS"
+        raise BadValue("--workload", workload, allowed)
     prompts = shape.prompts_for(concurrency)
     layouts = parse_layouts(strategy, gpus=gpus) if strategy else ()
     over = [layout for layout in layouts if layout.num_gpus > gpus]

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from moeserve.cli.answer import say_answer_of
+from moeserve.cli.run_table import SUMMARY, in_order
 from moeserve.cli.show import Format, FormatOption, note, show
 
 RESULTS_HELP = """Print the run table of a results directory, one row a run.
@@ -15,11 +17,6 @@ VERIFY_HELP = """Re-read everything: hashes, counts, identities, and every summa
 
 Example: moeserve verify out
 """
-SHOWN = (
-    "run_id", "provenance", "model", "strategy", "num_gpus", "gpu_type", "workload",
-    "max_concurrency", "request_rate", "replicate", "completed", "failed", "output_throughput",
-    "mean_ttft_ms", "mean_itl_ms", "mean_e2el_ms", "verdict", "verdict_reasons",
-)  # fmt: skip
 SHOWN_REQUESTS = (
     "run_id", "request", "due_s", "sent_s", "first_token_s", "done_s", "input_tokens",
     "output_tokens", "status", "error_class",
@@ -50,7 +47,9 @@ def results(
             rows = [{**row, "token_times_s": each} for row, each in zip(rows, times, strict=True)]
         show(rows, output, columns=SHOWN_REQUESTS)
         return
-    show(run_rows(directory), output, columns=SHOWN)
+    show(in_order(run_rows(directory)), output, columns=SUMMARY)
+    if output is Format.table:
+        say_answer_of(directory)
 
 
 def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:

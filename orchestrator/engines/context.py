@@ -1,15 +1,17 @@
 """Prompts and answers against the longest sequence that a server takes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from catalog.errors import BadValue
 from catalog.models import Model
+from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.cells import Setup
 from orchestrator.experiment.effective_model import checkpoint_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_args import last_values
 from strategies.vllm_numbers import tokens_or_auto
-from workloads.load.profiles import Workload, parse_workload
+from workloads.load.workload import Workload
 
 LONGER = ("--hf-overrides", "--rope-scaling", "--rope-parameters", "--rope-theta")
 """Arguments of vLLM that can give a model another context than its config says."""
@@ -38,23 +40,31 @@ def beyond_context(
 
     A workload that none of the setups takes raises BadValue, with the numbers.
     """
-    workloads = [parse_workload(text) for text in experiment.workloads]
     longest = {setup: longest_allowed(setup, models[setup.model]) for setup in setups}
-    for workload in workloads:
-        if longest and all(_is_beyond(workload, most) for most in longest.values()):
-            most, name = max((most, setup.model) for setup, most in longest.items())
-            given = f"{workload.input_len}:{workload.output_len} on {name}"
-            allowed = f"prompt and answer of {most} tokens together, not {_tokens(workload)}"
-            raise BadValue("--workload", given, allowed)
+    asked = {setup: workloads_of(experiment, setup.model) for setup in longest}
+    for at_once in zip(*asked.values(), strict=True):
+        found = zip(at_once, longest.values(), strict=True)
+        if all(_is_beyond(workload, most) for workload, most in found):
+            _refuse(at_once, longest)
     return {
         setup: tuple(
-            f"{workload.name}: prompt and answer are {_tokens(workload)} tokens, its longest "
-            f"sequence has {most}"
-            for workload in workloads
+            f"{workload.name}: prompt and answer are {workload.longest_tokens} tokens, its "
+            f"longest sequence has {most}"
+            for workload in asked[setup]
             if _is_beyond(workload, most)
         )
         for setup, most in longest.items()
     }
+
+
+def _refuse(at_once: Sequence[Workload], longest: Mapping[Setup, int]) -> NoReturn:
+    """Raise BadValue for a workload that the setup of the longest context does not take."""
+    setup, most = max(longest.items(), key=lambda each: (each[1], each[0].model))
+    workload = at_once[list(longest).index(setup)]
+    lengths = f"{workload.input_len}:{workload.output_len}"
+    what = workload.longest_at or workload.name if workload.parts else lengths
+    allowed = f"prompt and answer of {most} tokens together, not {workload.longest_tokens}"
+    raise BadValue("--workload", f"{what} on {setup.model}", allowed)
 
 
 def unknown_contexts(setups: Iterable[Setup], models: Mapping[str, Model]) -> str:
@@ -69,12 +79,8 @@ def unknown_contexts(setups: Iterable[Setup], models: Mapping[str, Model]) -> st
     return f"context of {', '.join(named)} not known: lengths are not checked against it"
 
 
-def _tokens(workload: Workload) -> int:
-    return workload.input_len + workload.output_len
-
-
 def _is_beyond(workload: Workload, most: int) -> bool:
-    return 0 < most < _tokens(workload)
+    return 0 < most < workload.longest_tokens
 
 
 def _may_be_longer(setup: Setup) -> bool:

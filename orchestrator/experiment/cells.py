@@ -9,18 +9,19 @@ from itertools import product
 import msgspec
 import numpy as np
 
-from catalog.errors import InputError
+from catalog.errors import BadValue, InputError
 from catalog.from_hf import load_model, read_model
 from catalog.hardware import Gpu
 from catalog.hardware_table import GPUS
 from catalog.models import Model
 from catalog.reader.notes import stand_in
+from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.experiment import DEFAULT_CONCURRENCY, Experiment
 from orchestrator.experiment.hardware import gpus_of, hardware_of, own_gpu_of
 from strategies import Layout, Technique, parse_layouts, parse_techniques
 from strategies.engine_support import refuse_unable
 from workloads.load.concurrency import parse_levels
-from workloads.load.profiles import Workload, parse_workload
+from workloads.load.workload import StoredWorkload, Workload
 
 AS_SERVED = "as served"
 """The strategy of a server that already runs and whose layout nobody has named."""
@@ -120,14 +121,14 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         So whatever a layout or technique changes is measured under one and the same traffic, and
         no run finds its prompts in the cache of an earlier one.
         """
-        traffic = (self.setup.model, self.workload, self.load, self.num_prompts)
+        traffic = (self.setup.model, self.workload.stored, self.load, self.num_prompts)
         key = zlib.crc32(msgspec.json.encode(traffic, order="deterministic"))
         return np.random.default_rng([self.seed, replicate, key])
 
 
 class _StoredCell(msgspec.Struct, frozen=True, kw_only=True):
     setup: StoredSetup
-    workload: Workload
+    workload: StoredWorkload
     load: LoadPoint
     num_prompts: int
     seed: int
@@ -135,7 +136,7 @@ class _StoredCell(msgspec.Struct, frozen=True, kw_only=True):
 
 def _stored(cell: Cell) -> _StoredCell:
     fields = {name: getattr(cell, name) for name in cell.__struct_fields__}
-    return _StoredCell(**fields | {"setup": cell.setup.stored})
+    return _StoredCell(**fields | {"setup": cell.setup.stored, "workload": cell.workload.stored})
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,19 +184,27 @@ def techniques_of(experiment: Experiment, engine: str) -> tuple[Technique, ...]:
     return techniques
 
 
-def load_points(experiment: Experiment) -> tuple[LoadPoint, ...]:
-    """Every level of concurrency, or every rate under every cap that was given."""
-    given = experiment.concurrency
-    if not experiment.request_rates:
+def load_points(experiment: Experiment, workload: Workload | None = None) -> tuple[LoadPoint, ...]:
+    """Every level of concurrency, or every rate under every cap that was given.
+
+    Where neither is given, a trace is replayed at the rate at which it was recorded.
+    """
+    given, rates = experiment.concurrency, experiment.request_rates
+    own_rate = workload.rate_per_s if workload else None
+    if not rates and not given and own_rate is not None:
+        rates = (own_rate,)
+    if not rates:
         return tuple(
             LoadPoint(max_concurrency=level, request_rate=None, burstiness=None)
             for level in parse_levels(given or DEFAULT_CONCURRENCY)
         )
     caps: tuple[int | None, ...] = parse_levels(given) if given else (None,)
     shape = None if experiment.burstiness == "constant" else experiment.burstiness
+    if own_rate is not None:
+        shape = None  # its gaps are its own, stretched to the rate
     return tuple(
         LoadPoint(max_concurrency=cap, request_rate=rate, burstiness=shape)
-        for rate, cap in product(experiment.request_rates, caps)
+        for rate, cap in product(rates, caps)
     )
 
 
@@ -241,13 +250,16 @@ def cells_of(experiment: Experiment, setup: Setup) -> tuple[Cell, ...]:
             num_prompts=_num_prompts(experiment, workload, load),
             seed=experiment.seed,
         )
-        for workload in dict.fromkeys(map(parse_workload, experiment.workloads))
-        for load in load_points(experiment)
+        for workload in workloads_of(experiment, setup.model)
+        for load in load_points(experiment, workload)
     )
 
 
 def _num_prompts(experiment: Experiment, workload: Workload, load: LoadPoint) -> int:
     if isinstance(experiment.num_prompts, int):
+        if workload.available is not None and experiment.num_prompts > workload.available:
+            allowed = f"at most the {workload.available:,} requests of {workload.name}"
+            raise BadValue("num_prompts", experiment.num_prompts, allowed)
         return experiment.num_prompts
     if experiment.num_prompts == "auto":
         workload = msgspec.structs.replace(workload, num_prompts=None)

@@ -3,18 +3,21 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from catalog.errors import EndpointError
 from orchestrator.engine import Callbacks, Measurement
 from orchestrator.experiment.cells import Run
 from orchestrator.measure.expert_load import (
+    MOST_PROMPTS,
     RoutedExperts,
-    balance_figures,
     balancer_figures,
     count_tokens,
     request_routing,
     token_samples,
 )
 from orchestrator.measure.http_session import WrappedSession
+from perfmodel.expert_balance import balance_figures
 
 LARGEST_LOG_BYTES = 4_000_000
 
@@ -43,11 +46,12 @@ class ExpertSession(WrappedSession):
 
     async def _routed(self, run: Run, callbacks: Callbacks) -> dict[str, float | None]:
         prompts = self.http.traffic(run).prompts
-        if isinstance(prompts, list):
+        ids = [each.tolist() for each in prompts if isinstance(each, np.ndarray)]
+        if len(ids) < len(prompts):
             raise EndpointError("prompts of text have no token ids to ask for")
         control, model = self.http.control, self.http.target.model
         length = run.cell.workload.output_len
-        routed = await request_routing(control, model, prompts.tolist(), length)
+        routed = await request_routing(control, model, ids[:MOST_PROMPTS], length)
         if not routed:
             raise EndpointError("the server returns no routed experts with its answers")
         tokens = count_tokens(routed, self.experts.count)

@@ -17,23 +17,25 @@ from orchestrator.measure.client_figures import client_figures
 from orchestrator.measure.control import Control
 from orchestrator.measure.energy import energy_figures
 from orchestrator.measure.foreign import Foreign
+from orchestrator.measure.load import send
 from orchestrator.measure.memory_figures import memory_figures
 from orchestrator.measure.monitor import PATIENCE, STALL_S, ServerMonitor, queued
 from orchestrator.measure.readiness import probe
-from orchestrator.measure.traffic import Traffic, traffic_of
+from orchestrator.measure.traffic import shared_figures, traffic_of
 from orchestrator.results.record import Provenance
 from workloads.client.load_run import measure
-from workloads.client.runstats import RunStats
 from workloads.client.selfcheck import client_limited
-from workloads.client.worker_pool import WorkersPlan, measure_with_workers
 from workloads.figures.server_metrics import parse_metrics, window
 from workloads.load.dispatch import Dispatcher
 from workloads.load.text_prompts import TextPrompts, prompts_for
+from workloads.load.traffic import Traffic
 from workloads.transcript import RequestRow
 from workloads.transport.target import Target
 
 WARMUP_OUTPUT = 16
 """Tokens a warm-up request asks for at most: enough to reach the decode path at full batch."""
+WARMUP_INPUT = 64
+"""Tokens of a warm-up prompt where those of the workload are not known."""
 ENGINE_TIMEOUT_S = 10.0
 """How long a server that failed requests may take to answer one again."""
 SUSPECT_ERRORS = frozenset(
@@ -103,7 +105,7 @@ class HttpSession:
                 failed_classes.add(row.error_class)
             elif self.foreign is not None:
                 self.foreign.heard(row.answered_by)
-            callbacks.on_row(row)
+            callbacks.on_row(traffic.labelled(row))
 
         monitor = ServerMonitor(
             self.control,
@@ -115,7 +117,7 @@ class HttpSession:
         )
         async with monitor.sampling(), propagated(callbacks.stop, halt):
             loaded = replace(callbacks, stop=halt, on_row=on_row)
-            stats = await self._load(traffic, run.cell.workload.output_len, loaded)
+            stats = await send(self.target, traffic, workers=self.client_workers, callbacks=loaded)
         if callbacks.folder is not None:
             monitor.write(callbacks.folder)
         if monitor.failure is not None:
@@ -124,7 +126,7 @@ class HttpSession:
         after = await self.control.metrics()
         reason = client_limited(stats)
         reasons = [reason] if reason else []
-        figures = client_figures(stats)
+        figures = client_figures(stats) | shared_figures(traffic)
         if self.foreign is not None:
             shared = await self.foreign.shared_metrics()
             reasons += [*self.foreign.notes, *shared]
@@ -213,32 +215,6 @@ class HttpSession:
                 )
             await asyncio.sleep(SETTLE_S)
 
-    async def _load(self, traffic: Traffic, output_len: int, callbacks: Callbacks) -> RunStats:
-        if self.client_workers == 1:
-            return await measure(
-                self.target,
-                traffic.prompts,
-                output_len=output_len,
-                dispatcher=traffic.dispatcher(),
-                on_row=callbacks.on_row,
-                on_progress=callbacks.on_progress,
-                stop=callbacks.stop,
-            )
-        plan = WorkersPlan(
-            output_len=output_len,
-            workers=self.client_workers,
-            max_concurrency=traffic.max_concurrency,
-            due_s=None if traffic.due_s is None else traffic.due_s.tolist(),
-        )
-        return await measure_with_workers(
-            self.target,
-            traffic.prompts,
-            plan=plan,
-            on_row=callbacks.on_row,
-            on_progress=callbacks.on_progress,
-            stop=callbacks.stop,
-        )
-
     async def _warm_up(self, run: Run, callbacks: Callbacks) -> float | None:
         """One wave at the cell's own concurrency, on prompts that the run does not use.
 
@@ -250,10 +226,11 @@ class HttpSession:
             return None
         salt = [self.foreign.salt] if self.foreign else []
         rng = np.random.default_rng([run.cell.seed, run.replicate, 1, *salt])
+        length = run.cell.workload.known_input_len or WARMUP_INPUT
         rows: list[RequestRow] = []
         await measure(
             self.target,
-            prompts_for(rng, count, run.cell.workload.input_len, self.vocab, self._texts),
+            prompts_for(rng, count, length, self.vocab, self._texts),
             output_len=min(run.cell.workload.output_len, WARMUP_OUTPUT),
             dispatcher=Dispatcher(count, max_concurrency=level, due_s=None),
             on_row=rows.append,

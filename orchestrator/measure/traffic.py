@@ -1,48 +1,75 @@
-"""One run's traffic: prompts and due times, drawn whole before it starts."""
+"""One run's traffic: requests, prompts and due times, drawn whole before it starts."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.experiment.cells import Run
 from workloads.load.arrivals import due_times
-from workloads.load.dispatch import Dispatcher
-from workloads.load.prompts import TokenIds
-from workloads.load.text_prompts import TextPrompts, prompts_for
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Prompts (count × length token ids, or texts) and, in an open loop, when each is due."""
-
-    prompts: TokenIds | list[str]
-    due_s: NDArray[np.float64] | None
-    max_concurrency: int | None
-
-    def dispatcher(self) -> Dispatcher:
-        due = None if self.due_s is None else self.due_s.tolist()
-        return Dispatcher(len(self.prompts), max_concurrency=self.max_concurrency, due_s=due)
-
-
-def due_of(run: Run) -> NDArray[np.float64] | None:
-    """Draw the arrivals of an open loop from a stream of their own."""
-    load = run.cell.load
-    if load.request_rate is None:
-        return None
-    _, arrivals = run.cell.traffic_rng(run.replicate).spawn(2)
-    shape = float("inf") if load.burstiness is None else load.burstiness
-    return due_times(arrivals, run.cell.num_prompts, rate_per_s=load.request_rate, burstiness=shape)
+from workloads.load.content import UNKNOWN
+from workloads.load.dispatch import Dispatch, Dispatcher
+from workloads.load.draw import draw
+from workloads.load.text_prompts import TextPrompts
+from workloads.load.traffic import Requests, Traffic
+from workloads.load.turns import TurnDispatcher
 
 
 def traffic_of(run: Run, *, vocab: int, texts: TextPrompts | None = None, salt: int = 0) -> Traffic:
     """Draw a run's traffic; a `salt` makes prompts that no study before has sent."""
     prompts, _ = run.cell.traffic_rng(run.replicate).spawn(2)
+    traffic = _drawn(run, prompts)
     if salt:
         prompts = np.random.default_rng([salt, int(prompts.integers(2**62))])
-    count, length = run.cell.num_prompts, run.cell.workload.input_len
+    return replace(traffic, prompts=traffic.requests.prompts(prompts, vocab, texts))
+
+
+def unwritten(run: Run) -> Traffic:
+    """Draw the same traffic for a run in virtual time: nobody reads its prompts."""
+    return _drawn(run, run.cell.traffic_rng(run.replicate).spawn(2)[0])
+
+
+def _drawn(run: Run, rng: np.random.Generator) -> Traffic:
+    requests = draw(run.cell.workload, rng, run.cell.num_prompts)
     return Traffic(
-        prompts=prompts_for(prompts, count, length, vocab, texts),
-        due_s=due_of(run),
+        requests=requests,
+        due_s=due_of(run, requests),
         max_concurrency=run.cell.load.max_concurrency,
     )
+
+
+def due_of(run: Run, requests: Requests | None = None) -> NDArray[np.float64] | None:
+    """Draw the arrivals of an open loop from a stream of their own; None in a closed loop.
+
+    Later turns have none: NaN. A trace keeps its own gaps, stretched so that its mean rate is the
+    one asked for.
+    """
+    load, own_rate = run.cell.load, run.cell.workload.rate_per_s
+    if load.request_rate is None:
+        return None
+    if requests is not None and requests.recorded_s is not None and own_rate is not None:
+        return requests.recorded_s * (own_rate / load.request_rate)
+    _, arrivals = run.cell.traffic_rng(run.replicate).spawn(2)
+    first = np.full(run.cell.num_prompts, True) if requests is None else requests.turn == 0
+    shape = float("inf") if load.burstiness is None else load.burstiness
+    due_s = np.full(len(first), np.nan)
+    count = int(first.sum())
+    due_s[first] = due_times(arrivals, count, rate_per_s=load.request_rate, burstiness=shape)
+    return due_s
+
+
+def shared_figures(traffic: Traffic) -> dict[str, float]:
+    """Say which share of the prompt tokens a prefix cache of any size could serve at most."""
+    content, lengths = traffic.requests.content, traffic.requests.input_lens
+    if content is None or (lengths == UNKNOWN).any():
+        return {}
+    return {"prefix_shareable_share": content.shareable_tokens() / int(lengths.sum())}
+
+
+def dispatcher_of(traffic: Traffic) -> Dispatch:
+    """Return what says which request is due when, in real and in virtual time alike."""
+    requests, cap = traffic.requests, traffic.max_concurrency
+    due_s = None if traffic.due_s is None else traffic.due_s.tolist()
+    if (turns := requests.turns) is not None:
+        return TurnDispatcher(turns, max_concurrency=cap, due_s=due_s)
+    return Dispatcher(len(requests), max_concurrency=cap, due_s=due_s)

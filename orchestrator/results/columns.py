@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 
 def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Return a column of numbers (None is null), of texts, or of arrays of float64."""
+    """Return a column of numbers (None is null), flags, texts, or arrays of float64."""
     if pa.types.is_string(kind):
         return _texts(values, kind)
+    if pa.types.is_boolean(kind):
+        return _flags(values, kind)
     if pa.types.is_list(kind):
         return _lists(values, kind)
     return _numbers(values, kind)
@@ -31,6 +33,11 @@ def _numbers(values: Sequence[float | None], kind: pa.DataType) -> pa.Array:
     as_numpy = f"{'f' if pa.types.is_floating(kind) else 'i'}{kind.bit_width // 8}"
     filled = pa.py_buffer(np.array(values, as_numpy))
     return pa.Array.from_buffers(kind, len(values), [mask, filled])
+
+
+def _flags(values: Sequence[bool], kind: pa.DataType) -> pa.Array:
+    bits = pa.py_buffer(np.packbits(np.array(values, np.bool_), bitorder="little"))
+    return pa.Array.from_buffers(kind, len(values), [None, bits])
 
 
 def _texts(values: Sequence[str], kind: pa.DataType) -> pa.Array:

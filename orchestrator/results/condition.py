@@ -78,8 +78,8 @@ def cell_columns(cell: Cell, *, gpu_type: str = "") -> dict[str, ColumnValue]:
     return {
         **setup_columns(cell.setup, gpu_type=gpu_type),
         "workload": cell.workload.name,
-        "input_len": cell.workload.input_len,
-        "output_len": cell.workload.output_len,
+        "input_len": cell.workload.known_input_len,
+        "output_len": None if cell.workload.natural else cell.workload.output_len,
         "num_prompts": cell.num_prompts,
         "max_concurrency": cell.load.max_concurrency,
         "request_rate": cell.load.request_rate,

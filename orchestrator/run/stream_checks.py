@@ -73,7 +73,10 @@ def cached(evidence: Evidence) -> Iterator[str]:
     template = float(evidence.figures.get("template_tokens") or 0.0)
     hits = sum(max(0.0, (row.cached_tokens or 0) - template) for row in told)
     read = sum(row.server_input_tokens or 0 for row in told)
-    if read and hits > MOST_CACHED * read:
+    stated = evidence.figures.get("prefix_shareable_share")
+    if stated is None and evidence.cell.workload.has_prompts:
+        return
+    if read and hits > (float(stated or 0.0) + MOST_CACHED) * read:
         yield (
             f"CACHE_WARM: {hits / read:.0%} of the prompt tokens came from the server's cache, as "
             "its usage says; start it without a prefix cache"
@@ -113,7 +116,9 @@ def _other_ids(evidence: Evidence, counted: list[RequestRow]) -> Iterator[str]:
 
 def _other_length(evidence: Evidence, read: list[int]) -> Iterator[str]:
     """Text is of about the length asked for; much less of it was cut."""
-    asked = evidence.cell.workload.input_len
+    asked = evidence.cell.workload.known_input_len
+    if asked is None:
+        return
     mean = sum(read) / len(read) if read else asked
     told = f"prompts of text have {mean:.0f} tokens to the server, {asked} were asked for"
     if mean < LEAST_TEXT * asked:
@@ -123,15 +128,20 @@ def _other_length(evidence: Evidence, read: list[int]) -> Iterator[str]:
 
 
 def lengths(evidence: Evidence) -> Iterator[str]:
-    """Every answer has just the tokens asked for; where ends are the server's own, that is told."""
-    requested = evidence.cell.workload.output_len
+    """Every answer has just the tokens asked for; where ends are the server's own, that is told.
+
+    One that was to end naturally has no more than it was allowed.
+    """
+    usual = evidence.cell.workload.output_len
     done = _done(evidence)
-    wrong = [row for row in done if row.output_tokens != requested]
+    wrong = [row for row in done if not _as_asked(row, usual)]
     if not done:
         yield "ZERO_TOKENS: no request completed"
     elif wrong:
         reasons = ", ".join(sorted({row.finish_reason or "none" for row in wrong}))
-        told = f"{len(wrong)} of {len(done)} answers do not have the {requested} tokens asked for"
+        asked = {usual if row.output_len is None else row.output_len for row in wrong}
+        number = f"{min(asked)}" if len(asked) == 1 else f"{min(asked)} to {max(asked)}"
+        told = f"{len(wrong)} of {len(done)} answers do not have the {number} tokens asked for"
         if _ends_itself(evidence):
             yield f"LENGTHS_OWN: {told} (finish_reason {reasons}); they were left to the server"
         else:
@@ -139,6 +149,11 @@ def lengths(evidence: Evidence) -> Iterator[str]:
                 f"LENGTH_MISMATCH: {told} (finish_reason {reasons}); the server must honour "
                 "ignore_eos and max_tokens"
             )
+
+
+def _as_asked(row: RequestRow, usual: int) -> bool:
+    asked = usual if row.output_len is None else row.output_len
+    return row.output_tokens <= asked if row.natural else row.output_tokens == asked
 
 
 def _ends_itself(evidence: Evidence) -> bool:

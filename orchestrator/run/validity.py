@@ -159,16 +159,21 @@ def _rate(evidence: Evidence) -> Iterator[str]:
 
 
 def _warm_cache(evidence: Evidence) -> Iterator[str]:
+    """No more comes from the prefix cache than the workload itself shares."""
     figures = evidence.figures
+    stated = float(figures.get("prefix_shareable_share") or 0.0)
+    if evidence.cell.workload.has_prompts and "prefix_shareable_share" not in figures:
+        return  # a text that only the server has tokenised: what it shares is not known
     hits = figures.get("server_prefix_cache_hits") or 0.0
     # Not every server counts what it looked up; all that have such counters count prompts.
     queries = figures.get("server_prefix_cache_queries") or figures.get("server_prompt_tokens")
     # A chat template is the same before every prompt, and may well be kept.
     hits -= (figures.get("template_tokens") or 0.0) * len(evidence.rows)
-    if queries and hits / queries > MOST_CACHED:
+    if queries and hits / queries > stated + MOST_CACHED:
+        share = f"; the workload shares {stated:.0%}" if stated else ""
         yield (
-            f"CACHE_WARM: {hits / queries:.0%} of the prompt tokens came from the prefix cache; "
-            "start the server with --no-enable-prefix-caching"
+            f"CACHE_WARM: {hits / queries:.0%} of the prompt tokens came from the prefix cache"
+            f"{share}; start the server with --no-enable-prefix-caching"
         )
 
 
@@ -188,7 +193,12 @@ def _preempted(evidence: Evidence) -> Iterator[str]:
 
 
 def _impossible(evidence: Evidence) -> Iterator[str]:
-    """A result that no such hardware can give did not do the work that was asked for."""
+    """A result that no such hardware can give did not do the work that was asked for.
+
+    The bound is of requests that are all alike: where they differ, batches fill as others end.
+    """
+    if evidence.cell.workload.parts:
+        return
     layout, gpu = evidence.cell.setup.layout, evidence.cell.setup.gpu
     if not evidence.measured or layout is None or gpu is None or gpu.name == "CPU":
         return

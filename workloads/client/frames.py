@@ -1,6 +1,7 @@
 """What a client's processes say to each other: messages, each behind its length."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +16,10 @@ LENGTH_BYTES = 4
 
 
 class LoadJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A worker's share of a run; prompts are int32 ids of `input_len` each, or texts."""
+    """A worker's share of a run: every request of it, as any may come to this worker.
+
+    Token ids are int32 one after another; a prompt of `input_lens` 0 is the next of `texts`.
+    """
 
     base_url: str
     model: str
@@ -32,11 +36,15 @@ class LoadJob(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     idle_timeout_s: float
     request_timeout_s: float
     token_ids: bytes
-    input_len: int
-    texts: list[str]
-    output_len: int
+    input_lens: list[int]
+    texts: list[str | tuple[Mapping[str, Any], ...]]
+    output_lens: list[int]
+    natural: list[bool] | None
     slots: int
     due_s: list[float] | None
+    following: list[int] | None
+    """Of conversations: the request of the next turn, negative for none."""
+    think_s: list[float]
     queue_fd: int
 
 

@@ -14,7 +14,7 @@ from time import perf_counter, thread_time
 
 from workloads.client.housekeeping import Housekeeper
 from workloads.client.limits import allow_open_files
-from workloads.client.payloads import Payloads, Prompts
+from workloads.client.payloads import Answers, Payloads, Prompts
 from workloads.client.progress import Progress
 from workloads.client.runstats import RunStats, spread
 from workloads.client.session import LoadSession
@@ -32,7 +32,7 @@ async def measure(  # noqa: PLR0913 - what is sent, where, when, and whom to tel
     target: Target,
     prompts: Prompts,
     *,
-    output_len: int,
+    output_len: int | Answers,
     dispatcher: Dispatch,
     on_row: Callable[[RequestRow], None],
     on_progress: Callable[[Progress], None] | None = None,

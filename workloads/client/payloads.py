@@ -1,15 +1,16 @@
 """Request bytes, prepared before they are due."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catalog.bounded import TOKENS
-from workloads.transport.target import Target
+from workloads.transport.target import Prompt, Target
 
-Prompts = NDArray[np.int32] | Sequence[str]
+Prompts = NDArray[np.int32] | Sequence[Prompt]
 
 MEGABYTE = 1_000_000
 AHEAD_BYTES = 64 * MEGABYTE
@@ -19,11 +20,27 @@ LONGEST_TEMPLATE = 4096
 """Tokens that a server may put around a text of its own: a chat template, a system prompt."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is asked of each answer."""
+
+    output_lens: Sequence[int]
+    natural: Sequence[bool] | None = None
+    """Which end where the model ends them, after at most so many; None for none."""
+
+    @classmethod
+    def of(cls, asked: "int | Answers", count: int) -> "Answers":
+        """Return the answers of `count` requests; one length is of all of them."""
+        return asked if isinstance(asked, Answers) else cls([asked] * count)
+
+
 class Payloads:
     """The requests' bytes in the order they are sent, some tens of megabytes ahead."""
 
-    def __init__(self, target: Target, prompts: Prompts, output_len: int) -> None:
-        self._target, self._prompts, self.output_len = target, prompts, output_len
+    def __init__(self, target: Target, prompts: Prompts, output_len: int | Answers) -> None:
+        self._target, self._prompts = target, prompts
+        answers = Answers.of(output_len, len(prompts))
+        self.output_lens, self._natural = answers.output_lens, answers.natural
         self._prepared: dict[int, bytes] = {}
         self.held_bytes = 0
         self._next = 0
@@ -34,7 +51,7 @@ class Payloads:
     def input_tokens(self, request: int) -> int | None:
         """Return the prompt's length if it was given as token ids."""
         prompt = self._prompts[request]
-        return None if isinstance(prompt, str) else len(prompt)
+        return len(prompt) if isinstance(prompt, np.ndarray) else None
 
     def most_input_tokens(self, request: int) -> int:
         """Return what a server may at most say it read: a byte of text is a token or less.
@@ -42,9 +59,10 @@ class Payloads:
         Of token ids any count may be said; it is compared with what was sent.
         """
         prompt = self._prompts[request]
-        if not isinstance(prompt, str):
+        if isinstance(prompt, np.ndarray):
             return TOKENS.most
-        return LONGEST_CHARACTER * len(prompt) + LONGEST_TEMPLATE
+        texts = [prompt] if isinstance(prompt, str) else [str(each) for each in prompt]
+        return sum(LONGEST_CHARACTER * len(text) for text in texts) + LONGEST_TEMPLATE
 
     def prepare(self, seconds: float) -> None:
         """Prepare requests until the time or the allowance is used up."""
@@ -67,4 +85,7 @@ class Payloads:
         return payload
 
     def _build(self, request: int) -> bytes:
-        return self._target.request(self._prompts[request], self.output_len)
+        natural = self._natural is not None and self._natural[request]
+        return self._target.request(
+            self._prompts[request], self.output_lens[request], natural=natural
+        )

@@ -135,9 +135,9 @@ class LoadSession:
 
     def _send_some(self) -> None:
         """Send a few of the requests that are due, on idle connections as far as there are."""
-        output_len, idle = self.payloads.output_len, self.pool.idle
+        output_lens, idle = self.payloads.output_lens, self.pool.idle
         taken = self.dispatcher.take(perf_counter() - self.start, SENDS_PER_POLL)
-        exchanges = [Exchange(request, due_s, output_len) for request, due_s in taken]
+        exchanges = [Exchange(request, due_s, output_lens[request]) for request, due_s in taken]
         connections = [idle.pop() for _ in exchanges[: len(idle)]]
         self._send(connections, exchanges[: len(connections)])
         for exchange in exchanges[len(connections) :]:
@@ -178,7 +178,7 @@ class LoadSession:
         self.ended += 1
         self.trace.mark_end(exchange)
         self.dispatcher.done(exchange.request, (freed or now) - self.start)
-        if self._next_due == inf:
+        if self._next_due == inf or self.dispatcher.has_turns:
             self._schedule_next()
         self._check_finished()
 

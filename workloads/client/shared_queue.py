@@ -2,11 +2,13 @@
 
 import asyncio
 import fcntl
+import heapq
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from workloads.load.dispatch import standby_of
+from workloads.load.turns import Turns
 
 NUMBER_BYTES = 4
 LARGE_PIPE_BYTES = 1 << 20
@@ -19,8 +21,8 @@ class SharedQueue:
     Reads and writes of whole numbers are not torn: a pipe moves up to 4096 bytes at once.
     """
 
-    def __init__(self, count: int) -> None:
-        self._numbers = memoryview(b"".join(map(_bytes, range(count))))
+    def __init__(self, requests: Iterable[int]) -> None:
+        self._numbers = memoryview(b"".join(map(_bytes, requests)))
         self.read_fd, self._write_fd = os.pipe()
         os.set_blocking(self.read_fd, False)
         os.set_blocking(self._write_fd, False)
@@ -58,16 +60,28 @@ def _bytes(number: int) -> bytes:
 
 
 class QueueDispatcher:
-    """A `Dispatch` that takes its requests from a shared queue."""
+    """A `Dispatch` that takes its requests from a shared queue.
 
-    def __init__(self, queue_fd: int, slots: int, due_s: Sequence[float] | None) -> None:
+    Of conversations the queue has the first turns; whoever sends one sends those that follow it.
+    """
+
+    def __init__(
+        self,
+        queue_fd: int,
+        slots: int,
+        due_s: Sequence[float] | None,
+        turns: Turns | None = None,
+    ) -> None:
         os.set_blocking(queue_fd, False)
         self.slots = slots
-        self.exhausted = False
-        self._fd, self._due_s = queue_fd, due_s
+        self._fd, self._due_s, self._turns = queue_fd, due_s, turns
+        self._empty = False
+        """Whether the queue has ended."""
         self._free_at_s = deque([0.0] * slots)
         self._claimed: tuple[int, ...] = ()
         """The request that is handed out next, once it is due."""
+        self._ready: list[tuple[float, int]] = []
+        """Later turns, each with the time it is due."""
         self._in_flight = 0
         self._retry_s = 0.0
 
@@ -76,8 +90,18 @@ class QueueDispatcher:
         return self._in_flight
 
     @property
+    def has_turns(self) -> bool:
+        return self._turns is not None
+
+    @property
+    def exhausted(self) -> bool:
+        """True once nothing is left to hand out; turns that only an answer brings may follow."""
+        return self._empty and not self._claimed and not self._ready
+
+    @property
     def standby(self) -> int:
-        return standby_of(self.slots, self._due_s)
+        due_s = None if self._due_s is None else [due for due in self._due_s if due == due]
+        return standby_of(self.slots, due_s)
 
     def take(self, now_s: float, most: int | None = None) -> list[tuple[int, float]]:
         taken: list[tuple[int, float]] = []
@@ -85,31 +109,54 @@ class QueueDispatcher:
         while len(taken) != most:
             if (due_s := self.next_due_s()) is None or due_s > now_s:
                 break
-            taken.append((self._claimed[0], due_s))
-            self._claimed = ()
+            if self._turn_goes_first():
+                _, request = heapq.heappop(self._ready)
+            else:
+                (request,), self._claimed = self._claimed, ()
+            taken.append((request, due_s))
             self._free_at_s.popleft()
             self._in_flight += 1
         return taken
 
-    def done(self, request: int, now_s: float) -> None:  # noqa: ARG002 - a `Dispatch` is told both
+    def done(self, request: int, now_s: float) -> None:
         self._in_flight -= 1
         self._free_at_s.append(now_s)
+        if self._turns is not None and (after := self._turns.following[request]) >= 0:
+            heapq.heappush(self._ready, (now_s + self._turns.think_s[after], after))
 
     def next_due_s(self) -> float | None:
-        if not self._free_at_s or not (self._claimed or self._claim()):
+        if not self._free_at_s:
             return None
-        if not self._claimed:
-            return self._retry_s
+        more = bool(self._claimed) or self._claim()
+        if self._turn_goes_first():
+            ready_s = self._ready[0][0]
+            return ready_s if self._due_s is not None else max(ready_s, self._free_at_s[0])
+        if not more:
+            return None
+        waited_s = self._first_s() if self._claimed else self._retry_s
+        return min(waited_s, self._ready[0][0]) if self._ready else waited_s
+
+    def _turn_goes_first(self) -> bool:
+        """Whether a later turn is handed out before the request that is claimed."""
+        if not self._ready:
+            return False
+        ready_s = self._ready[0][0]
+        return (
+            ready_s <= self._first_s() if self._claimed else self._empty or ready_s <= self._retry_s
+        )
+
+    def _first_s(self) -> float:
+        """When the claimed request is due."""
         return self._free_at_s[0] if self._due_s is None else self._due_s[self._claimed[0]]
 
     def _claim(self) -> bool:
         """Take the next number if the feeder is not behind; return whether more may come."""
-        if self.exhausted:
+        if self._empty:
             return False
         try:
             number = os.read(self._fd, NUMBER_BYTES)
         except BlockingIOError:
             return True
         self._claimed = (int.from_bytes(number, "little"),) if number else ()
-        self.exhausted = not number
-        return not self.exhausted
+        self._empty = not number
+        return not self._empty

@@ -21,9 +21,10 @@ from workloads.client.frames import (
     to_worker,
 )
 from workloads.client.load_run import LoadRun
-from workloads.client.payloads import Payloads, Prompts
+from workloads.client.payloads import Answers, Payloads
 from workloads.client.shared_queue import QueueDispatcher
-from workloads.transport.target import Target
+from workloads.load.turns import Turns
+from workloads.transport.target import Prompt, Target
 
 LARGEST_MESSAGE = 1 << 30
 
@@ -47,10 +48,13 @@ def target_of(job: LoadJob) -> Target:
     )
 
 
-def prompts_of(job: LoadJob) -> Prompts:
-    if job.texts:
-        return job.texts
-    return np.frombuffer(job.token_ids, np.int32).reshape(-1, job.input_len)
+def prompts_of(job: LoadJob) -> list[Prompt]:
+    ids = np.frombuffer(job.token_ids, np.int32)
+    pieces = np.split(ids, np.cumsum(job.input_lens)[:-1]) if job.input_lens else []
+    texts = iter(job.texts)
+    return [
+        ids if length else next(texts) for ids, length in zip(pieces, job.input_lens, strict=True)
+    ]
 
 
 async def run_job(reader: asyncio.StreamReader, send: Callable[[FromWorker], None]) -> None:
@@ -58,8 +62,10 @@ async def run_job(reader: asyncio.StreamReader, send: Callable[[FromWorker], Non
     job = await receive(reader, to_worker)
     if not isinstance(job, LoadJob):
         return
-    payloads = Payloads(target_of(job), prompts_of(job), job.output_len)
-    dispatcher = QueueDispatcher(job.queue_fd, job.slots, job.due_s)
+    answers = Answers(job.output_lens, job.natural)
+    payloads = Payloads(target_of(job), prompts_of(job), answers)
+    turns = None if job.following is None else Turns(job.following, job.think_s)
+    dispatcher = QueueDispatcher(job.queue_fd, job.slots, job.due_s, turns)
     run = LoadRun(target_of(job), payloads, dispatcher, lambda row: send(RowMessage.of(row)))
     try:
         await run.prepare()

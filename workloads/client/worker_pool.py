@@ -25,10 +25,11 @@ from workloads.client.frames import (
     from_worker,
     receive,
 )
-from workloads.client.payloads import Prompts
+from workloads.client.payloads import Answers, Prompts
 from workloads.client.progress import Progress
 from workloads.client.runstats import RunStats, merged
 from workloads.client.shared_queue import SharedQueue
+from workloads.load.turns import Turns
 from workloads.transcript import RequestRow
 from workloads.transport.target import Target
 
@@ -40,10 +41,11 @@ LEAD_S = 0.05
 class WorkersPlan:
     """What the processes share: `due_s` for an open loop, `max_concurrency` for a closed one."""
 
-    output_len: int
+    output_len: int | Answers
     workers: int
     max_concurrency: int | None = None
     due_s: Sequence[float] | None = None
+    turns: Turns | None = None
 
     def slots(self, count: int) -> list[int]:
         """Divide the concurrency over the processes; none is left without."""
@@ -68,7 +70,7 @@ async def measure_with_workers(
     All take the next request from one queue, so none waits while another has too much; random
     draws (prompts, due times) are the caller's and do not depend on the number of processes.
     """
-    queue = SharedQueue(len(prompts))
+    queue = SharedQueue(plan.turns.first if plan.turns else range(len(prompts)))
     workers: list[_WorkerProcess] = []
     try:
         for slots in plan.slots(len(prompts)):
@@ -83,7 +85,8 @@ async def measure_with_workers(
 
 
 def _job(target: Target, prompts: Prompts, plan: WorkersPlan, slots: int, queue_fd: int) -> LoadJob:
-    ids = isinstance(prompts, np.ndarray)
+    answers, turns = Answers.of(plan.output_len, len(prompts)), plan.turns
+    ids = [prompt for prompt in prompts if isinstance(prompt, np.ndarray)]
     return LoadJob(
         base_url=target.base_url,
         model=target.model,
@@ -102,10 +105,13 @@ def _job(target: Target, prompts: Prompts, plan: WorkersPlan, slots: int, queue_
         connect_timeout_s=target.connect_timeout_s,
         idle_timeout_s=target.idle_timeout_s,
         request_timeout_s=target.request_timeout_s,
-        token_ids=np.asarray(prompts, np.int32).tobytes() if ids else b"",
-        input_len=prompts.shape[1] if isinstance(prompts, np.ndarray) else 0,
-        texts=[] if ids else list(prompts),
-        output_len=plan.output_len,
+        token_ids=b"".join(np.asarray(each, np.int32).tobytes() for each in ids),
+        input_lens=[len(each) if isinstance(each, np.ndarray) else 0 for each in prompts],
+        texts=[each for each in prompts if not isinstance(each, np.ndarray)],
+        output_lens=list(answers.output_lens),
+        natural=None if answers.natural is None else list(answers.natural),
+        following=None if turns is None else list(turns.following),
+        think_s=[] if turns is None else list(turns.think_s),
         slots=slots,
         due_s=None if plan.due_s is None else list(map(float, plan.due_s)),
         queue_fd=queue_fd,

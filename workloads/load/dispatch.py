@@ -21,6 +21,11 @@ class Dispatch(Protocol):
     def slots(self) -> int: ...
     @property
     def standby(self) -> int: ...
+    @property
+    def has_turns(self) -> bool:
+        """Whether the end of a request may make another one due before those that are known."""
+        ...
+
     def take(self, now_s: float, most: int | None = None) -> list[tuple[int, float]]: ...
     def done(self, request: int, now_s: float) -> None: ...
     def next_due_s(self) -> float | None: ...
@@ -40,6 +45,8 @@ class Dispatcher:
       the wait for the slot counts, since the due time stays the drawn one.
     - Neither: everything is due at 0.
     """
+
+    has_turns = False
 
     def __init__(
         self, count: int, *, max_concurrency: int | None, due_s: Sequence[float] | None

@@ -1,36 +1,13 @@
-"""Workload profiles: how long the prompts and the outputs are, and how many are sent."""
+"""Named workloads, and the reading of any."""
 
 import re
-
-import msgspec
+from collections.abc import Mapping
+from pathlib import Path
 
 from catalog.errors import BadValue, UnknownName
-
-ALLOWED = "INPUT:OUTPUT:PROMPTS with whole numbers of at least 1, or PROMPTS 'auto' (1024:512:20)"
-LARGEST = 10_000_000
-WAVES = 5
-FEWEST = 64
-
-
-class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Prompts of `input_len` tokens, each answered with exactly `output_len` tokens."""
-
-    name: str
-    input_len: int
-    output_len: int
-    num_prompts: int | None
-    """None sizes each run by its concurrency, see `prompts_for`."""
-
-    def prompts_for(self, max_concurrency: int | None) -> int:
-        """Return how many requests a run sends.
-
-        `auto` sends five waves of the concurrency: the first ramps up, the last drains, and the
-        requested concurrency is held for the three to four between them.
-        """
-        if self.num_prompts is not None:
-            return self.num_prompts
-        return max(FEWEST, WAVES * (max_concurrency or 0))
-
+from workloads.load.build import ALLOWED, build
+from workloads.load.language import FILES, LARGEST, OPTIONS
+from workloads.load.workload import Workload
 
 # The prompt counts are those of the published study of parallel layouts. They cap the concurrency
 # that a run can reach (20 prompts never are 128 in flight); `auto` lifts the cap.
@@ -42,18 +19,34 @@ PROFILES: dict[str, Workload] = {
         ("balanced", 1024, 512, 20),
     )
 }
+TEXTS: Mapping[str, str] = {
+    name: f"{each.input_len}:{each.output_len}:{each.num_prompts}"
+    for name, each in PROFILES.items()
+}
+"""What each name stands for in the language."""
+_LAB = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}|auto)", re.ASCII)
+_FURTHER = re.compile(rf"[-~@+=]|,({'|'.join(OPTIONS)})|^({'|'.join(FILES)}):")
 
 
-def parse_workload(text: str) -> Workload:
-    """Read a profile's name or an explicit `INPUT:OUTPUT:PROMPTS`."""
+def parse_workload(text: str, tokenizer: Path | None = None) -> Workload:
+    """Read a profile's name or any text of the language.
+
+    `tokenizer` is the folder of the model's, for files of prompts; without it text stays text.
+    """
     name = text.strip()
     if name in PROFILES:
         return PROFILES[name]
-    if ":" not in name:
-        raise UnknownName("workload", name, PROFILES, hint=f"Or give {ALLOWED}.")
-    match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}|auto)", name)
-    if match is None:
+    if (match := _LAB.fullmatch(name)) is not None:
+        return _laboratory(text, name, match)
+    if not _FURTHER.search(name) and name not in TEXTS:
+        if ":" not in name:
+            raise UnknownName("workload", name, TEXTS, hint=f"Or give {ALLOWED}.")
         raise BadValue("workload", text, ALLOWED)
+    return build(name, TEXTS, tokenizer)
+
+
+def _laboratory(text: str, name: str, match: re.Match[str]) -> Workload:
+    """Return a workload of one input and one output length."""
     inputs, outputs = int(match[1]), int(match[2])
     prompts = None if match[3] == "auto" else int(match[3])
     if (

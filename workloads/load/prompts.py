@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-TokenIds = NDArray[np.int32]
+from workloads.load.content import TokenIds
 
 
 def token_prompts(

@@ -1,10 +1,12 @@
 """Prompts as text of about so many tokens, for servers that take no token ids."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from workloads.load.prompts import TokenIds, token_prompts
+from workloads.load.content import Content, Prompt, Segment, TokenIds
+from workloads.load.prompts import token_prompts
 
 _TEXT = """
 able above act add age air all also animal answer any apple area arm art ask away baby back bad
@@ -54,6 +56,27 @@ class TextPrompts:
             for row in rng.integers(0, len(WORDS), (count - len(texts), words)):
                 texts[" ".join(WORDS[index] for index in row)] = None
         return list(texts)
+
+    def write(self, content: Content, seed: int) -> list[Prompt]:
+        """Write prompts that share what `content` says; a file's own stay as they are."""
+        in_words = replace(content, chains=[self._in_words(chain) for chain in content.chains])
+        written = in_words.prompts(seed, len(WORDS))
+        return [
+            " ".join(WORDS[i] for i in prompt)
+            if isinstance(prompt, np.ndarray) and number not in content.literals
+            else prompt
+            for number, prompt in enumerate(written)
+        ]
+
+    def _in_words(self, chain: Sequence[Segment]) -> tuple[Segment, ...]:
+        """Take a token of each piece for as many words; the first bears the template."""
+        around = self.template_tokens
+        words = []
+        for segment in chain:
+            tokens = segment.tokens - around
+            words.append(Segment(segment.key, max(FEWEST, round(tokens / self.tokens_per_word))))
+            around = 0.0
+        return tuple(words)
 
 
 def fitted(words: tuple[int, int], tokens: tuple[float, float]) -> TextPrompts:

@@ -15,7 +15,8 @@ from catalog.secret_names import is_secret_name
 from catalog.secrets import hide, redact
 
 EndpointKind = Literal["completions", "chat"]
-Prompt = NDArray[np.int32] | str
+Messages = tuple[Mapping[str, object], ...]
+Prompt = NDArray[np.int32] | str | Messages
 
 PATHS: dict[str, str] = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 ALLOWED_URL = (
@@ -50,6 +51,8 @@ class Target:
     """Take any certificate."""
     ends_at_done: bool = False
     """Whether the server is known to leave a response open behind the end of its stream."""
+    takes_cache_salt: bool = False
+    """Whether the server knows vLLM's `cache_salt`, which keeps prompts apart in its cache."""
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 600.0
     """The longest silence of a request in flight."""
@@ -133,24 +136,31 @@ class Target:
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         return {**({} if "authorization" in named else key), **self.headers}
 
-    def request(self, prompt: Prompt, output_len: int) -> bytes:
-        """Return the whole HTTP request for exactly `output_len` tokens after one prompt."""
-        body = msgspec.json.encode(self._body(prompt, output_len))
+    def request(self, prompt: Prompt, output_len: int, *, natural: bool = False) -> bytes:
+        """Return the whole HTTP request for exactly `output_len` tokens after one prompt.
+
+        A `natural` one ends where the model ends it, after at most so many. The messages of a chat
+        go to the chat API, whatever the others go to.
+        """
+        api = "chat" if isinstance(prompt, tuple) else self.endpoint
+        body = msgspec.json.encode(self._body(prompt, output_len, api=api, natural=natural))
         own = "".join(f"{name}: {value}\r\n" for name, value in self.all_headers.items())
         head = (
-            f"POST {self.path} HTTP/1.1\r\nHost: {self.host_header}\r\n{own}"
+            f"POST {self.path_of(PATHS[api])} HTTP/1.1\r\nHost: {self.host_header}\r\n{own}"
             "Accept: text/event-stream\r\nAccept-Encoding: identity\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode("latin-1", "replace") + body
 
-    def _body(self, prompt: Prompt, output_len: int) -> dict[str, object]:
+    def _body(
+        self, prompt: Prompt, output_len: int, *, api: str, natural: bool
+    ) -> dict[str, object]:
+        forced = {} if natural else {"min_tokens": output_len, "ignore_eos": True}
         body: dict[str, object] = {
             "model": self.model,
-            **self._asked(prompt),
-            **dict.fromkeys(LENGTHS if self.endpoint == "chat" else LENGTHS[:1], output_len),
-            "min_tokens": output_len,
-            "ignore_eos": True,
+            **_asked(prompt, api),
+            **dict.fromkeys(LENGTHS if api == "chat" else LENGTHS[:1], output_len),
+            **forced,
             "temperature": 0.0,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -160,12 +170,15 @@ class Target:
         whole = {**body, **self.extra_body}
         return {name: value for name, value in whole.items() if name not in self.omit_fields}
 
-    def _asked(self, prompt: Prompt) -> dict[str, object]:
-        if self.endpoint == "completions":
-            return {"prompt": prompt if isinstance(prompt, str) else prompt.tolist()}
-        if not isinstance(prompt, str):
-            raise BadValue("prompt", "token ids", "text: the chat endpoint takes no token ids")
-        return {"messages": [{"role": "user", "content": prompt}]}
+
+def _asked(prompt: Prompt, api: str) -> dict[str, object]:
+    if isinstance(prompt, tuple):
+        return {"messages": list(prompt)}
+    if api == "completions":
+        return {"prompt": prompt if isinstance(prompt, str) else prompt.tolist()}
+    if not isinstance(prompt, str):
+        raise BadValue("prompt", "token ids", "text: the chat endpoint takes no token ids")
+    return {"messages": [{"role": "user", "content": prompt}]}
 
 
 def _is_query(query: str) -> bool:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 from catalog.dtypes import with_dtype
+from catalog.errors import BadValue
 from catalog.models import Model
+from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_dtypes import requested_dtype
 from orchestrator.host.devices import Device
 from servers.huggingface.diffusion.memory import check_memory
 from servers.huggingface.diffusion.options import parse_options
-from workloads.load.profiles import parse_workload
 
 
 def check_diffusion(
@@ -18,10 +19,13 @@ def check_diffusion(
     """Refuse steps, lengths and memory that the diffusion engine cannot serve."""
     options = parse_options(experiment.server.args)
     free_bytes = found[0].memory_bytes if found else None
-    for workload in map(parse_workload, experiment.workloads):
-        if workload.output_len > 1:  # one token is one pass, whatever the steps
-            options.check_even(workload.output_len)
-        for model in models.values():
-            tokens = workload.input_len + workload.output_len
+    for name, model in models.items():
+        for workload in workloads_of(experiment, name):
+            if workload.parts:
+                allowed = "one length of prompts and one of answers with --engine diffusion"
+                raise BadValue("--workload", workload.name, allowed)
+            if workload.output_len > 1:  # one token is one pass, whatever the steps
+                options.check_even(workload.output_len)
+            tokens = workload.longest_tokens
             held = with_dtype(model, requested_dtype(experiment.server.args)) or model
             check_memory(held, options, tokens, available_bytes=free_bytes)

@@ -2,11 +2,11 @@
 
 from orchestrator.engine import LaunchContext
 from orchestrator.engines.llamacpp.checks import weights_file
+from orchestrator.experiment.asked import longest_of
 from orchestrator.experiment.cells import load_points
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_group import ServerGroup
 from strategies.technique import Technique
-from workloads.load.profiles import parse_workload
 
 ALL_LAYERS = "999"
 BLOCK_TOKENS = 256
@@ -30,7 +30,7 @@ def llamacpp_command(
         *("--alias", served_name),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--parallel", str(slots)),
-        *("--ctx-size", str(slots * slot_tokens(context.experiment))),
+        *("--ctx-size", str(slots * slot_tokens(context.experiment, context.model.name))),
         *(("--device", "none") if on_cpu else ("--n-gpu-layers", ALL_LAYERS)),
         *host_experts(technique),
         # A repeated prompt from the cache would not be the workload that was asked for.
@@ -54,8 +54,7 @@ def slots_of(experiment: Experiment) -> int:
     return max(SLOTS_WITHOUT_CAP if cap is None else cap for cap in caps)
 
 
-def slot_tokens(experiment: Experiment) -> int:
+def slot_tokens(experiment: Experiment, model: str) -> int:
     """Return the context of a slot: the longest prompt with its answer, in whole blocks."""
-    workloads = map(parse_workload, experiment.workloads)
-    longest = max(workload.input_len + workload.output_len for workload in workloads)
+    longest = longest_of(experiment, model)
     return -(-(longest + SPARE_TOKENS) // BLOCK_TOKENS) * BLOCK_TOKENS

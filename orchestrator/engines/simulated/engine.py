@@ -4,12 +4,13 @@ Its numbers come from a model of the GPU and say so: provenance `simulated` in e
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from catalog.models import Model
 from orchestrator.engine import Callbacks, LaunchContext, Measurement, Session
@@ -17,13 +18,14 @@ from orchestrator.engines.checks import missing_link
 from orchestrator.engines.simulated.options import assumed_of, held_model
 from orchestrator.experiment.cells import Run
 from orchestrator.experiment.server_group import ServerGroup
-from orchestrator.measure.traffic import due_of
+from orchestrator.measure.traffic import dispatcher_of, unwritten
 from orchestrator.results.record import Provenance
+from perfmodel.batching import BatchLimits
 from perfmodel.noise import Noise, launch_factor
 from perfmodel.serving import ServerModel, server
-from perfmodel.simulate import Simulated, simulate
+from perfmodel.simulate import Hashes, Simulated, simulate
 from servers.simulated.arguments import ServerArguments, server_arguments
-from workloads.load.dispatch import Dispatcher
+from workloads.load.traffic import Requests
 from workloads.transcript import RequestRow
 
 
@@ -58,7 +60,7 @@ def _server(group: ServerGroup, model: Model, requested: ServerArguments) -> Ser
     assert setup.layout is not None
     assert setup.gpu is not None
     workloads = [run.cell.workload for run in group.runs]
-    longest = max(workload.input_len + workload.output_len for workload in workloads)
+    longest = max(workload.longest_tokens for workload in workloads)
     return server(
         held_model(setup, model, requested),
         setup.layout,
@@ -70,15 +72,31 @@ def _server(group: ServerGroup, model: Model, requested: ServerArguments) -> Ser
 
 def serve(run: Run, on: ServerModel, noise: Noise | None = None) -> Simulated:
     """Send one run's requests to a simulated server that is empty."""
-    workload, load = run.cell.workload, run.cell.load
-    count, due_s = run.cell.num_prompts, due_of(run)
-    source = Dispatcher(
-        count,
-        max_concurrency=load.max_concurrency,
-        due_s=None if due_s is None else due_s.tolist(),
+    traffic = unwritten(run)
+    requests = traffic.requests
+    lengths = list(zip(requests.input_lens.tolist(), requests.output_lens.tolist(), strict=True))
+    hashes = _hashes(requests, on.limits) if on.limits.prefix_caching else None
+    return simulate(
+        dispatcher_of(traffic), lengths, on.step_model, limits=on.limits, noise=noise, hashes=hashes
     )
-    lengths = [(workload.input_len, workload.output_len)] * count
-    return simulate(source, lengths, on.step_model, limits=on.limits, noise=noise)
+
+
+def _hashes(requests: Requests, limits: BatchLimits) -> Hashes | None:
+    """Say what each request's blocks hold; None where every prompt is its own.
+
+    An answer is nobody else's: a later turn holds drawn tokens in the place of what was answered.
+    """
+    content, size = requests.content, limits.block_tokens
+    if content is None:
+        return None
+    longest = (requests.input_lens + requests.output_lens - 1).tolist()
+
+    def of(request: int) -> Sequence[Hashable]:
+        prompt = content.blocks(request, size)
+        answer = ((request, block) for block in range(len(prompt), longest[request] // size))
+        return (*prompt, *answer)
+
+    return of
 
 
 def expected_seconds(group: ServerGroup, runs: Iterable[Run], model: Model) -> list[float | None]:
@@ -124,7 +142,7 @@ class SimulatedSession:
             "max_num_seqs": limits.max_num_seqs,
             "max_num_batched_tokens": limits.max_num_batched_tokens,
             "block_size": limits.block_tokens,
-            "prefix_caching": limits.prefix_cached,
+            "prefix_caching": limits.prefix_caching,
             "calibration": self.server.step_model.constants.name,
             "assumptions": list(self.server.memory.assumptions),
             "noise": self.noise,
@@ -133,15 +151,27 @@ class SimulatedSession:
 
     async def measure(self, run: Run, callbacks: Callbacks) -> Measurement:
         result = serve(run, self.server, self._noise(run))
-        for row in rows_of_simulation(result, run.cell.workload.input_len):
-            callbacks.on_row(row)
+        traffic = unwritten(run)
+        caching = self.server.limits.prefix_caching
+        for row in rows_of_simulation(result, traffic.requests.input_lens):
+            cached = result.cached_tokens[row.request] if caching else None
+            callbacks.on_row(replace(traffic.labelled(row), cached_tokens=cached))
         return Measurement(
             figures={
                 "peak_kv_usage": result.peak_kv_usage,
                 "preemptions": result.preemptions,
+                **self._prefix_figures(result),
                 **{f"{phase}_share": share for phase, share in _shares(result).items()},
             }
         )
+
+    def _prefix_figures(self, result: Simulated) -> Mapping[str, float]:
+        if not self.server.limits.prefix_caching:
+            return {}
+        return {
+            "server_prefix_cache_queries": result.prefix_queries,
+            "server_prefix_cache_hits": result.prefix_hits,
+        }
 
     def _noise(self, run: Run) -> Noise | None:
         if not self.noise:
@@ -149,10 +179,14 @@ class SimulatedSession:
         return Noise(_rng(self.seed, run.run_id), step_sigma=self.noise, launch=self.launch)
 
 
-def rows_of_simulation(result: Simulated, input_tokens: int) -> list[RequestRow]:
-    """Return the requests in the order in which they ended, as a real client reports them."""
+def rows_of_simulation(result: Simulated, input_tokens: ArrayLike) -> list[RequestRow]:
+    """Return the requests in the order in which they ended, as a real client reports them.
+
+    `input_tokens` is of every request, or one number for all.
+    """
     order = np.argsort(result.done_s, kind="stable")
-    return [_row(result, int(request), input_tokens) for request in order]
+    lengths = np.broadcast_to(input_tokens, len(order))
+    return [_row(result, int(request), int(lengths[request])) for request in order]
 
 
 def _row(result: Simulated, request: int, input_tokens: int) -> RequestRow:

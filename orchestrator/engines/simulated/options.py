@@ -9,6 +9,7 @@ import msgspec
 
 from catalog.errors import BadValue, Infeasible
 from catalog.models import Model
+from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.cells import Setup
 from orchestrator.experiment.effective_model import checkpoint_of, loaded_model
 from orchestrator.experiment.experiment import Experiment
@@ -17,7 +18,6 @@ from perfmodel.memory import memory
 from perfmodel.priced import check_priced
 from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings
 from servers.simulated.arguments import ServerArguments, server_arguments
-from workloads.load.profiles import parse_workload
 
 
 def check_simulated(
@@ -28,7 +28,8 @@ def check_simulated(
         allowed = "none in simulation: no process reads it; --engine vllm takes every variable"
         raise BadValue("--server-env", name, allowed)
     requested = server_arguments(experiment.server.args)
-    _check_length(requested, experiment)
+    for model in models:
+        _check_length(requested, experiment, model)
     for setup in setups:
         served = checkpoint_of(setup, models[setup.model])
         requested.check_context(served)
@@ -36,9 +37,9 @@ def check_simulated(
             check_priced(setup.layout, served)
 
 
-def _check_length(requested: ServerArguments, experiment: Experiment) -> None:
-    for workload in map(parse_workload, experiment.workloads):
-        tokens = workload.input_len + workload.output_len
+def _check_length(requested: ServerArguments, experiment: Experiment, model: str) -> None:
+    for workload in workloads_of(experiment, model):
+        tokens = workload.longest_tokens
         if requested.max_model_len is not None and requested.max_model_len < tokens:
             allowed = (
                 f"{tokens} or more, for prompt ({workload.input_len}) and answer "

@@ -9,6 +9,7 @@ from catalog.python import SAFE_PATH, python_module
 from orchestrator.engine import LaunchContext
 from orchestrator.engines.checkpoints import weights
 from orchestrator.engines.gpus import gpu_environment
+from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.host.cpu import server_cores
@@ -17,6 +18,7 @@ from strategies.layout import Layout
 from strategies.vllm_args import vllm_args
 
 NO_CACHE = ("--no-enable-prefix-caching",)
+CACHE = ("--enable-prefix-caching", "--enable-prompt-tokens-details")
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
 # vLLM's own default is an API server for every data-parallel rank, each with a core of its own.
 CPU_ARGS = ("--enforce-eager", "--api-server-count", "1")
@@ -61,8 +63,7 @@ def server_command(
         *("--served-model-name", served_name),
         *("--host", context.host, "--port", str(port)),
         *vllm_args(layout),
-        # A repeated prompt served from the cache would not be the workload that was asked for.
-        *(expert_load.ARGUMENTS if context.experiment.expert_load else NO_CACHE),
+        *(expert_load.ARGUMENTS if context.experiment.expert_load else cache_args(context)),
         # Sampling defaults of the checkpoint would make arms differ unnoticed.
         *("--generation-config", "vllm"),
         *load,
@@ -72,6 +73,20 @@ def server_command(
         *context.args,
         *options.args,
     ]
+
+
+def caches_prefixes(context: LaunchContext) -> bool:
+    """Whether the server is to keep prefixes: where some workload shares them."""
+    asked = workloads_of(context.experiment, context.model.name)
+    return any(workload.shares for workload in asked)
+
+
+def cache_args(context: LaunchContext) -> tuple[str, ...]:
+    """Where no workload shares prefixes, none is kept.
+
+    A repeated prompt served from the cache would not be the workload that was asked for.
+    """
+    return CACHE if caches_prefixes(context) else NO_CACHE
 
 
 def _model_words(base: Sequence[str], model: str) -> tuple[str, ...]:

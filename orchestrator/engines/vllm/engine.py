@@ -14,6 +14,7 @@ from orchestrator.engines.vllm.account import account_of
 from orchestrator.engines.vllm.build import cpu_of
 from orchestrator.engines.vllm.command import (
     base_command,
+    caches_prefixes,
     cores_of,
     server_command,
     server_environment,
@@ -110,7 +111,12 @@ async def _ready(
     )
     version = await control.version()
     refuse_old(version)
-    target = Target(base_url=control.base_url, model=served_name, api_key=context.api_key or "")
+    target = Target(
+        base_url=control.base_url,
+        model=served_name,
+        api_key=context.api_key or "",
+        takes_cache_salt=caches_prefixes(context),
+    )
     callbacks.on_stage("proving every rank ready")
     await prove_own_ready(process, target, control, ranks=layout.dp, vocab=context.model.vocab)
     mine = given_gpus(context, group)

@@ -28,6 +28,7 @@ def row(number: int) -> RequestRow:
         error="late", token_times_s=np.array([1.0, 1.5]), reads=5, events=6, multi_token_events=7,
         finish_reason="length", reconnects=8, cached_tokens=9,
         token_events=10, token_reads=11, clumped_events=12, answered_by="m", notes="NO_DONE",
+        input_len=3, output_len=2, natural=True, part="chat", session=4, turn=1,
     )  # fmt: skip
 
 
@@ -117,7 +118,8 @@ def test_every_column_of_a_request_comes_back_by_its_name(tmp_path: Path) -> Non
         "error_class": "TIMEOUT", "error": "late", "finish_reason": "length", "reads": 5,
         "events": 6, "multi_token_events": 7, "reconnects": 8, "server_input_tokens": 4,
         "token_times_s": [1.0, 1.5], "cached_tokens": 9, "token_events": 10, "token_reads": 11,
-        "clumped_events": 12, "answered_by": "m", "notes": "NO_DONE",
+        "clumped_events": 12, "answered_by": "m", "notes": "NO_DONE", "input_len": 3,
+        "output_len": 2, "natural": True, "part": "chat", "session": 4, "turn": 1,
     }  # fmt: skip
     (back,) = rows_of(tmp_path / "r.parquet")
     assert back.token_times_s.tolist() == [1.0, 1.5]
@@ -153,7 +155,7 @@ def test_token_times_alone_are_compressed_and_texts_alone_have_a_dictionary(
     listed = {each.path_in_schema for each in columns if each.has_dictionary_page}
     assert packed == {"token_times_s.list.element"}
     assert listed == {
-        "run_id", "status", "error_class", "error", "finish_reason", "answered_by", "notes",
+        "run_id", "status", "error_class", "error", "finish_reason", "answered_by", "notes", "part",
     }  # fmt: skip
 
 

@@ -117,7 +117,7 @@ async def test_the_key_is_not_in_any_command_line(serve: Any, wire: Any) -> None
 
 
 async def test_a_queue_gives_each_number_to_one_reader_in_order() -> None:
-    queue = SharedQueue(20_000)
+    queue = SharedQueue(range(20_000))
     readers = [QueueDispatcher(queue.read_fd, 3, None) for _ in range(2)]
     taken: list[list[int]] = [[], []]
     while not all(reader.exhausted for reader in readers):

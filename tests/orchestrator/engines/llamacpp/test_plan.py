@@ -76,7 +76,7 @@ def test_the_server_gets_a_slot_for_each_request_in_flight_and_room_for_its_toke
 
 def test_the_longest_answer_fits_its_slot_with_a_token_to_spare() -> None:
     for output in range(1, 600):
-        context = slot_tokens(asked(workloads=(f"16:{output}:8",)))
+        context = slot_tokens(asked(workloads=(f"16:{output}:8",)), "m")
         assert 16 + output + 1 < context <= 16 + output + 2 + 255
         assert context % 256 == 0
 

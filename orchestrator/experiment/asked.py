@@ -1,0 +1,66 @@
+"""The workloads of an experiment, as one of its models takes them."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from catalog.errors import BadValue, MissingExtra
+from catalog.model_table import find_model
+from catalog.reader.file import cached_config
+from orchestrator.experiment.experiment import Experiment
+from servers import tiny_checkpoint as tiny
+from workloads.load.build import has_prompts
+from workloads.load.files.tokenizer import FILE
+from workloads.load.profiles import TEXTS, parse_workload
+from workloads.load.workload import Workload
+
+
+def workloads_of(experiment: Experiment, model: str) -> tuple[Workload, ...]:
+    """Read the workloads asked for; prompts of text are in the tokens of the model's tokenizer.
+
+    Where that is not at hand they stay text, and their lengths are not known.
+    """
+    texts = experiment.workloads
+    folder = tokenizer_folder(experiment, model) if _any_prompts(texts) else None
+    return tuple(dict.fromkeys(parse_workload(text, folder) for text in texts))
+
+
+def longest_of(experiment: Experiment, model: str) -> int:
+    """Return the tokens of the longest sequence of any workload whose lengths are known."""
+    return max(workload.longest_tokens for workload in workloads_of(experiment, model))
+
+
+def _any_prompts(texts: Sequence[str]) -> bool:
+    return any(has_prompts(text, TEXTS) for text in texts)
+
+
+def tokenizer_folder(experiment: Experiment, model: str) -> Path | None:
+    """Return the folder of a model's tokenizer: its own, or in the hub's cache; None without."""
+    for folder in _folders(experiment, model):
+        if (folder / FILE).is_file():
+            return folder
+    return None
+
+
+def _folders(experiment: Experiment, model: str) -> list[Path]:
+    if model in tiny.NAMES:
+        with contextlib.suppress(MissingExtra):
+            return [tiny.checkpoint(model)]
+        return []
+    found = [Path(text) for text in experiment.models if Path(text).is_dir()]
+    folders = [path for path in found if path.resolve().name == model or len(found) == 1]
+    row = find_model(model)
+    names = dict.fromkeys((model, row.hf_id if row and row.hf_id else model))
+    cached = [cached_config(name) for name in names if "/" in name]
+    return [*folders, *(config.parent for config in cached if config is not None)]
+
+
+def refuse_uncounted(experiment: Experiment, model: str, engine: str) -> None:
+    """Refuse workloads of text whose tokens nobody has counted, where lengths must be known."""
+    for workload in workloads_of(experiment, model):
+        if workload.known_input_len is None:
+            way = (
+                f"prompts whose tokens are known, with {engine}: prompt_token_ids, or a tokenizer "
+                "beside the model's weights or as ,tokenizer=FOLDER"
+            )
+            raise BadValue("workload", workload.name, way)

@@ -1,0 +1,74 @@
+"""Opening what a user names: a regular file of a size that is read, and a hash of what it holds."""
+
+import hashlib
+import os
+import stat
+from functools import lru_cache
+from pathlib import Path
+
+from catalog.errors import BadFile
+
+MOST_BYTES = 1_000_000_000
+LONGEST_LINE_BYTES = 64_000_000
+DIGITS = 8
+"""Of the hash, in a workload's name."""
+
+
+def digest_of(path: Path, what: str) -> str:
+    """Return the first hex digits of a file's SHA-256; BadFile where it cannot be read."""
+    found = _state(path, what)
+    return _digest(path, (found.st_mtime_ns, found.st_size, found.st_ino))
+
+
+def read_bytes(path: Path, digest: str, what: str) -> bytes:
+    """Return what a file holds; BadFile where that is no longer what `digest` is of."""
+    _state(path, what)
+    data = _read(path)
+    if hashlib.sha256(data).hexdigest()[: len(digest)] != digest:
+        raise BadFile(path, f"has changed: its hash is no longer {digest}, which was planned")
+    return data
+
+
+def _state(path: Path, what: str) -> os.stat_result:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise BadFile(path, f"no such {what}") from None
+    except (OSError, ValueError) as error:
+        raise BadFile(path, f"cannot be read: {error}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise BadFile(path, f"is not a regular file, so no {what}")
+    if not found.st_size:
+        raise BadFile(path, "is empty")
+    if found.st_size > MOST_BYTES:
+        given = f"has {found.st_size:,} bytes"
+        raise BadFile(path, f"{given}: a {what} of at most {MOST_BYTES:,} bytes is read; cut it")
+    return found
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, _state: tuple[int, int, int]) -> str:
+    return hashlib.sha256(_read(path)).hexdigest()[:DIGITS]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadFile(path, f"cannot be read: {error}") from None
+
+
+def lines_of(path: Path, data: bytes) -> list[tuple[int, bytes]]:
+    """Return the lines that are not blank, each with its number from 1."""
+    lines = [(n, line) for n, line in enumerate(data.split(b"\n"), 1) if line.strip()]
+    if not lines:
+        raise BadFile(path, "holds no line that is not blank")
+    number, longest = max(lines, key=lambda line: len(line[1]))
+    if len(longest) > LONGEST_LINE_BYTES:
+        raise BadFile(path, f"line {number}: has {len(longest):,} bytes, no line of requests has")
+    return lines
+
+
+def bad_line(path: Path, number: int, field: str, problem: str) -> BadFile:
+    """Name file, line and field."""
+    return BadFile(path, f"line {number}: {field}: {problem}")
