@@ -30,7 +30,7 @@ from workloads.load.workload import (
 
 LARGEST = 10_000_000
 LONGEST_THINK_S = 86_400.0
-FILES = ("lengths", "file", "trace")
+FILES = {"lengths": "file of lengths", "file": "file of prompts", "trace": "trace"}
 OPTIONS: Mapping[str, str] = {
     "prompts": "a whole number from 1, or auto",
     "natural": "",
