@@ -181,9 +181,8 @@ def check_options(piece: Piece, kind: str, text: str) -> None:
     allowed = OF_FILES.get(kind, OF_LENGTHS)
     for name in piece.options:
         if name not in allowed:
-            raise BadValue(
-                "workload", text, f"{name} is not for {kind or 'lengths'}: {', '.join(allowed)}"
-            )
+            options = f"{', '.join(allowed)} with {kind or 'lengths'}, not {name}"
+            raise BadValue("workload", text, options)
     if "think" in piece.options and "turns" not in piece.options:
         raise BadValue("workload", text, "think= with turns=")
 
