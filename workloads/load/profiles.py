@@ -41,9 +41,9 @@ REAL: Mapping[str, str] = {
 }
 """Named after uses, with lengths that were published for them."""
 TEXTS: Mapping[str, str] = {
-    name: f"{each.input_len}:{each.output_len}:{each.num_prompts}"
-    for name, each in PROFILES.items()
-} | REAL
+    **{name: f"{w.input_len}:{w.output_len}:{w.num_prompts}" for name, w in PROFILES.items()},
+    **REAL,
+}
 """What each name stands for in the language."""
 _LAB = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}|auto)", re.ASCII)
 _FURTHER = re.compile(rf"[-~@+=]|,({'|'.join(OPTIONS)})|^({'|'.join(FILES)}):")
