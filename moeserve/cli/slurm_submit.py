@@ -26,6 +26,9 @@ from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
 from slurm.watch.collect import CollectResult
 from slurm.watch.status import status
 
+REHEARSAL = ("cpus", "memory", "time")
+"""Options of a study that rehearses which hold for the rehearsal alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class SubmitRequest:
@@ -45,8 +48,11 @@ async def submit_study(
     slurm = slurm or SlurmCommands()
     config = await slurm.config()
     site = site_options(request.profile, cluster=request.cluster, found=config.cluster)
-    options = merge_options(site, request.experiment.slurm, request.flags)
+    study = request.experiment.slurm
+    options = merge_options(site, study, request.flags)
     plan, engine = await remote_plan(request.experiment, options)
+    if study.get("rehearse") and engine_kind(engine).devices != "none":
+        options = merge_options(site, _without_rehearsal(study), request.flags)
     if engine_kind(engine).running_model:
         # Tasks beside each other would measure each other's load on the one server.
         options = msgspec.structs.replace(options, max_parallel=1)
@@ -66,6 +72,14 @@ async def submit_study(
         note(f"nothing to submit: every run is published or in the queue; results in {root}")
         return []
     return await _send(slurm, root, made.submission)
+
+
+def _without_rehearsal(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what a study asks for its rehearsal: real servers need what the site gives."""
+    mine = [name for name in REHEARSAL if name in study]
+    if mine:
+        note(f"{', '.join(mine)} of the study are those of its rehearsal, and not asked for")
+    return {name: value for name, value in study.items() if name not in (*mine, "rehearse")}
 
 
 async def _to_submit(plan: Plan, root: Path, slurm: Slurm, *, dry_run: bool) -> list[ServerGroup]:
@@ -121,6 +135,8 @@ def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
         note(
             f"{made.held_back} tasks do not fit the queue now: the same command submits them later"
         )
+    for short in made.shortages:
+        note(short)
     if options.requeue:
         note("requeue: a lost task may run twice for a while; each run is still published once")
     if config.kill_wait_s < 10:
@@ -141,16 +157,26 @@ def _rows(submission: Submission) -> list[Row]:
     for array in submission.arrays:
         expected: Sequence[float | None] = [task.expected_s for task in array.tasks]
         known = [each for each in expected if each is not None]
-        words = [word for word in array.arguments if word.startswith("--gres=")]
+        asked = _asked(array.arguments)
         rows.append(
             {
                 "name": array.name,
                 "tasks": len(array.tasks),
                 "first": array.tasks[0].group_id,
                 "last": array.tasks[-1].group_id,
-                "gres": words[0].removeprefix("--gres=") if words else "",
+                "gres": asked.get("gres", ""),
+                "gpus": asked.get("gpus-per-node", asked.get("gpus-per-task", "")),
+                "cpus": asked.get("cpus-per-task", ""),
+                "memory": asked.get("mem", ""),
+                "time": asked.get("time", ""),
                 "longest_task": write_duration(max(known)) if known else "",
                 "expected_s": sum(known) if len(known) == len(expected) else None,
             }
         )
     return rows
+
+
+def _asked(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the options of an array by name, the last of each: Slurm takes that."""
+    options = (word[2:].partition("=") for word in arguments if word.startswith("--"))
+    return {name: value for name, equals, value in options if equals}
