@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from catalog.errors import ClusterError
 from moeserve.cli.show import note
 from orchestrator.engines.registry import engine_kind
 from orchestrator.experiment.experiment import Experiment
@@ -16,7 +17,7 @@ from orchestrator.plan import Plan, notices
 from orchestrator.results.directory import default_directory
 from orchestrator.results.record import Row
 from orchestrator.results.store import Store
-from slurm.scheduler.command import Slurm, SlurmCommands, SlurmConfig
+from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig
 from slurm.scheduler.parse import write_duration
 from slurm.submit.arrays import JOB_SCRIPT
 from slurm.submit.options import SubmitOptions, merge_options, site_options
@@ -45,8 +46,7 @@ async def submit_study(
     request: SubmitRequest, directory: Path | None, *, dry_run: bool, slurm: Slurm | None = None
 ) -> list[Row]:
     """Submit what is missing and not in the queue; return a row an array."""
-    slurm = slurm or SlurmCommands()
-    config = await slurm.config()
+    slurm, config = await _reach(slurm, dry_run=dry_run)
     site = site_options(request.profile, cluster=request.cluster, found=config.cluster)
     study = request.experiment.slurm
     options = merge_options(site, study, request.flags)
@@ -62,8 +62,12 @@ async def submit_study(
     if left_out := notices("", plan):
         note(left_out)
     root = (directory or default_directory(request.experiment)).absolute()
-    groups = await _to_submit(plan, root, slurm, dry_run=dry_run)
     submit_plan = SubmitPlan(plan, engine, options, root, request.then)
+    if slurm is None:
+        made = draft(submit_plan, missing_of(plan, root), config, queued=0)
+        _warn(made, options, config)
+        return _show_plan(made.submission)
+    groups = await _to_submit(plan, root, slurm, dry_run=dry_run)
     made = draft(submit_plan, groups, config, queued=len(await slurm.queue()))
     _warn(made, options, config)
     if dry_run:
@@ -72,6 +76,21 @@ async def submit_study(
         note(f"nothing to submit: every run is published or in the queue; results in {root}")
         return []
     return await _send(slurm, root, made.submission)
+
+
+async def _reach(slurm: Slurm | None, *, dry_run: bool) -> tuple[Slurm | None, SlurmConfig]:
+    """Return Slurm and its limits; for a dry run without it, none and Slurm's own defaults."""
+    try:
+        slurm = slurm or SlurmCommands()
+        return slurm, await slurm.config()
+    except ClusterError as error:
+        if not dry_run:
+            raise
+        note(
+            f"planned without Slurm ({error}): with its default limits, arrays of up to "
+            f"{DEFAULTS.max_array_size} tasks, and as if nothing were in the queue"
+        )
+        return None, DEFAULTS
 
 
 def _without_rehearsal(study: Mapping[str, Any]) -> dict[str, Any]:
