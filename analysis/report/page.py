@@ -42,6 +42,8 @@ class Page:
     """Whether there is a table of what each server carries; none where each had but one load."""
     agreement: list[str]
     """How far estimates are from measurements; empty without both."""
+    unfinished: str = ""
+    """In words what is missing of the study; empty where nothing is known to be."""
 
     @property
     def compared(self) -> bool:

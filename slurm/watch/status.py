@@ -68,6 +68,8 @@ class StudyStatus:
 
     tasks: tuple[TaskStatus, ...]
     missing: tuple[Run, ...]
+    unsubmitted: tuple[ServerGroup, ...] = ()
+    """Groups with runs missing that no task was ever submitted for: there was no room."""
     silent: tuple[str, ...] = ()
     """The words of each command of Slurm's that was asked and told nothing."""
 
@@ -111,7 +113,12 @@ async def status(slurm: Slurm, store: SubmissionStore) -> StudyStatus:
             before = newest.get(task.group.group_id)
             if before is None or _rank(task) >= _rank(before):
                 newest[task.group.group_id] = task
-    return StudyStatus(tuple(newest.values()), tuple(missing.values()), slurm_jobs.silent)
+    groups = {group.group_id: group for plan in plans for group in plan.groups}
+    seen = {*newest, *done}
+    unsubmitted = tuple(g for name, g in groups.items() if name not in seen)
+    return StudyStatus(
+        tuple(newest.values()), tuple(missing.values()), unsubmitted, slurm_jobs.silent
+    )
 
 
 def _rank(task: TaskStatus) -> int:
