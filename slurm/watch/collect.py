@@ -9,7 +9,7 @@ import msgspec
 from catalog.errors import ClusterError
 from catalog.inside import read_inside
 from orchestrator.experiment.server_group import ServerGroup
-from orchestrator.measure.failures import lasting
+from orchestrator.measure.failure_table import lasting
 from orchestrator.results.store import Manifest, Store
 from orchestrator.run.outcome import failed_record, identity_of
 from slurm.scheduler.nodes import parse_nodes
