@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.compare import ComparisonSpec, Contrast, compare
 from analysis.crossover import Crossover
 from analysis.data.order import ordered, shown
+from analysis.laboratory import change_sentences
 from analysis.statistics.contrast import Rule, planned_runs
 from analysis.tables.render import number
 from analysis.winners import winners
@@ -32,12 +33,17 @@ class Advice:
 
 
 def advice(
-    rows: pd.DataFrame, spec: ComparisonSpec, best: pd.DataFrame, changes: Sequence[Crossover]
+    rows: pd.DataFrame,
+    spec: ComparisonSpec,
+    best: pd.DataFrame,
+    changes: Sequence[Crossover],
+    moved: pd.DataFrame | None = None,
 ) -> list[Advice]:
     """One answer a model, from its winners, contrasts and crossovers.
 
     `best` is what `winners` made of these rows and this question: every claim is a verdict of one
-    family of contrasts, those that the page's table lists.
+    family of contrasts, those that the page's table lists. `moved` is what `winner_changes` made
+    of them.
     """
     averages = _averages(rows, spec)
     firsts = [_firsts(rows, spec, *measure) for measure in MEASURES]
@@ -47,6 +53,7 @@ def advice(
             rows[rows["model"] == model],
             best[best["model"] == model],
             (
+                *_moves(moved, model),
                 *averages.get(str(model), ()),
                 *_ties(best[best["model"] == model]),
                 *_crossings([c for c in changes if dict(c.key).get("model") == model]),
@@ -178,6 +185,13 @@ def _contrast(found: Contrast) -> str:
     }[found.verdict]
     needed = f"; about {found.runs_needed} runs of each would decide" if found.runs_needed else ""
     return f"{text}: {outcome}{needed}."
+
+
+def _moves(moved: pd.DataFrame | None, model: object) -> list[str]:
+    """Whether the laboratory's winner is that of traffic, where both ran."""
+    if moved is None or moved.empty:
+        return []
+    return change_sentences(moved[moved["model"] == model])
 
 
 def _crossings(changes: Sequence[Crossover]) -> list[str]:

@@ -11,6 +11,7 @@ from analysis.compare import Comparison, ComparisonSpec, compare
 from analysis.crossover import Crossover, crossovers
 from analysis.data.load import COLUMN
 from analysis.data.reached import reached
+from analysis.laboratory import winner_changes
 from analysis.report.advice import Advice, advice
 from analysis.statistics.contrast import Rule
 from analysis.tables.paper_tables import tables
@@ -70,8 +71,12 @@ def group_of(
     variance = _attempt(lambda: anova(usable, _model(usable)), "analysis of variance", missing)
     best = _attempt(lambda: winners(usable, spec), "best strategies", missing)
     found = None
+    moved = None
     if best is not None:
-        found = _attempt(lambda: advice(usable, spec, best, changes or []), "answer", missing)
+        moved = _attempt(lambda: winner_changes(usable, spec, best), "change of winners", missing)
+        found = _attempt(
+            lambda: advice(usable, spec, best, changes or [], moved), "answer", missing
+        )
     notes = [
         *_calibrations(usable),
         *loads,
