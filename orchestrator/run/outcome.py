@@ -121,7 +121,7 @@ def price_per_hour(setup: Setup, own: float | None) -> float | None:
 
 def attainment(
     rows: Sequence[RequestRow], goodput: Mapping[str, float]
-) -> dict[str, float | int | None]:
+) -> dict[str, float | int | str | None]:
     """Return the share of all requests that met every limit, with its 95 % Wilson interval.
 
     A request that failed met none.
@@ -135,7 +135,25 @@ def attainment(
         "slo_attainment": good / len(rows) if rows else None,
         "slo_attainment_low": low,
         "slo_attainment_high": high,
+        **_by_part(rows, goodput),
     }
+
+
+def _by_part(
+    rows: Sequence[RequestRow], goodput: Mapping[str, float]
+) -> dict[str, float | int | str | None]:
+    """Return the share of each class of a mix, and the smallest: a class may not be starved."""
+    parts: dict[str, list[RequestRow]] = {}
+    for row in rows:
+        parts.setdefault(row.part, []).append(row)
+    if len(parts) < 2:
+        return {}
+    shares = {
+        part: good_requests(Transcript(of).completed, goodput) / len(of)
+        for part, of in parts.items()
+    }
+    told = " ".join(f"{part}:{share:.4g}" for part, share in sorted(shares.items()))
+    return {"slo_attainment_worst": min(shares.values()), "slo_attainment_by_part": told}
 
 
 def code_of(reason: str) -> str:
