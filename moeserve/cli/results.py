@@ -1,15 +1,18 @@
 """`moeserve results` and `moeserve verify`: what a results directory holds, and is it whole?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from catalog.errors import BadValue
 from moeserve.cli.show import Format, FormatOption, note, show
 
 RESULTS_HELP = """Print the run table of a results directory, one row a run.
 
 Example: moeserve results out --format csv > runs.csv
+
+Of a mix, `--by part` gives a row for each run and class, which anova and compare read as well.
 """
 VERIFY_HELP = """Re-read everything: hashes, counts, identities, and every summary from its rows.
 
@@ -25,6 +28,14 @@ SHOWN_REQUESTS = (
     "output_tokens", "status", "error_class",
 )  # fmt: skip
 
+BY: tuple[Literal["part", "turn"], ...] = ("part", "turn")
+SHOWN_CLASSES = (
+    "run_id", "provenance", "model", "strategy", "workload", "max_concurrency", "request_rate",
+    "class", "num_prompts", "completed", "failed", "output_throughput", "mean_input_tokens",
+    "mean_output_tokens", "mean_ttft_ms", "p90_ttft_ms", "mean_tpot_ms",
+    "mean_ttft_per_input_token_ms", "mean_e2el_per_output_token_ms", "slo_attainment",
+)  # fmt: skip
+
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
 
 
@@ -38,10 +49,17 @@ def results(
     requests: Annotated[
         bool, typer.Option("--requests", help="The request table: one row a request.")
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="A row for each class of a run's requests: part, or turn."),
+    ] = None,
     output: FormatOption = Format.table,
 ) -> None:
     from orchestrator.table import request_table, run_rows
 
+    if by is not None:
+        _by_class(directory, by, output, requests=requests)
+        return
     if requests:
         table = request_table(directory)
         times = table["token_times_s"].to_pylist() if output is Format.json else None
@@ -51,6 +69,17 @@ def results(
         show(rows, output, columns=SHOWN_REQUESTS)
         return
     show(run_rows(directory), output, columns=SHOWN)
+
+
+def _by_class(directory: Path, by: str, output: Format, *, requests: bool) -> None:
+    from orchestrator.classes import class_rows
+
+    if requests:
+        raise BadValue("--by", by, "without --requests, whose rows name their part and turn")
+    chosen = next((name for name in BY if name == by), None)
+    if chosen is None:
+        raise BadValue("--by", by, ", ".join(BY))
+    show(class_rows(directory, chosen), output, columns=SHOWN_CLASSES)
 
 
 def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:
