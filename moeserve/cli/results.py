@@ -1,5 +1,6 @@
 """`moeserve results` and `moeserve verify`: what a results directory holds, and is it whole?"""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,20 @@ SHOWN_REQUESTS = (
     "output_tokens", "status", "error_class",
 )  # fmt: skip
 
+SHOWN_BY = ("run_id", "model", "strategy", "workload", "max_concurrency", "request_rate")
+SHOWN_CLASS = (
+    "requests", "completed", "mean_input_tokens", "mean_output_tokens", "mean_ttft_ms",
+    "p99_ttft_ms", "mean_tpot_ms", "mean_e2el_ms", "cached_token_share", "slo_attainment",
+)  # fmt: skip
+
+
+class By(StrEnum):
+    """What requests are told apart by."""
+
+    part = "part"
+    turn = "turn"
+
+
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
 
 
@@ -38,9 +53,18 @@ def results(
     requests: Annotated[
         bool, typer.Option("--requests", help="The request table: one row a request.")
     ] = False,
+    by: Annotated[
+        By | None, typer.Option("--by", help="One row for each part of a mix, or each turn.")
+    ] = None,
     output: FormatOption = Format.table,
 ) -> None:
     from orchestrator.table import request_table, run_rows
+
+    if by is not None:
+        from orchestrator.by_class import class_rows
+
+        show(class_rows(directory, by.value), output, columns=(*SHOWN_BY, by.value, *SHOWN_CLASS))
+        return
 
     if requests:
         table = request_table(directory)
