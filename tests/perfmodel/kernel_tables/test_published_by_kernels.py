@@ -9,7 +9,6 @@ from perfmodel.known_error import KNOWN_ERRORS
 from perfmodel.published import FIGURES, log_errors, point_kernels, published_points
 from tests.needs import needs_kernel_tables
 
-
 pytestmark = [pytest.mark.slow, needs_kernel_tables]
 
 
