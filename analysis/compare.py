@@ -104,6 +104,13 @@ class Comparison:
         }
         return [contrast.row() | added for contrast in self.contrasts]
 
+    def frame(self) -> pd.DataFrame:
+        """One row a contrast."""
+        return pd.DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return self.frame().to_html(index=False)
+
 
 def compare(
     frame: pd.DataFrame,

@@ -17,7 +17,7 @@ from catalog.python import safe_children
 from orchestrator.engine import Callbacks
 from orchestrator.engines.registry import SIMULATION, resolve
 from orchestrator.engines.simulated.engine import SimulatedSession
-from orchestrator.engines.simulated.options import assumed_of, held_model
+from orchestrator.engines.simulated.options import assumed_of, caching, held_model
 from orchestrator.experiment.cells import Run, Setup
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
@@ -225,7 +225,7 @@ def _server(plan: Plan, setup: Setup, assumed: ServerSettings) -> ServerModel:
         setup.layout,
         setup.gpu,
         longest=requested.longest(longest),
-        setup=assumed_of(setup, requested, assumed),
+        setup=assumed_of(setup, requested, caching(workloads, assumed)),
     )
 
 
@@ -252,6 +252,7 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
         "max_num_seqs": on.limits.max_num_seqs,
         "max_num_batched_tokens": on.limits.max_num_batched_tokens,
         "prefix_cached": on.limits.prefix_cached,
+        **({"prefix_caching": "on"} if on.limits.prefix_caching else {}),
         **summary,
         "output_throughput_per_gpu": throughput / layout.num_gpus if throughput else None,
         **measurement.figures,

@@ -1,6 +1,7 @@
 """The order and the names of levels: the same in every table, plot and legend."""
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from catalog.errors import InputError
@@ -37,7 +38,7 @@ def _missing(level: object) -> bool:
 
 def rank(level: object) -> tuple[int, float, str]:
     """Sort key of a level."""
-    if isinstance(level, int | float):
+    if isinstance(level, Real):  # numpy's, too
         return (0, float(level), "")
     text = str(level)
     for first in (_FIRST, WORKLOADS):

@@ -30,6 +30,9 @@ COMMANDS = {
     "init": Listed("init", "Write a commented experiment to begin with."),
     "schema": Listed("init", "Print the JSON schema of an experiment's file, for editors."),
     "results": Listed("results", "Print the run table of a results directory, one row a run."),
+    "export": Listed(
+        "export", "Hand runs on: Prometheus text, OpenTelemetry's JSON, or runs of MLflow."
+    ),
     "verify": Listed(
         "results",
         "Re-read everything: hashes, counts, identities, and every summary from its rows.",
@@ -47,7 +50,7 @@ COMMANDS = {
     "compare": Listed(
         "analyze", "Compare strategies with each other: ratio, interval, test, verdict."
     ),
-    "plot": Listed("analyze", "Draw a figure as SVG or PNG."),
+    "plot": Listed("analyze", "Draw a figure as SVG, PDF or PNG."),
     "report": Listed(
         "analyze", "Write one self-contained HTML page: question, answer, and the evidence."
     ),

@@ -10,7 +10,7 @@ import typer
 
 from moeserve.cli.answer import can_answer, say_answer_of
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
-from moeserve.cli.results_flags import FreshOption, result_dir_option
+from moeserve.cli.results_flags import FreshOption, RedoOption, result_dir_option
 from moeserve.cli.run_table import SUMMARY, in_order
 from moeserve.cli.show import Format, FormatOption, note, show
 from orchestrator.results.record import SIMULATED, Row
@@ -58,6 +58,7 @@ def run(
     experiment: ExperimentArgument = None,
     result_dir: ResultDir = None,
     fresh: FreshOption = False,
+    redo: RedoOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As moeserve plan.")] = False,
     output: FormatOption = Format.table,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -69,6 +70,8 @@ def run(
 
     study = _prepare(flags, experiment)
     directory = result_dir or default_directory(study.plan.experiment)
+    if redo and not fresh and directory.exists():
+        _redo(study, directory)
     store, stopped = asyncio.run(_run(study, directory, fresh=fresh, quiet=quiet))
     raise typer.Exit(_summarise(study, store, output, stopped=stopped))
 
@@ -91,6 +94,13 @@ def _prepare(flags: ExperimentFlags, path: Path | None, *, planning: bool = Fals
     for refused in study.plan.refused:
         note(f"not run: {refused.setup.what}: {'; '.join(refused.reasons)}")
     return study
+
+
+def _redo(study: "Study", directory: Path) -> None:
+    from orchestrator.study import redo
+
+    count = redo(study, directory, "invalid")
+    note(f"{count} invalid run{'s' * (count != 1)} to be done again")
 
 
 async def _run(
