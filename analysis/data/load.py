@@ -11,7 +11,7 @@ from catalog.errors import BadFile, BadValue
 CLOSED, OPEN = "concurrency", "request rate"
 AXIS = {CLOSED: "Concurrency (requests in flight)", OPEN: "Request rate (requests/s)"}
 IN_FLIGHT = "effective_concurrency"
-IN_FLIGHT_AXIS = "Requests in flight, mean over the run"
+IN_FLIGHT_AXIS = "Requests in flight (mean)"
 COLUMN = {CLOSED: "max_concurrency", OPEN: "request_rate"}
 
 

@@ -24,7 +24,7 @@ function bySeries(places, point) {
 function loadAxis(places) {
   const closed = choice.kind === "concurrency";
   const flight = closed && cells.in_flight && places.every((i) => cells.in_flight[i] > 0);
-  if (flight) return { label: "Requests in flight, mean over the run", short: "in flight", log: true, base: 2, of: (i) => cells.in_flight[i] };
+  if (flight) return { label: "Requests in flight (mean)", short: "in flight", log: true, base: 2, of: (i) => cells.in_flight[i] };
   return {
     label: closed ? "Concurrency (requests in flight)" : "Request rate (requests/s)",
     short: choice.kind,

@@ -50,7 +50,7 @@ COMMANDS = {
     "compare": Listed(
         "analyze", "Compare strategies with each other: ratio, interval, test, verdict."
     ),
-    "plot": Listed("analyze", "Draw a figure as SVG or PNG."),
+    "plot": Listed("analyze", "Draw a figure as SVG, PDF or PNG."),
     "report": Listed(
         "analyze", "Write one self-contained HTML page: question, answer, and the evidence."
     ),

@@ -30,9 +30,13 @@ if TYPE_CHECKING:
     from analysis.data.select import RowSelection
 
 HELP = {
-    "plot": """Draw a figure as SVG or PNG.
+    "plot": """Draw a figure as SVG, PDF or PNG.
 
-Example: moeserve plot out --kind throughput --workload decode-heavy -o throughput.svg
+Examples:
+
+  moeserve plot out --kind throughput --workload decode-heavy -o throughput.svg
+
+  moeserve plot out --kind figure-2 --columns 1 --style paper.mplstyle -o figure2.pdf
 """,
     "report": """Write one self-contained HTML page: question, answer, and the evidence.
 
@@ -57,8 +61,8 @@ def plot(
         typer.Option(
             "--kind",
             "-k",
-            help="throughput, latency, bars, latency-bars, pareto, scaling, heatmap, residuals "
-            "or timeline.",
+            help="throughput, latency, bars, latency-bars, pareto, scaling, heatmap, residuals, "
+            "timeline; or figure-2, figure-3, figure-4 of the parallelism paper.",
         ),
     ] = "throughput",
     response: Annotated[str, typer.Option("--response", help="Column on the axis.")] = "",
@@ -77,19 +81,27 @@ def plot(
     pool: PoolOption = None,
     better: BetterOption = None,
     run: Annotated[str | None, typer.Option("--run", help="Run of the timeline.")] = None,
+    columns: Annotated[
+        int | None,
+        typer.Option("--columns", help="Width for a paper of two columns: 1 (3.5 in) or 2."),
+    ] = None,
+    style: Annotated[
+        Path | None, typer.Option("--style", help="A matplotlib style file, over moeserve's.")
+    ] = None,
     provenance: ProvenanceOption = None,
     include_invalid: EveryVerdictOption = False,
 ) -> None:
     need_extra("moeserve plot")
-    from analysis.plots import PlotSelection, drawing, save
+    from analysis.plots import PlotSelection, Sheet, drawing, save
     from analysis.plots.timeline import timeline_of
     from analysis.report.place import beside
 
     notes: tuple[str, ...] = ()
+    sheet = Sheet(columns, style)
     if kind == "timeline":
         if run is None or len(results) > 1:
             raise BadValue("--run", run, "the id of one run of one results directory")
-        figure = timeline_of(results[0], run)
+        figure = timeline_of(results[0], run, sheet)
     else:
         view = PlotSelection(
             response,
@@ -101,10 +113,10 @@ def plot(
         )
         chosen: RowSelection = {"provenance": provenance, "every_verdict": include_invalid}
         frame = read(results, where, column=column, constant=constant)
-        made = drawing(frame, kind, view, **chosen)
+        made = drawing(frame, kind, view, sheet, **chosen)
         figure, notes = made.figure, made.notes
     path = output or beside(results[0], f"{kind}.svg")
-    sys.stdout.write(f"{save(figure, path)}\n")
+    sys.stdout.write(f"{save(figure, path, sheet)}\n")
     say(notes)
 
 

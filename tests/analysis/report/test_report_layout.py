@@ -167,7 +167,7 @@ async def test_the_axis_is_what_was_in_flight_and_its_ticks_are_plain(tab: Tab, 
     labels = await tab.run(
         "[...document.querySelectorAll('#charts svg text.label')].map(t => t.textContent)"
     )
-    assert "Requests in flight, mean over the run" in labels
+    assert "Requests in flight (mean)" in labels
     ticks = await tab.run(
         "[...document.querySelector('#charts figure').querySelectorAll('text.tick')]"
         ".map(t => t.textContent)"
