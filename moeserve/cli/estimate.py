@@ -28,6 +28,8 @@ Examples:
 
   moeserve estimate --calibration mine.json --strategy ep
 
+  moeserve estimate --model mixtral --hardware H100 --kernel-tables installed
+
   moeserve estimate --model tiny-olmoe --strategy ep --routing routing.json
 
 --calibrate fits the model's constants to measured runs; --calibration uses them.
@@ -40,7 +42,7 @@ ESTIMATE_COLUMNS = headed(
 )  # fmt: skip
 BREAKDOWN_COLUMNS = (
     "model", "strategy", "hardware", "workload", "max_concurrency", "step", "step_ms", "part",
-    "part_ms", "part_bound", "moved_bytes", "flops",
+    "part_ms", "part_bound", "moved_bytes", "flops", "priced_by",
 )  # fmt: skip
 ABOUT_COLUMNS = ("what", "name", "value")
 FIT_COLUMNS = ("what", "name", "value", "low", "high", "runs")
@@ -58,7 +60,8 @@ def estimate(
         str | None,
         typer.Option(
             "--calibration",
-            help="vllm-2026 (default), a100-vllm, a100-vllm-growth, roofline, or a FILE.json.",
+            help="vllm-2026 (default), vllm-2026-kernels (beside measured experts), a100-vllm, "
+            "a100-vllm-growth, roofline, or a FILE.json.",
         ),
     ] = None,
     calibrate: Annotated[
@@ -72,6 +75,14 @@ def estimate(
         bool,
         typer.Option("--about-calibration", help="Its constants, their source and known error."),
     ] = False,
+    kernels: Annotated[
+        str | None,
+        typer.Option(
+            "--kernel-tables",
+            help="Measured kernels where they have the shape: `installed` (moeserve[kernels]), a "
+            "FOLDER of such tables, or what `microbench experts -o` wrote.",
+        ),
+    ] = None,
     breakdown: Annotated[
         bool, typer.Option("--breakdown", help="The parts of a prefill and of a decode step.")
     ] = False,
@@ -105,6 +116,7 @@ def estimate(
     ] = None,
     output: FormatOption = Format.table,
 ) -> None:
+    from perfmodel.kernel_tables.source import kernel_tables
     from perfmodel.serving import ServerSettings
     from servers.simulated.arguments import ServerArguments, server_arguments
 
@@ -118,6 +130,7 @@ def estimate(
             prefix_cached=prefix_cached,
             routing=_routing(routing, zipf, imbalance),
             constants=constants_of(calibration),
+            kernel_tables=None if kernels is None else kernel_tables(kernels),
         )
     )
     if about_calibration:
@@ -144,32 +157,35 @@ def _routing(path: Path | None, zipf: float, imbalance: float) -> "RoutingSkew":
 def _estimate(
     experiment: "Experiment", assumed: "ServerSettings", output: Format, *, breakdown: bool
 ) -> None:
-    from orchestrator.estimate import breakdowns, estimates, plan_of
+    from orchestrator.estimate import breakdowns, estimates, plan_of, pricing_notes
     from perfmodel.constants import DEFAULT
     from perfmodel.known_error import error_note
 
-    plan, used = plan_of(experiment), assumed.constants or DEFAULT
-    if breakdown:
-        show(breakdowns(plan, assumed), output, columns=BREAKDOWN_COLUMNS)
-    else:
-        show(estimates(plan, assumed), output, columns=ESTIMATE_COLUMNS)
+    plan, default = plan_of(experiment), (assumed.constants or DEFAULT).name
+    rows = list(breakdowns(plan, assumed) if breakdown else estimates(plan, assumed))
+    show(rows, output, columns=BREAKDOWN_COLUMNS if breakdown else ESTIMATE_COLUMNS)
     note("estimated: these numbers come from a model of the GPU, not from one")
-    note(error_note(used.name))
+    for line in pricing_notes(rows):
+        note(line)
+    for used in dict.fromkeys(str(row.get("calibration") or default) for row in rows):
+        note(error_note(used))
 
 
 def _about(assumed: "ServerSettings") -> list[Row]:
     """The constants that estimates would use, where they come from, and how far they are off."""
-    from perfmodel.constants import DEFAULT
-    from perfmodel.known_error import KNOWN_ERRORS
+    from perfmodel.constants import beside_kernels
+    from perfmodel.known_error import known_error
 
-    used = assumed.constants or DEFAULT
-    known = KNOWN_ERRORS.get(used.name)
+    tables, used = assumed.kernel_tables, assumed.assumed_constants
+    known = known_error(beside_kernels(used, own=tables.own) if tables else used.name)
     rows: list[Row] = [
         {"what": "constant", "name": name, "value": value}
         for name, value in msgspec.to_builtins(used).items()
         if name not in ("name", "source")
     ]
     rows.append({"what": "source", "name": used.name, "value": used.source})
+    if tables:
+        rows.append({"what": "kernels", "name": tables.kind, "value": tables.name})
     if known is None:
         return [*rows, {"what": "error", "name": "", "value": "compared with no measurement"}]
     rows.append({"what": "error", "name": "points", "value": known.points})
@@ -197,12 +213,10 @@ def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> li
     from analysis.data.frame import load
     from orchestrator.estimate import measured_runs
     from perfmodel.calibrate import calibrate
-    from perfmodel.constants import DEFAULT
 
     frame = load(*results)
     runs = measured_runs(frame)
-    start = assumed.constants or DEFAULT
-    fit = calibrate(runs, start=start, setup=assumed)
+    fit = calibrate(runs, start=assumed.assumed_constants, setup=assumed)
     if "provenance" in frame and (frame["provenance"] == SIMULATED).any():
         note("simulated runs are among these: the constants describe a model, not a GPU")
     for constant in fit.fitted:

@@ -91,7 +91,10 @@ def test_anova_takes_the_class_as_a_factor(
     assert {"part", "strategy"} <= {row["factor"] for row in json.loads(out)}
 
 
-@pytest.mark.parametrize("words", [("--by", "session"), ("--by", "part", "--requests")])
+@pytest.mark.parametrize(
+    "words",
+    [("--by", "session"), ("--by", "part", "--requests"), ("--by", "part", "--format", "parquet")],
+)
 def test_what_is_no_class_is_refused(
     words: tuple[str, ...], mixed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
