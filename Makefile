@@ -6,6 +6,9 @@ SECONDS ?= 40
 
 # With LOCKED=1, as in CI: the versions of the lock files and no other, each file by its hash.
 LOCKED ?=
+# Tests start hundreds of Pythons: each would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # HQQ builds no kernel then.
 INSTALL := DISABLE_CUDA=1 $(BIN)/pip install --quiet
 INSTALL_LOCKED := $(INSTALL) --no-deps --require-hashes --requirement
@@ -15,8 +18,8 @@ INSTALL_LOCKED := $(INSTALL) --no-deps --require-hashes --requirement
 run: .venv/core ## the main job on the embedded engine
 	$(BIN)/moeserve run $(ARGS)
 
-test: test-quick ## all tests; those that need what is not installed say so and are skipped
-	$(BIN)/pytest -m slow
+test: test-quick ## all tests, clusters beside the rest; those that need what is not installed are skipped
+	$(BIN)/pytest -m slow -n 2 --dist loadscope --durations=25
 
 test-quick: .venv/dev ## the tests of a few seconds each; in three processes, since many of them wait
 	$(BIN)/pytest -m "not slow" -n 3 --dist loadfile

@@ -74,6 +74,13 @@ class Anova:
             rows.append(row | {"response": self.response_name, "provenance": self.provenance})
         return rows
 
+    def frame(self) -> pd.DataFrame:
+        """One row an effect."""
+        return pd.DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return self.frame().to_html(index=False)
+
     @property
     def response_name(self) -> str:
         return f"log {self.model.response}" if self.model.log else self.model.response

@@ -21,11 +21,12 @@ from analysis.statistics.contrast import (
     adjusted,
     difference_p,
     equivalence_p,
+    excludes_margin,
     runs_needed,
     sign_flip,
     verdict,
 )
-from analysis.statistics.contrast_reason import Evidence, reason_of
+from analysis.statistics.contrast_reason import Evidence, basis_of, reason_of
 from analysis.statistics.intervals import Interval, log_interval
 from analysis.statistics.replication import launch_notes
 from analysis.statistics.steadiness import replicate_notes
@@ -55,6 +56,8 @@ class Contrast:
     runs_needed: int | None
     reason: str
     """Why there is no test, or what to beware of; empty when nothing."""
+    basis: str = ""
+    """By what the verdict was reached, `t-interval` or `exact test`; empty without one."""
     confounded_by: tuple[str, ...] = ()
     """Columns in which the two differ besides the strategy: the ratio holds those, too."""
 
@@ -76,6 +79,7 @@ class Contrast:
             "verdict": self.verdict,
             "runs_needed": self.runs_needed,
             "reason": self.reason,
+            "basis": self.basis,
             "confounded_by": ", ".join(self.confounded_by),
         }
 
@@ -99,6 +103,13 @@ class Comparison:
             "provenance": self.provenance,
         }
         return [contrast.row() | added for contrast in self.contrasts]
+
+    def frame(self) -> pd.DataFrame:
+        """One row a contrast."""
+        return pd.DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return self.frame().to_html(index=False)
 
 
 def compare(
@@ -208,7 +219,9 @@ def _compared(group: Stratum, reference: str | None) -> list[tuple[str, str]]:
 
 def _contrast(found: Decision, rule: Rule, family: int) -> Contrast:
     logs = found.pairs.logs
-    open_question = found.verdict == "undecided" and not found.pairs.copies
+    beyond = found.p is not None and excludes_margin(found.ratio, rule)
+    settled = beyond or found.verdict != "undecided"
+    open_question = not (settled or found.pairs.copies)
     # The spread of conditions of one launch says nothing of the spread of launches.
     measured = logs[:0] if found.pairs.one_launch else logs
     needed = runs_needed(measured, rule, family) if open_question else None
@@ -228,4 +241,5 @@ def _contrast(found: Decision, rule: Rule, family: int) -> Contrast:
         verdict=found.verdict,
         runs_needed=needed and max(needed, len(measured) + 1),
         reason=reason_of(evidence, rule, family),
+        basis=basis_of(evidence, rule, family),
     )

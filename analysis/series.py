@@ -14,7 +14,15 @@ from analysis.data.conditions import (
     said_apart,
 )
 from analysis.data.frame import require
-from analysis.data.load import with_load
+from analysis.data.load import (
+    AXIS,
+    CLOSED,
+    IN_FLIGHT,
+    IN_FLIGHT_AXIS,
+    in_flight,
+    one_kind,
+    with_load,
+)
 from analysis.data.order import ordered
 from analysis.data.source_location import source_of
 from catalog.errors import BadFile, UnknownName
@@ -51,16 +59,32 @@ def curves(
     return made[columns].sort_values(list(by), ignore_index=True)
 
 
+def against_load(table: pd.DataFrame, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Add `x` to cells of a frame's runs, and return the label of that axis.
+
+    Closed loops stand at the mean number of requests that were in flight where every cell's runs
+    say it: with few prompts that is less than the concurrency asked for, their load otherwise.
+    """
+    kind = one_kind(frame)
+    known = in_flight(with_load(frame), CELL)
+    placed = table.merge(known, on=list(CELL), how="left")
+    if kind == CLOSED and len(placed) and bool((placed[IN_FLIGHT] > 0).all()):
+        return placed.assign(x=placed[IN_FLIGHT]), IN_FLIGHT_AXIS
+    return placed.assign(x=placed["load"]), AXIS[kind]
+
+
 def scaling(frame: pd.DataFrame, *, response: str = "output_throughput") -> pd.DataFrame:
     """Throughput at c over c times the throughput of one request at the lowest load.
 
-    efficiency(c) = T(c)·c₀ / (T(c₀)·c), c₀ the lowest load of the cell; 1 is linear scaling.
+    efficiency(c) = T(c)·c₀ / (T(c₀)·c), c₀ the lowest load of the cell; 1 is linear scaling. c is
+    what was in flight where the runs say it, so that a lack of prompts is no lack of scaling.
     """
-    table = curves(frame, response)
+    table, _ = against_load(curves(frame, response), frame)
     keys = ["model", "workload", "strategy"]
-    first = table.groupby(keys)[["load", "mean"]].transform("first")
-    scale = first["load"] / (first["mean"] * table["load"])
-    return table.assign(**{name: table[name] * scale for name in ("mean", "low", "high")})
+    first = table.groupby(keys)[["x", "mean"]].transform("first")
+    scale = first["x"] / (first["mean"] * table["x"])
+    made = table.assign(**{name: table[name] * scale for name in ("mean", "low", "high")})
+    return made[[*CELL, "mean", "low", "high", "n"]]
 
 
 def per_user(frame: pd.DataFrame) -> pd.DataFrame:

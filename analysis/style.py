@@ -27,9 +27,19 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 def style_of(strategy: str) -> Style:
-    """The paper's four have fixed looks; any other name always hashes to the same one."""
+    """The paper's four have fixed looks; any other name always hashes to the same one.
+
+    `tp · fp8` keeps the colour of `tp`, with a mark and a dash that no plain layout has with it.
+    """
     if strategy in _FIXED:
         return _FIXED[strategy]
+    layout, _, technique = strategy.partition(" · ")
+    if technique:
+        base, code = style_of(layout), zlib.crc32(technique.encode())
+        others = [dash for dash in _DASHES if dash != base.dash]
+        marks = [mark for mark in _MARKERS if mark != base.marker]
+        mark, dash = marks[code % len(marks)], others[code // 8 % len(others)]
+        return Style(base.colour, mark, dash)
     code = zlib.crc32(strategy.encode())
     return Style(
         _COLOURS[code % len(_COLOURS)],
@@ -45,6 +55,8 @@ LABELS = {
     "request_throughput": "Request throughput (requests/s)",
     "request_goodput": "Goodput (requests/s within SLO)",
     "max_concurrency": "Concurrency (requests in flight)",
+    "usd_per_million_output_tokens": "Price ($ per million output tokens)",
+    "joules_per_output_token": "Energy (J per output token)",
     "duration": "Duration (s)",
 }
 _METRICS = {

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,23 +16,47 @@ from analysis.data.pairs import Stratum, strata
 from analysis.question import BY, ComparisonSpec, reference_of
 from orchestrator.results.quantities import is_higher_better
 from orchestrator.results.record import SIMULATED
-from perfmodel.known_error import tied
+from perfmodel.known_error import TIE, tied
 
 CONDITION = ("model", "workload", "load_kind", "load")
-COLUMNS = (*CONDITION, "strategy", "runner_up", "lead", "settled", "tied_with")
+COLUMNS = (
+    *CONDITION, "strategy", "runner_up", "lead", "settled", "tied_with", "standing", "equal",
+    "unbeaten", "pairs",
+)  # fmt: skip
 Decided = Mapping[tuple[int, str, str], Decision]
+Standing = Literal["open", "near", "untested", "equal", "shown"]
+STANDINGS: tuple[Standing, ...] = ("open", "near", "untested", "equal", "shown")
+"""How a leader stands to another, the weakest claim first: ahead by more than the margin, which a
+test leaves open; within the margin, which none shows; ahead in runs that allow no test; equal
+within the margin; shown to be better by more than it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """By what a leader is held against the others."""
+
+    decided: Decided
+    reference: str
+    margin: float
+    """Relative lead up to which two count as equal."""
+    sign: int
+    """−1 where larger is better."""
 
 
 def winners(frame: pd.DataFrame, spec: ComparisonSpec | None = None) -> pd.DataFrame:
     """Best strategy of each model × workload × load, its lead, and whether the runs settle it.
 
     Columns: model, workload, load_kind, load, strategy, runner_up, lead (ratio to the runner-up,
-    above 1), settled: True where it is shown to be better than every other strategy, None where
-    that could not be tested (too few replicates, or copies of one run); tied_with: of simulated
-    runs alone, whose throughput is a model's, the strategies too near for the model to tell.
+    above 1), settled: True where it is shown to be better by more than the margin than every other
+    strategy, None where that could not be tested (too few replicates, or copies of one run);
+    tied_with: of simulated runs alone, whose throughput is a model's, the strategies too near for
+    the model to tell; standing: the weakest of its standings to the others; equal and unbeaten: the
+    others within the margin, and those that it is not ahead of for sure; pairs: the fewest that a
+    standing rests on.
 
     Shown means by the verdicts of `compare`, whose family of contrasts with the reference is the
-    same; two strategies that are not the reference are held to the family of all pairs.
+    same; two strategies that are not the reference are held to the family of all pairs. A lead
+    inside the margin never counts as one.
     """
     spec = spec or ComparisonSpec()
     frame = with_load(frame)
@@ -46,11 +71,12 @@ def winners(frame: pd.DataFrame, spec: ComparisonSpec | None = None) -> pd.DataF
         for family in (None, reference)
         for each in decisions(groups, family, spec, adjust)
     }
-    up = is_higher_better(spec.response, spec.better)
     modelled = spec.response.startswith("output_throughput") and _all_simulated(frame)
+    margin = max(spec.rule.margin, TIE - 1) if modelled else spec.rule.margin
+    sign = -1 if is_higher_better(spec.response, spec.better) else 1
+    judge = Judge(decided, reference, margin, sign)
     rows = [
-        _winner(group, means, decided, reference, higher=up)
-        | {"tied_with": _tied_with(means) if modelled else ""}
+        _winner(group, means, judge) | {"tied_with": _tied_with(means) if modelled else ""}
         for group in groups
         if (means := _means(group))
     ]
@@ -63,17 +89,23 @@ def _means(group: Stratum) -> dict[str, float]:
     return {name: float(np.mean(logs)) for name, logs in known.items() if len(logs)}
 
 
-def _winner(
-    group: Stratum, means: Mapping[str, float], decided: Decided, reference: str, *, higher: bool
-) -> dict[str, object]:
-    sign = -1 if higher else 1
+def _winner(group: Stratum, means: Mapping[str, float], judge: Judge) -> dict[str, object]:
+    sign = judge.sign
     best, *others = sorted((str(n) for n in ordered(means)), key=lambda name: sign * means[name])
     row = {name: level for name, level in group.key if name in CONDITION}
     row |= {"strategy": best, "runner_up": others[0] if others else None, "lead": None}
     if others and len(logs := group.pairs(best, others[0]).logs):
         row["lead"] = float(np.exp(-sign * logs.mean()))
-    shown = [_beats(group, best, other, decided, reference) for other in others]
-    return row | {"settled": _all(shown)}
+    standings = {name: _standing(group, best, name, judge) for name in others}
+    found = [_decision(group, best, name, judge) for name in others]
+    tested = [each is not None and each.p is not None for each in found]
+    return row | {
+        "settled": _settled(list(standings.values()), tested),
+        "standing": min(standings.values(), key=STANDINGS.index, default=None),
+        "equal": ",".join(name for name, how in standings.items() if how in ("equal", "near")),
+        "unbeaten": ",".join(n for n, how in standings.items() if how in ("equal", "near", "open")),
+        "pairs": min((0 if each is None else len(each.pairs.logs) for each in found), default=0),
+    }
 
 
 def _all_simulated(frame: pd.DataFrame) -> bool:
@@ -87,16 +119,35 @@ def _tied_with(means: Mapping[str, float]) -> str:
     return ",".join(str(name) for name in ordered(near))
 
 
-def _beats(group: Stratum, best: str, other: str, decided: Decided, reference: str) -> bool | None:
-    """Whether the verdict says so; None without a test."""
-    for names, won in (((best, other), "better"), ((other, best), "worse")):
-        found = decided.get((id(group), *names))
-        if found is not None and (found.reference == reference or reference not in names):
-            return None if found.p is None else found.verdict == won
+def _standing(group: Stratum, best: str, other: str, judge: Judge) -> Standing:
+    """How the leader stands to another; what never ran beside it is open, whatever its mean."""
+    found = _decision(group, best, other, judge)
+    if found is None:
+        return "open"
+    lead = float(np.exp(-judge.sign * group.pairs(best, other).logs.mean()))
+    near = lead <= 1 + judge.margin
+    if found.verdict == "equivalent":
+        return "equal"
+    if found.p is None:
+        return "near" if near else "untested"
+    won = found.verdict == ("better" if found.strategy == best else "worse")
+    if won:
+        return "equal" if near else "shown"
+    return "near" if near else "open"
+
+
+def _decision(group: Stratum, best: str, other: str, judge: Judge) -> Decision | None:
+    for names in ((best, other), (other, best)):
+        found = judge.decided.get((id(group), *names))
+        if found is None:
+            continue
+        if found.reference == judge.reference or judge.reference not in names:
+            return found
     return None
 
 
-def _all(shown: Sequence[bool | None]) -> bool | None:
-    if not shown or all(value is None for value in shown):
+def _settled(standings: Sequence[Standing], tested: Sequence[bool]) -> bool | None:
+    if not standings or not any(tested):
         return None
-    return False if False in shown else None if None in shown else True
+    known = [how == "shown" for how, test in zip(standings, tested, strict=True) if test]
+    return False if False in known else None if not all(tested) else True

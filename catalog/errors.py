@@ -24,6 +24,8 @@ the way out. The command line prints that line and exits with `exit_code`.
 """
 
 import difflib
+import shlex
+import sys
 from collections.abc import Iterable
 
 MOST_LISTED = 24
@@ -31,6 +33,12 @@ LONGEST_SHOWN = 400
 """Characters of a value that a message repeats."""
 LONGEST_MESSAGE = 4_000
 """Characters of a whole message, which may quote what somebody else wrote."""
+
+
+def install_line(extra: str, package: str = "") -> str:
+    """The command that installs an optional part for this very interpreter."""
+    wanted = package or f"'moeserve[{extra}]'"
+    return f"{shlex.quote(sys.executable or 'python')} -m pip install {wanted}"
 
 
 class MoeserveError(Exception):
@@ -107,8 +115,9 @@ class ChangedExperiment(InputError):
 class MissingExtra(InputError, ImportError):
     """An optional dependency is not installed."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional part: pip install 'moeserve[{extra}]'")
+    def __init__(self, what: str, extra: str = "", *, package: str = "") -> None:
+        """`package` is one that no extra of moeserve's brings."""
+        super().__init__(f"{what} needs an optional part: {install_line(extra, package)}")
 
 
 class Infeasible(MoeserveError):

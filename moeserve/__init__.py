@@ -1,28 +1,41 @@
-"""How to serve a Mixture-of-Experts model, with evidence: the command line and the public API."""
+"""How to serve a Mixture-of-Experts model, with evidence: the command line and the public API.
+
+`run`, `load`, `answer`, `compare`, `anova`, `plot` and `report` are described in `moeserve.api`;
+each is loaded when it is first asked for.
+"""
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from moeserve.hidden import refuse_hidden
 
-    import pandas as pd
+if TYPE_CHECKING:
+    from moeserve.api import anova, answer, compare, load, plot, report, run
 
     __version__: str
 
+__all__ = ["__version__", "anova", "answer", "compare", "load", "plot", "report", "run"]
 
-def load(*results: "str | Path") -> "pd.DataFrame":
-    """Return the run table of results directories, CSV or Parquet files: one tidy row a run."""
-    from analysis.data.frame import load as load_frame
-
-    return load_frame(*results)
+refuse_hidden()
 
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of this module
 
-    def __getattr__(name: str) -> str:
-        """Return `__version__`, read when it is asked for: its reader costs a help page's time."""
-        if name != "__version__":
+    def __getattr__(name: str) -> object:
+        """Return a function of the API, or `__version__`: a help page needs neither."""
+        if name == "__version__":
+            return _version()
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        found = getattr(import_module("moeserve.api"), name)
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)
+
+    def _version() -> str:
         from importlib.metadata import PackageNotFoundError, version
 
         try:

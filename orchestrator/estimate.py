@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from catalog.python import safe_children
 from orchestrator.engine import Callbacks
 from orchestrator.engines.registry import SIMULATION, resolve
 from orchestrator.engines.simulated.engine import SimulatedSession
-from orchestrator.engines.simulated.options import assumed_of, held_model
+from orchestrator.engines.simulated.options import assumed_of, caching, held_model
 from orchestrator.experiment.cells import Run, Setup
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
@@ -26,6 +26,7 @@ from orchestrator.results.record import Row
 from orchestrator.run.outcome import figures_of
 from perfmodel.breakdown import step_cost
 from perfmodel.features import MeasuredRun
+from perfmodel.kernel_tables.kernels import FORMULA
 from perfmodel.known_error import Asked, error_bounds, tied_names
 from perfmodel.load import decode_load, prefill_load
 from perfmodel.priced import check_priced
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
 # Below this many runs starting further processes takes longer than they save.
 WORTH_MORE_CORES = 300
 MOST_CORES = 8
+
+MOST_NOTES = 3
+MIXED = (
+    "layouts of one load are priced by different sources: part of what sets them apart is the "
+    "sources', not the layouts'"
+)
 
 CELL = (
     "model",
@@ -106,8 +113,32 @@ def _throughput(row: Row) -> float | None:
 def _rows_of_setup(plan: Plan, setup: Setup, assumed: ServerSettings) -> list[Row]:
     session = SimulatedSession(_server(plan, setup, assumed))
     rows = asyncio.run(_estimates(plan.asked_of(setup), session, plan.experiment))
-    identity = _identity(setup)
-    return list(with_configuration([{**identity, **row} for row in rows]))
+    identity, kernels = _identity(setup), session.server.step_model.kernels
+    # Runs share the steps that were priced: what priced them is told of all together.
+    priced = {
+        "kernel_tables": kernels.name if kernels else "",
+        "priced_by": str(kernels.tally) if kernels else FORMULA,
+    }
+    return list(with_configuration([{**identity, **row, **priced} for row in rows]))
+
+
+def pricing_notes(rows: Sequence[Row]) -> list[str]:
+    """Say which tables of measured kernels were asked, and what of the steps they priced."""
+    told = dict.fromkeys((row.get("kernel_tables"), row.get("priced_by")) for row in rows)
+    notes = [f"kernels of {name}: {parts}" for name, parts in told if name]
+    if len(notes) > MOST_NOTES:
+        more = f"{len(notes) - MOST_NOTES} more answers in column priced_by"
+        notes = [*notes[:MOST_NOTES], more]
+    return [*notes, MIXED] if notes and _mixed(rows) else notes
+
+
+def _mixed(rows: Iterable[Row]) -> bool:
+    """Whether layouts under one load have experts by a table here and by a formula there."""
+    priced = defaultdict[tuple[object, ...], set[object]](set)
+    for row in rows:
+        if "calibration" in row:
+            priced[tuple(row.get(name) for name in CELL)].add(row["calibration"])
+    return any(len(each) > 1 for each in priced.values())
 
 
 def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
@@ -140,6 +171,8 @@ def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
                     "part_bound": part.bound,
                     "moved_bytes": part.moved_bytes,
                     "flops": part.flops,
+                    "calibration": step.pricing,
+                    "priced_by": part.priced_by,
                 }
 
 
@@ -192,7 +225,7 @@ def _server(plan: Plan, setup: Setup, assumed: ServerSettings) -> ServerModel:
         setup.layout,
         setup.gpu,
         longest=requested.longest(longest),
-        setup=assumed_of(setup, requested, assumed),
+        setup=assumed_of(setup, requested, caching(workloads, assumed)),
     )
 
 
@@ -210,15 +243,16 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
     bounds = ("launch", "memory", "compute", "communication", "host")
     shares = {name: _share(measurement.figures.get(f"{name}_share")) for name in bounds}
     throughput = summary["output_throughput"]
-    layout, used = on.step_model.layout, on.step_model.constants.name
+    layout, used, kernels = on.step_model.layout, on.step_model.pricing, on.step_model.kernels
     return {
         **cell_columns(cell),
-        "engine_version": used,
+        "engine_version": f"{used}: {kernels.name}" if kernels and kernels.any else used,
         # What was assumed by its effect: arguments and flags that ask for the same are one server.
         "server_args": "",
         "max_num_seqs": on.limits.max_num_seqs,
         "max_num_batched_tokens": on.limits.max_num_batched_tokens,
         "prefix_cached": on.limits.prefix_cached,
+        **({"prefix_caching": "on"} if on.limits.prefix_caching else {}),
         **summary,
         "output_throughput_per_gpu": throughput / layout.num_gpus if throughput else None,
         **measurement.figures,

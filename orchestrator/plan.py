@@ -159,7 +159,11 @@ def make_plan(
 def _check_options(experiment: Experiment, kind: EngineKind) -> None:
     """Refuse settings of an experiment that the engine has no use for."""
     if experiment.expert_load and not kind.reports_experts:
-        raise BadValue("--expert-load", "on", f"--engine vllm or --endpoint, not {kind.name}")
+        raise BadValue(
+            "--expert-load",
+            "on",
+            f"--engine vllm, --engine transformers or --endpoint, not {kind.name}",
+        )
     if not experiment.endpoint and experiment.endpoint_options != EndpointOptions():
         given = ", ".join(experiment.endpoint_options.given)
         raise BadValue("without --endpoint", given, "with --endpoint URL only")

@@ -14,6 +14,7 @@ from orchestrator.here import look_here
 from orchestrator.host.environment import describe
 from orchestrator.plan import Study, make_plan, notices
 from orchestrator.results.disk_space import check_disk_space, storage_errors
+from orchestrator.results.record import Verdict
 from orchestrator.results.store import Store, fresh_directory
 from orchestrator.run.capacity_search import check_searchable
 from orchestrator.run.continuity import refuse_other_server
@@ -51,6 +52,14 @@ async def environment_of(study: Study) -> dict[str, Any]:
 
         described["client"] = msgspec.to_builtins(await calibrate())
     return described
+
+
+def redo(study: Study, directory: Path, verdict: Verdict) -> int:
+    """Let the next run of the study do those with a verdict again; return how many that are."""
+    store = Store(directory)
+    store.create(study.plan.experiment)
+    with storage_errors(directory), store.locked():
+        return len(store.set_aside(verdict))
 
 
 async def run_study(

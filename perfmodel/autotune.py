@@ -5,6 +5,7 @@ and tokens a second, by the same rules for dense and MoE models.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ class Candidate:
     cp: int
     feasible: bool
     b_max: int
+    b_max_by: Literal["memory", "max_num_seqs"]
+    """What the largest batch is bound by."""
     batch: int
     tokens_per_s_per_gpu: float | None
     tokens_per_s: float | None
@@ -55,12 +58,16 @@ class Goal:
     batch: int | None = None
     """None takes the largest that fits, or the best under the latency limit."""
     latency_s: float | None = None
+    max_num_seqs: int | None = None
+    """Sequences that one replica serves at once, as vLLM's limit; None lets memory alone decide."""
 
     def __post_init__(self) -> None:
         if self.context < 1:
             raise BadValue("context", self.context, "1 token or more")
         if self.batch is not None and self.batch < 1:
             raise BadValue("batch", self.batch, "1 or more")
+        if self.max_num_seqs is not None and self.max_num_seqs < 1:
+            raise BadValue("max_num_seqs", self.max_num_seqs, "1 or more")
         if self.latency_s is not None and not self.latency_s > 0:
             raise BadValue("latency", self.latency_s, "over 0 s")
 
@@ -90,8 +97,10 @@ class _Search:
         self._weights = weight_bytes(decode.model, decode.parts, decode.shard)
         self._left = usable - self._weights
         self._per_sequence = kv_bytes(decode.model, decode.parts, decode.shard, goal.context)
-        per_replica = np.maximum(np.floor(self._left / self._per_sequence), 0.0)
-        self._b_max = per_replica * decode.parts.dp
+        fit = np.maximum(np.floor(self._left / self._per_sequence), 0.0)
+        limit = np.inf if goal.max_num_seqs is None else float(goal.max_num_seqs)
+        self._held_back = fit > limit
+        self._b_max = np.minimum(fit, limit) * decode.parts.dp
         self._batch, self._latency_s = self._best_batch()
         self._rate = np.where(self._batch > 0, self._batch / self._latency_s, 0.0)
 
@@ -145,6 +154,7 @@ class _Search:
             cp=int(parts.cp[i]),
             feasible=feasible,
             b_max=int(self._b_max[i]),
+            b_max_by="max_num_seqs" if self._held_back[i] else "memory",
             batch=int(self._batch[i]),
             tokens_per_s_per_gpu=rate / int(parts.gpus[i]) if feasible else None,
             tokens_per_s=rate if feasible else None,
@@ -179,7 +189,10 @@ class _Search:
             one = self._per_sequence[i] / GB
             return f"one sequence needs {one:.2f} GB of cache a GPU, {left:.2f} GB are left"
         if self._goal.batch is not None and self._goal.batch > self._b_max[i]:
-            return f"batch {self._goal.batch} is over the {self._b_max[i]:.0f} that fit"
+            over = f"batch {self._goal.batch} is over the {self._b_max[i]:.0f} that"
+            if self._held_back[i]:
+                return f"{over} replicas of {self._goal.max_num_seqs} sequences each take"
+            return f"{over} fit"
         return "no batch meets the latency limit"
 
 

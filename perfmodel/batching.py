@@ -7,6 +7,8 @@ own, waits at the head of the queue and is computed anew (preemption by recomput
 """
 
 from collections import deque
+from collections.abc import Hashable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 import msgspec
@@ -16,6 +18,7 @@ from catalog.hardware import Gpu
 from perfmodel.blocks import BlockPool
 from perfmodel.count import count_load
 from perfmodel.load import StepLoad
+from perfmodel.prefix_cache import PrefixCache
 from perfmodel.sequence import Sequence
 
 # From so many bytes of memory on: a step's tokens and its sequences, of vLLM's API server.
@@ -39,6 +42,8 @@ class BatchLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_num_seqs: int = 256
     prefix_cached: bool = False
     """Every prompt has been seen before, so that only its last block is computed."""
+    prefix_caching: bool = False
+    """Requests share the full blocks of their common beginnings, as vLLM's do."""
     window: int | None = None
     """Tokens a windowed attention layer looks back, counted apart in each step's load."""
 
@@ -46,6 +51,8 @@ class BatchLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for name in ("kv_blocks", "block_tokens", "max_num_batched_tokens", "max_num_seqs"):
             if getattr(self, name) < 1:
                 raise BadValue(name, getattr(self, name), "1 or more")
+        if self.prefix_cached and self.prefix_caching:
+            raise BadValue("prefix_cached", True, "one of prefix_cached and prefix_caching")
         if self.max_num_seqs > self.max_num_batched_tokens:
             allowed = f"at most max_num_batched_tokens = {self.max_num_batched_tokens}"
             raise BadValue("max_num_seqs", self.max_num_seqs, allowed)
@@ -66,7 +73,10 @@ class Batcher:
     def __init__(self, limits: BatchLimits) -> None:
         self.limits = limits
         self.preemptions = 0
-        self._pool = BlockPool(limits.kv_blocks, limits.block_tokens)
+        self.prefix_queries = self.prefix_hits = 0
+        """Tokens looked up in the prefix cache and found, of each request when it first began."""
+        pool = PrefixCache if limits.prefix_caching else BlockPool
+        self._pool: BlockPool = pool(limits.kv_blocks, limits.block_tokens)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self._by_request: dict[int, Sequence] = {}
@@ -97,20 +107,30 @@ class Batcher:
         return self._pool.peak / self._pool.total
 
     def add(
-        self, request: int, *, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0
-    ) -> None:
-        """Queue a request; raise Infeasible if it could never fit the cache alone."""
+        self,
+        request: int,
+        *,
+        prompt_tokens: int,
+        output_tokens: int,
+        cached_tokens: int = 0,
+        hashes: Items[Hashable] = (),
+    ) -> Sequence:
+        """Queue a request and return it; raise Infeasible if it could never fit the cache alone.
+
+        `hashes` are those of its full blocks, the answer's after the prompt's (`block_hashes`).
+        """
         if request in self._by_request:
             raise ValueError(f"request {request} is already here")
         if prompt_tokens < 1 or output_tokens < 1:
             raise BadValue("tokens of a request", (prompt_tokens, output_tokens), "1 or more each")
-        sequence = Sequence(request, prompt_tokens, output_tokens)
+        sequence = Sequence(request, prompt_tokens, output_tokens, hashes)
         sequence.cached_tokens = self._whole_blocks(prompt_tokens, cached_tokens)
         if self._pool.needed(sequence.longest) > self._pool.total:
             room = self._pool.total * self._pool.block_tokens
             raise Infeasible(f"a request of {sequence.longest} tokens: the KV cache holds {room}")
         self._by_request[request] = sequence
         self._waiting.append(sequence)
+        return sequence
 
     def abort(self, request: int) -> None:
         """Forget a request and free its blocks; an unknown or finished one is no error."""
@@ -145,9 +165,9 @@ class Batcher:
             if sequence.computed < sequence.known + steps - 1:
                 continue
             sequence.produced += steps
-            if steps > 1:
-                self._pool.grow(sequence, sequence.computed)
             out.append((sequence.request, sequence.finished))
+        if steps > 1:
+            self._pool.advance([sequence for sequence, _ in step.work if sequence.live], steps)
         if any(finished for _, finished in out):
             self._retire()
         return out
@@ -159,6 +179,9 @@ class Batcher:
         """
         sequences = [sequence for sequence, _ in step.work]
         if step.load.prefill_tokens or step.preempted or len(sequences) < len(self._running):
+            return 1
+        slots = len(self._running) < self.limits.max_num_seqs
+        if self._waiting and slots and self._pool.may_find_more(self._waiting[0], sequences):
             return 1
         most = min(sequence.remaining for sequence in sequences)
         window = self.limits.window
@@ -187,7 +210,7 @@ class Batcher:
         while not self._pool.grow(sequence, tokens):
             last = self._running.pop()
             self._pool.release(last)
-            last.computed = 0
+            last.computed, last.preempted = 0, True
             self._waiting.appendleft(last)
             self.preemptions += 1
             if last is sequence:
@@ -197,13 +220,22 @@ class Batcher:
     def _plan_waiting(self, work: list[tuple[Sequence, int]], budget: int) -> None:
         while self._waiting and budget > 0 and len(self._running) < self.limits.max_num_seqs:
             sequence = self._waiting[0]
-            tokens = min(sequence.known - sequence.cached_tokens, budget)
-            if not self._pool.grow(sequence, sequence.cached_tokens + tokens):
+            found = self._pool.find(sequence)
+            tokens = min(sequence.known - found, budget)
+            if not self._pool.admit(sequence, found + tokens):
                 return
-            sequence.computed = sequence.cached_tokens
+            self._look_up(sequence, found)
             self._running.append(self._waiting.popleft())
             work.append((sequence, tokens))
             budget -= tokens
+
+    def _look_up(self, sequence: Sequence, found: int) -> None:
+        """Begin after what was found; vLLM counts a request that was preempted only once."""
+        sequence.computed = found
+        if self.limits.prefix_caching and not sequence.preempted:
+            sequence.cached_tokens = found
+            self.prefix_queries += sequence.known
+            self.prefix_hits += found
 
     def _whole_blocks(self, prompt_tokens: int, cached_tokens: int) -> int:
         """A prefix cache holds whole blocks, and the last prompt token is always computed."""

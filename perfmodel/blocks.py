@@ -34,6 +34,29 @@ class BlockPool:
         self.peak = max(self.peak, self.used)
         return True
 
+    def find(self, sequence: Sequence) -> int:
+        """Return how many of a sequence's tokens are cached when it begins: as many as were told.
+
+        They take blocks of their own, as if nobody shared them.
+        """
+        return sequence.cached_tokens
+
+    def admit(self, sequence: Sequence, tokens: int) -> bool:
+        """Give a sequence that begins its first blocks; False, and nothing, where it cannot.
+
+        It begins when all that is known of it fits (vLLM's `scheduler_reserve_full_isl`).
+        """
+        return self.needed(sequence.known) <= self.free and self.grow(sequence, tokens)
+
+    def advance(self, sequences: Items[Sequence], steps: int) -> None:  # noqa: ARG002
+        """Give sequences that took decode steps together the blocks they have come to need."""
+        for sequence in sequences:
+            self.grow(sequence, sequence.computed)
+
+    def may_find_more(self, waiting: Sequence, running: Items[Sequence]) -> bool:  # noqa: ARG002
+        """Say whether a sequence that has no room could find more of itself cached meanwhile."""
+        return False
+
     def release(self, sequence: Sequence) -> None:
         self.used -= sequence.blocks
         sequence.blocks = 0

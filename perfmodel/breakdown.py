@@ -1,10 +1,12 @@
 """One step taken apart: what each phase moves and computes, and what bounds it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from perfmodel.kernel_tables.kernels import FORMULA, TABLE
 from perfmodel.load import StepLoad
 from perfmodel.phases import PhaseCost
 from perfmodel.step import Bound, StepModel, StepTimes
@@ -19,6 +21,7 @@ class StepPart:
     flops: float
     seconds: float
     bound: Bound
+    priced_by: str = FORMULA
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +70,27 @@ def _part(cost: PhaseCost) -> StepPart:
         flops=_first(cost.flops),
         seconds=seconds,
         bound="memory" if memory_s >= compute_s else "compute",
+        priced_by=TABLE if math.isfinite(_first(cost.kernel_s)) else FORMULA,
     )
 
 
 def _other_parts(
     step_model: StepModel, times: StepTimes, loads: Sequence[StepLoad]
 ) -> tuple[StepPart, ...]:
-    exchange = step_model.fabric.exchange(max(map(step_model.micro_tokens, loads)))
+    most = max(map(step_model.micro_tokens, loads))
+    exchange = step_model.fabric.exchange(most)
+    reduced_by = TABLE if step_model.fabric.reduce_measured(most) else FORMULA
     context_s = max(map(step_model.context_s, loads))
     sent = (
-        ("all-reduce", exchange.tensor_s),
-        ("expert dispatch", exchange.expert_s),
-        ("pipeline hops", exchange.pipeline_s),
-        ("context exchange", context_s),
+        ("all-reduce", exchange.tensor_s, reduced_by),
+        ("expert dispatch", exchange.expert_s, FORMULA),
+        ("pipeline hops", exchange.pipeline_s, FORMULA),
+        ("context exchange", context_s, FORMULA),
     )
     parts = [
-        StepPart(name, 0.0, 0.0, seconds, "communication") for name, seconds in sent if seconds
+        StepPart(name, 0.0, 0.0, seconds, "communication", by)
+        for name, seconds, by in sent
+        if seconds
     ]
     launch = StepPart("launches", 0.0, 0.0, step_model.launch_s, "launch")
     return (*parts, launch, StepPart("host", 0.0, 0.0, times.host_s, "host"))

@@ -1,5 +1,6 @@
 """What the GPUs of a layout send each other in one step, family by family."""
 
+import math
 from dataclasses import dataclass
 
 import msgspec
@@ -19,6 +20,7 @@ from perfmodel.collectives import (
     reduce_scatter,
 )
 from perfmodel.constants import Constants
+from perfmodel.kernel_tables.kernels import Kernels
 from perfmodel.shard import default_kv_dtype, weight_dtypes
 from strategies.knobs import GATHER_SCATTER
 from strategies.layout import Layout
@@ -48,6 +50,7 @@ class Fabric:
     """
 
     def __init__(self, model: Model, layout: Layout, gpu: Gpu, constants: Constants) -> None:
+        self._kernels: Kernels | None = None
         self._layout = layout
         self._layers = model.layers
         self._moe_layers = model.experts.layers if model.experts else 0
@@ -63,6 +66,10 @@ class Fabric:
         self._stage = tuned(gpu, layout.num_gpus, constants)
         self._gathers = dict(layout.knobs).get("all2all", GATHER_SCATTER) == GATHER_SCATTER
 
+    def use(self, kernels: Kernels) -> None:
+        """Price what these kernels measured by them."""
+        self._kernels = kernels
+
     def exchange(self, tokens: float) -> CommunicationCost:
         """`tokens` is what the fullest replica computes; the others pad to it."""
         size = tokens * self._token_bytes
@@ -74,8 +81,20 @@ class Fabric:
             pipeline_s=float((stages - 1) * point_to_point(size, stages, self._stage)),
         )
 
+    def reduce_measured(self, tokens: float) -> bool:
+        """Whether measured kernels price the all-reduces of so many tokens."""
+        return self._measured_s(tokens * self._token_bytes) is not None
+
+    def _measured_s(self, size: float) -> float | None:
+        if self._kernels is None or self._layout.tp == 1:
+            return None
+        seconds = self._kernels.reduce_s(size)
+        return seconds if math.isfinite(seconds) else None
+
     def _all_reduce(self, size: float) -> float:
         ranks, flat_s = self._layout.tp, self._constants.reduce_s
+        if (measured_s := self._measured_s(size)) is not None:
+            return measured_s
         if flat_s is None:
             return float(all_reduce(size, ranks, self._tensor))
         within = min(ranks, self._together)

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from catalog.errors import BadValue
+from catalog.models import Experts
 from perfmodel.arrays import FloatArray, Real
 
 
@@ -18,12 +19,33 @@ class RoutingSkew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Expert i is chosen in proportion to 1 / i^zipf; 0 is uniform."""
     imbalance: float = 1.0
     """Load of the busiest rank over the mean, beside what the skew itself causes."""
+    counts: tuple[tuple[int, ...], ...] = ()
+    """Tokens by layer and expert as a model's routers sent them; they take the place of a law."""
+    top_k: int | None = None
+    """Of the model that was counted; None where the counts do not say."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.zipf <= 10:
             raise BadValue("zipf", self.zipf, "0 to 10")
         if not 1 <= self.imbalance < math.inf:
             raise BadValue("imbalance", self.imbalance, "1 or more")
+        if self.zipf and self.counts:
+            raise BadValue("zipf", self.zipf, "0 beside counted experts: one or the other")
+
+    @property
+    def uniform(self) -> bool:
+        """Whether every expert is chosen alike, as far as anybody knows."""
+        return not self.zipf and not self.counts
+
+    def check(self, model: str, experts: Experts) -> None:
+        """Refuse counts of a model of another shape."""
+        if not self.counts:
+            return
+        found = (len(self.counts), len(self.counts[0]), self.top_k or experts.top_k)
+        wanted = (experts.layers, experts.count, experts.top_k)
+        if found != wanted:
+            words = "{} layers of {} experts, top {}"
+            raise BadValue("--routing", words.format(*found), f"{words.format(*wanted)}: {model}")
 
 
 UNIFORM = RoutingSkew()
@@ -49,16 +71,32 @@ def inclusion(experts: int, top_k: int, *, zipf: float = 0.0) -> FloatArray:
     return chance
 
 
+def choice_chances(experts: int, top_k: int, routing: RoutingSkew) -> FloatArray:
+    """Return the chance that a token chooses each expert: (layers, experts), rows sum to top_k.
+
+    One row where all layers are alike.
+    """
+    if not routing.counts:
+        return inclusion(experts, top_k, zipf=routing.zipf)[np.newaxis]
+    counts = np.array(routing.counts, dtype=np.float64)
+    return np.asarray(np.minimum(counts * top_k / counts.sum(axis=1, keepdims=True), 1.0))
+
+
+def touched_of(chances: FloatArray, tokens: Real) -> Real:
+    """Expected distinct experts of a layer that `tokens` tokens use, in the mean of the layers."""
+    idle = (1.0 - chances) ** np.expand_dims(tokens, (-2, -1))
+    total: FloatArray = (1.0 - idle).sum(axis=-1).mean(axis=-1)
+    return total if total.ndim else float(total)
+
+
 def touched(experts: int, top_k: int, tokens: Real, *, routing: RoutingSkew = UNIFORM) -> Real:
     """Expected distinct experts that `tokens` tokens use: Σ 1 − (1 − p_e)^T; uniform p_e = k / E.
 
     Tokens choose independently; the experts of one token are distinct.
     """
-    if routing.zipf == 0:
+    if routing.uniform:
         return experts * (1.0 - (1.0 - top_k / experts) ** tokens)
-    idle = (1.0 - inclusion(experts, top_k, zipf=routing.zipf)) ** np.expand_dims(tokens, -1)
-    total: FloatArray = (1.0 - idle).sum(axis=-1)
-    return total if total.ndim else float(total)
+    return touched_of(choice_chances(experts, top_k, routing), tokens)
 
 
 def by_chance(count: Real, ranks: Real, *, of: float = math.inf, spread: float = 0.0) -> FloatArray:
@@ -105,10 +143,11 @@ def fullest(
 def busiest_share(experts: int, top_k: int, ranks: int, *, routing: RoutingSkew = UNIFORM) -> float:
     """Return the busiest rank's part of the token-expert pairs, over an even share.
 
-    Experts lie in blocks of their popularity's order, vLLM's linear placement at its worst.
+    Experts lie in blocks, as vLLM's linear placement has them: of a law in the order of their
+    popularity, at its worst; of counts in their own, the mean over the layers.
     """
     if ranks <= 1:
         return 1.0
-    chance = inclusion(experts, top_k, zipf=routing.zipf)
-    loads = [part.sum() for part in np.array_split(chance, ranks)]
-    return float(max(loads) * ranks / top_k) * routing.imbalance
+    chances = choice_chances(experts, top_k, routing)
+    loads = [part.sum(axis=1) for part in np.array_split(chances, ranks, axis=1)]
+    return float(np.max(loads, axis=0).mean() * ranks / top_k) * routing.imbalance

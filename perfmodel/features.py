@@ -4,6 +4,7 @@ With a fixed number of requests in flight each request follows the end of anothe
 are taken does not depend on how long they last: one simulation serves all constants.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from perfmodel.closed_loop import ClosedLoop
 from perfmodel.constants import Constants
 from perfmodel.launches import growth_s
 from perfmodel.load import StepLoad
-from perfmodel.phases import phase_seconds
+from perfmodel.phases import PhaseCost, phase_seconds
 from perfmodel.serving import ServerSettings, server
 from perfmodel.simulate import trace
 from perfmodel.step import StepModel
@@ -63,7 +64,8 @@ class Features:
     sequences: FloatArray
     growth_s: FloatArray
     fixed_s: FloatArray
-    """What no fitted constant scales: touched experts beside their bytes, starts of exchanges."""
+    """What no fitted constant scales: touched experts beside their bytes, starts of exchanges, and
+    parts that measured kernels price."""
 
     def step_s(self, constants: Constants) -> FloatArray:
         """Price every stretch's middle step, shape (rows,); hop_s None counts as 0."""
@@ -160,6 +162,9 @@ def _run_rows(run: MeasuredRun, setup: ServerSettings, constants: Constants) -> 
     with_hops, with_fixed = (
         StepModel(run.model, run.layout, run.gpu, constants=each) for each in (delays, fixed)
     )
+    if setup.kernel_tables is not None:
+        with_hops.use(setup.kernel_tables)
+        with_fixed.use(setup.kernel_tables)
     loop = ClosedLoop(run.num_prompts, run.max_concurrency)
     lengths = [(run.input_len, run.output_len)] * run.num_prompts
     steps = trace(loop, lengths, built.step_model, built.limits)
@@ -195,20 +200,28 @@ def _priced(
     if (experts := ideal.phases.experts(sum(tokens))) is not None:
         costs["experts"] = experts
         whole = with_fixed.phases.experts(sum(tokens))
-        fixed_s += _number(whole.memory_s) - _number(experts.memory_s) if whole else 0.0
+        if whole and not _measured(experts):
+            fixed_s += _number(whole.memory_s) - _number(experts.memory_s)
+    kernels = [costs.pop(name) for name in list(costs) if _measured(costs[name])]
+    fixed_s += sum(_number(cost.kernel_s) for cost in kernels)
     latency_s = ideal.gpu.link(2).latency_s
     delay_s = _sent_s(with_hops, loads) - wire_s
     most = max(load.sequences for load in loads)
     return (
         np.array([_number(costs[name].memory_s) if name in costs else 0.0 for name in PHASES]),
         np.array([_number(costs[name].compute_s) if name in costs else 0.0 for name in PHASES]),
-        ideal.launch_s,
+        ideal.launch_s - sum(cost.launches for cost in kernels),
         wire_s,
         delay_s / latency_s,
         float(most),
         growth_s(ideal.model, ideal.layout, ideal.constants, sequences=most),
         fixed_s,
     )
+
+
+def _measured(cost: PhaseCost) -> bool:
+    """Whether kernels' own times price it, which no constant scales."""
+    return math.isfinite(_number(cost.kernel_s))
 
 
 def _sent_s(step: StepModel, loads: tuple[StepLoad, ...]) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from catalog.hardware import Gpu
-from perfmodel.constants import VLLM_2026
+from perfmodel.constants import CALIBRATIONS, VLLM_2026, VLLM_2026_KERNELS, beside_kernels
 from strategies.layout import Layout
 
 TIE = 1.05
@@ -88,19 +88,46 @@ class KnownError:
         )
 
 
+_TYPICAL = {"output_throughput": 1.13, "mean_tpot_ms": 1.13, "mean_ttft_ms": 1.53}
+_NINE_OF_TEN = {"output_throughput": 1.6, "mean_tpot_ms": 1.6, "mean_ttft_ms": 2.7}
+_REACH: dict[str, tuple[float, float]] = {
+    "total_params": (20.9e9, 235.1e9),
+    "input_len": (128, 32_000),
+    "output_len": (4, 7373),
+    "in_flight": (4, 1000),
+}
 KNOWN_ERRORS = {
     VLLM_2026.name: KnownError(
         points=216,
-        typical={"output_throughput": 1.13, "mean_tpot_ms": 1.13, "mean_ttft_ms": 1.53},
-        nine_of_ten={"output_throughput": 1.6, "mean_tpot_ms": 1.6, "mean_ttft_ms": 2.7},
+        typical=_TYPICAL,
+        nine_of_ten=_NINE_OF_TEN,
         gpus=frozenset({"A100-80GB", "H100", "H200", "MI300X"}),
-        reach={
-            "total_params": (20.9e9, 235.1e9),
-            "input_len": (128, 32_000),
-            "output_len": (4, 7373),
-            "in_flight": (4, 1000),
-        },
-    )
+        reach=_REACH,
+    ),
+    # A user's own kernels were compared on no GPU.
+    beside_kernels(VLLM_2026, own=True): KnownError(
+        points=216,
+        typical=_TYPICAL,
+        nine_of_ten=_NINE_OF_TEN,
+        gpus=frozenset(),
+        reach=_REACH,
+    ),
+    # Those whose experts are in the tables of aiconfigurator-core 0.12.
+    beside_kernels(VLLM_2026_KERNELS): KnownError(
+        points=200,
+        typical={"output_throughput": 1.15, "mean_tpot_ms": 1.15, "mean_ttft_ms": 1.55},
+        nine_of_ten={"output_throughput": 1.75, "mean_tpot_ms": 1.75, "mean_ttft_ms": 3.0},
+        gpus=frozenset({"H100", "H200"}),
+        reach=_REACH,
+    ),
+    # The same points by constants that were fitted without kernels.
+    beside_kernels(VLLM_2026): KnownError(
+        points=200,
+        typical={"output_throughput": 1.19, "mean_tpot_ms": 1.19, "mean_ttft_ms": 1.53},
+        nine_of_ten={"output_throughput": 1.7, "mean_tpot_ms": 1.75, "mean_ttft_ms": 3.2},
+        gpus=frozenset({"H100", "H200"}),
+        reach=_REACH,
+    ),
 }
 """Of calibrations compared with published measurements; of others no error is known."""
 
@@ -122,6 +149,16 @@ def tied_names(names: Sequence[str], values: Sequence[float | None]) -> list[str
         alike = [n for n, v in zip(names, values, strict=True) if n != own and tied(value, v)]
         found.append(",".join(alike))
     return found
+
+
+def pricing_of(engine_version: str) -> str | None:
+    """What priced simulated rows, by their `engine_version`; None of what is not ours."""
+    name, *tables = engine_version.split(": ", 1)
+    ours = set(CALIBRATIONS)
+    if tables:
+        sets = CALIBRATIONS.values()
+        ours = {beside_kernels(each, own=own) for each in sets for own in (False, True)}
+    return name if name in ours else None
 
 
 def error_note(calibration: str) -> str:

@@ -1,5 +1,6 @@
 """The bytes and operations of each phase of a step on one GPU."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,12 +11,22 @@ from catalog.models import Model
 from catalog.units import DTYPE_BYTES
 from perfmodel.arrays import FloatArray, Real
 from perfmodel.constants import Constants
-from perfmodel.experts import RoutingSkew, busiest_share, fullest, touched
+from perfmodel.experts import (
+    RoutingSkew,
+    busiest_share,
+    choice_chances,
+    fullest,
+    touched,
+    touched_of,
+)
+from perfmodel.kernel_tables.kernels import Kernels, KernelTime
 from perfmodel.load import StepLoad
 from perfmodel.shard import context_ways, default_kv_dtype, head_dtype, shard, weight_dtypes
 from strategies.layout import Layout
 
 PhaseName = Literal["attention", "projections", "dense", "tokens", "experts", "head"]
+PRODUCTS = ("projections", "dense", "head")
+"""Phases that are matrix products of a replica's own tokens."""
 
 
 def phase_seconds(memory_s: Real, compute_s: Real, *, serial: bool) -> Real:
@@ -34,6 +45,10 @@ class PhaseCost:
     compute_s: Real
     serial: bool = False
     """Both one after another; else it takes the longer."""
+    kernel_s: Real = math.nan
+    """What measured kernels take, launches included; nan where a formula says it."""
+    launches: float = 0.0
+    """Of a step's launches, those within."""
 
     @property
     def seconds(self) -> Real:
@@ -61,13 +76,13 @@ class Phases:
         routing: RoutingSkew,
         kv_dtype: str | None,
     ) -> None:
+        self._kernels: Kernels | None = None
         self._shard = shard(
             model, tp=layout.tp, context_ways=context_ways(layout), kv_dtype=kv_dtype
         )
         # A context group lies within tp: a rank scores the queries of all its ranks.
         self._gathered = context_ways(layout)
         self._experts = model.experts
-        self._routing = routing
         self._ranks = layout.tp * layout.dp
         self._bandwidth = gpu.bandwidth_bytes_per_s * constants.memory_efficiency
         weights, experts = weight_dtypes(model)
@@ -82,11 +97,16 @@ class Phases:
         self._token_bytes = model.layers * model.hidden * DTYPE_BYTES[dtypes["cache"]]
         self._ep = layout.ep_degree
         self._busiest = 1.0
-        self._popularity_cv = 0.0 if routing.zipf else constants.popularity_cv
+        self._popularity_cv = constants.popularity_cv if routing.uniform else 0.0
+        self._chances = _uneven(model, routing)
         if model.experts and layout.ep:
             self._busiest = busiest_share(
                 model.experts.count, model.experts.top_k, layout.ep_degree, routing=routing
             )
+
+    def use(self, kernels: Kernels) -> None:
+        """Price what these kernels measured by them."""
+        self._kernels = kernels
 
     def attention(self, load: StepLoad, ahead: FloatArray, *, ways: int = 1) -> PhaseCost:
         """Cache reads and scores; `ahead` counts steps after `load`, each context one longer."""
@@ -103,7 +123,10 @@ class Phases:
             flops = flops + part.flops_per_pair_windowed * (load.windowed_pairs + near) / ways
             saved = part.saved_per_prompt_pair_windowed * load.windowed_prompt_pairs
             flops = flops - saved / ways
-        return self._cost("attention", moved, flops * self._gathered, self._peak["cache"])
+        cost = self._cost("attention", moved, flops * self._gathered, self._peak["cache"])
+        if self._kernels is None:
+            return cost
+        return self._by_kernels(cost, self._kernels.attention_time(load, ahead, ways=ways))
 
     def local(self, tokens: float, *, sampled: float, ways: int = 1) -> tuple[PhaseCost, ...]:
         """What a replica computes of its own tokens: projections, dense parts, logits."""
@@ -122,14 +145,26 @@ class Phases:
                     "head", part.head_bytes, part.head_flops * sampled / ways, self._peak["head"]
                 )
             )
-        return tuple(phases)
+        if (kernels := self._kernels) is None:
+            return tuple(phases)
+        rows = {"head": sampled / ways}
+        return tuple(
+            self._by_kernels(cost, kernels.products_time(cost.name, rows.get(cost.name, tokens)))
+            if cost.name in PRODUCTS
+            else cost
+            for cost in phases
+        )
 
     def experts(self, tokens: float) -> PhaseCost | None:
         """Routed experts on the busiest rank; `tokens` are those of all replicas together."""
         experts = self._experts
         if experts is None:
             return None
-        hit = float(touched(experts.count, experts.top_k, tokens, routing=self._routing))
+        hit = float(
+            touched(experts.count, experts.top_k, tokens)
+            if self._chances is None
+            else touched_of(self._chances, tokens)
+        )
         pairs = tokens * experts.top_k
         if self._constants.independent_routing and self._ep > 1:
             both = fullest(
@@ -148,8 +183,36 @@ class Phases:
             experts.layers * pairs * self._busiest / self._ranks * self._shard.expert_flops,
             self._peak["expert"],
         )
-        return replace(cost, memory_s=cost.memory_s + slices * self._constants.slice_s)
+        cost = replace(cost, memory_s=cost.memory_s + slices * self._constants.slice_s)
+        if self._kernels is None:
+            return cost
+        return self._by_kernels(cost, self._kernels.experts_time(tokens))
+
+    def _by_kernels(self, cost: PhaseCost, measured: KernelTime) -> PhaseCost:
+        """What was measured in the formula's place, its bounds in the formula's proportion.
+
+        Of what was measured the launches are taken off where a step counts each on top.
+        """
+        formula_s = np.asarray(cost.seconds, dtype=np.float64)
+        counted_s = measured.launches * self._constants.kernel_s if self._constants.serial else 0.0
+        known = np.isfinite(measured.seconds) & (formula_s > 0)
+        own_s = np.maximum(measured.seconds - counted_s, 0.0)
+        factor = np.divide(own_s, formula_s, out=np.ones_like(formula_s), where=known)
+        return replace(
+            cost,
+            memory_s=cost.memory_s * factor,
+            compute_s=cost.compute_s * factor,
+            kernel_s=np.where(known, measured.seconds, np.nan),
+            launches=measured.launches,
+        )
 
     def _cost(self, name: PhaseName, moved: Real, flops: Real, peak: float) -> PhaseCost:
         read_s, computed_s = moved / self._bandwidth, flops / peak
         return PhaseCost(name, moved, flops, read_s, computed_s, self._constants.serial)
+
+
+def _uneven(model: Model, routing: RoutingSkew) -> FloatArray | None:
+    """The chance of each expert, where they are not all alike."""
+    if model.experts is None or routing.uniform:
+        return None
+    return choice_chances(model.experts.count, model.experts.top_k, routing)

@@ -18,9 +18,11 @@ from catalog.from_hf import load_model
 from catalog.models import Model
 from perfmodel.arrays import FloatArray
 from perfmodel.closed_loop import ClosedLoop
-from perfmodel.constants import Constants
+from perfmodel.constants import DEFAULT, Constants
 from perfmodel.features import MeasuredRun, features
-from perfmodel.serving import ServerSettings, server
+from perfmodel.kernel_tables.kernels import Kernels
+from perfmodel.kernel_tables.source import KernelTables
+from perfmodel.serving import ServerModel, ServerSettings, server
 from perfmodel.simulate import Simulated, simulate
 from strategies import parse_layout
 from strategies.own_gpus import find_gpu
@@ -79,12 +81,15 @@ class Estimate:
     mean_ttft_ms: float
 
 
-def settings_of(point: Point, constants: Constants) -> ServerSettings:
+def settings_of(
+    point: Point, constants: Constants, tables: KernelTables | None = None
+) -> ServerSettings:
     """How a point's server was started."""
     return ServerSettings(
         max_num_batched_tokens=point.max_num_batched_tokens,
         max_num_seqs=point.max_num_seqs,
         constants=constants,
+        kernel_tables=tables,
     )
 
 
@@ -93,16 +98,27 @@ def requests_of(point: Point) -> int:
     return min(point.num_prompts, WAVES * point.concurrency)
 
 
-def estimate(point: Point, constants: Constants) -> Estimate:
+def estimate(point: Point, constants: Constants, tables: KernelTables | None = None) -> Estimate:
     """Simulate a point's load; equal lengths, as its row gives them."""
-    count, longest = requests_of(point), point.input_len + point.output_len
-    built = server(
-        model_of(point), parse_layout(point.layout), find_gpu(point.gpu), longest=longest,
-        setup=settings_of(point, constants),
-    )  # fmt: skip
+    count, built = requests_of(point), server_of(point, settings_of(point, constants, tables))
     lengths = [(point.input_len, point.output_len)] * count
     loop = ClosedLoop(count, point.concurrency)
     return _figures(point, simulate(loop, lengths, built.step_model, limits=built.limits))
+
+
+def server_of(point: Point, settings: ServerSettings) -> ServerModel:
+    """A point's server, for its longest sequence."""
+    return server(
+        model_of(point), parse_layout(point.layout), find_gpu(point.gpu),
+        longest=point.input_len + point.output_len, setup=settings,
+    )  # fmt: skip
+
+
+def point_kernels(point: Point, tables: KernelTables) -> Kernels:
+    """What of a point's steps the tables have measured."""
+    kernels = server_of(point, settings_of(point, DEFAULT, tables)).step_model.kernels
+    assert kernels is not None  # tables were given
+    return kernels
 
 
 def model_of(point: Point) -> Model:
@@ -136,7 +152,7 @@ class PointTable:
     fit by, not to tell errors by.
     """
 
-    def __init__(self, point: Point, start: Constants) -> None:
+    def __init__(self, point: Point, start: Constants, tables: KernelTables | None = None) -> None:
         count = requests_of(point)
         run = MeasuredRun(
             model=model_of(point),
@@ -149,7 +165,7 @@ class PointTable:
             output_throughput=point.output_tps,
         )
         self._point = point
-        self._table = features([run], settings_of(point, start), start)
+        self._table = features([run], settings_of(point, start, tables), start)
 
     def estimate(self, constants: Constants) -> Estimate:
         """What the constants say of the point."""
@@ -163,9 +179,11 @@ class PointTable:
         return Estimate(throughput, 1e3 * tpot_s, 1e3 * ttft_s)
 
 
-def log_errors(points: Sequence[Point], constants: Constants) -> FloatArray:
+def log_errors(
+    points: Sequence[Point], constants: Constants, tables: KernelTables | None = None
+) -> FloatArray:
     """ln(estimated / measured), shape (points, 3) in the order of FIGURES; nan where unmeasured."""
-    return np.array([log_error(point, estimate(point, constants)) for point in points])
+    return np.array([log_error(point, estimate(point, constants, tables)) for point in points])
 
 
 def log_error(point: Point, said: Estimate) -> list[float]:

@@ -1,5 +1,7 @@
 """One request inside the batcher: how far it is, and what it holds."""
 
+from collections.abc import Hashable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 
@@ -14,8 +16,11 @@ class Sequence:
     request: int
     prompt_tokens: int
     output_tokens: int
+    hashes: Items[Hashable] = ()
+    """Of each full block of prompt and answer; without them nothing is shared."""
     cached_tokens: int = 0
-    """Prompt tokens that a prefix cache already holds at admission."""
+    """Prompt tokens that a prefix cache held when the request first began."""
+    preempted: bool = False
     computed: int = 0
     produced: int = 0
     blocks: int = 0

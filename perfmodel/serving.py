@@ -8,8 +8,9 @@ from catalog.errors import Infeasible, NotCounted
 from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.batching import BatchLimits, batch_limits
-from perfmodel.constants import Constants
+from perfmodel.constants import DEFAULT, VLLM_2026_KERNELS, Constants
 from perfmodel.experts import UNIFORM, RoutingSkew
+from perfmodel.kernel_tables.source import KernelTables
 from perfmodel.memory import VLLM, Conventions, Memory, memory
 from perfmodel.step import StepModel
 from strategies.feasible import layout_violations
@@ -24,10 +25,22 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_num_seqs: int | None = None
     block_tokens: int = 16
     prefix_cached: bool = False
+    prefix_caching: bool = False
+    """See `BatchLimits`, of both."""
     conventions: Conventions = VLLM
     routing: RoutingSkew = UNIFORM
     constants: Constants | None = None
-    """None takes the default calibration."""
+    """None takes the default calibration; beside measured experts, the one fitted to them."""
+    kernel_tables: KernelTables | None = None
+    """Measured kernels in the place of formulas, where they have a shape."""
+
+    @property
+    def assumed_constants(self) -> Constants:
+        """The set that was asked for, else the one for what prices the steps."""
+        if self.constants is not None:
+            return self.constants
+        tables = self.kernel_tables
+        return DEFAULT if tables is None or tables.own else VLLM_2026_KERNELS
 
 
 DEFAULT_SETTINGS = ServerSettings()
@@ -62,6 +75,8 @@ def server(
     reasons = layout_violations(layout, model)
     if reasons:
         raise Infeasible(f"{model.name} in {layout.name}: {'; '.join(reasons)}")
+    if model.experts:
+        setup.routing.check(model.name, model.experts)
     budget = memory(model, layout, gpu, setup.conventions)
     try:
         budget.check(longest)
@@ -87,12 +102,22 @@ def _limits(
         max_num_batched_tokens=tokens,
         max_num_seqs=sequences,
         prefix_cached=setup.prefix_cached,
+        prefix_caching=setup.prefix_caching,
         window=reach,
     )
 
 
 def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:
-    return StepModel(
+    """With measured experts, and no constants asked for, those that were fitted beside such."""
+    step_model = _priced(model, layout, gpu, setup)
+    kernels, beside = step_model.kernels, setup.assumed_constants
+    if kernels is None or kernels.experts is None or step_model.constants == beside:
+        return step_model
+    return _priced(model, layout, gpu, msgspec.structs.replace(setup, constants=beside))
+
+
+def _priced(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:
+    step_model = StepModel(
         model,
         layout,
         gpu,
@@ -100,3 +125,6 @@ def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -
         routing=setup.routing,
         kv_dtype=setup.conventions.kv_dtype,
     )
+    if setup.kernel_tables is not None:
+        step_model.use(setup.kernel_tables)
+    return step_model

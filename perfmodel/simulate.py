@@ -5,17 +5,22 @@ the times are the same, to the last bit, as those of stepping one by one.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from perfmodel.arrays import FloatArray
+from perfmodel.balance import Balancer
 from perfmodel.batching import BatchLimits
 from perfmodel.noise import Noise
+from perfmodel.sequence import Sequence as BatchedRequest
 from perfmodel.step import StepModel
 from perfmodel.virtual import ReplicaGroup, Stretch
+
+Hashes = Callable[[int], Sequence[Hashable]]
+"""Gives the hashes of a request's full blocks, for servers that share them (`block_hashes`)."""
 
 
 class RequestSource(Protocol):
@@ -38,6 +43,10 @@ class Simulated:
     steps: int
     preemptions: int
     peak_kv_usage: float
+    cached_tokens: tuple[int, ...]
+    """Of each prompt, what the prefix cache held when it first began."""
+    prefix_queries: int
+    prefix_hits: int
     seconds_by_phase: dict[str, float]
     seconds_by_bound: dict[str, float]
 
@@ -46,7 +55,7 @@ class Simulated:
         return np.array([times[-1] for times in self.token_times_s])
 
 
-def simulate(
+def simulate(  # noqa: PLR0913 - who is served, by what, within which limits, and how exactly
     source: RequestSource,
     lengths: Sequence[tuple[int, int]],
     step_model: StepModel,
@@ -54,14 +63,17 @@ def simulate(
     limits: BatchLimits,
     noise: Noise | None = None,
     fast_forward: bool = True,
+    hashes: Hashes | None = None,
 ) -> Simulated:
     """Serve requests with the given (prompt, output) tokens until the source is exhausted.
 
     `limits` are those of one replica. Each request goes to the replica with the fewest in flight.
+    Without `hashes` no request shares a prefix with another.
     Its stream begins `Constants.first_token_s` after its first token is computed.
     """
     engines = _engines(step_model, limits, noise=noise, fast_forward=fast_forward)
-    return _Simulation(source, lengths, engines, step_model.constants.first_token_s).run()
+    first_token_s = step_model.constants.first_token_s
+    return _Simulation(source, lengths, engines, first_token_s, hashes).run()
 
 
 def trace(
@@ -99,9 +111,12 @@ class _Simulation:
         lengths: Sequence[tuple[int, int]],
         groups: list[ReplicaGroup],
         first_token_s: float,
+        hashes: Hashes | None = None,
     ) -> None:
         self._source, self._lengths, self._groups = source, lengths, groups
         self._first_token_s = first_token_s
+        self._hashes, self._balancer = hashes, Balancer()
+        self._sequences: list[BatchedRequest | None] = [None] * len(lengths)
         self._leaving: list[tuple[float, int]] = []
         """Computed whole, and not yet streamed whole."""
         self._replicas = [(group, batcher) for group in groups for batcher in group.batchers]
@@ -151,9 +166,13 @@ class _Simulation:
         for request, due_s in self._source.take(now_s):
             self._due_s[request], self._sent_s[request] = due_s, now_s
             prompt, output = self._lengths[request]
-            group, batcher = min(self._replicas, key=lambda pair: pair[1].num_unfinished)
+            chosen = self._balancer.choose([each.num_unfinished for _, each in self._replicas])
+            group, batcher = self._replicas[chosen]
             group.cut(now_s)
-            batcher.add(request, prompt_tokens=prompt, output_tokens=output)
+            hashes = self._hashes(request) if self._hashes else ()
+            self._sequences[request] = batcher.add(
+                request, prompt_tokens=prompt, output_tokens=output, hashes=hashes
+            )
         for group in self._groups:
             if group.run is None:
                 group.start(now_s)
@@ -167,6 +186,9 @@ class _Simulation:
             token_times_s=tuple(self._token_times_s),
             steps=sum(ledger.steps for ledger in ledgers),
             preemptions=sum(batcher.preemptions for batcher in batchers),
+            cached_tokens=tuple(each.cached_tokens if each else 0 for each in self._sequences),
+            prefix_queries=sum(batcher.prefix_queries for batcher in batchers),
+            prefix_hits=sum(batcher.prefix_hits for batcher in batchers),
             peak_kv_usage=max(batcher.peak_kv_usage for batcher in batchers),
             seconds_by_phase=_total([ledger.seconds_by_phase for ledger in ledgers]),
             seconds_by_bound=_total([ledger.seconds_by_bound for ledger in ledgers]),

@@ -25,10 +25,12 @@ from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.arrays import FloatArray, Real
 from perfmodel.collectives import exposed
-from perfmodel.constants import DEFAULT, Constants
+from perfmodel.constants import DEFAULT, Constants, beside_kernels
 from perfmodel.context import ContextExchange
 from perfmodel.exchange import Fabric
 from perfmodel.experts import UNIFORM, RoutingSkew
+from perfmodel.kernel_tables.kernels import Kernels, Wanted
+from perfmodel.kernel_tables.source import KernelTables
 from perfmodel.launches import growth_s, launches_per_step
 from perfmodel.load import StepLoad
 from perfmodel.phases import PhaseCost, Phases
@@ -118,6 +120,8 @@ class StepModel:
     ) -> None:
         self.model, self.layout, self.gpu = model, layout, gpu
         self.constants = constants or DEFAULT
+        self.kernels: Kernels | None = None
+        self._routing, self._kv_dtype = routing, kv_dtype
         self.phases = Phases(
             model, layout, gpu, constants=self.constants, routing=routing, kv_dtype=kv_dtype
         )
@@ -129,6 +133,25 @@ class StepModel:
         self._local_s = functools.lru_cache(MOST_REMEMBERED)(self._price_local)
         self._exchange = functools.lru_cache(MOST_REMEMBERED)(self.fabric.exchange)
         self.launch_s = launches_per_step(model, layout, self.constants) * self.constants.kernel_s
+
+    def use(self, tables: KernelTables) -> None:
+        """Price what these tables measured by them, before the first step is asked for.
+
+        Experts were measured under a routing of the tables' own: where a skew is asked for, they
+        are left to the formula.
+        """
+        skewed = self.constants.popularity_cv > 0 if self._routing == UNIFORM else None
+        wanted = Wanted(self.model, self.layout, self.gpu, self._kv_dtype, skewed)
+        self.kernels = tables.kernels(wanted)
+        self.phases.use(self.kernels)
+        self.fabric.use(self.kernels)
+
+    @property
+    def pricing(self) -> str:
+        """The name of what prices its steps: a calibration, beside measured kernels or alone."""
+        if self.kernels is None or not self.kernels.any:
+            return self.constants.name
+        return beside_kernels(self.constants, own=self.kernels.own)
 
     @property
     def lockstep(self) -> bool:

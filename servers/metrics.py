@@ -23,6 +23,10 @@ class Queue(Protocol):
     def kv_usage(self) -> float: ...
     @property
     def preemptions(self) -> int: ...
+    @property
+    def prefix_queries(self) -> int: ...
+    @property
+    def prefix_hits(self) -> int: ...
 
 
 class Histogram:
@@ -84,8 +88,8 @@ class Metrics:
             "prompt_tokens_total": [self._prompt_tokens[rank] for rank in self._ranks],
             "generation_tokens_total": [self._generated[rank] for rank in self._ranks],
             "num_preemptions_total": [queue.preemptions for queue in queues],
-            "prefix_cache_queries_total": [0 for _ in self._ranks],
-            "prefix_cache_hits_total": [0 for _ in self._ranks],
+            "prefix_cache_queries_total": [queue.prefix_queries for queue in queues],
+            "prefix_cache_hits_total": [queue.prefix_hits for queue in queues],
         }
         for kind, families in (("gauge", gauges), ("counter", counters)):
             for name, values in families.items():

@@ -1,6 +1,7 @@
 """Small files that people write: YAML, JSON or TOML, decoded or refused in one line."""
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -80,9 +81,35 @@ _FORMATS: dict[str, tuple[str, Callable[[str], object]]] = {
 }
 
 
+def _without_base_60() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """The plain values of YAML 1.1, but numbers as in YAML 1.2: `32:32:16` is text.
+
+    1.1 reads it as 32·60² + 32·60 + 16. A pattern of it is a list of forms; one has the colon.
+    """
+    numbers = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float")}
+    return {
+        first: [
+            (tag, re.compile(_forms(pattern), re.VERBOSE) if tag in numbers else pattern)
+            for tag, pattern in patterns
+        ]
+        for first, patterns in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _forms(pattern: re.Pattern[str]) -> str:
+    body = pattern.pattern.removeprefix("^(?:").removesuffix(")$")
+    return f"^(?:{'|'.join(form for form in _parts(body) if '(?::' not in form)})$"
+
+
+def _parts(body: str) -> list[str]:
+    """The alternatives of a pattern, which stand on a line each."""
+    return [line.strip().removeprefix("|") for line in body.splitlines()]
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses duplicate keys and aliases, which nothing here has a use for."""
 
+    yaml_implicit_resolvers = _without_base_60()
     _values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:

@@ -38,6 +38,8 @@ class OddServer:
     cached_tokens: int | None = None
     per_event: int = 1
     empty_first: bool = False
+    unseen_answers: int = 0
+    """Of so many first answers no text is shown: their tokens make no whole character."""
     clump: int = 1
     """Events that a proxy holds back to send together; 0 is all of them."""
     finish: object = "length"
@@ -130,6 +132,10 @@ class OddServer:
         if self.empty_first:
             found.append((0.0, self.event("", chat=chat)))
         made = range(0, count, self.per_event)
+        if self.unseen_answers > 0:
+            self.unseen_answers -= 1
+            found.append((TTFT_S, self.event("", "length", chat=chat)))
+            made = range(0)
         for start in made:
             if self.broken and start == 2 and count > PROBE_TOKENS:
                 return [*found, (GAP_S, self.broken)]

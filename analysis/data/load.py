@@ -1,5 +1,7 @@
 """The load of a run on one axis: requests in flight (closed loop) or requests a second (open)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -8,6 +10,8 @@ from catalog.errors import BadFile, BadValue
 
 CLOSED, OPEN = "concurrency", "request rate"
 AXIS = {CLOSED: "Concurrency (requests in flight)", OPEN: "Request rate (requests/s)"}
+IN_FLIGHT = "effective_concurrency"
+IN_FLIGHT_AXIS = "Requests in flight (mean)"
 COLUMN = {CLOSED: "max_concurrency", OPEN: "request_rate"}
 
 
@@ -23,6 +27,19 @@ def with_load(frame: pd.DataFrame) -> pd.DataFrame:
         problem = "columns 'max_concurrency' and 'request_rate' are missing or empty: no load"
         raise BadFile(source_of(frame), problem)
     return frame.assign(load=load, load_kind=np.where(opened, OPEN, CLOSED))
+
+
+def in_flight(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean requests in flight of each cell, in `IN_FLIGHT`; NaN where a run of it does not say.
+
+    It is Σ latency / duration (Little's law): what the server really had to do at a time, which a
+    run with few prompts, or with a long end, keeps below the concurrency that was asked for.
+    """
+    known = frame[IN_FLIGHT] if IN_FLIGHT in frame else pd.Series(np.nan, index=frame.index)
+    values = frame[list(by)].assign(**{IN_FLIGHT: pd.to_numeric(known, errors="coerce")})
+    cells = values.groupby(list(by), dropna=False)[IN_FLIGHT]
+    # A mean of some of a cell's runs would be told of all of them.
+    return cells.mean().where(cells.count() == cells.size()).reset_index()
 
 
 def one_kind(frame: pd.DataFrame) -> str:

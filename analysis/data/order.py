@@ -1,17 +1,20 @@
 """The order and the names of levels: the same in every table, plot and legend."""
 
 from collections.abc import Iterable
-
-import pandas as pd
+from numbers import Real
+from typing import TYPE_CHECKING
 
 from catalog.errors import InputError
 from strategies import STANDARD, parse_layout
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WORKLOADS = ("decode-heavy", "prefill-heavy", "balanced")
 _FIRST = (*(name for name in ("tp", "ep", "tp+ep", "single") if name in STANDARD),)
 
 
-def canonical_strategies(column: pd.Series) -> pd.Series:
+def canonical_strategies(column: "pd.Series") -> "pd.Series":
     """Rename layouts that have another spelling; what does not parse stays as it is."""
     return column.map({name: canonical(str(name)) for name in column.unique()})
 
@@ -35,7 +38,7 @@ def _missing(level: object) -> bool:
 
 def rank(level: object) -> tuple[int, float, str]:
     """Sort key of a level."""
-    if isinstance(level, int | float):
+    if isinstance(level, Real):  # numpy's, too
         return (0, float(level), "")
     text = str(level)
     for first in (_FIRST, WORKLOADS):

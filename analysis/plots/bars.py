@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.data.order import ordered
-from analysis.plots.canvas import label, legend, panels, strategies
+from analysis.plots.canvas import label, legend, name_axes, panels, strategies
+from analysis.plots.sheet import SCREEN, Sheet
 from analysis.series import curves
 from analysis.style import label_of, style_of
 from analysis.tables.cells import mean_cell
@@ -17,28 +18,30 @@ LATENCIES = ("mean_ttft_ms", "mean_itl_ms", "mean_e2el_ms")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++")
 
 
-def strategy_bars(frame: pd.DataFrame, response: str, origin: str) -> Figure:
+def strategy_bars(frame: pd.DataFrame, response: str, origin: str, sheet: Sheet = SCREEN) -> Figure:
     """A response by model, one bar a strategy."""
     rows = curves(frame, response)
-    figure, made = panels(rows, ("workload",), f"{label_of(response)}, {origin}")
+    figure, made = panels(rows, ("workload",), f"{label_of(response)}, {origin}", sheet=sheet)
     for panel in made:
         _grouped(panel.axes, panel.rows, "model")
-        panel.axes.set_ylabel(label_of(response), fontsize=8)
-    legend(figure, made)
+    name_axes(figure, made, y=label_of(response))
+    legend(figure, made, frame, sheet=sheet)
     return figure
 
 
-def latency_bars(frame: pd.DataFrame, response: str, origin: str) -> Figure:
+def latency_bars(frame: pd.DataFrame, response: str, origin: str, sheet: Sheet = SCREEN) -> Figure:
     """TTFT, ITL and E2E by model, averaged over workloads, one bar a strategy."""
     del response  # the three latencies are the figure
     columns = [name for name in LATENCIES if name in frame]
     rows = pd.DataFrame([row for name in columns for row in _means(frame, name)])
     title = f"Latency, mean over workloads, {origin}"
-    figure, made = panels(rows, ("metric",), title, across=[label_of(name) for name in columns])
+    figure, made = panels(
+        rows, ("metric",), title, across=[label_of(name) for name in columns], sheet=sheet
+    )
     for panel in made:
         _grouped(panel.axes, panel.rows, "model")
-        panel.axes.set_ylabel("ms")
-    legend(figure, made)
+    name_axes(figure, made, y="ms")
+    legend(figure, made, frame, sheet=sheet)
     return figure
 
 

@@ -9,30 +9,32 @@ from matplotlib.figure import Figure
 from analysis.data.frame import load, require
 from analysis.data.requests import requests_of
 from analysis.data.source_location import source_of
-from analysis.plots.canvas import label
+from analysis.plots.canvas import keys, label
+from analysis.plots.sheet import COLUMNS_IN, SCREEN, Sheet
 from catalog.errors import BadFile
-from catalog.figure_style import BLUE, FIGURE_SETTINGS, GREY, ORANGE, VERMILLION
+from catalog.figure_style import BLUE, GREY, ORANGE, VERMILLION
 
 NEEDS = ("request", "due_s", "sent_s", "first_token_s", "done_s", "status")
 MOST_REQUESTS = 2000
 
 
-def timeline_of(path: Path, run_id: str) -> Figure:
+def timeline_of(path: Path, run_id: str, sheet: Sheet = SCREEN) -> Figure:
     """Draw a run of a results directory."""
     runs = load(path)
     origin = runs.loc[runs["run_id"] == run_id, "provenance"]
-    return timeline(requests_of(path, run_id), run_id, "".join(origin[:1]))
+    return timeline(requests_of(path, run_id), run_id, "".join(origin[:1]), sheet)
 
 
-def timeline(requests: pd.DataFrame, run_id: str, origin: str) -> Figure:
+def timeline(requests: pd.DataFrame, run_id: str, origin: str, sheet: Sheet = SCREEN) -> Figure:
     """Due to sent, sent to first token, first token to done; failed requests stand out."""
     require(requests, NEEDS)
     rows = requests.sort_values("due_s").head(MOST_REQUESTS).reset_index(drop=True)
     if rows.empty:
         raise BadFile(source_of(requests), f"run {run_id!r} has no requests")
     start = rows["due_s"].min()
-    with mpl.rc_context(FIGURE_SETTINGS):
-        figure = Figure(figsize=(8, 1.5 + min(6.0, 0.08 * len(rows) + 1)))
+    width = COLUMNS_IN[sheet.columns] if sheet.columns else 8.0
+    with mpl.rc_context(sheet.settings):
+        figure = Figure(figsize=(width, 1.5 + min(6.0, 0.08 * len(rows) + 1)))
         axes = figure.subplots()
     spans = (
         ("due_s", "sent_s", "waiting in the client", ORANGE),
@@ -40,9 +42,9 @@ def timeline(requests: pd.DataFrame, run_id: str, origin: str) -> Figure:
         ("first_token_s", "done_s", "streaming tokens", BLUE),
     )
     for begin, end, name, colour in spans:
-        width = (rows[end] - rows[begin]).fillna(0)
+        took = (rows[end] - rows[begin]).fillna(0)
         left = (rows[begin] - start).fillna(0)
-        axes.barh(rows.index, width, left=left, color=colour, height=0.8, label=name)
+        axes.barh(rows.index, took, left=left, color=colour, height=0.8, label=name)
     failed = rows[rows["status"] != "ok"]
     if len(failed):
         at = failed["done_s"].fillna(failed["due_s"]) - start
@@ -51,6 +53,8 @@ def timeline(requests: pd.DataFrame, run_id: str, origin: str) -> Figure:
     axes.set_xlabel("Time since the first request was due (s)")
     axes.set_ylabel("Request, by due time")
     shown = f"first {MOST_REQUESTS} of {len(requests)}" if len(requests) > MOST_REQUESTS else "all"
-    axes.set_title(label(f"Run {run_id}, {origin}: {shown} requests"), fontsize=10)
-    figure.legend(loc="outside lower center", ncols=4)
+    title = sheet.wrapped(f"Run {run_id}, {origin}: {shown} requests", 10, width)
+    axes.set_title(label(title), fontsize="medium")
+    handles, names = axes.get_legend_handles_labels()
+    keys(figure, dict(zip(map(str, names), handles, strict=True)), sheet)
     return figure

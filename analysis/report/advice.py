@@ -5,20 +5,14 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from analysis.answer.answer import answers_of
+from analysis.answer.firsts import FIRST_TOKEN, firsts
 from analysis.compare import ComparisonSpec, Contrast, compare
 from analysis.crossover import Crossover
-from analysis.data.order import ordered, shown
-from analysis.statistics.contrast import Rule, planned_runs
+from analysis.data.arms import provenance_of
 from analysis.tables.render import number
-from analysis.winners import winners
 from catalog.errors import InputError
 from perfmodel.known_error import TIE
-
-PER_GPU = "output_throughput_per_gpu"
-MEASURES = (
-    (PER_GPU, "Per GPU, {} is first in {}."),
-    ("mean_ttft_ms", "Shortest time to first token: {} in {}."),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,109 +28,31 @@ class Advice:
 def advice(
     rows: pd.DataFrame, spec: ComparisonSpec, best: pd.DataFrame, changes: Sequence[Crossover]
 ) -> list[Advice]:
-    """One answer a model, from its winners, contrasts and crossovers.
+    """One answer a model, and from the same contrasts what stands behind it.
 
     `best` is what `winners` made of these rows and this question: every claim is a verdict of one
     family of contrasts, those that the page's table lists.
     """
     averages = _averages(rows, spec)
-    firsts = [_firsts(rows, spec, *measure) for measure in MEASURES]
-    return [
-        _answer(
-            str(model),
-            rows[rows["model"] == model],
-            best[best["model"] == model],
-            (
-                *averages.get(str(model), ()),
-                *_ties(best[best["model"] == model]),
-                *_crossings([c for c in changes if dict(c.key).get("model") == model]),
-                *(text for text in (first.get(str(model)) for first in firsts) if text),
-            ),
+    quickest, made = firsts(rows, spec, FIRST_TOKEN), []
+    for answer in answers_of(rows, spec, best, provenance_of(rows)):
+        here = best[best["model"] == answer.model]
+        points = (
+            *(f"{text[:1].upper()}{text[1:]}." for text in answer.doubts),
+            *averages.get(answer.model, ()),
+            *_ties(here),
+            *_crossings([c for c in changes if dict(c.key).get("model") == answer.model]),
+            *_quickest(quickest.get(answer.model)),
         )
-        for model in ordered(rows["model"])
-        if (best["model"] == model).any()  # else no run of it has any throughput
-    ]
-
-
-def _answer(
-    model: str,
-    rows: pd.DataFrame,
-    best: pd.DataFrame,
-    points: tuple[str, ...],
-) -> Advice:
-    wins = best["strategy"].value_counts()
-    top = str(wins.index[0])
-    if rows["strategy"].nunique() < 2:
-        return Advice(model, f"Only {top} was run.", "There is nothing to compare it with.", ())
-    shown_best = best[[value is True for value in best["settled"].to_list()]]
-    return Advice(
-        model,
-        _headline(best, shown_best) if len(shown_best) else _open(best, top),
-        _sureness(best),
-        points,
-    )
-
-
-def _open(best: pd.DataFrame, top: str) -> str:
-    wins, total = int((best["strategy"] == top).sum()), len(best)
-    plan = planned_runs(Rule(), total)
-    return (
-        f"Use {top} if a choice is due now, but no strategy is shown to be best: {top} has the "
-        f"highest throughput in {wins} of {total} conditions, within run-to-run variation or with "
-        f"too few runs to know; plan {plan} replicates of each."
-    )
-
-
-def _headline(best: pd.DataFrame, shown_best: pd.DataFrame) -> str:
-    """Only what the verdicts show; conditions that they leave open are counted, not claimed."""
-    total, count = len(best), len(shown_best)
-    names = list(dict.fromkeys(shown_best["strategy"]))
-    if len(names) > 1:
-        where = ", ".join(f"{name} {place}" for name, place in _ranges(shown_best))
-        counts = ", ".join(f"{n} in {(shown_best['strategy'] == n).sum()}" for n in names)
-        rest = f"; {total - count} of {total} conditions are open" if count < total else ""
-        return f"It depends on the load: {where} (shown to lead: {counts} of {total}{rest})."
-    if count == total:
-        return f"Use {names[0]}: highest throughput in all {total} conditions."
-    return (
-        f"Use {names[0]}: shown to have the highest throughput in {count} of {total} conditions; "
-        "the others are open."
-    )
-
-
-def _ranges(best: pd.DataFrame) -> list[tuple[str, str]]:
-    """Runs of consecutive loads with the same most frequent winner over workloads."""
-    kind = best["load_kind"].mode().iloc[0]
-    rows = best[best["load_kind"] == kind]
-    named = [
-        (str(rows.loc[rows["load"] == load, "strategy"].mode().iloc[0]), shown(load))
-        for load in ordered(rows["load"])
-    ]
-    spans: list[list[str]] = []
-    for name, load in named:
-        if spans and spans[-1][0] == name:
-            spans[-1][2] = load
-        else:
-            spans.append([name, load, load])
-    return [
-        (name, f"at {kind} {low}" if low == high else f"at {kind} {low} to {high}")
-        for name, low, high in spans
-    ]
-
-
-def _sureness(best: pd.DataFrame) -> str:
-    settled = best["settled"].to_list()
-    known = [value for value in settled if value is not None]
-    if not known:
-        return (
-            "How sure is open: one run a condition, or copies of one simulated run, show no "
-            "run-to-run variation."
+        told = points if answer.choice else ()
+        made.append(
+            Advice(answer.model, answer.sentence, f"{answer.sure}." * bool(answer.sure), told)
         )
-    yes = sum(map(bool, known))
-    return (
-        f"How sure: in {yes} of {len(best)} conditions the leader is shown to be better than every "
-        "other strategy, after the correction for all comparisons of this page."
-    )
+    return made
+
+
+def _quickest(found: tuple[str, str] | None) -> list[str]:
+    return ["Shortest time to first token: {} in {}.".format(*found)] if found else []
 
 
 def _ties(best: pd.DataFrame) -> list[str]:
@@ -196,24 +112,3 @@ def _crossing(change: Crossover) -> str:
         f"{where}: {change.better_below} below, {change.better_above} above {change.load_kind} "
         f"{number(change.load, digits=3)} ({bounds})."
     )
-
-
-def _firsts(rows: pd.DataFrame, spec: ComparisonSpec, column: str, text: str) -> dict[str, str]:
-    """Of each model that has this measure everywhere: who is first most often, and how sure."""
-    if column not in rows:
-        return {}
-    whole = rows.groupby("model")[column].transform("min") > 0
-    known = rows[whole & (rows[column].notna().groupby(rows["model"]).transform("all"))]
-    if column == PER_GPU:
-        known = known[known.groupby("model")["num_gpus"].transform("nunique") > 1]
-    if known.empty:
-        return {}
-    best = winners(known, replace(spec, response=column))
-    return {str(model): text.format(*_counted(here)) for model, here in best.groupby("model")}
-
-
-def _counted(best: pd.DataFrame) -> tuple[str, str]:
-    name = str(best["strategy"].value_counts().index[0])
-    mine = best.loc[best["strategy"] == name, "settled"].to_list()
-    shown_in = sum(value is True for value in mine)
-    return name, f"{len(mine)} of {len(best)} conditions, shown in {shown_in or 'none'}"

@@ -1,9 +1,10 @@
 // A figure: axes with units, marks, intervals, hover and keys, and its numbers as a table.
 //
 // spec: {title, x: {label, log, levels}, y: {label, log, zero}, series: [{name, look, line,
-//        points: [{x, y, low, high, text}]}], rule}
+//        points: [{x, y, low, high, text, where, label}]}], rule}
 
-const MARGIN = { top: 10, right: 14, bottom: 40, left: 58 };
+const MARGIN = { top: 10, right: 14, bottom: 40, left: 30 };
+const DIGIT = 6.4; // the width of a character of a tick
 
 function chart(spec) {
   const holder = element("div", { class: "plot" });
@@ -40,12 +41,14 @@ function extent(values, zero) {
 
 function draw(spec, width, height, tip) {
   const points = spec.series.flatMap((series) => series.points);
-  const inner = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
   const [x0, x1] = spec.x.levels
     ? extent(spec.x.levels, false)
     : extent(points.map((p) => p.x), spec.x.zero);
   const ys = points.flatMap((p) => [p.y, p.low, p.high]).filter((y) => y == null || !spec.y.log || y > 0);
   const [y0, y1] = extent(spec.rule == null ? ys : [...ys, spec.rule], spec.y.zero && !spec.y.log);
+  const steps = ticks(y0, y1, 5, spec.y.log);
+  const left = MARGIN.left + DIGIT * Math.max(...steps.map((tick) => shown(tick).length));
+  const inner = { left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
   const x = scale(x0, x1, inner.left + 8, inner.right - 8, spec.x.log);
   const y = scale(y0, y1, inner.bottom - 4, inner.top + 6, spec.y.log);
   const svg = shape("svg", {
@@ -53,15 +56,16 @@ function draw(spec, width, height, tip) {
     "aria-roledescription": "figure",
     "aria-label": `${spec.title}. ${points.length} points; arrow keys move through them.`,
   });
-  axes(svg, spec, inner, { x, y, x0, x1, y0, y1 });
+  axes(svg, spec, inner, { x, y, x0, x1, steps });
   const placed = [];
   for (const series of spec.series) plotSeries(svg, series, { x, y, log: spec.y.log }, placed);
+  plotLabels(svg, placed, inner);
   interact(svg, placed, tip, spec);
   return svg;
 }
 
-function axes(svg, spec, inner, { x, y, x0, x1, y0, y1 }) {
-  const xs = spec.x.levels ?? ticks(x0, x1, 5, spec.x.log);
+function axes(svg, spec, inner, { x, y, x0, x1, steps }) {
+  const xs = spec.x.levels ?? ticks(x0, x1, 5, spec.x.log, spec.x.base);
   let last = -Infinity;
   for (const tick of xs) {
     if (x(tick) - last < 24) continue;
@@ -71,7 +75,7 @@ function axes(svg, spec, inner, { x, y, x0, x1, y0, y1 }) {
       shape("text", { class: "tick", x: x(tick), y: inner.bottom + 14, "text-anchor": "middle" }, shown(tick)),
     );
   }
-  for (const tick of ticks(y0, y1, 5, spec.y.log)) {
+  for (const tick of steps) {
     svg.append(
       shape("line", { class: "grid", x1: inner.left, x2: inner.right, y1: y(tick), y2: y(tick) }),
       shape("text", { class: "tick", x: inner.left - 6, y: y(tick) + 4, "text-anchor": "end" }, shown(tick)),
@@ -109,6 +113,19 @@ function plotSeries(svg, series, { x, y, log }, placed) {
   }
 }
 
+// The load beside a point, where no other label is in the way.
+function plotLabels(svg, placed, inner) {
+  const taken = placed.map(({ px, py }) => ({ x: px, y: py, w: 5, h: 5 }));
+  for (const { px, py, point } of placed) {
+    if (!point.label) continue;
+    const box = { x: px + 5 + 3.2 * point.label.length, y: py - 8, w: 3.2 * point.label.length, h: 6 };
+    const free = box.x + box.w < inner.right && box.y - box.h > inner.top - 4;
+    if (!free || taken.some((t) => Math.abs(t.x - box.x) < t.w + box.w && Math.abs(t.y - box.y) < t.h + box.h)) continue;
+    taken.push(box);
+    svg.append(shape("text", { class: "tick", x: px + 5, y: py - 4 }, point.label));
+  }
+}
+
 // One tab stop a figure: arrows walk a strategy's points, up and down change strategy.
 function interact(svg, placed, tip, spec) {
   if (!placed.length) return;
@@ -123,28 +140,29 @@ function interact(svg, placed, tip, spec) {
     ring.setAttribute("visibility", "visible");
     tip.textContent = pointText(series, point, spec);
     tip.hidden = false;
-    const room = svg.clientWidth - tip.offsetWidth;
-    tip.style.left = `${Math.max(0, Math.min(px + 10, room))}px`;
-    tip.style.top = `${Math.max(0, py - tip.offsetHeight - 10)}px`;
+    placeTip(tip, px, py, svg.clientWidth);
     if (speak) byId("live").textContent = tip.textContent;
   };
   const hide = () => {
     tip.hidden = true;
     ring.setAttribute("visibility", "hidden");
   };
-  svg.addEventListener("pointermove", (event) => {
+  const nearest = (event) => {
     const box = svg.getBoundingClientRect();
     const [mx, my] = [event.clientX - box.left, event.clientY - box.top];
     let best = -1;
-    let near = 30 ** 2;
+    let near = (event.pointerType === "mouse" ? 30 : 44) ** 2;
     placed.forEach(({ px, py }, index) => {
       const distance = (px - mx) ** 2 + (py - my) ** 2;
       if (distance < near) [best, near] = [index, distance];
     });
     if (best < 0) hide();
     else show(best, false);
-  });
-  svg.addEventListener("pointerleave", hide);
+  };
+  svg.addEventListener("pointermove", nearest);
+  svg.addEventListener("pointerdown", nearest);
+  // A finger leaves the figure as soon as it is lifted: what it tapped stays to be read.
+  svg.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());
   svg.addEventListener("blur", hide);
   svg.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return hide();
@@ -160,10 +178,16 @@ function interact(svg, placed, tip, spec) {
   });
 }
 
+function placeTip(tip, px, py, width) {
+  tip.style.left = "0px";
+  tip.style.left = `${Math.max(0, Math.min(px + 10, width - tip.offsetWidth))}px`;
+  tip.style.top = `${Math.max(0, py - tip.offsetHeight - 10)}px`;
+}
+
 function pointText(series, point, spec) {
   const interval = point.low == null ? "" : ` [${shown(point.low)}, ${shown(point.high)}]`;
   const extra = point.text ? `, ${point.text}` : "";
-  return `${series.name}: ${shown(point.y)}${interval}; ${spec.x.short ?? spec.x.label} ${shown(point.x)}${extra}`;
+  return `${series.name}: ${shown(point.y)}${interval}; ${point.where ?? `${spec.x.short ?? spec.x.label} ${shown(point.x)}`}${extra}`;
 }
 
 function numbers(spec) {

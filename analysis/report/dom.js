@@ -28,12 +28,13 @@ function column(packed) {
   return packed.codes.map((code) => packed.levels[code]);
 }
 
-// Four significant digits; a dash for what is not known.
+// Four significant digits, thousands set apart as on the terminal; a dash for what is not known.
 function shown(value) {
   if (value == null || value === "") return "–";
   if (typeof value !== "number") return String(value);
-  if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(2);
+  if (size >= 1e4 && size < 1e15) return Math.round(value).toLocaleString("en-US");
+  if (Number.isInteger(value)) return String(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e15)) return value.toExponential(2);
   return String(Number(value.toPrecision(4)));
 }

@@ -1,7 +1,7 @@
 """Everything the page says about the runs of one provenance."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import pandas as pd
@@ -9,17 +9,18 @@ import pandas as pd
 from analysis.anova import Anova, AnovaModel, anova
 from analysis.compare import Comparison, ComparisonSpec, compare
 from analysis.crossover import Crossover, crossovers
+from analysis.data.arms import usable_rows
 from analysis.data.load import COLUMN
 from analysis.data.reached import reached
 from analysis.report.advice import Advice, advice
+from analysis.report.carried import capacity_answers
 from analysis.statistics.contrast import Rule
 from analysis.tables.paper_tables import tables
 from analysis.tables.table import Table
 from analysis.winners import winners
 from catalog.errors import InputError
 from orchestrator.results.record import SIMULATED
-from perfmodel.constants import CALIBRATIONS
-from perfmodel.known_error import error_note
+from perfmodel.known_error import error_note, pricing_of
 
 T = TypeVar("T")
 
@@ -31,14 +32,15 @@ class ProvenanceGroup:
     name: str
     runs: int
     valid: int
-    answers: list[Advice]
-    tables: list[Table]
-    comparison: Comparison | None
-    crossovers: list[Crossover]
-    anova: Anova | None
-    winners: pd.DataFrame
-    notes: list[str]
-    missing: list[str]
+    """Runs that count; copies of a load that was not reached are among them."""
+    answers: list[Advice] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    comparison: Comparison | None = None
+    crossovers: list[Crossover] = field(default_factory=list)
+    anova: Anova | None = None
+    winners: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     """Why an analysis is not there."""
 
 
@@ -46,25 +48,29 @@ def group_of(
     rows: pd.DataFrame, name: str, reference: str | None, margin: float
 ) -> ProvenanceGroup:
     """Analyse the valid runs; what cannot be done becomes a sentence, not an error."""
-    missing: list[str] = []
-    usable, loads = reached(usable_rows(rows))
+    valid = usable_rows(rows)
+    usable, loads = reached(valid)
+    made = ProvenanceGroup(name=name, runs=len(rows), valid=len(valid))
     if usable.empty:
-        return ProvenanceGroup(
-            name=name,
-            runs=len(rows),
-            valid=0,
-            answers=[],
-            tables=[],
-            comparison=None,
-            crossovers=[],
-            anova=None,
-            winners=pd.DataFrame(),
-            notes=[],
-            missing=[f"No answer: none of the {len(rows)} {name} runs is valid (see Validity)."],
-        )
-    known = reference if reference in set(usable["strategy"]) else None
-    spec = ComparisonSpec(reference=known, rule=Rule(margin=margin))
-    made = _attempt(lambda: tables(usable), "tables", missing)
+        text = f"No answer: none of the {len(rows)} {name} runs is valid (see Validity)."
+        return replace(made, missing=[text])
+    notes = [*_calibrations(usable), *loads]
+    if usable["strategy"].nunique() < 2:
+        found = capacity_answers(rows, str(usable["strategy"].iloc[0]))
+        return replace(made, answers=found, notes=notes)
+    return _compared(
+        usable, made, ComparisonSpec(reference=reference, rule=Rule(margin=margin)), notes
+    )
+
+
+def _compared(
+    usable: pd.DataFrame, made: ProvenanceGroup, spec: ComparisonSpec, notes: list[str]
+) -> ProvenanceGroup:
+    """Add what two strategies or more allow."""
+    missing: list[str] = []
+    known = spec.reference if spec.reference in set(usable["strategy"]) else None
+    spec = replace(spec, reference=known)
+    listed = _attempt(lambda: tables(usable), "tables", missing)
     comparison = _attempt(lambda: compare(usable, spec), "comparison", missing)
     changes = _attempt(lambda: crossovers(usable, spec), "crossover", missing)
     variance = _attempt(lambda: anova(usable, _model(usable)), "analysis of variance", missing)
@@ -72,23 +78,20 @@ def group_of(
     found = None
     if best is not None:
         found = _attempt(lambda: advice(usable, spec, best, changes or []), "answer", missing)
-    notes = [
-        *_calibrations(usable),
-        *loads,
+    all_notes = [
+        *notes,
         *(comparison.notes if comparison else ()),
         *(variance.notes if variance else ()),
     ]
-    return ProvenanceGroup(
-        name=name,
-        runs=len(rows),
-        valid=len(usable),
+    return replace(
+        made,
         answers=found or [],
-        tables=made or [],
+        tables=listed or [],
         comparison=comparison,
         crossovers=changes or [],
         anova=variance,
         winners=pd.DataFrame() if best is None else best,
-        notes=list(dict.fromkeys(note for note in notes if "runs left out" not in note)),
+        notes=list(dict.fromkeys(note for note in all_notes if "runs left out" not in note)),
         missing=missing,
     )
 
@@ -98,13 +101,8 @@ def _calibrations(rows: pd.DataFrame) -> list[str]:
     if "provenance" not in rows or "engine_version" not in rows:
         return []
     used = rows.loc[rows["provenance"] == SIMULATED, "engine_version"]
-    return [error_note(str(name)) for name in used.unique() if name in CALIBRATIONS]
-
-
-def usable_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The valid runs that have a throughput."""
-    valid = rows if "verdict" not in rows else rows[rows["verdict"].isin(["valid", ""])]
-    return valid[valid["output_throughput"].notna()]
+    names = dict.fromkeys(map(pricing_of, map(str, used.unique())))
+    return [error_note(name) for name in names if name]
 
 
 def _model(rows: pd.DataFrame) -> AnovaModel:

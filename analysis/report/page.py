@@ -15,10 +15,11 @@ from analysis.report import sentences
 from analysis.report.group import ProvenanceGroup
 from analysis.report.origin import Origin
 from analysis.report.validity import Validity
+from analysis.tables.paper_tables import NOT_LIKE_FOR_LIKE
 from analysis.tables.render import caption, cell_text, number
 from perfmodel import reference
 
-SCRIPTS = ("dom.js", "scale.js", "chart.js", "table.js", "app.js")
+SCRIPTS = ("dom.js", "scale.js", "chart.js", "table.js", "matrix.js", "figures.js", "app.js")
 PLAIN_KINDS = {
     "measured": "measured on hardware",
     "simulated": "simulated: these numbers come from a model of the GPU, not from one",
@@ -37,10 +38,56 @@ class Page:
     origins: list[Origin]
     results: list[str]
     margin: float
-    capacity: list[str]
-    """What each server carries within its limits; empty where each had but one load."""
+    carried: bool
+    """Whether there is a table of what each server carries; none where each had but one load."""
     agreement: list[str]
     """How far estimates are from measurements; empty without both."""
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is anything to compare: two strategies under one load."""
+        return any(group.comparison and group.comparison.contrasts for group in self.groups)
+
+    @property
+    def question(self) -> str:
+        if self.compared:
+            return (
+                "Which parallel layout of the model serves the most, at which load, and how sure "
+                "is that?"
+            )
+        return "How much load does the server carry, and how fast is it there?"
+
+    @property
+    def has_tables(self) -> bool:
+        return any(group.tables for group in self.groups)
+
+    @property
+    def table_notes(self) -> list[str]:
+        """Return what to know of the tables, each note once; the paper's numbers are not here."""
+        notes = (note for g in self.groups for table in g.tables for note in table.notes)
+        return [n for n in dict.fromkeys(notes) if not n.startswith(NOT_LIKE_FOR_LIKE)]
+
+    @property
+    def has_statistics(self) -> bool:
+        return any(group.crossovers or group.anova for group in self.groups)
+
+    @property
+    def sections(self) -> list[tuple[str, str]]:
+        """Return the sections that this page has, with their names."""
+        there = {
+            "answer": ("Answer", True),
+            "figures": ("Figures", True),
+            "evidence": ("What it rests on", self.compared),
+            "agreement": ("Estimate against measurement", bool(self.agreement)),
+            "capacity": ("Capacity and price", self.carried),
+            "contrasts": ("Comparisons", self.compared),
+            "tables": ("Tables", self.has_tables),
+            "statistics": ("Statistics", self.has_statistics),
+            "validity": ("Validity", True),
+            "runs": ("Runs", True),
+            "reproduce": ("Reproduce", True),
+        }
+        return [(key, name) for key, (name, shown) in there.items() if shown]
 
 
 def render(page: Page, payload: str) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.data.load import with_load
+from analysis.data.load import IN_FLIGHT, in_flight, with_load
 from analysis.data.order import ordered
 from analysis.data.reached import reached
 from analysis.data.requests import LatencyCounts, quantiles_s
+from analysis.gpus import gpus_of
 from analysis.series import curves
 from analysis.style import label_of, style_of
 from catalog.errors import InputError
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
 METRICS = (
     "output_throughput", "output_throughput_per_gpu", "request_throughput", "request_goodput",
     "mean_ttft_ms", "p99_ttft_ms", "mean_itl_ms", "p99_itl_ms", "mean_tpot_ms", "mean_e2el_ms",
-    "p99_e2el_ms",
+    "p99_e2el_ms", "usd_per_million_output_tokens", "joules_per_output_token",
 )  # fmt: skip
 CELL = ("group", "model", "workload", "strategy", "kind", "load")
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 RUN_COLUMNS = {
     "run_id": "run", "provenance": "provenance", "model": "model", "strategy": "strategy",
     "num_gpus": "GPUs", "gpu_type": "GPU", "workload": "workload",
-    "max_concurrency": "concurrency", "request_rate": "requests/s", "replicate": "replicate",
+    "max_concurrency": "concurrency", "effective_concurrency": "in flight",
+    "request_rate": "requests/s", "replicate": "replicate",
     "completed": "completed", "failed": "failed", "output_throughput": "tokens/s",
     "mean_ttft_ms": "TTFT ms", "mean_itl_ms": "ITL ms", "mean_e2el_ms": "E2E ms",
+    "usd_per_million_output_tokens": "$ per M tokens", "joules_per_output_token": "J per token",
     "verdict": "verdict", "verdict_reasons": "reasons",
 }  # fmt: skip
 CONTRAST_COLUMNS = {
@@ -46,15 +49,22 @@ CONTRAST_COLUMNS = {
 
 
 def payload_of(
-    frame: pd.DataFrame, groups: Sequence["ProvenanceGroup"], counts: LatencyCounts | None
+    frame: pd.DataFrame,
+    groups: Sequence["ProvenanceGroup"],
+    counts: LatencyCounts | None,
+    lines: Sequence[dict[str, object]] = (),
 ) -> str:
-    """Everything the script needs, as JSON that is inert inside a script element."""
+    """Everything the script needs, as JSON that is inert inside a script element.
+
+    `lines` say what each server carries.
+    """
     usable = pd.concat([_usable(frame, group) for group in groups])
     strategies = [str(name) for name in ordered(usable["strategy"])]
-    metrics = [m for m in METRICS if m in usable and usable[m].notna().any()]
+    metrics = [m for m in METRICS if m in usable and _tells(usable[m])]
+    gpus = gpus_of(usable)
     contrasts = [r for g in groups if g.comparison for r in g.comparison.rows()]
     data = {
-        "strategies": [_look(name) for name in strategies],
+        "strategies": [_look(name, gpus) for name in strategies],
         "metrics": [
             {"key": m, "label": label_of(m), "higher": is_higher_better(m)} for m in metrics
         ],
@@ -62,6 +72,7 @@ def payload_of(
         "cells": _cells(usable, metrics),
         "winners": [r for g in groups for r in _winners(g)],
         "contrasts": _table(contrasts, CONTRAST_COLUMNS),
+        "carried": _table(lines, {name: name for line in lines for name in line}),
         "runs": _table(_records(frame), RUN_COLUMNS),
         "latencies": _latencies(usable, counts) if counts else [],
         "shares": SHARES,
@@ -87,6 +98,11 @@ def _usable(frame: pd.DataFrame, group: "ProvenanceGroup") -> pd.DataFrame:
     return loaded.assign(group=group.name, kind=loaded["load_kind"])
 
 
+def _tells(values: pd.Series) -> bool:
+    """Whether a column has a number; one that is empty throughout was read as text."""
+    return pd.api.types.is_numeric_dtype(values) and bool(values.notna().any())
+
+
 def _cells(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, object]:
     """Means and intervals of every metric in every cell, one list a column."""
     made: pd.DataFrame | None = None
@@ -100,8 +116,10 @@ def _cells(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, object]:
         made = table if made is None else made.merge(table, on=list(CELL), how="outer")
     if made is None:
         return {}
+    made = made.merge(in_flight(rows, CELL), on=list(CELL), how="left")
     made = made.sort_values(list(CELL), ignore_index=True)
-    return {str(name): coded(made[name].tolist()) for name in made}
+    named = made.rename(columns={IN_FLIGHT: "in_flight"})
+    return {str(name): coded(named[name].tolist()) for name in named}
 
 
 def coded(values: Sequence[object]) -> object:
@@ -149,9 +167,9 @@ def _ms(histogram: np.ndarray) -> list[float | None]:
     return [None if q is None else 1e3 * q for q in quantiles_s(histogram, SHARES)]
 
 
-def _look(name: str) -> dict[str, str]:
-    look = style_of(name)
-    return {"name": name, "colour": look.colour, "marker": look.marker, "dash": look.dash}
+def _look(name: str, gpus: dict[str, str]) -> dict[str, str]:
+    look = {"colour": style_of(name).colour, "marker": style_of(name).marker}
+    return {"name": name, "gpus": gpus.get(name, ""), "dash": style_of(name).dash, **look}
 
 
 def _plain(value: object) -> object:

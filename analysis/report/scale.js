@@ -6,17 +6,18 @@ function scale(low, high, from, to, logarithmic) {
   return (x) => from + ((value(x) - value(low)) / span) * (to - from);
 }
 
-// Round numbers about `count` apart.
-function ticks(low, high, count, logarithmic) {
-  if (logarithmic) {
+// Round numbers about `count` apart: 1, 2, 5, 10 … on a logarithmic axis, plain steps on a short one.
+function ticks(low, high, count, logarithmic, base = 10) {
+  if (logarithmic && base === 2 && high / low >= 4) return doublings(low, high);
+  if (logarithmic && high / low >= 8) {
     const made = [];
     for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
-      for (const step of high / low > 100 ? [1] : [1, 2, 5]) {
+      for (const step of high / low > 300 ? [1] : [1, 2, 5]) {
         const tick = step * 10 ** power;
         if (tick >= low * 0.999 && tick <= high * 1.001) made.push(tick);
       }
     }
-    return made.length > 1 ? made : [low, high];
+    return made;
   }
   const rough = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -25,6 +26,12 @@ function ticks(low, high, count, logarithmic) {
   for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) {
     made.push(Number(tick.toPrecision(12)));
   }
+  return made;
+}
+
+function doublings(low, high) {
+  const made = [];
+  for (let power = Math.ceil(Math.log2(low * 0.97)); 2 ** power <= high * 1.03; power++) made.push(2 ** power);
   return made;
 }
 

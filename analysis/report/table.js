@@ -1,6 +1,8 @@
 // Tables of any length: sorted by their headings, searched, a page at a time.
 
-const PAGE = 50;
+const PAGE = 10;
+const LONG = 40;
+const MOST_NOTES = 12;
 
 function plainTable(headings, rows) {
   const head = element("tr", {}, ...headings.map((h) => element("th", { scope: "col" }, h)));
@@ -12,8 +14,30 @@ function plainTable(headings, rows) {
   );
 }
 
+// What stands once: columns of one value above the table, long texts that repeat below it.
+function folded(packed) {
+  const made = { same: [], notes: [], columns: [] };
+  packed.columns.forEach((heading, i) => {
+    const values = column(packed.cells[i]);
+    const text = packed.cells[i].levels;
+    const several = packed.rows > 1;
+    if (several && (text ? text.length === 1 : values.every((v) => v === values[0]))) {
+      made.same.push(`${heading} ${shown(values[0])}`);
+    } else if (text && text.length <= MOST_NOTES && text.some((each) => each.length > LONG)) {
+      const first = made.notes.length;
+      const filled = text.filter(Boolean);
+      made.notes.push(...filled);
+      made.columns.push({ heading, values: values.map((v) => (v ? `(${first + filled.indexOf(v) + 1})` : "")) });
+    } else {
+      made.columns.push({ heading, values, long: Boolean(text?.some((each) => each.length > LONG)) });
+    }
+  });
+  return made;
+}
+
 function dataTable(holder, packed, name) {
-  const cells = packed.cells.map(column);
+  const { same, notes, columns } = folded(packed);
+  const cells = columns.map((each) => each.values);
   const state = { page: 0, sort: -1, down: false, find: "" };
   const all = Array.from({ length: packed.rows }, (_, i) => i);
   // Joined once, so that a search over thousands of rows stays instant.
@@ -32,10 +56,8 @@ function dataTable(holder, packed, name) {
     const pages = Math.max(1, Math.ceil(found.length / PAGE));
     state.page = Math.min(state.page, pages - 1);
     const here = found.slice(state.page * PAGE, (state.page + 1) * PAGE);
-    body.replaceChildren(
-      ...here.map((i) => element("tr", {}, ...cells.map((c) => element("td", { class: typeof c[i] === "number" ? "number" : null }, c[i] == null || c[i] === "" ? "" : shown(c[i]))))),
-    );
-    status.textContent = `${found.length} rows, page ${state.page + 1} of ${pages}`;
+    body.replaceChildren(...here.map((i) => element("tr", {}, ...columns.map((each) => dataCell(each, each.values[i])))));
+    status.textContent = `${shown(found.length)} rows, page ${state.page + 1} of ${pages}`;
     back.disabled = state.page === 0;
     forward.disabled = state.page >= pages - 1;
     [...head.children].forEach((th, i) => {
@@ -49,7 +71,7 @@ function dataTable(holder, packed, name) {
   };
   const back = element("button", { type: "button", onclick: turn(-1) }, "Previous");
   const forward = element("button", { type: "button", onclick: turn(1) }, "Next");
-  packed.columns.forEach((heading, i) => {
+  columns.forEach(({ heading }, i) => {
     const sort = () => {
       Object.assign(state, { down: state.sort === i && !state.down, sort: i, page: 0 });
       draw();
@@ -63,11 +85,20 @@ function dataTable(holder, packed, name) {
       draw();
     },
   });
+  const table = element("table", { class: "cards" }, element("thead", {}, head), body);
   holder.append(
+    ...(same.length ? [element("p", { class: "quiet" }, `The same in all ${shown(packed.rows)} rows: ${same.join(" · ")}`)] : []),
     element("div", { class: "controls" }, element("label", {}, `Search ${name} `, search), back, forward, status),
-    element("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": name }, element("table", {}, element("thead", {}, head), body)),
+    element("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `Table of ${name}` }, table),
+    ...notes.map((text, i) => element("p", { class: "quiet" }, `(${i + 1}) ${text}`)),
   );
   draw();
+}
+
+function dataCell({ heading, long }, value) {
+  const empty = value == null || value === "";
+  const kind = typeof value === "number" ? "number" : long ? "long" : null;
+  return element("td", { class: empty ? "empty" : kind, "data-label": heading }, empty ? "" : shown(value));
 }
 
 // Missing values last, numbers by size, text by alphabet.

@@ -22,6 +22,14 @@ class Validity:
     requests: int | None
     failed: list[tuple[str, int]]
 
+    @property
+    def summary(self) -> str:
+        """How many runs of each verdict there are."""
+        verdicts: Counter[str] = Counter()
+        for verdict, _, runs in self.counts:
+            verdicts[verdict] += runs
+        return ", ".join(f"{runs:,} {verdict}" for verdict, runs in verdicts.most_common())
+
 
 def validity_of(frame: pd.DataFrame, counts: LatencyCounts | None) -> Validity:
     """Count verdicts with their reasons and list what is not valid."""

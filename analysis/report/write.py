@@ -6,20 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.data.conditions import (
-    NOTHING_SAID,
-    Pooling,
-    kept_apart,
-    labelled,
-    said_apart,
-)
+from analysis.data.arms import by_provenance, models_apart, with_arms
+from analysis.data.conditions import NOTHING_SAID, Pooling
 from analysis.data.frame import load, require
 from analysis.data.order import ordered
 from analysis.data.own_names import NO_OWN_NAMES, OwnNames
+from analysis.data.reached import reached
 from analysis.data.requests import LatencyCounts, count_latencies
 from analysis.data.source_location import source_of
 from analysis.data.where import where
-from analysis.report.group import group_of, usable_rows
+from analysis.report.carried import carried, records
+from analysis.report.group import group_of
 from analysis.report.origin import origins
 from analysis.report.page import Page, render
 from analysis.report.payload import payload_of
@@ -27,7 +24,6 @@ from analysis.report.sentences import agreement_sentences
 from analysis.report.validity import validity_of
 from catalog.errors import BadValue
 from orchestrator.host.files import write_durably
-from workloads.figures.capacity import statements
 
 LABELS = ("model", "workload", "strategy", "technique")
 MOST_LABELS = 2_000
@@ -80,14 +76,13 @@ def report_html(
     require(frame, ARMS_NEED)
     _check_size(frame)
     groups, parts = [], []
-    for name, rows in split(with_arms(frame)):
-        part, notes = _kept_apart(rows, options.pooling)
+    for name, rows in by_provenance(with_arms(frame)):
+        part, notes = models_apart(rows, options.pooling)
         made = group_of(part, name, options.reference, options.margin)
         groups.append(replace(made, notes=[*made.notes, *notes]))
         parts.append(part)
     arms = pd.concat(parts)
-    kept = arms.astype(object).where(arms.notna(), None).to_dict("records")
-    told = [{str(name): value for name, value in row.items()} for row in kept]
+    lines = carried(records(reached(arms)[0]))
     page = Page(
         title=options.title or _title(arms),
         groups=groups,
@@ -95,10 +90,10 @@ def report_html(
         origins=origins(results),
         results=[path.name or str(path) for path in results],
         margin=options.margin,
-        capacity=statements(told),
+        carried=bool(lines),
         agreement=agreement_sentences(with_arms(frame)),
     )
-    return render(page, payload_of(arms, groups, counts))
+    return render(page, payload_of(arms, groups, counts, lines))
 
 
 def _check_size(frame: pd.DataFrame) -> None:
@@ -111,37 +106,8 @@ def _check_size(frame: pd.DataFrame) -> None:
         raise BadValue("report", told, allowed, where=source_of(frame))
 
 
-def _kept_apart(rows: pd.DataFrame, pooling: Pooling) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Give rows that must not be averaged models of their own; only usable rows decide."""
-    usable = usable_rows(rows)
-    names = kept_apart(usable.drop(columns="output_throughput"), pooling)
-    notes = said_apart(usable, names, "each is answered apart, behind the model's name")
-    return labelled(rows, "model", names), notes
-
-
-def split(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Rows by provenance, measured first: each is analysed alone."""
-    if "provenance" not in frame:
-        return [("unstated", frame)]
-    names = frame["provenance"].astype(str).replace("", "unstated")
-    first = ("measured", "imported", "simulated", "unstated")
-    order = sorted(set(names), key=lambda name: (first.index(name) if name in first else 9, name))
-    return [(name, frame[names == name]) for name in order]
-
-
-def with_arms(frame: pd.DataFrame) -> pd.DataFrame:
-    """Name an arm by strategy and technique where there are several techniques."""
-    if "technique" not in frame or frame["technique"].nunique() < 2:
-        return frame
-    technique = frame["technique"].astype(str)
-    plain = technique.isin(["", "none"])
-    return frame.assign(
-        strategy=frame["strategy"].where(plain, frame["strategy"] + " · " + technique),
-        technique="",
-    )
-
-
 def _title(frame: pd.DataFrame) -> str:
     models = [str(name) for name in ordered(frame["model"])]
     shown = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
-    return f"How to lay out {shown}"
+    alone = frame["strategy"].nunique() < 2
+    return f"What {shown} carries" if alone else f"How to lay out {shown}"

@@ -149,18 +149,20 @@ def runs_needed(logs: np.ndarray, rule: Rule, family: int) -> int:
     1995, Statistics in Medicine 14, 1933).
     """
     if len(logs) < FEWEST_TESTED:
-        return planned_runs(rule, family)
+        return planned_runs(rule)
     df = len(logs) - 1
     limit = math.sqrt(df / float(special.chdtri(df, SPREAD_LIMIT)))
     return _runs(rule.log_margin, limit * float(np.std(logs, ddof=1)), rule, family)
 
 
-def planned_runs(rule: Rule, family: int = 1) -> int:
+def planned_runs(rule: Rule) -> int:
     """Runs of each strategy to plan before any spread is known, from a usual one.
 
-    They find `PLANNED_EFFECT` (or the margin, where it is larger) at `PLANNED_SPREAD`.
+    They find `PLANNED_EFFECT` (or the margin, where it is larger) at `PLANNED_SPREAD`. It is one
+    number wherever runs are advised, whatever the comparison is a part of: how many more a
+    correction for others costs is known when their spread is, and `runs_needed` says it then.
     """
-    return _runs(max(math.log1p(PLANNED_EFFECT), rule.log_margin), PLANNED_SPREAD, rule, family)
+    return _runs(max(math.log1p(PLANNED_EFFECT), rule.log_margin), PLANNED_SPREAD, rule, 1)
 
 
 def _runs(effect: float, spread: float, rule: Rule, family: int) -> int:
@@ -183,6 +185,13 @@ def _power(effect: float, pairs: int, level: float) -> float:
     missed = special.nctdtr(df, shift, critical) - special.nctdtr(df, shift, -critical)
     # Far out the noncentral t has no value in floating point: power is one there.
     return 1.0 if math.isnan(missed) else 1 - float(missed)
+
+
+def excludes_margin(ratio: Interval, rule: Rule) -> bool:
+    """Whether an interval lies beyond the margin on one side: more runs decide nothing then."""
+    if ratio.low is None or ratio.high is None:
+        return False
+    return ratio.low > 1 + rule.margin or ratio.high < 1 / (1 + rule.margin)
 
 
 def verdict(

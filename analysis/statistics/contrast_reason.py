@@ -24,6 +24,13 @@ class Evidence:
     verdict: ContrastVerdict
 
 
+def basis_of(found: Evidence, rule: Rule, family: int) -> str:
+    """By what a verdict was reached: `t-interval` where the exact test cannot or does not agree."""
+    if found.p is None or found.verdict == "undecided":
+        return ""
+    return "t-interval" if _rests_on(found, rule, family) else "exact test"
+
+
 def reason_of(found: Evidence, rule: Rule, family: int) -> str:
     """Why there is no test, or what it takes as given; empty when nothing."""
     if found.p is None:
@@ -71,12 +78,12 @@ def _rests_on(found: Evidence, rule: Rule, family: int) -> str:
     lowest, level = smallest_p(len(found.pairs.logs)), rule.hardest_level(family)
     if lowest > level:
         return (
-            "rests on the interval, which takes log-ratios as normal: an exact sign-flip test of "
+            "by t-interval, which takes log-ratios as normal: an exact sign-flip test of "
             f"{len(found.pairs.logs)} pairs cannot fall below {lowest:.3g}"
         )
     if found.verdict != "equivalent" and (found.p_sign_flip or 0) > rule.alpha:
         return (
-            "rests on the interval, which takes log-ratios as normal: the exact sign-flip test "
+            "by t-interval, which takes log-ratios as normal: the exact sign-flip test "
             f"gives p = {found.p_sign_flip:.2g}"
         )
     return ""

@@ -34,6 +34,8 @@ WORKLOAD_HEADINGS = {
     "balanced": "Balanced",
 }
 
+NOT_LIKE_FOR_LIKE = "not the paper's conditions, so its numbers are no like for like"
+
 
 def throughput(chosen: Selection, *, level: float = 0.95) -> Table:
     """Table IV: mean throughput by model and strategy, and EP as a percentage of TP."""
@@ -166,7 +168,7 @@ def _other_conditions(rows: pd.DataFrame) -> tuple[str, ...]:
     if not differences:
         return ()
     listed = "; ".join(differences)
-    return (f"not the paper's conditions, so its numbers are no like for like: {listed}",)
+    return (f"{NOT_LIKE_FOR_LIKE}: {listed}",)
 
 
 def _uneven(rows: pd.DataFrame) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 from analysis.tables.cells import TableCell
 
 
@@ -20,6 +22,10 @@ class Table:
     level: float
     """Coverage of the intervals."""
     notes: tuple[str, ...] = ()
+
+    def frame(self) -> pd.DataFrame:
+        """One row a cell."""
+        return pd.DataFrame(self.flat())
 
     def flat(self) -> list[dict[str, object]]:
         """One object for each cell."""

@@ -1,18 +1,22 @@
 """How far calibrations are from published measurements, whole groups left out of the fit as well.
 
     python benchmarks/perfmodel/published_errors.py [CALIBRATION ...] [--refit [FILE.json]]
+        [--kernel-tables installed|DIR]
 
 Prints, for each calibration, the factor of estimated over measured: its median, the size that half
 of the points are within, and that of nine in ten; over all points and by source, model, GPU and
 layout. `--refit` fits the constants of `vllm-2026` that serving measurements determine anew,
 prints them, and leaves out each source, model and GPU in turn; with a file it writes all fits
-there, as `perfmodel/data/left_out_fits.json` keeps them. A few minutes. Needs scipy.
+there, as `perfmodel/data/left_out_fits.json` keeps them. With tables of measured kernels only the
+points whose experts are in them count, estimated without the tables and with them, and `--refit`
+fits what the tables leave over. A few minutes. Needs scipy.
 """
 
+import functools
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,12 +24,14 @@ import numpy as np
 
 from perfmodel.arrays import FloatArray
 from perfmodel.constants import CALIBRATIONS, VLLM_2026, Constants, calibration
+from perfmodel.kernel_tables.source import KernelTables, kernel_tables
 from perfmodel.published import (
     FIGURES,
     Point,
     PointTable,
     log_error,
     log_errors,
+    point_kernels,
     published_points,
 )
 
@@ -40,6 +46,7 @@ FITTED = {
 """Where each constant is expected without any serving measurement, and the standard deviation of
 its logarithm: a kernel's constant and the experts' efficiency from measured kernels, passes by
 counting, the others about what an API server and a Python scheduler take."""
+EFFICIENCY = "expert_efficiency"
 ERROR_SD = 0.15
 """Of one figure about its source's level."""
 LEVEL_SD = 0.25
@@ -73,9 +80,13 @@ def by_group(points: Sequence[Point], errors: FloatArray) -> None:
 class Fit:
     """All points tabulated once; fits to any of them are then quick."""
 
-    def __init__(self, points: Sequence[Point], start: Constants) -> None:
+    def __init__(
+        self, points: Sequence[Point], start: Constants, tables: KernelTables | None = None
+    ) -> None:
         self.points, self._start = points, start
-        self._tables = [PointTable(point, start) for point in points]
+        # Where kernels price the experts, their efficiency has no effect to be fitted by.
+        self.fitted = {n: v for n, v in FITTED.items() if not (tables and n == EFFICIENCY)}
+        self._tables = [PointTable(point, start, tables) for point in points]
 
     def without(self, held: Callable[[Point], bool]) -> Constants:
         """Robust least squares on the logarithms, a level for each source, priors for all.
@@ -92,32 +103,36 @@ class Fit:
         level_of = np.array([sources.index(point.source) for point, _ in chosen])
 
         def residuals(x: FloatArray) -> FloatArray:
-            z, levels = x[: len(FITTED)], x[len(FITTED) :] * LEVEL_SD
+            z, levels = x[: len(self.fitted)], x[len(self.fitted) :] * LEVEL_SD
             constants = self._constants(z)
             errors = np.array([log_error(p, table.estimate(constants)) for p, table in chosen])
             errors -= np.outer(levels[level_of], LEVELS)
             beside = np.nan_to_num(errors * weights).ravel() / ERROR_SD
             return np.concatenate([beside, x])
 
-        start = np.zeros(len(FITTED) + len(sources))
+        start = np.zeros(len(self.fitted) + len(sources))
         upper = np.full(len(start), REACH)
-        upper[list(FITTED).index("expert_efficiency")] = 3.0
+        if EFFICIENCY in self.fitted:
+            upper[list(self.fitted).index(EFFICIENCY)] = 3.0
         result = least_squares(residuals, start, bounds=(-upper, upper), loss="soft_l1")
-        return self._constants(result.x[: len(FITTED)])
+        return self._constants(result.x[: len(self.fitted)])
 
     def _constants(self, z: FloatArray) -> Constants:
         found = {
             name: middle * float(np.exp(sd * at))
-            for (name, (middle, sd)), at in zip(FITTED.items(), z, strict=True)
+            for (name, (middle, sd)), at in zip(self.fitted.items(), z, strict=True)
         }
         return msgspec.structs.replace(self._start, **found)
 
 
-def refit(points: Sequence[Point]) -> dict[str, dict[str, dict[str, float]]]:
+def refit(
+    points: Sequence[Point], tables: KernelTables | None
+) -> dict[str, dict[str, dict[str, float]]]:
     """Print what each fit reaches; return the fits by group and by what was left out."""
-    fit = Fit(points, VLLM_2026)
+    fit = Fit(points, VLLM_2026, tables)
+    fitted = functools.partial(rounded, names=fit.fitted)
     whole = fit.without(lambda _: False)
-    print(line("fitted to all", log_errors(points, whole)), fitted(whole), flush=True)
+    print(line("fitted to all", log_errors(points, whole, tables)), fitted(whole), flush=True)
     fits: dict[str, dict[str, dict[str, float]]] = {"all": {"": fitted(whole)}}
     for group in GROUPS[:3]:
         left_out, fits[group] = [], {}
@@ -125,24 +140,37 @@ def refit(points: Sequence[Point]) -> dict[str, dict[str, dict[str, float]]]:
             found = fit.without(lambda point, g=group, v=value: getattr(point, g) == v)
             fits[group][value] = fitted(found)
             held = [point for point in points if getattr(point, group) == value]
-            left_out.append(log_errors(held, found))
+            left_out.append(log_errors(held, found, tables))
             print(line(f"without {value}", left_out[-1]), fitted(found), flush=True)
         print(line(f"each {group} left out", np.concatenate(left_out)))
     return fits
 
 
-def fitted(constants: Constants) -> dict[str, float]:
-    return {name: float(f"{getattr(constants, name):.3g}") for name in FITTED}
+def rounded(constants: Constants, names: Iterable[str]) -> dict[str, float]:
+    return {name: float(f"{getattr(constants, name):.3g}") for name in names}
+
+
+def in_tables(points: Sequence[Point], tables: KernelTables) -> tuple[Point, ...]:
+    """Those whose experts the tables have measured."""
+    return tuple(point for point in points if point_kernels(point, tables).experts is not None)
 
 
 def main(words: Sequence[str]) -> None:
-    points = published_points()
+    words, points, tables = list(words), published_points(), None
+    if "--kernel-tables" in words:
+        at = words.index("--kernel-tables")
+        tables = kernel_tables(words[at + 1])
+        del words[at : at + 2]
+        points = in_tables(points, tables)
+        print(f"{len(points)} points whose experts are in the tables of {tables.name}")
     names = [word for word in words if not word.startswith("--") and not word.endswith(".json")]
     for name in names or list(CALIBRATIONS):
-        print(f"{name}: median · half within · nine in ten within")
-        by_group(points, log_errors(points, calibration(name)))
+        for used in dict.fromkeys((None, tables)):
+            beside = ", measured kernels" if used else ""
+            print(f"{name}{beside}: median · half within · nine in ten within")
+            by_group(points, log_errors(points, calibration(name), used))
     if "--refit" in words:
-        fits = refit(points)
+        fits = refit(points, tables)
         for word in words:
             if word.endswith(".json"):
                 Path(word).write_text(json.dumps(fits, indent=1) + "\n")

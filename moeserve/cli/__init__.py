@@ -10,8 +10,9 @@ import typer
 from catalog.errors import MoeserveError
 from catalog.plain_text import LONGEST_NOTE, plain
 from catalog.secrets import redact
-from moeserve.cli.commands import Commands
+from moeserve.cli.commands import Commands, ReaderGone
 from moeserve.cli.log import show_warnings
+from moeserve.cli.pipes import let_go
 
 commands = Commands(
     name="moeserve",
@@ -40,10 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         typer.echo("moeserve: interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except (BrokenPipeError, ReaderGone):
+        sys.exit(0)  # nothing is wrong, and nothing more can be said
+    except SystemExit as end:
+        # Typer and Rich leave with 1, as nothing here does, when the reader of a help page goes.
+        sys.exit(0 if end.code == 1 else end.code)
+    finally:
+        let_go(sys.stdout)
 
 
 def one_line(text: str) -> str:

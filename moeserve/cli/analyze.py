@@ -9,6 +9,7 @@ import typer
 from analysis.optional_dependencies import need_extra
 from catalog.errors import BadValue
 from moeserve.cli import figures
+from moeserve.cli.answer import say_answer
 from moeserve.cli.inputs import (
     AlphaOption,
     AsAskedOption,
@@ -91,6 +92,7 @@ COMPARE_COLUMNS = {
     "p_adjusted": "p adjusted",
     "p_equivalence": "p equivalence",
     "verdict": "verdict",
+    "basis": "by",
     "runs_needed": "runs needed",
     "reason": "reason",
     "confounded_by": "differs also in",
@@ -289,3 +291,5 @@ def compare(
         own = {name: COMPARE_COLUMNS.get(name, name) for name in found.spec.by}
         show(rows, output, columns=present({**own, **COMPARE_COLUMNS}, rows))
     say(found.notes)
+    if output is Format.table:
+        say_answer(frame, results, spec)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import typer
 
+from catalog.errors import BadValue
 from moeserve.cli.estimate import constants_of
 from moeserve.cli.show import Format, FormatOption, note, show
 from orchestrator.results.record import Row
@@ -21,9 +22,9 @@ AUTOTUNE_HELP = """Rank every way to divide GPUs over tp, pp, ep, dp and cache p
 Example: moeserve autotune --model DeepSeek-V3 --hardware H200 --gpus 64 --context 32768
 """
 COLUMNS = (
-    "tp", "pp", "ep", "dp", "kvp", "cp", "feasible", "b_max", "batch", "tokens_per_s_per_gpu",
-    "tokens_per_s", "low_tokens_per_s", "high_tokens_per_s", "latency_s", "pareto", "tied_with",
-    "why",
+    "tp", "pp", "ep", "dp", "kvp", "cp", "feasible", "b_max", "b_max_by", "batch",
+    "tokens_per_s_per_gpu", "tokens_per_s", "low_tokens_per_s", "high_tokens_per_s", "latency_s",
+    "pareto", "tied_with", "why",
 )  # fmt: skip
 TABLE_ROWS = 20
 NOTHING_FEASIBLE = 4
@@ -40,6 +41,14 @@ def autotune(
     hardware: Annotated[str, typer.Option("--hardware", help="GPU's name, or its file.")] = "H100",
     batch: Annotated[
         int | None, typer.Option("--batch", help="Sequences in all; default as many as fit.")
+    ] = None,
+    max_num_seqs: Annotated[
+        str | None,
+        typer.Option(
+            "--max-num-seqs",
+            help="Sequences a replica serves at once, as vLLM's flag; default vLLM's own for the "
+            "GPU, `none` as many as memory holds.",
+        ),
     ] = None,
     max_latency_ms: Annotated[
         float | None, typer.Option("--max-latency-ms", help="Most time an output token may take.")
@@ -92,7 +101,12 @@ def autotune(
         spec,
         msgspec.structs.replace(gpu, island=island or gpu.island),
         gpus,
-        goal=Goal(context, batch, None if max_latency_ms is None else max_latency_ms / 1e3),
+        goal=Goal(
+            context,
+            batch,
+            latency_s=None if max_latency_ms is None else max_latency_ms / 1e3,
+            max_num_seqs=_sequences(max_num_seqs, gpu),
+        ),
         conventions=Conventions(usable_fraction=usable_fraction),
         pricing=Pricing(constants=constants, dispatch=dispatch),
     )
@@ -104,9 +118,25 @@ def autotune(
     show(rows, output, columns=COLUMNS)
     fit = sum(row.feasible for row in found)
     note(f"{fit} of {len(found)} partitions fit, {len(rows)} shown: estimated, not measured")
+    if max_num_seqs is None and any(row.b_max_by == "max_num_seqs" for row in kept[:limit]):
+        most = _sequences(None, gpu)
+        note(f"b_max: {most} sequences a replica is vLLM's own limit; --max-num-seqs none lifts it")
     note(error_note(constants.name))
     if not fit:
         raise typer.Exit(NOTHING_FEASIBLE)
+
+
+def _sequences(text: str | None, gpu: "Gpu") -> int | None:
+    """The limit of a replica: what was asked, else vLLM's own; None where it was lifted."""
+    from perfmodel.batching import batch_limits
+
+    if text is None:
+        return batch_limits(gpu)[1]
+    if text.lower() == "none":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise BadValue("--max-num-seqs", text, "1 or more, or none")
+    return int(text)
 
 
 def _rows(

@@ -6,11 +6,11 @@ and a command's module (its flags, what it imports) is loaded when somebody call
 """
 
 import importlib
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_group
+from typer.main import get_command, get_group
 
 
 class Listed(NamedTuple):
@@ -27,7 +27,12 @@ COMMANDS = {
         "run",
         "Show what `run` would do with the same flags: servers, runs, GPUs; start nothing.",
     ),
+    "init": Listed("init", "Write a commented experiment to begin with."),
+    "schema": Listed("init", "Print the JSON schema of an experiment's file, for editors."),
     "results": Listed("results", "Print the run table of a results directory, one row a run."),
+    "export": Listed(
+        "export", "Hand runs on: Prometheus text, OpenTelemetry's JSON, or runs of MLflow."
+    ),
     "verify": Listed(
         "results",
         "Re-read everything: hashes, counts, identities, and every summary from its rows.",
@@ -45,7 +50,7 @@ COMMANDS = {
     "compare": Listed(
         "analyze", "Compare strategies with each other: ratio, interval, test, verdict."
     ),
-    "plot": Listed("analyze", "Draw a figure as SVG or PNG."),
+    "plot": Listed("analyze", "Draw a figure as SVG, PDF or PNG."),
     "report": Listed(
         "analyze", "Write one self-contained HTML page: question, answer, and the evidence."
     ),
@@ -63,6 +68,10 @@ COMMANDS = {
     "quality": Listed(
         "quality",
         "Measure quality over the OpenAI API: perplexity, and agreement with a reference.",
+    ),
+    "routing": Listed(
+        "routing",
+        "Say which experts a text's tokens go to, and by how much random ids misjudge it.",
     ),
     "select": Listed(
         "select", "Choose a technique or configuration under limits, from results or any table."
@@ -93,6 +102,30 @@ COMMANDS = {
 }
 
 
+class ReaderGone(BaseException):
+    """Nobody reads standard output any more; Typer would make an exit with 1 of the OSError."""
+
+
+def _version(asked: bool) -> None:
+    """Print the version when asked; reading it costs nothing otherwise."""
+    if asked:
+        from moeserve import __version__
+
+        typer.echo(f"moeserve {__version__}")
+        raise typer.Exit
+
+
+def _flags(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """The program's own flags; `_version` does what there is to do."""
+
+
 class Commands(TyperGroup):
     """The commands of the table: listed by their lines, loaded when one is called."""
 
@@ -101,7 +134,16 @@ class Commands(TyperGroup):
             name: TyperCommand(name, help=listed.about, rich_markup_mode="rich")
             for name, listed in COMMANDS.items()
         }
-        super().__init__(commands=lines, **settings)
+        own = typer.Typer()
+        own.callback()(_flags)  # a Typer of its own, for the flags that it would have
+        super().__init__(commands=lines, params=get_command(own).params, **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the called command; a reader that has gone (head, less) is no error of its."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the called command's name, the command itself and its arguments."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.experiment.experiment import Experiment
     from perfmodel.calibrate import CalibrationFit
     from perfmodel.constants import Constants
+    from perfmodel.experts import RoutingSkew
     from perfmodel.serving import ServerSettings
 
 ESTIMATE_HELP = """Say what a layout will do under load; the same flags as `run`, nothing started.
@@ -27,6 +28,10 @@ Examples:
 
   moeserve estimate --calibration mine.json --strategy ep
 
+  moeserve estimate --model mixtral --hardware H100 --kernel-tables installed
+
+  moeserve estimate --model tiny-olmoe --strategy ep --routing routing.json
+
 --calibrate fits the model's constants to measured runs; --calibration uses them.
 """
 ESTIMATE_COLUMNS = headed(
@@ -37,7 +42,7 @@ ESTIMATE_COLUMNS = headed(
 )  # fmt: skip
 BREAKDOWN_COLUMNS = (
     "model", "strategy", "hardware", "workload", "max_concurrency", "step", "step_ms", "part",
-    "part_ms", "part_bound", "moved_bytes", "flops",
+    "part_ms", "part_bound", "moved_bytes", "flops", "priced_by",
 )  # fmt: skip
 ABOUT_COLUMNS = ("what", "name", "value")
 FIT_COLUMNS = ("what", "name", "value", "low", "high", "runs")
@@ -55,7 +60,8 @@ def estimate(
         str | None,
         typer.Option(
             "--calibration",
-            help="vllm-2026 (default), a100-vllm, a100-vllm-growth, roofline, or a FILE.json.",
+            help="vllm-2026 (default), vllm-2026-kernels (beside measured experts), a100-vllm, "
+            "a100-vllm-growth, roofline, or a FILE.json.",
         ),
     ] = None,
     calibrate: Annotated[
@@ -69,6 +75,14 @@ def estimate(
         bool,
         typer.Option("--about-calibration", help="Its constants, their source and known error."),
     ] = False,
+    kernels: Annotated[
+        str | None,
+        typer.Option(
+            "--kernel-tables",
+            help="Measured kernels where they have the shape: `installed` (moeserve[kernels]), a "
+            "FOLDER of such tables, or what `microbench experts -o` wrote.",
+        ),
+    ] = None,
     breakdown: Annotated[
         bool, typer.Option("--breakdown", help="The parts of a prefill and of a decode step.")
     ] = False,
@@ -81,6 +95,14 @@ def estimate(
     imbalance: Annotated[
         float, typer.Option("--imbalance", help="Busiest expert rank's load over the mean.")
     ] = 1.0,
+    routing: Annotated[
+        Path | None,
+        typer.Option(
+            "--routing",
+            help="Where tokens go, instead of a law: a file of `moeserve routing --save`, or a "
+            "run's experts.parquet.",
+        ),
+    ] = None,
     usable_fraction: Annotated[
         float | None,
         typer.Option("--usable-fraction", help="Share of GPU memory the server may take (0.9)."),
@@ -94,7 +116,7 @@ def estimate(
     ] = None,
     output: FormatOption = Format.table,
 ) -> None:
-    from perfmodel.experts import RoutingSkew
+    from perfmodel.kernel_tables.source import kernel_tables
     from perfmodel.serving import ServerSettings
     from servers.simulated.arguments import ServerArguments, server_arguments
 
@@ -106,8 +128,9 @@ def estimate(
     assumed = asked.setup(
         ServerSettings(
             prefix_cached=prefix_cached,
-            routing=RoutingSkew(zipf=zipf, imbalance=imbalance),
+            routing=_routing(routing, zipf, imbalance),
             constants=constants_of(calibration),
+            kernel_tables=kernel_tables(kernels) if kernels else None,
         )
     )
     if about_calibration:
@@ -121,35 +144,48 @@ def estimate(
     _estimate(study, assumed, output, breakdown=breakdown)
 
 
+def _routing(path: Path | None, zipf: float, imbalance: float) -> "RoutingSkew":
+    from perfmodel.experts import RoutingSkew
+
+    if path is None:
+        return RoutingSkew(zipf=zipf, imbalance=imbalance)
+    from perfmodel.routing_file import read_routing
+
+    return msgspec.structs.replace(read_routing(path), zipf=zipf, imbalance=imbalance)
+
+
 def _estimate(
     experiment: "Experiment", assumed: "ServerSettings", output: Format, *, breakdown: bool
 ) -> None:
-    from orchestrator.estimate import breakdowns, estimates, plan_of
+    from orchestrator.estimate import breakdowns, estimates, plan_of, pricing_notes
     from perfmodel.constants import DEFAULT
     from perfmodel.known_error import error_note
 
-    plan, used = plan_of(experiment), assumed.constants or DEFAULT
-    if breakdown:
-        show(breakdowns(plan, assumed), output, columns=BREAKDOWN_COLUMNS)
-    else:
-        show(estimates(plan, assumed), output, columns=ESTIMATE_COLUMNS)
+    plan, default = plan_of(experiment), (assumed.constants or DEFAULT).name
+    rows = list(breakdowns(plan, assumed) if breakdown else estimates(plan, assumed))
+    show(rows, output, columns=BREAKDOWN_COLUMNS if breakdown else ESTIMATE_COLUMNS)
     note("estimated: these numbers come from a model of the GPU, not from one")
-    note(error_note(used.name))
+    for line in pricing_notes(rows):
+        note(line)
+    for used in dict.fromkeys(str(row.get("calibration") or default) for row in rows):
+        note(error_note(used))
 
 
 def _about(assumed: "ServerSettings") -> list[Row]:
     """The constants that estimates would use, where they come from, and how far they are off."""
-    from perfmodel.constants import DEFAULT
-    from perfmodel.known_error import KNOWN_ERRORS
+    from perfmodel.constants import beside_kernels
+    from perfmodel.known_error import known_error
 
-    used = assumed.constants or DEFAULT
-    known = KNOWN_ERRORS.get(used.name)
+    tables, used = assumed.kernel_tables, assumed.assumed_constants
+    known = known_error(beside_kernels(used, own=tables.own) if tables else used.name)
     rows: list[Row] = [
         {"what": "constant", "name": name, "value": value}
         for name, value in msgspec.to_builtins(used).items()
         if name not in ("name", "source")
     ]
     rows.append({"what": "source", "name": used.name, "value": used.source})
+    if tables:
+        rows.append({"what": "kernels", "name": tables.kind, "value": tables.name})
     if known is None:
         return [*rows, {"what": "error", "name": "", "value": "compared with no measurement"}]
     rows.append({"what": "error", "name": "points", "value": known.points})
@@ -177,12 +213,10 @@ def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> li
     from analysis.data.frame import load
     from orchestrator.estimate import measured_runs
     from perfmodel.calibrate import calibrate
-    from perfmodel.constants import DEFAULT
 
     frame = load(*results)
     runs = measured_runs(frame)
-    start = assumed.constants or DEFAULT
-    fit = calibrate(runs, start=start, setup=assumed)
+    fit = calibrate(runs, start=assumed.assumed_constants, setup=assumed)
     if "provenance" in frame and (frame["provenance"] == SIMULATED).any():
         note("simulated runs are among these: the constants describe a model, not a GPU")
     for constant in fit.fitted:

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from catalog.errors import BadValue
-from moeserve.cli.show import Format, FormatOption, note, print_json, show, shown
+from moeserve.cli.show import Format, FormatOption, note, print_json, show
+from moeserve.cli.table import shown
 from orchestrator.results.record import Row
 
 MODEL = "A name of the catalog, a config.json or its directory, or a Hugging Face id."

@@ -30,13 +30,17 @@ if TYPE_CHECKING:
     from analysis.data.select import RowSelection
 
 HELP = {
-    "plot": """Draw a figure as SVG or PNG.
+    "plot": """Draw a figure as SVG, PDF or PNG.
 
-Example: moeserve plot out --kind throughput --workload decode-heavy -o throughput.svg
+Examples:
+
+  moeserve plot out --kind throughput --workload decode-heavy -o throughput.svg
+
+  moeserve plot out --kind figure-2 --columns 1 --style paper.mplstyle -o figure2.pdf
 """,
     "report": """Write one self-contained HTML page: question, answer, and the evidence.
 
-Example: moeserve report out -o report.html
+Example: moeserve report out
 """,
 }
 
@@ -48,14 +52,17 @@ def add_to(app: typer.Typer) -> None:
 
 def plot(
     results: ResultsArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="File: .svg, .png or .pdf.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File: .svg, .png, .pdf; default beside the results."),
+    ] = None,
     kind: Annotated[
         str,
         typer.Option(
             "--kind",
             "-k",
-            help="throughput, latency, bars, latency-bars, pareto, scaling, heatmap, residuals "
-            "or timeline.",
+            help="throughput, latency, bars, latency-bars, pareto, scaling, heatmap, residuals, "
+            "timeline; or figure-2, figure-3, figure-4 of the parallelism paper.",
         ),
     ] = "throughput",
     response: Annotated[str, typer.Option("--response", help="Column on the axis.")] = "",
@@ -74,18 +81,27 @@ def plot(
     pool: PoolOption = None,
     better: BetterOption = None,
     run: Annotated[str | None, typer.Option("--run", help="Run of the timeline.")] = None,
+    columns: Annotated[
+        int | None,
+        typer.Option("--columns", help="Width for a paper of two columns: 1 (3.5 in) or 2."),
+    ] = None,
+    style: Annotated[
+        Path | None, typer.Option("--style", help="A matplotlib style file, over moeserve's.")
+    ] = None,
     provenance: ProvenanceOption = None,
     include_invalid: EveryVerdictOption = False,
 ) -> None:
     need_extra("moeserve plot")
-    from analysis.plots import PlotSelection, drawing, save
+    from analysis.plots import PlotSelection, Sheet, drawing, save
     from analysis.plots.timeline import timeline_of
+    from analysis.report.place import beside
 
     notes: tuple[str, ...] = ()
+    sheet = Sheet(columns, style)
     if kind == "timeline":
         if run is None or len(results) > 1:
             raise BadValue("--run", run, "the id of one run of one results directory")
-        figure = timeline_of(results[0], run)
+        figure = timeline_of(results[0], run, sheet)
     else:
         view = PlotSelection(
             response,
@@ -97,15 +113,19 @@ def plot(
         )
         chosen: RowSelection = {"provenance": provenance, "every_verdict": include_invalid}
         frame = read(results, where, column=column, constant=constant)
-        made = drawing(frame, kind, view, **chosen)
+        made = drawing(frame, kind, view, sheet, **chosen)
         figure, notes = made.figure, made.notes
-    sys.stdout.write(f"{save(figure, output)}\n")
+    path = output or beside(results[0], f"{kind}.svg")
+    sys.stdout.write(f"{save(figure, path, sheet)}\n")
     say(notes)
 
 
 def report(
     results: ResultsArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The HTML file; default beside the results."),
+    ] = None,
     title: Annotated[str, typer.Option("--title", help="Heading of the page.")] = "",
     column: ColumnOption = None,
     constant: ConstantOption = None,
@@ -118,6 +138,7 @@ def report(
     need_extra("moeserve report")
     from analysis.data.own_names import parse_own_names
     from analysis.report import ReportOptions, write_report
+    from analysis.report.place import beside
 
     options = ReportOptions(
         title=title,
@@ -127,4 +148,5 @@ def report(
         where=tuple(where or ()),
         own=parse_own_names(column, constant),
     )
-    sys.stdout.write(f"{write_report(results, output, options)}\n")
+    path = output or beside(results[0], "report.html")
+    sys.stdout.write(f"{write_report(results, path, options)}\n")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from workloads.client.progress import Progress
 
 LOG_LINES = 12
+BAR = 16
+"""Characters of the bar, which says least."""
 
 
 @contextmanager
@@ -81,14 +83,21 @@ def _live(total: int | None, done: int) -> Iterator[EventListener]:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    whole = Column(no_wrap=True)
+    # What is going on may be cut; how far it is, and for how long, never.
     columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=BAR),
+        MofNCompleteColumn(table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
         yield _Live(bar, bar.add_task("", total=total, completed=done))
 
 

@@ -1,11 +1,15 @@
 """`moeserve results` and `moeserve verify`: what a results directory holds, and is it whole?"""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from catalog.errors import BadValue
+from moeserve.cli.answer import say_answer_of
+from moeserve.cli.run_table import SUMMARY, in_order
 from moeserve.cli.show import Format, FormatOption, note, show
 
 RESULTS_HELP = """Print the run table of a results directory, one row a run.
@@ -16,28 +20,19 @@ VERIFY_HELP = """Re-read everything: hashes, counts, identities, and every summa
 
 Example: moeserve verify out
 """
-SHOWN = (
-    "run_id", "provenance", "model", "strategy", "num_gpus", "gpu_type", "workload",
-    "max_concurrency", "request_rate", "replicate", "completed", "failed", "output_throughput",
-    "mean_ttft_ms", "mean_itl_ms", "mean_e2el_ms", "verdict", "verdict_reasons",
-)  # fmt: skip
 SHOWN_REQUESTS = (
     "run_id", "request", "due_s", "sent_s", "first_token_s", "done_s", "input_tokens",
     "output_tokens", "status", "error_class",
 )  # fmt: skip
 
-SHOWN_BY = ("run_id", "model", "strategy", "workload", "max_concurrency", "request_rate")
-SHOWN_CLASS = (
-    "requests", "completed", "mean_input_tokens", "mean_output_tokens", "mean_ttft_ms",
-    "p99_ttft_ms", "mean_tpot_ms", "mean_e2el_ms", "cached_token_share", "slo_attainment",
-)  # fmt: skip
 
+class TableFormat(StrEnum):
+    """How the run table and the request table are given."""
 
-class By(StrEnum):
-    """What requests are told apart by."""
-
-    part = "part"
-    turn = "turn"
+    table = "table"
+    json = "json"
+    csv = "csv"
+    parquet = "parquet"
 
 
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
@@ -53,28 +48,50 @@ def results(
     requests: Annotated[
         bool, typer.Option("--requests", help="The request table: one row a request.")
     ] = False,
-    by: Annotated[
-        By | None, typer.Option("--by", help="One row for each part of a mix, or each turn.")
-    ] = None,
-    output: FormatOption = Format.table,
+    output: Annotated[
+        TableFormat,
+        typer.Option("--format", help="Print a table, JSON, CSV, or Parquet into a file or pipe."),
+    ] = TableFormat.table,
 ) -> None:
     from orchestrator.table import request_table, run_rows
 
-    if by is not None:
-        from orchestrator.by_class import class_rows
-
-        show(class_rows(directory, by.value), output, columns=(*SHOWN_BY, by.value, *SHOWN_CLASS))
+    if output is TableFormat.parquet:
+        _write_parquet(directory, requests=requests)
         return
-
+    form = Format(output.value)
     if requests:
         table = request_table(directory)
-        times = table["token_times_s"].to_pylist() if output is Format.json else None
+        times = table["token_times_s"].to_pylist() if form is Format.json else None
         rows = table.drop_columns(["token_times_s"]).to_pylist()
         if times is not None:
             rows = [{**row, "token_times_s": each} for row, each in zip(rows, times, strict=True)]
-        show(rows, output, columns=SHOWN_REQUESTS)
+        show(rows, form, columns=SHOWN_REQUESTS)
         return
-    show(run_rows(directory), output, columns=SHOWN)
+    show(in_order(run_rows(directory)), form, columns=SUMMARY)
+    if form is Format.table:
+        say_answer_of(directory)
+
+
+def _write_parquet(directory: Path, *, requests: bool) -> None:
+    """Write one of the tables to standard output, with its types."""
+    if sys.stdout.isatty():
+        raise BadValue("--format", "parquet", "into a file or pipe: > runs.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from orchestrator.table import request_table
+
+    if requests:
+        table = request_table(directory)
+    else:
+        from analysis.data.frame import load
+        from analysis.data.kinds import as_counted
+
+        frame = as_counted(load(directory)).drop(columns=["source_file", "source_row"])
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    file = pa.BufferOutputStream()
+    pq.write_table(table, file)
+    sys.stdout.buffer.write(file.getvalue())
 
 
 def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:

@@ -1,5 +1,6 @@
 """Flags of the commands that keep their results in a directory."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -14,4 +15,16 @@ def result_dir_option(default: str) -> Any:
 FreshOption = Annotated[
     bool,
     typer.Option("--fresh/--resume", help="Start over (old results are moved aside), or resume."),
+]
+
+
+class Redo(StrEnum):
+    """Which finished runs are done again."""
+
+    invalid = "invalid"
+
+
+RedoOption = Annotated[
+    Redo | None,
+    typer.Option("--redo", help="Do again: invalid runs, of which a plain resume keeps all."),
 ]

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moeserve.cli.answer import can_answer, say_answer_of
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
-from moeserve.cli.results_flags import FreshOption, result_dir_option
-from moeserve.cli.show import Format, FormatOption, headed, note, show
+from moeserve.cli.results_flags import FreshOption, RedoOption, result_dir_option
+from moeserve.cli.run_table import SUMMARY, in_order
+from moeserve.cli.show import Format, FormatOption, note, show
 from orchestrator.results.record import SIMULATED, Row
 
 if TYPE_CHECKING:
@@ -40,14 +42,6 @@ Examples:
   moeserve plan --engine vllm --hardware H100 --model mixtral --strategy tp,ep
 """
 
-SUMMARY = headed(
-    "model", "served_model", "answered_by", "strategy", "technique", "request_form", "num_gpus",
-    "gpu_type", "workload", "max_concurrency",
-    "effective_concurrency", "request_rate", "output_throughput", "output_throughput_per_gpu",
-    "mean_ttft_ms", "p99_ttft_ms", "mean_itl_ms", "mean_e2el_ms", "request_goodput", "replicate",
-    "provenance", "verdict", "verdict_reasons", "verdict_notes",
-)  # fmt: skip
-
 MOST_STATEMENTS = 6
 
 ResultDir = Annotated[Path | None, result_dir_option("NAME-HASH")]
@@ -64,6 +58,7 @@ def run(
     experiment: ExperimentArgument = None,
     result_dir: ResultDir = None,
     fresh: FreshOption = False,
+    redo: RedoOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As moeserve plan.")] = False,
     output: FormatOption = Format.table,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -75,6 +70,8 @@ def run(
 
     study = _prepare(flags, experiment)
     directory = result_dir or default_directory(study.plan.experiment)
+    if redo and not fresh and directory.exists():
+        _redo(study, directory)
     store, stopped = asyncio.run(_run(study, directory, fresh=fresh, quiet=quiet))
     raise typer.Exit(_summarise(study, store, output, stopped=stopped))
 
@@ -99,6 +96,13 @@ def _prepare(flags: ExperimentFlags, path: Path | None, *, planning: bool = Fals
     return study
 
 
+def _redo(study: "Study", directory: Path) -> None:
+    from orchestrator.study import redo
+
+    count = redo(study, directory, "invalid")
+    note(f"{count} invalid run{'s' * (count != 1)} to be done again")
+
+
 async def _run(
     study: "Study", directory: Path, *, fresh: bool, quiet: bool
 ) -> tuple["Store", bool]:
@@ -112,7 +116,9 @@ async def _run(
 
     def interrupt() -> None:
         if stop.is_set():
+            note("giving up requests in flight: servers are taken down, finished runs are kept")
             task.cancel()
+            return
         stop.set()
         note("stopping: requests in flight may finish, servers are taken down (again to hurry)")
 
@@ -140,8 +146,7 @@ def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool)
     records = [m.record for m in read_manifests(store.root) if m.record.run_id in order]
     records.sort(key=lambda record: order[record.run_id])
     rows = rows_of(records)
-    show(rows, output, columns=SUMMARY)
-    _say_capacity(rows)
+    show(in_order(rows), output, columns=SUMMARY)
     verdicts = [record.verdict for record in records]
     valid = verdicts.count("valid")
     note(f"{valid} of {len(order)} runs valid; results in {store.root}")
@@ -153,6 +158,8 @@ def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool)
     if stopped:
         note("interrupted: the same command goes on where this one stopped")
         return 130
+    if records:
+        _say_answer(rows, store.root, limits=bool(study.plan.experiment.goodput))
     if valid == len(order):
         return 0
     measured = any(verdict in ("valid", "invalid") for verdict in verdicts)
@@ -166,6 +173,17 @@ def _say_capacity(rows: Sequence[Row], *, fewest: int = 2) -> None:
     found = statements(rows, fewest=fewest)
     for text in found if len(found) <= MOST_STATEMENTS else ():
         note(text)
+
+
+def _say_answer(rows: Sequence[Row], results: Path, *, limits: bool) -> None:
+    """Say which layout; beside several of them what each carries within limits that were given.
+
+    A layout alone is answered by what it carries.
+    """
+    several = len({row.get("strategy") for row in rows}) > 1
+    if (several and limits) or not (several or can_answer()):
+        _say_capacity(rows)
+    say_answer_of(results)
 
 
 def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped: bool) -> int:

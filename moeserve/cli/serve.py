@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
+import socket
 from typing import Annotated
 
 import typer
 
+from catalog.errors import BadValue
 from moeserve.cli.show import note
 from orchestrator.engines.registry import choices
 
@@ -57,6 +60,7 @@ def serve(
     from orchestrator.experiment.experiment import Experiment, ServerOptions
     from orchestrator.serve import foreground
 
+    refuse_taken(host, port)
     place = ("--host", host, *(word for each in fault or [] for word in ("--fault", each)))
     experiment = Experiment(
         models=(model,),
@@ -93,3 +97,23 @@ async def _run(words: list[str], env: dict[str, str]) -> int:
     if stop.is_set():
         return 130
     return 3 if code else 0
+
+
+def refuse_taken(host: str, port: int) -> None:
+    """Raise BadValue where something else listens already, or the address is not ours."""
+    if not 0 < port < 65536:
+        raise BadValue("--port", port, "from 1 to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BadValue(
+                "--port", port, f"a free port: another program has it on {host}"
+            ) from None
+        allowed = f"an address of this host: {error.strerror or error}"
+        raise BadValue("--host", f"{host}:{port}", allowed) from None

@@ -1,7 +1,9 @@
 """Results on standard output: a table for people, JSON or CSV for programs."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated
@@ -9,13 +11,11 @@ from typing import Annotated
 import typer
 
 from catalog.csv_text import csv_text
-from catalog.plain_text import escaped_json, message, plain
+from catalog.plain_text import escaped_json, message
 from catalog.secrets import redact
-from orchestrator.results.record import ColumnValue, Row
-
-WIDE = 400
-"""Columns when the output is no terminal: a pipe must not get folded rows."""
-
+from moeserve.cli.pipes import reader_may_leave
+from moeserve.cli.table import print_table
+from orchestrator.results.record import Row
 
 # What people read over a column of the run table; programs get every column by its own name.
 HEADINGS = {
@@ -69,71 +69,26 @@ def show(
 ) -> None:
     """Print rows; `columns` picks (and heads) those of the table, JSON and CSV have all."""
     listed = list(rows)
-    if output is Format.json:
-        print_json(listed)
-    elif output is Format.csv:
-        sys.stdout.write(csv_text(listed))
-    else:
-        names = columns or _names(listed)
-        headed = names if isinstance(names, Mapping) else {name: name for name in names}
-        print_table(listed, headed)
+    with reader_may_leave(sys.stdout):
+        if output is Format.json:
+            print_json(listed)
+        elif output is Format.csv:
+            sys.stdout.write(csv_text(listed))
+        else:
+            names = columns or _names(listed)
+            _table(listed, names if isinstance(names, Mapping) else headed(*names))
+        sys.stdout.flush()
+
+
+def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
+    if dropped := print_table(rows, columns):
+        count = f"{len(dropped)} column{'s need' if len(dropped) > 1 else ' needs'}"
+        note(f"{count} a wider terminal, or --format csv: {', '.join(dropped)}")
 
 
 def print_json(value: object) -> None:
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
     sys.stdout.write(escaped_json(text) + "\n")
-
-
-def print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
-    """Print a table; what is the same in all of several rows stands once, above it."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    texts = {name: [shown(row.get(name)) for row in rows] for name in columns}
-    filled = {name: text for name, text in texts.items() if any(text)} or texts
-    same = {n for n, text in filled.items() if len(rows) > 1 and len(set(text)) == 1}
-    if len(rows) == 1 and sys.stdout.isatty():
-        print_one(columns, texts)
-        return
-    # In a pipe no row may be folded, and none looked for above the table.
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
-    if same and console.is_terminal and len(filled) > len(same):
-        console.print(
-            Text(" · ".join(f"{plain(columns[n])} {filled[n][0]}" for n in filled if n in same))
-        )
-        filled = {name: text for name, text in filled.items() if name not in same}
-    table = Table(header_style="bold")
-    for name in filled:
-        numeric = any(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(Text(plain(columns[name])), justify="right" if numeric else "left")
-    for number in range(len(rows)):
-        table.add_row(*[Text(text[number]) for text in filled.values()])
-    console.print(table)
-
-
-def print_one(columns: Mapping[str, str], texts: Mapping[str, Sequence[str]]) -> None:
-    """Print a single row down the page: across it would not fit a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False)
-    for name, heading in columns.items():
-        if texts[name][0]:
-            table.add_row(Text(plain(heading), style="bold"), Text(texts[name][0]))
-    Console().print(table)
-
-
-def shown(value: ColumnValue) -> str:
-    """Format one value for people; what was not measured stays empty."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-    return plain(str(value))
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
@@ -142,4 +97,20 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 def note(text: str) -> None:
     """Say something beside the result: on standard error, its secrets masked."""
-    typer.echo(message(redact(text)), err=True)
+    with reader_may_leave(sys.stderr):
+        typer.echo(in_width(message(redact(text))), err=True)
+
+
+def in_width(text: str) -> str:
+    """Fold lines between words where standard error is a terminal; paths and names stay whole."""
+    if not sys.stderr.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns)
+    return "\n".join(
+        line
+        if len(line) <= width
+        else textwrap.fill(
+            line, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+        )
+        for line in text.splitlines()
+    )

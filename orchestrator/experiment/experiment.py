@@ -11,6 +11,7 @@ from catalog.bounded import INT64_MOST, RealRange, WholeRange
 from catalog.errors import BadFile, BadValue, UnknownName
 from catalog.gpu_row import GpuRow
 from orchestrator.experiment import AUTO
+from orchestrator.experiment.document import LISTS, as_fields, explained
 from orchestrator.experiment.endpoint_options import EndpointOptions
 from orchestrator.experiment.hardware import settled
 from orchestrator.experiment.ray_options import RayOptions
@@ -40,7 +41,6 @@ LONGEST_START_S = 30 * 86_400.0
 MOST_NAMES = 5_000
 """Of one list: models, strategies, workloads, rates and so on."""
 
-PLURAL = ("models", "strategies", "techniques", "workloads", "request_rates")
 DEFAULT_MODEL = "OLMoE-1B-7B"
 DEFAULT_CONCURRENCY = "1,4,8,16,32,64,128"
 DEFAULT_WORKLOADS = ("decode-heavy", "prefill-heavy", "balanced")
@@ -54,7 +54,9 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     command: tuple[str, ...] = ()
     """The server's command instead of the vLLM found here: another environment, a container."""
     env: dict[str, str] = {}
+    """Variables for the server."""
     start_timeout_s: float = 1800.0
+    """What a server may take to be ready, also one that already runs."""
     weights: str = "checkpoint"
     """`dummy` starts with random weights: speed without a download, routing not the model's own."""
 
@@ -71,6 +73,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A study: models × strategies × techniques × workloads × load points × replicates."""
 
     name: str = "experiment"
+    """Of the study; it names the results directory that nobody gave."""
     models: tuple[str, ...] = ()
     """Without any: OLMoE-1B-7B, or what a server that already runs says it serves."""
     strategies: tuple[str, ...] = ("all",)
@@ -79,6 +82,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     gpus: int | None = None
     """Degree of `tp`, `ep` and `tp+ep`, which leave it open."""
     workloads: tuple[str, ...] = DEFAULT_WORKLOADS
+    """Names of profiles, or `INPUT:OUTPUT:PROMPTS`."""
     concurrency: str | None = None
     """Levels such as `1..128`, `1,4,8`, `4..64:x4`; a cap when request rates are given."""
     request_rates: tuple[float, ...] = ()
@@ -92,16 +96,20 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     num_warmups: int | None = None
     """Requests before each measured run; None is one at each of its concurrent slots."""
     num_runs: int = 1
+    """Replicates, each on servers of its own."""
     seed: int = 0
+    """Of prompts, arrivals and order."""
     engine: str = AUTO
     """A name of the engines' registry, or `auto`."""
     endpoint: str | None = None
+    """URL of a server that already runs: it is measured, none is started."""
     endpoint_options: EndpointOptions = msgspec.field(default_factory=EndpointOptions)
     hardware: str | dict[str, str] | None = None
     """A GPU's name or file, or one for each strategy with the rest under `default`."""
     own_gpus: tuple[GpuRow, ...] = ()
     """The user's own GPUs of these, filled in from their files."""
     launcher: str = "local"
+    """`local`, or `ray`: several servers over many nodes."""
     price_per_hour_usd: float | None = None
     """Of one GPU, instead of the catalog's."""
     goodput: dict[str, float] = {}
@@ -120,6 +128,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     retries: int = 1
     """Further starts of a server that failed in a way that may pass."""
     client_workers: int = 1
+    """Processes of the load generator."""
     ray: RayOptions = msgspec.field(default_factory=RayOptions)
     slurm: dict[str, Any] = {}
     """Options of `moeserve slurm`, which checks them."""
@@ -127,7 +136,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         if not self.models and not self.endpoint:
             force_setattr(self, "models", (DEFAULT_MODEL,))
-        for field in PLURAL:
+        for field in LISTS:
             if len(getattr(self, field)) > MOST_NAMES:
                 raise BadValue(
                     field, f"{len(getattr(self, field))} of them", f"at most {MOST_NAMES}"
@@ -178,11 +187,9 @@ def read_experiment(path: Path) -> Experiment:
 def experiment_from(document: object, *, source: str) -> Experiment:
     """Check a decoded document against the fields of an experiment."""
     try:
-        return msgspec.convert(_with_lists(document), Experiment, strict=True)
-    except msgspec.ValidationError as error:
-        known = ", ".join(Experiment.__struct_fields__)
-        hint = f"; fields: {known}" if "unknown field" in str(error) else ""
-        raise BadFile(source, f"{error}{hint}") from error
+        return msgspec.convert(as_fields(document), Experiment, strict=True)
+    except (msgspec.ValidationError, BadValue) as error:
+        raise BadFile(source, explained(str(error), Experiment)) from error
 
 
 def override(
@@ -193,13 +200,3 @@ def override(
     if changes.get("endpoint") and experiment.models == (DEFAULT_MODEL,):
         changes = {"models": (), **changes}  # nobody has named it: the server does
     return msgspec.structs.replace(experiment, **changes, server=options)
-
-
-def _with_lists(document: object) -> object:
-    """Let a single value stand where a list is meant: `strategies: tp`."""
-    if not isinstance(document, dict):
-        return document
-    return {
-        key: [value] if key in PLURAL and isinstance(value, str | float | int) else value
-        for key, value in document.items()
-    }

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from catalog.errors import EndpointError
 from orchestrator.measure.control import Control
 from orchestrator.measure.samples import SampleTable
+from perfmodel.expert_balance import TokenCounts
 from workloads.transcript import clean_error
 
 MOST_PROMPTS = 16
@@ -33,9 +34,6 @@ ARGUMENTS = ("--enable-prefix-caching", "--enable-return-routed-experts")
 _EPLB = re.compile(
     r"EPLB step: \d{1,12}.{0,200}?avg_tokens=(\d{1,12}(?:\.\d{1,12})?), max_tokens=(\d{1,12})"
 )
-
-TokenCounts = NDArray[np.int64]
-"""Tokens by layer and expert, shape (layers, experts)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class _Reply(msgspec.Struct):
 async def request_routing(
     control: Control, model: str, prompts: Sequence[Sequence[int]], output_len: int
 ) -> list[str]:
-    """Send some prompts unstreamed; return the routing of each as the server encoded it.
+    """Send prompts unstreamed, all at once; return the routing of each as the server encoded it.
 
     Raises EndpointError where the server does not answer.
     """
@@ -73,8 +71,7 @@ async def request_routing(
         }
 
     responses = (
-        control.post("/v1/completions", body(prompt), limit_s=LIMIT_S)
-        for prompt in prompts[:MOST_PROMPTS]
+        control.post("/v1/completions", body(prompt), limit_s=LIMIT_S) for prompt in prompts
     )
     replies = [_decoded(reply) for reply in await asyncio.gather(*responses)]
     return [choice.routed_experts for r in replies for choice in r.choices if choice.routed_experts]
@@ -92,18 +89,25 @@ def count_tokens(routed: Sequence[str], experts: int) -> TokenCounts:
 
     Layers without experts, whose rows a server leaves zero, are left out. Raises EndpointError.
     """
-    total: TokenCounts | None = None
+    return counts_by_answer(routed, experts).sum(axis=0)
+
+
+def counts_by_answer(routed: Sequence[str], experts: int) -> NDArray[np.int64]:
+    """Count as `count_tokens` does, of each answer: shape (answers, layers, experts)."""
+    counts: list[TokenCounts] = []
     for text in routed:
         chosen = _array(text, experts)
         each = np.array([np.bincount(layer.ravel(), minlength=experts) for layer in chosen])
-        if total is not None and each.shape != total.shape:
+        if counts and each.shape != counts[0].shape:
             raise EndpointError(
-                f"routed experts of {len(each)} layers in one answer and {len(total)} in another"
+                f"routed experts of {len(each)} layers in one answer and {len(counts[0])} in "
+                "another"
             )
-        total = each if total is None else total + each
-    if total is None:
-        return np.zeros((0, experts), np.int64)
-    return total[total[:, 1:].any(axis=1)]
+        counts.append(each)
+    if not counts:
+        return np.zeros((0, 0, experts), np.int64)
+    stacked = np.stack(counts)
+    return stacked[:, stacked[:, :, 1:].any(axis=(0, 2))]
 
 
 def _array(text: str, experts: int) -> NDArray[np.int64]:
@@ -139,42 +143,6 @@ def _read_npy(data: bytes) -> NDArray[np.integer[Any]]:
         raise ValueError(f"{len(body)} bytes for the shape {str(shape)[:80]} of {dtype}")
     order: Literal["F", "C"] = "F" if fortran_order else "C"
     return np.frombuffer(body, dtype).reshape(shape, order=order)
-
-
-def balance_figures(tokens: TokenCounts, ranks: int | None) -> dict[str, float | None]:
-    """Summarise the balance: means over layers, and the worst layer.
-
-    max/mean is the busiest expert's tokens over the mean; Gini is 0 for an equal share and nears 1
-    when one expert gets all; a dead expert of a layer got no token.
-    """
-    if not len(tokens):
-        return {}
-    shares = tokens.max(axis=1) / tokens.mean(axis=1)
-    summary: dict[str, float | None] = {
-        "expert_tokens": float(tokens.sum()),
-        "expert_max_over_mean": float(shares.mean()),
-        "expert_max_over_mean_worst_layer": float(shares.max()),
-        "expert_gini": float(np.mean([gini(layer) for layer in tokens])),
-        "dead_experts": float((tokens == 0).sum(axis=1).mean()),
-    }
-    if ranks and ranks > 1:
-        by_rank = rank_tokens(tokens, ranks)
-        summary["rank_max_over_mean"] = float((by_rank.max(axis=1) / by_rank.mean(axis=1)).mean())
-    return summary
-
-
-def gini(values: NDArray[np.int64]) -> float:
-    """G = Σᵢ (2i − n − 1) xᵢ / (n Σ xᵢ) with x in ascending order, i from 1."""
-    ordered = np.sort(values).astype(float)
-    count, total = len(ordered), ordered.sum()
-    order = 2 * np.arange(1, count + 1) - count - 1
-    return float(order @ ordered / (count * total)) if total else 0.0
-
-
-def rank_tokens(tokens: TokenCounts, ranks: int) -> TokenCounts:
-    """Sum over each rank's experts: a contiguous share, the first ranks one more if uneven."""
-    parts = np.array_split(tokens, ranks, axis=1)
-    return np.stack([part.sum(axis=1) for part in parts], axis=1)
 
 
 def token_samples(tokens: TokenCounts) -> SampleTable:

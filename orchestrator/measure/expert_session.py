@@ -9,14 +9,15 @@ from catalog.errors import EndpointError
 from orchestrator.engine import Callbacks, Measurement
 from orchestrator.experiment.cells import Run
 from orchestrator.measure.expert_load import (
+    MOST_PROMPTS,
     RoutedExperts,
-    balance_figures,
     balancer_figures,
     count_tokens,
     request_routing,
     token_samples,
 )
 from orchestrator.measure.http_session import WrappedSession
+from perfmodel.expert_balance import balance_figures
 
 LARGEST_LOG_BYTES = 4_000_000
 
@@ -50,7 +51,7 @@ class ExpertSession(WrappedSession):
             raise EndpointError("prompts of text have no token ids to ask for")
         control, model = self.http.control, self.http.target.model
         length = run.cell.workload.output_len
-        routed = await request_routing(control, model, ids, length)
+        routed = await request_routing(control, model, ids[:MOST_PROMPTS], length)
         if not routed:
             raise EndpointError("the server returns no routed experts with its answers")
         tokens = count_tokens(routed, self.experts.count)

@@ -19,43 +19,71 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A row of the run table. Durations in seconds, latencies in ms; None is «not measured»."""
 
     run_id: str
+    """Of the cell and the replicate: the same run has the same id everywhere."""
     cell_id: str
+    """Hash of the condition: model, layout, technique, hardware, workload, load."""
     replicate: int
+    """From 0; each replicate has server starts of its own."""
     attempt: int
+    """From 1: which try at the run this is."""
     block: int
+    """The randomised block it was run in, within which layouts are compared."""
     started_at: str
     """UTC, ISO 8601."""
     verdict: Verdict
+    """`valid`, or why the run does not count: `invalid`, `failed`, `interrupted`."""
     verdict_reasons: str
     """Codes of what makes the run invalid, joined by `;`; empty when valid."""
     engine: str
+    """What served: vllm, simulated, …"""
     provenance: Provenance
+    """`measured`, `simulated` or `imported`: never pooled unasked."""
     model: str
+    """Its name in the catalog, or as it was given."""
     strategy: str
+    """The layout by its shortest name: `tp`, `tp4`, `dp8+ep`, …"""
     tp: int | None
-    """Layout columns are None where a running server was measured and its layout not named."""
+    """Degree of tensor parallelism. Layout columns are None where a running server was measured
+    and its layout not named."""
     dp: int | None
+    """Degree of data parallelism."""
     pp: int | None
+    """Degree of pipeline parallelism."""
     ep: bool | None
+    """Whether experts are spread: over tp · dp GPUs."""
     num_gpus: int | None
+    """tp · dp · pp."""
     gpu_type: str
+    """As the catalog names it."""
     technique: str
+    """Quantisation or offloading: `none`, `fp8`, …"""
     workload: str
+    """Name, or INPUT:OUTPUT:PROMPTS in its canonical form."""
     input_len: int | None
+    """Tokens of a prompt."""
     output_len: int | None
+    """Tokens asked for in an answer."""
     num_prompts: int | None
     """None where another tool measured and its file does not say."""
     max_concurrency: int | None
+    """Requests in flight that were asked for; with a rate, the cap."""
     effective_concurrency: float | None = None
+    """Mean number of requests that were in flight."""
     request_rate: float | None = None
     """Requests per second asked for; None in a closed loop."""
     burstiness: float | None = None
+    """Of arrivals: 1 is Poisson, below is burstier; None in a closed loop."""
 
     duration: float | None = None
+    """The window that throughputs are over."""
     completed: int | None = None
+    """Requests that ended well."""
     failed: int | None = None
+    """Requests that did not."""
     total_input_tokens: int | None = None
+    """Of completed requests."""
     total_output_tokens: int | None = None
+    """Of completed requests."""
     request_throughput: float | None = None
     request_goodput: float | None = None
     output_throughput: float | None = None
@@ -92,10 +120,13 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     server_group: str = ""
     """Server launch this run was measured on: the unit of replication for claims."""
     seed: int | None = None
+    """Of prompts, arrivals and order."""
     engine_version: str = ""
     """As the server says it, or the calibration of a simulated one."""
     server_args: str = ""
+    """Arguments that the user added."""
     server_env: str = ""
+    """Variables that the user set."""
     endpoint: str = ""
     """Of a server that ran already."""
     request_form: str = ""

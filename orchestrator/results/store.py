@@ -25,7 +25,7 @@ from catalog.inside import lock_file, own_folder, read_inside
 from orchestrator.experiment.experiment import NOT_STUDIED, Experiment
 from orchestrator.host.files import publish_once, write_durably
 from orchestrator.results.masked import masked, masked_record
-from orchestrator.results.record import RunRecord
+from orchestrator.results.record import RunRecord, Verdict
 from workloads.load.build import comparable
 from workloads.load.profiles import TEXTS
 
@@ -113,6 +113,20 @@ class Store:
         """Publish a finished run; False when another attempt at it was first."""
         path = self.manifests / f"{manifest.record.run_id}.json"
         return publish_once(path, _encoded(manifest))
+
+    def set_aside(self, verdict: Verdict) -> list[str]:
+        """Take back the publication of runs with a verdict, so that they are done again.
+
+        Such a run becomes an attempt that failed: its files stay, and so does its row until
+        another attempt has one. Return the ids.
+        """
+        taken = []
+        for path in sorted(self.manifests.glob("*.json")):
+            record = _read(self.root, path).record
+            if record.verdict == verdict:
+                path.replace(self.root / "failed" / f"{record.run_id}.a{record.attempt}.json")
+                taken.append(record.run_id)
+        return taken
 
     def record_failure(self, manifest: Manifest) -> None:
         record = manifest.record

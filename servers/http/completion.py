@@ -82,12 +82,15 @@ class Completion:
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": 0, "model": self._body.model}
 
-    def _usage(self, end: AnswerEnd) -> dict[str, int]:
+    def _usage(self, end: AnswerEnd) -> dict[str, Any]:
         asked, given = sum(self._generation.prompt_tokens), self._given + end.usage_off_by
+        cached = self._generation.cached_tokens
+        details = {} if cached is None else {"prompt_tokens_details": {"cached_tokens": cached}}
         return {
             "prompt_tokens": asked,
             "completion_tokens": given,
             "total_tokens": asked + given,
+            **details,
         }
 
 

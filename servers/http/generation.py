@@ -50,6 +50,11 @@ class Generation(Protocol):
         """Tokens of each choice's prompt."""
         ...
 
+    @property
+    def cached_tokens(self) -> int | None:
+        """Of all prompts, what a prefix cache held; None where the server does not tell."""
+        ...
+
     def deltas(self) -> AsyncIterator[Delta]:
         """Yield tokens until every choice has its finish reason; raise CompletionFailed."""
         ...

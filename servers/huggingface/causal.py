@@ -1,6 +1,7 @@
 """The usual decoder: one token after the other, greedily, with transformers' own KV cache."""
 
 import argparse
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 
 from catalog.errors import BadFile, BadValue, MissingExtra
 from servers import tiny_checkpoint as tiny
+from servers.http.routed_experts import FIELD
 from servers.huggingface.decoder import CompletionRequest, Passes, TokenChunk
 from servers.huggingface.decoder_registry import Loaded
+from servers.huggingface.routing import FLAG, RoutingRecorder
 from servers.huggingface.scoring import TokenLogprobs, prompt_logprobs
 from servers.huggingface.text import load_text
 
@@ -22,6 +25,8 @@ class CausalDecoder:
     eos: frozenset[int]
     max_batch: int = 1
     details: Mapping[str, str | int | float] = field(default_factory=dict)
+    recorder: RoutingRecorder | None = None
+    """Notes the routed experts, where they are to be returned."""
     _passes: int = 0
 
     @property
@@ -48,22 +53,34 @@ class CausalDecoder:
         return prompt_logprobs(logits, prompt, top)
 
     def decode(self, batch: Sequence[CompletionRequest]) -> Passes:
+        noting = self.recorder.noting(len(batch)) if self.recorder else contextlib.nullcontext()
+        with noting:
+            yield from self._decode(batch)
+
+    def _decode(self, batch: Sequence[CompletionRequest]) -> Passes:
         import torch
 
         given = torch.tensor([request.prompt for request in batch], device=self.model.device)
         cache = None
-        for _ in range(batch[0].max_tokens):
+        for left in reversed(range(batch[0].max_tokens)):
             with torch.inference_mode():
                 out = self.model(given, past_key_values=cache, use_cache=True, logits_to_keep=1)
             self._passes += 1
             cache, given = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)
-            yield tuple(TokenChunk(row, (token,)) for row, (token,) in enumerate(given.tolist()))
+            yield tuple(
+                TokenChunk(row, (token,), self._extras(row, last=not left or token in self.eos))
+                for row, (token,) in enumerate(given.tolist())
+            )
+
+    def _extras(self, row: int, *, last: bool) -> Mapping[str, str]:
+        return {FIELD: self.recorder.encoded(row)} if self.recorder and last else {}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-batch", type=int, default=1)
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1; auto takes a GPU")
     parser.add_argument("--dtype", default="auto", help="of the weights; auto is the checkpoint's")
+    parser.add_argument(FLAG, dest="routed_experts", action="store_true")
 
 
 def load(args: argparse.Namespace) -> Loaded:
@@ -78,8 +95,15 @@ def load(args: argparse.Namespace) -> Loaded:
         "dtype": str(model.dtype),
         "device_memory_bytes": sum(parameter.nbytes for parameter in model.parameters()),
     }
-    decoder = CausalDecoder(model, eos_of(model.config), args.max_batch, details)
+    decoder = CausalDecoder(
+        model, eos_of(model.config), args.max_batch, details, recorder_of(model, args)
+    )
     return Loaded(decoder, load_text(folder))
+
+
+def recorder_of(model: Any, args: argparse.Namespace) -> RoutingRecorder | None:
+    """Listen to the model's routers where their choices are to be returned."""
+    return RoutingRecorder(model) if args.routed_experts else None
 
 
 def checkpoint_folder(name: str) -> Path | str:

@@ -1,8 +1,8 @@
 """The seam between the HTTP side and whatever turns prompts into tokens."""
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class TokenChunk:
 
     row: int
     tokens: tuple[int, ...]
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the whole answer, where this may be its end."""
 
 
 Passes = Generator[tuple[TokenChunk, ...], None, None]

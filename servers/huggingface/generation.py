@@ -24,6 +24,7 @@ class Part:
     finish: Finish | None = None
     times_s: list[float] = field(default_factory=list)
     """When each token came, on `perf_counter`."""
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +41,11 @@ class DecoderGeneration:
     _updates: "asyncio.Queue[tuple[int, Update]]" = field(default_factory=asyncio.Queue)
     _parts: list[Part] = field(init=False)
     _jobs: list[DecodeJob] = field(init=False)
+
+    @property
+    def cached_tokens(self) -> None:
+        """Nothing is kept from one request to the next."""
+        return None
 
     def __post_init__(self) -> None:
         self._parts = [Part(TextStream(self.text)) for _ in self.requests]
@@ -70,13 +76,14 @@ class DecoderGeneration:
                 raise CompletionFailed(update.error)
             part = self._parts[index]
             part.times_s += [perf_counter()] * len(update.tokens)
-            part.finish = update.finish
+            part.finish, part.extras = update.finish, update.extras
             left -= update.last
             text = part.text.add(update.tokens, last=update.last)
             yield Delta(text, update.tokens, update.finish, index)
 
     def extras(self, choice: int) -> Mapping[str, Any]:
-        return {"prompt_logprobs": as_vllm(self.listed[choice])} if self.listed else {}
+        listed = {"prompt_logprobs": as_vllm(self.listed[choice])} if self.listed else {}
+        return {**self._parts[choice].extras, **listed}
 
     def close(self) -> None:
         """Cancel the jobs that still run, and count how each ended."""

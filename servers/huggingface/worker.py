@@ -10,13 +10,13 @@ import contextlib
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from servers.http.generation import Finish
-from servers.huggingface.decoder import CompletionRequest, Decoder, Passes
+from servers.huggingface.decoder import CompletionRequest, Decoder, Passes, TokenChunk
 
 MOST_WAITING = 4096
 JOIN_S = 10.0
@@ -31,6 +31,8 @@ class Update:
     tokens: tuple[int, ...] = ()
     finish: Finish | None = None
     error: str = ""
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the answer, with its end."""
 
     @property
     def last(self) -> bool:
@@ -46,9 +48,9 @@ class DecodeJob:
     cancelled: bool = False
     sent: int = field(default=0, init=False)
 
-    def cut(self, tokens: tuple[int, ...], eos: frozenset[int]) -> Update:
+    def cut(self, piece: TokenChunk, eos: frozenset[int]) -> Update:
         """Return the part of further tokens that belongs to the answer."""
-        tokens = tokens[: self.request.max_tokens - self.sent]
+        tokens = piece.tokens[: self.request.max_tokens - self.sent]
         ends = (
             () if self.request.ignore_eos else [i for i, token in enumerate(tokens) if token in eos]
         )
@@ -56,13 +58,14 @@ class DecodeJob:
             tokens = tokens[: ends[0] + 1]
         self.sent += len(tokens)
         full: Finish | None = "length" if self.sent == self.request.max_tokens else None
-        return Update(tokens, "stop" if ends else full)
+        return Update(tokens, "stop" if ends else full, extras=piece.extras)
 
 
 class DecodeWorker:
     """Serves jobs in the order they came; made inside a running event loop."""
 
-    kv_usage, preemptions = 0.0, 0  # for the metrics: no cache outlives a request
+    # For the metrics: no cache outlives a request.
+    kv_usage, preemptions, prefix_queries, prefix_hits = 0.0, 0, 0, 0
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
@@ -173,7 +176,7 @@ class DecodeWorker:
         for pieces in passes:
             for piece in pieces:
                 if piece.row in live:
-                    update = live[piece.row].cut(piece.tokens, self.decoder.eos)
+                    update = live[piece.row].cut(piece, self.decoder.eos)
                     self._notify(live[piece.row], update)
                     if update.last:
                         del live[piece.row]

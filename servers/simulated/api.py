@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from aiohttp import web
 
 from catalog.errors import Infeasible
+from perfmodel.prefix_cache import block_hashes
 from servers.http.generation import AnswerEnd, CompletionFailed, ConnectionCut, Delta, Finish
 from servers.http.requests import CompletionBody, Prompt, check_length, prompts
 from servers.http.surface import Surface
 from servers.identity import SIMULATED_OWNER
-from servers.simulated.engine import EngineCore
+from servers.simulated.engine import EngineCore, RunningRequest
 from servers.simulated.faults import Faults
 
 SERVICE_UNAVAILABLE = 503
@@ -30,9 +31,11 @@ class SimulatedApi:
     served_name: str
     max_model_len: int
     faults: Faults
-    count_tokens: Callable[[str], int]
+    tokenize: Callable[[str], Sequence[int]]
     routing: Callable[[int], str] | None = None
     """Gives the routed experts of so many tokens, where they are to be returned."""
+    prompt_tokens_details: bool = False
+    """Say in each answer's usage how much of the prompt was cached."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def app(self) -> web.Application:
@@ -56,10 +59,10 @@ class SimulatedApi:
     ) -> "SimulatedGeneration":
         if self.faults.fail_every and next(self._numbers) % self.faults.fail_every == 0:
             raise CompletionFailed(TOLD_TO_FAIL, SERVICE_UNAVAILABLE)
-        lengths = self._prompt_tokens(body)
-        for length in lengths:
-            check_length(length, wanted, self.max_model_len)
-        generation = SimulatedGeneration(self, lengths, wanted, streamed=body.stream)
+        prompts_ids = self._prompts(body)
+        for ids in prompts_ids:
+            check_length(len(ids), wanted, self.max_model_len)
+        generation = SimulatedGeneration(self, prompts_ids, wanted, body)
         try:
             generation.begin(arrived_s)
         except Infeasible:
@@ -67,33 +70,56 @@ class SimulatedApi:
             raise
         return generation
 
-    def _prompt_tokens(self, body: CompletionBody) -> list[int]:
+    def _prompts(self, body: CompletionBody) -> list[Sequence[int]]:
         if body.messages:
             said = " ".join(str(each.get("content", "")) for each in body.messages)
-            return [self.count_tokens(said)]
-        return [self._length(prompt) for prompt in prompts(body)]
+            return [self.tokenize(said)]
+        return [self._ids(prompt) for prompt in prompts(body)]
 
-    def _length(self, prompt: Prompt) -> int:
-        return self.count_tokens(prompt) if isinstance(prompt, str) else len(prompt)
+    def _ids(self, prompt: Prompt) -> Sequence[int]:
+        return self.tokenize(prompt) if isinstance(prompt, str) else prompt
+
+    def hashes(self, ids: Sequence[int], wanted: int, salt: str | None) -> Sequence[Hashable]:
+        """Return the hashes of a prompt's full blocks and its answer's, where they are shared.
+
+        Only requests of one `cache_salt` share any, as with vLLM.
+        """
+        limits = self.engine.limits
+        if not limits.prefix_caching:
+            return ()
+        found = block_hashes([*ids, *[WORD_ID] * wanted], limits.block_tokens)
+        return found if salt is None else [(salt, each) for each in found]
 
 
 class SimulatedGeneration:
     """The tokens of one request as the engine's clock brings them."""
 
     def __init__(
-        self, api: SimulatedApi, prompt_tokens: Sequence[int], wanted: int, *, streamed: bool
+        self, api: SimulatedApi, ids: Sequence[Sequence[int]], wanted: int, body: CompletionBody
     ) -> None:
-        self._api, self._wanted, self._streamed = api, wanted, streamed
-        self.prompt_tokens = prompt_tokens
+        self._api, self._wanted = api, wanted
+        self._streamed, self._salt = body.stream, body.cache_salt
+        self._prompts = ids
+        self.prompt_tokens = [len(each) for each in ids]
         self._came: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
-        self._requests: list[int] = []
+        self._requests: list[RunningRequest] = []
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Prompt tokens that the prefix cache held, where the server is to tell."""
+        if not self._api.prompt_tokens_details:
+            return None
+        return sum(request.sequence.cached_tokens for request in self._requests)
 
     def begin(self, arrived_s: float) -> None:
         """Queue every prompt; raise Infeasible for one that can never fit."""
-        for choice, length in enumerate(self.prompt_tokens):
+        for choice, ids in enumerate(self._prompts):
             listen = partial(self._listen, choice)
-            engine = self._api.engine
-            self._requests.append(engine.add(length, self._wanted, listen, arrived_s=arrived_s))
+            hashes = self._api.hashes(ids, self._wanted, self._salt)
+            request = self._api.engine.add(
+                len(ids), self._wanted, listen, arrived_s=arrived_s, hashes=hashes
+            )
+            self._requests.append(request)
 
     def _listen(self, choice: int, tokens: int) -> None:
         self._came.put_nowait((choice, tokens))

@@ -7,7 +7,7 @@ to one without it. Conventions are vLLM's: underscores stand for dashes, the las
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -27,9 +27,10 @@ KV_DTYPES = {
 }
 """The type in which each value of `--kv-cache-dtype` stores the cache; None is the model's own."""
 DTYPES = ("auto", *FLOATS)
+T = TypeVar("T")
 WHAT = "argument of the simulated server (--server-arg)"
-NO_PREFIX_CACHE = "--no-enable-prefix-caching"
-"""What the simulation does anyway: it computes every prompt whole."""
+PREFIX_CACHING = "--enable-prefix-caching"
+"""And --no-enable-prefix-caching: without either every prompt is computed whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,6 @@ PRICED: dict[str, Argument] = {
     "--dtype": _one_of(*DTYPES),
 }
 WAYS = {
-    "--enable-prefix-caching": "every prompt is computed whole; moeserve estimate "
-    "--prefix-cached prices prompts that were all served before",
     "--quantization": "name it as a technique: -t fp8",
     "--hardware": "name it beside the engine: --hardware",
     "--tensor-parallel-size": "name the layout: --strategy tp2",
@@ -82,6 +81,7 @@ class ServerArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     block_size: int | None = None
     kv_cache_dtype: str | None = None
     dtype: str | None = None
+    enable_prefix_caching: bool | None = None
 
     def __post_init__(self) -> None:
         budget = self.max_num_batched_tokens
@@ -105,6 +105,7 @@ class ServerArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             assumed,
             **limits,
             block_tokens=_either(self.block_size, assumed.block_tokens),
+            prefix_caching=_either(self.enable_prefix_caching, assumed.prefix_caching),
             conventions=msgspec.structs.replace(assumed.conventions, **conventions),
         )
 
@@ -144,7 +145,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, allow_abbrev=False)
         for flag, argument in PRICED.items():
             self.add_argument(flag, help=argument.allowed.replace("%", "%%"))
-        self.add_argument(NO_PREFIX_CACHE, action="store_true")
+        self.add_argument(PREFIX_CACHING, action=argparse.BooleanOptionalAction)
 
     def error(self, message: str) -> NoReturn:
         raise BadValue(WHAT, message, priced_arguments())
@@ -166,15 +167,16 @@ def priced(args: argparse.Namespace) -> ServerArguments:
     """Return the priced arguments among those that were parsed."""
     given = {flag: getattr(args, _field(flag)) for flag in PRICED}
     return ServerArguments(
-        **{_field(flag): _value(flag, text) for flag, text in given.items() if text is not None}
+        enable_prefix_caching=args.enable_prefix_caching,
+        **{_field(flag): _value(flag, text) for flag, text in given.items() if text is not None},
     )
 
 
 def priced_arguments() -> str:
-    return ", ".join([*PRICED, NO_PREFIX_CACHE])
+    return ", ".join([*PRICED, PREFIX_CACHING])
 
 
-def _either(value: int | None, assumed: int) -> int:
+def _either(value: T | None, assumed: T) -> T:
     return assumed if value is None else value
 
 

@@ -3,8 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from catalog.errors import BadValue
-from servers.simulated.arguments import WHAT, Parser, priced_arguments
+from servers.simulated.arguments import Parser
 from strategies.knobs import check_knobs
 from strategies.layout import Layout
 
@@ -46,7 +45,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     for flag in KNOBS.values():
         parser.add_argument(flag)
     parser.add_argument("--enable-return-routed-experts", action="store_true")
-    parser.add_argument("--enable-prefix-caching", action="store_true")
+    parser.add_argument("--enable-prompt-tokens-details", action="store_true")
     parser.add_argument("--tokenizer", help="a directory with tokenizer.json, to count text with")
     parser.add_argument("--hardware", default="A100-80GB")
     parser.add_argument("--headless", action="store_true", help="a part that answers nobody")
@@ -58,18 +57,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     args.model = args.model or args.model_positional
     if not args.model:
         parser.error("argument --model: expected one argument")
-    _check_prefix_caching(args)
     return args
-
-
-def _check_prefix_caching(args: argparse.Namespace) -> None:
-    """The prompts that a client sends may share prefixes, and a hit would have no price.
-
-    vLLM returns routed experts from its prefix cache alone, so that there the word comes along.
-    """
-    if args.enable_prefix_caching and not args.enable_return_routed_experts:
-        allowed = f"{priced_arguments()}; every prompt is computed whole"
-        raise BadValue(WHAT, "--enable-prefix-caching", allowed)
 
 
 def layout_of(args: argparse.Namespace) -> Layout:

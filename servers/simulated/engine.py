@@ -1,11 +1,13 @@
 """Drives the continuous-batching state machine by the clock, and hands out tokens as they come."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from perfmodel.balance import Balancer
 from perfmodel.batching import Batcher
+from perfmodel.sequence import Sequence as BatchedRequest
 from perfmodel.serving import ServerModel
 from perfmodel.virtual import ReplicaGroup
 from servers.metrics import Metrics
@@ -16,6 +18,8 @@ from servers.simulated.faults import Faults
 class RunningRequest:
     """A request in the engine."""
 
+    number: int
+    sequence: BatchedRequest
     on_tokens: Callable[[int], None]
     """Called with the number of new tokens."""
     arrived_s: float
@@ -35,6 +39,7 @@ class EngineCore:
     """
 
     def __init__(self, server: ServerModel, metrics: Metrics, faults: Faults) -> None:
+        self.limits = server.limits
         layout = server.step_model.layout
         groups, each = (1, layout.dp) if server.step_model.lockstep else (layout.dp, 1)
         self._groups = [
@@ -44,6 +49,7 @@ class EngineCore:
             for _ in range(groups)
         ]
         self.replicas = [(group, batcher) for group in self._groups for batcher in group.batchers]
+        self._balancer = Balancer()
         self._first_token_s = server.step_model.constants.first_token_s
         self.metrics, self._faults = metrics, faults
         self._live: dict[int, RunningRequest] = {}
@@ -59,27 +65,35 @@ class EngineCore:
         on_tokens: Callable[[int], None],
         *,
         arrived_s: float,
-    ) -> int:
+        hashes: Sequence[Hashable] = (),
+    ) -> RunningRequest:
         """Queue a request on the replica with the fewest; raise Infeasible if it can never fit.
 
-        `arrived_s` is on `perf_counter`, which the metrics are measured by.
+        `arrived_s` is on `perf_counter`, which the metrics are measured by; `hashes` are those of
+        its full blocks, where they are shared.
         """
-        usable = [rank for rank in range(len(self.replicas)) if rank != self._faults.dead_rank]
-        rank = min(usable, key=lambda each: self.replicas[each][1].num_unfinished)
+        rank = self._balancer.choose(
+            [
+                None if rank == self._faults.dead_rank else batcher.num_unfinished
+                for rank, (_, batcher) in enumerate(self.replicas)
+            ]
+        )
         request, self._next = self._next, self._next + 1
         group, batcher = self.replicas[rank]
-        batcher.add(request, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
-        self._live[request] = RunningRequest(on_tokens, arrived_s, rank)
+        sequence = batcher.add(
+            request, prompt_tokens=prompt_tokens, output_tokens=output_tokens, hashes=hashes
+        )
+        live = RunningRequest(request, sequence, on_tokens, arrived_s, rank)
+        self._live[request] = live
         self.metrics.arrived(rank, prompt_tokens)
         if group.run is None:
             self._start(group, self._clock())
-        return request
+        return live
 
-    def abort(self, request: int) -> None:
-        """Forget a request whose client has gone."""
-        live = self._live.pop(request, None)
-        if live is not None:
-            self._batcher(live.rank).abort(request)
+    def abort(self, live: RunningRequest) -> None:
+        """Forget a request whose client has gone; one that has ended is no error."""
+        if self._live.pop(live.number, None) is not None:
+            self._batcher(live.rank).abort(live.number)
             self.metrics.finished(live.rank, "abort", live.arrived_s, live.times_s)
 
     def _batcher(self, rank: int) -> Batcher:

@@ -5,9 +5,13 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from catalog.model_table import model
 from moeserve.cli import main
+from tests.perfmodel.kernel_tables import tables
 
 
 def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str, str]:
@@ -112,6 +116,22 @@ def test_autotune_ranks_and_honours_top_and_pareto(capsys: pytest.CaptureFixture
     assert front == [row for row in found if row["pareto"]]
     fast = rows(capsys, f"{line} --max-latency-ms 40")
     assert all(row["latency_s"] <= 0.04 for row in fast if row["feasible"])
+
+
+def test_autotune_keeps_to_the_sequences_that_vllm_takes_and_says_how_to_lift_that(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "autotune -m Qwen3-30B-A3B --gpus 2 --hardware H200 --context 500 --format json"
+    _, out, err = run(capsys, line)
+    assert {row["b_max"] for row in json.loads(out)} == {1024, 2048}
+    assert "1024 sequences a replica is vLLM's own limit; --max-num-seqs none lifts it" in err
+    code, out, err = run(capsys, f"{line} --max-num-seqs none")
+    assert min(row["b_max"] for row in json.loads(out)) > 2048
+    assert "lifts" not in err
+    assert {row["b_max"] for row in rows(capsys, f"{line[:-14]} --max-num-seqs 64")} == {64, 128}
+    for wrong in ("0", "-1", "many", "1.5"):
+        code, out, err = run(capsys, f"{line} --max-num-seqs {wrong}")
+        assert (code, out, err.count("\n")) == (2, "", 1)
 
 
 def test_autotune_says_its_doubt_and_what_it_cannot_tell_apart(
@@ -222,3 +242,72 @@ def test_a_calibration_file_with_an_unknown_field_is_refused(
     code, _, err = run(capsys, f"estimate --calibration {path}")
     assert code == 2
     assert "warp" in err
+
+
+KERNELS = "estimate -m Qwen3-30B-A3B -s tp4,tp4+ep -w 64:16:32 -c 8 --hardware H100"
+
+
+def test_measured_kernels_change_an_estimate_and_it_says_what_they_priced(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tables.write_all(tmp_path, model("Qwen3-30B-A3B"), 4)
+    plain = rows(capsys, KERNELS)
+    code, out, err = run(capsys, f"{KERNELS} --format json --kernel-tables {tmp_path}")
+    assert code == 0, err
+    for before, after in zip(plain, json.loads(out), strict=True):
+        assert (before["priced_by"], before["kernel_tables"]) == ("formula", "")
+        assert after["kernel_tables"] == f"vLLM 0.24.0 on H100 ({tmp_path})"
+        assert "experts table" in after["priced_by"]
+        assert after["output_throughput"] != before["output_throughput"]
+        assert after["configuration"] != before["configuration"]
+    assert err.count("kernels of vLLM 0.24.0 on H100") == 1
+
+
+def test_a_part_of_a_step_says_what_priced_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spec = model("Qwen3-30B-A3B")
+    tables.write(tmp_path, "moe", "moe_perf.parquet", tables.expert_rows(spec, [(4, 1)]))
+    parts = rows(capsys, f"{KERNELS} --breakdown --kernel-tables {tmp_path}")
+    by_table = {(row["strategy"], row["part"]) for row in parts if row["priced_by"] == "table"}
+    assert by_table == {("tp4", "experts")}
+
+
+def test_layouts_priced_by_different_sources_are_compared_with_a_warning(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spec = model("Qwen3-30B-A3B")
+    for splits, warned in ([(4, 1)], True), ([(4, 1), (1, 4)], False):
+        folder = tmp_path / str(len(splits))
+        tables.write(folder, "moe", "moe_perf.parquet", tables.expert_rows(spec, splits))
+        _, _, err = run(capsys, f"{KERNELS} --kernel-tables {folder}")
+        assert ("are priced by different sources" in err) == warned
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such folder"),
+        ({}, "no tables of kernels"),
+        ({"m": [1]}, "no column 'gemm_dtype', 'n', 'k', 'latency'"),
+        ({"gemm_dtype": ["bfloat16"], "m": [1], "n": [1], "k": [1], "latency": [-1.0]}, "over 0"),
+        ({"gemm_dtype": ["bfloat16"], "m": ["x"], "n": [1], "k": [1], "latency": [1.0]}, "numbers"),
+        (b"PAR1 torn", "cannot be read as a table of kernels"),
+    ],
+)
+def test_a_missing_or_an_odd_table_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: dict | bytes | None, said: str
+) -> None:
+    folder = tmp_path / "tables"
+    path = folder / "data" / "h100_sxm" / "gemm" / "vllm" / "0.24.0" / "gemm_perf.parquet"
+    if content is not None:
+        folder.mkdir()
+    if content:
+        path.parent.mkdir(parents=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        pq.write_table(pa.table(content), path)
+    code, out, err = run(capsys, f"{KERNELS} --kernel-tables {folder}")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err

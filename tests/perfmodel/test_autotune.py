@@ -128,6 +128,29 @@ def test_a_batch_too_large_is_refused_with_what_fits() -> None:
     assert any("batch 10000 is over the" in row.why for row in rows)
 
 
+@pytest.mark.parametrize("most", [1, 200, 10**9])
+def test_a_replica_takes_no_more_sequences_than_its_limit_and_the_row_says_what_binds(
+    most: int,
+) -> None:
+    free, bound = (
+        {row.name: row for row in search(model("Qwen3-30B-A3B"), gpu("H200"), 8, goal=goal)}
+        for goal in (Goal(context=2000), Goal(context=2000, max_num_seqs=most))
+    )
+    for name, row in bound.items():
+        assert row.b_max == min(free[name].b_max, most * row.dp)
+        assert row.b_max_by == ("max_num_seqs" if row.b_max < free[name].b_max else "memory")
+        assert free[name].b_max_by == "memory"
+
+
+def test_a_batch_over_the_limit_of_all_replicas_is_refused_by_its_name() -> None:
+    goal = Goal(context=100, batch=2049, max_num_seqs=256)
+    rows = search(model("Qwen3-30B-A3B"), gpu("H200"), 8, goal=goal)
+    assert not feasible(rows)
+    assert "over the 2048 that replicas of 256 sequences each take" in {
+        row.why.removeprefix("batch 2049 is ") for row in rows if row.dp == 8
+    }
+
+
 @given(st.integers(10, 17), st.integers(10, 17))
 @settings(deadline=None, max_examples=15)
 def test_more_context_never_admits_more_batch(one: int, other: int) -> None:

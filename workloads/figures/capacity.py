@@ -62,29 +62,45 @@ def statements(rows: Iterable[Row], *, fewest: int = 2) -> list[str]:
 
     Only valid runs count; how many others there were is told.
     """
-    by_server: dict[tuple[object, ...], list[Row]] = {}
+    return [text for found in by_server(rows) if (text := statement(found, fewest=fewest))]
+
+
+def by_server(rows: Iterable[Row]) -> list[list[Row]]:
+    """Return the runs with a throughput of each server under each workload."""
+    found: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         if row.get("output_throughput") is not None:
-            by_server.setdefault(_key(row), []).append(row)
-    return [text for found in by_server.values() if (text := statement(found, fewest=fewest))]
+            found.setdefault(_key(row), []).append(row)
+    return list(found.values())
 
 
 def statement(rows: Sequence[Row], *, fewest: int = 2) -> str:
     """Return the capacity of one server under one workload; "" where it had fewer loads."""
-    unit = _unit(rows)
-    valid = [row for row in rows if row.get("verdict", "valid") in ("valid", "", None)]
+    name, parts = statement_parts(rows, fewest=fewest)
+    return f"capacity of {name}: " + "; ".join(parts) if parts else ""
+
+
+def statement_parts(rows: Sequence[Row], *, fewest: int = 2) -> tuple[str, list[str]]:
+    """Return who carries the load, and what is to say of it: the load within limits first."""
+    unit = unit_of(rows)
+    valid = valid_of(rows)
+    name = " ".join(str(rows[0][each]) for each in SHOWN if is_told(rows[0].get(each)))
     asked = {load for row in rows if (load := _load(row, unit)) is not None}
     if len(asked) < fewest:
-        return ""
-    name = " ".join(str(rows[0][each]) for each in SHOWN if _is_told(rows[0].get(each)))
+        return name, []
     left_out = len(rows) - len(valid)
     levels = levels_of(valid, unit)
     if not levels:
-        return f"capacity of {name}: not known, none of {len(rows)} runs is valid"
+        return name, [f"not known, none of {len(rows)} runs is valid"]
     parts = [_within_limits(levels, valid, unit), knee_words(levels, unit)]
     if left_out:
         parts.append(f"{left_out} runs that are not valid are left out")
-    return f"capacity of {name}: " + "; ".join(filter(None, parts))
+    return name, [part for part in parts if part]
+
+
+def valid_of(rows: Sequence[Row]) -> list[Row]:
+    """Return the runs that are valid, or that nobody has judged."""
+    return [row for row in rows if row.get("verdict", "valid") in ("valid", "", None)]
 
 
 def levels_of(rows: Sequence[Row], unit: str) -> list[Level]:
@@ -97,10 +113,10 @@ def levels_of(rows: Sequence[Row], unit: str) -> list[Level]:
 
 
 def _level(load: float, rows: Sequence[Row]) -> Level:
-    limited = [row for row in rows if _is_told(row.get("good_requests"))]
+    limited = [row for row in rows if is_told(row.get("good_requests"))]
     asked = [int(row.get("completed") or 0) + int(row.get("failed") or 0) for row in limited]
-    latencies = [row["mean_e2el_ms"] / 1e3 for row in rows if _is_told(row.get("mean_e2el_ms"))]
-    prices = [row[PRICE] for row in rows if _is_told(row.get(PRICE))]
+    latencies = [row["mean_e2el_ms"] / 1e3 for row in rows if is_told(row.get("mean_e2el_ms"))]
+    prices = [row[PRICE] for row in rows if is_told(row.get(PRICE))]
     return Level(
         load=load,
         throughput=fmean(row["output_throughput"] for row in rows),
@@ -108,7 +124,7 @@ def _level(load: float, rows: Sequence[Row]) -> Level:
         good=sum(int(row["good_requests"]) for row in limited),
         requests=sum(asked),
         usd=fmean(prices) if prices else None,
-        worst=min((float(row[WORST]) for row in rows if _is_told(row.get(WORST))), default=None),
+        worst=min((float(row[WORST]) for row in rows if is_told(row.get(WORST))), default=None),
     )
 
 
@@ -146,6 +162,13 @@ def knee_words(levels: Sequence[Level], unit: str) -> str:
     return f"knee (most throughput per second of latency) at {where}"
 
 
+def limits_of(rows: Sequence[Row]) -> tuple[str, float]:
+    """Return the latency limits of these runs and the share of requests that must meet them."""
+    limits = next((str(row[LIMITS]) for row in rows if is_told(row.get(LIMITS))), "the limits")
+    target = next((float(row[TARGET]) for row in rows if is_told(row.get(TARGET))), 0.99)
+    return limits, target
+
+
 def _within_limits(levels: Sequence[Level], rows: Sequence[Row], unit: str) -> str:
     if not any(level.requests for level in levels):
         best = max(levels, key=lambda level: level.throughput)
@@ -153,8 +176,7 @@ def _within_limits(levels: Sequence[Level], rows: Sequence[Row], unit: str) -> s
             f"most throughput {_gain(best)} at {best.load:g} {unit}; no limits were given "
             "(--goodput ttft:… tpot:…)"
         )
-    limits = next((str(row[LIMITS]) for row in rows if _is_told(row.get(LIMITS))), "the limits")
-    target = next((float(row[TARGET]) for row in rows if _is_told(row.get(TARGET))), 0.99)
+    limits, target = limits_of(rows)
     within = f"{limits} for {target:.4g} of requests"
     passed, failed = highest(levels, target)
     if passed is None:
@@ -178,19 +200,21 @@ def _gain(level: Level) -> str:
     return f"{level.throughput:,.1f} tokens/s, {price}"
 
 
-def _unit(rows: Sequence[Row]) -> str:
-    rates = any(_is_told(row.get("request_rate")) for row in rows)
+def unit_of(rows: Sequence[Row]) -> str:
+    """Return the unit of these runs' loads: an open loop has a rate."""
+    rates = any(is_told(row.get("request_rate")) for row in rows)
     return "requests/s" if rates else "concurrent requests"
 
 
 def _load(row: Row, unit: str) -> float | None:
     value = row.get("request_rate" if unit == "requests/s" else "max_concurrency")
-    return float(value) if value is not None and _is_told(value) else None
+    return float(value) if value is not None and is_told(value) else None
 
 
 def _key(row: Row) -> tuple[object, ...]:
-    return tuple(row[name] if _is_told(row.get(name)) else "" for name in WHO)
+    return tuple(row[name] if is_told(row.get(name)) else "" for name in WHO)
 
 
-def _is_told(value: object) -> bool:
+def is_told(value: object) -> bool:
+    """Whether a cell says something: neither missing nor «none»."""
     return value not in (None, "", "none") and value == value

@@ -6,7 +6,7 @@ single token (a simulated prefix cache needs no more), and the tokens of a key a
 generator of its own, the same in every prompt. Prompts of files are kept as they are.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -19,6 +19,8 @@ Message = Mapping[str, object]
 Prompt = TokenIds | str | tuple[Message, ...]
 """Token ids, a text, or the messages of a chat."""
 LITERAL_BLOCK = 16
+ODD = 0x9E3779B97F4A7C15
+"""2**64 over the golden ratio: its multiples lie far apart modulo 2**64."""
 UNKNOWN = -1
 """Length of a text that nobody has tokenised, in columns of lengths."""
 
@@ -56,7 +58,7 @@ class Content:
             return sum(segment.tokens for segment in self.chains[request])
         return length_of(literal)
 
-    def blocks(self, request: int, block_tokens: int) -> tuple[bytes, ...]:
+    def blocks(self, request: int, block_tokens: int) -> tuple[Hashable, ...]:
         """Return what identifies each full block of `block_tokens` tokens of a prompt.
 
         As in vLLM a block stands for itself and all before it: two prompts have equal leading
@@ -65,7 +67,7 @@ class Content:
         """
         literal = self.literals.get(request)
         if literal is None:
-            return tuple(_chained(_cut(self.chains[request], block_tokens)))
+            return tuple(_blocks_of(self.chains[request], block_tokens))
         if not isinstance(literal, np.ndarray):
             return ()
         whole = len(literal) // block_tokens * block_tokens
@@ -80,14 +82,14 @@ class Content:
         have fewer hits.
         """
         seen: dict[tuple[int, int], tuple[int, int]] = {}
-        blocks: set[bytes] = set()
+        blocks: set[Hashable] = set()
         shared = 0
         for request, chain in enumerate(self.chains):
             found = _repeated(chain, seen) if chain else self._repeated_blocks(request, blocks)
             shared += max(0, min(found, (self.tokens_of(request) or 0) - 1))
         return shared
 
-    def _repeated_blocks(self, request: int, seen: set[bytes]) -> int:
+    def _repeated_blocks(self, request: int, seen: set[Hashable]) -> int:
         blocks = self.blocks(request, LITERAL_BLOCK)
         hits = next((i for i, each in enumerate(blocks) if each not in seen), len(blocks))
         seen.update(blocks)
@@ -161,20 +163,33 @@ def _repeated(chain: tuple[Segment, ...], seen: dict[tuple[int, int], tuple[int,
     return shared
 
 
-def _cut(chain: tuple[Segment, ...], block_tokens: int) -> Iterator[bytes]:
-    """Yield what each full block holds: pieces of keys, as (key, from, to)."""
-    held: list[tuple[int, int, int]] = []
-    room = block_tokens
+def _blocks_of(chain: tuple[Segment, ...], block_tokens: int) -> list[int]:
+    """Return 64 bits for each full block, from what is before it and its place in its segment.
+
+    Blocks within a segment count up from a hash of all that is before it, so that long prompts take
+    no hashing of their own; one across segments is hashed from its pieces (key, from, to).
+    """
+    found: list[int] = []
+    held: list[object] = []
+    before, room = 0, block_tokens
     for segment in chain:
         start = 0
-        while start < segment.tokens:
-            end = min(segment.tokens, start + room)
-            held.append((segment.key, start, end))
-            room -= end - start
-            start = end
+        if held:
+            start = min(segment.tokens, room)
+            held.append((segment.key, 0, start))
+            room -= start
             if not room:
-                yield repr(held).encode()
-                held, room = [], block_tokens
+                found.append(hash(tuple(held)))
+                held = []
+        if not held:
+            whole, rest = divmod(segment.tokens - start, block_tokens)
+            base = hash((before, segment.key, start))
+            found += [(base + ODD * block) % 2**64 for block in range(whole)]
+            if rest:
+                held = [before, (segment.key, segment.tokens - rest, segment.tokens)]
+                room = block_tokens - rest
+        before = hash((before, segment.key, segment.tokens))
+    return found
 
 
 def _chained(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -13,6 +15,7 @@ from orchestrator.engines.endpoint.advice import advice
 from orchestrator.engines.endpoint.inspect import LOADING, POLL_S, patience_s
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.measure.readiness import PROBE_INPUT, PROBE_OUTPUT, probed
+from workloads.client.payloads import Prompts
 from workloads.load.profiles import parse_workload
 from workloads.load.text_prompts import TextPrompts, fitted, prompts_for
 from workloads.transcript import RequestRow
@@ -24,6 +27,8 @@ TOKENS_PER_WORD = 3
 """At most, in all but toy vocabularies: a text of a third as many words has the tokens wanted."""
 TEXTS = 3
 """Of each length: words differ in their tokens."""
+MOST_UNSEEN = 4
+"""Answers without a visible token, after which it is not by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,11 @@ async def first_answer(
     """
     rng, options = np.random.default_rng(), experiment.endpoint_options
     texts = TextPrompts() if options.texts else None
-    prompts = prompts_for(rng, 1, PROBE_INPUT, vocab, texts)
-    row = await _when_ready(experiment, target, prompts, callbacks)
+
+    def draw() -> Prompts:
+        return prompts_for(rng, 1, PROBE_INPUT, vocab, texts)
+
+    row = await _when_ready(experiment, target, draw, callbacks)
     first = FirstAnswer(row.answered_by, texts, "LEFT_OPEN" in row.notes)
     if texts is None:
         return first
@@ -56,8 +64,8 @@ async def first_answer(
     counts = []
     lengths = (SHORT_WORDS, _long_words(experiment))
     for words in lengths:
-        drawn = texts.draw(rng, count=TEXTS, length=words)
-        rows = [await _when_ready(experiment, target, [text], callbacks) for text in drawn]
+        draw = partial(texts.draw, rng, count=1, length=words)
+        rows = [await _when_ready(experiment, target, draw, callbacks) for _ in range(TEXTS)]
         counts.append(fmean(row.server_input_tokens or 0 for row in rows))
     short, long = counts
     if not short or not long:
@@ -76,15 +84,25 @@ def _long_words(experiment: Experiment) -> int:
 async def _when_ready(
     experiment: Experiment,
     target: Target,
-    prompts: "np.ndarray[tuple[int, int], np.dtype[np.int32]] | list[str]",
+    draw: Callable[[], Prompts],
     callbacks: Callbacks,
 ) -> RequestRow:
+    """Return the first answer that ends well.
+
+    Nothing may be seen of an answer whose few tokens make no whole character; then another prompt
+    is tried.
+    """
     limit_s, _ = patience_s(experiment)
     deadline = time.monotonic() + limit_s
+    unseen = 0
     while True:
-        (row,) = await probed(target, prompts)
+        (row,) = await probed(target, draw())
         if row.status == "ok":
             return row
+        if row.error_class == "TOKEN_COUNT_MISMATCH" and not row.output_tokens:
+            unseen += 1
+            if unseen < MOST_UNSEEN:
+                continue
         if callbacks.stop.is_set():
             raise Stopped
         status = int(row.error[:3]) if row.error[:3].isdigit() else 0

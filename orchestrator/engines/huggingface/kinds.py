@@ -68,6 +68,7 @@ TRANSFORMERS = EngineKind(
     prepare=make_weights,
     devices="one",
     every_layout=("single",),
+    reports_experts=True,
     requirements=_requirements,
 )
 

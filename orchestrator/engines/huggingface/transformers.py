@@ -8,9 +8,12 @@ from orchestrator.engine import Callbacks, LaunchContext, Session
 from orchestrator.engines.checkpoints import make_weights, weights
 from orchestrator.engines.one_device import OneDeviceServer
 from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.measure.expert_load import RoutedExperts
+from orchestrator.measure.expert_session import ExpertSession
 from servers.huggingface.causal import require_transformers
 from servers.huggingface.offload.options import arguments_of, budget_of
 from servers.huggingface.quant import options as quant
+from servers.huggingface.routing import FLAG
 from strategies.technique import Technique
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -31,8 +34,9 @@ class TransformersEngine:
         def command(port: int, served_name: str) -> list[str]:
             return transformers_command(group, context, port=port, served_name=served_name)
 
+        experts = context.model.experts if context.experiment.expert_load else None
         async with OneDeviceServer(group, context, command).serving(callbacks) as session:
-            yield session
+            yield ExpertSession(session, RoutedExperts(experts.count, None)) if experts else session
 
 
 def transformers_command(
@@ -46,6 +50,7 @@ def transformers_command(
         *("--served-model-name", served_name),
         *("--host", "127.0.0.1", "--port", str(port)),
         *(word for part in technique.parts for word in _dtype(part.method)),
+        *((FLAG,) if context.experiment.expert_load else ()),
         *context.experiment.server.args,
     ]
 

@@ -4,8 +4,8 @@ Its numbers come from a model of the GPU and say so: provenance `simulated` in e
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -15,15 +15,17 @@ from numpy.typing import ArrayLike
 from catalog.models import Model
 from orchestrator.engine import Callbacks, LaunchContext, Measurement, Session
 from orchestrator.engines.checks import missing_link
-from orchestrator.engines.simulated.options import assumed_of, held_model
+from orchestrator.engines.simulated.options import assumed_of, caching, held_model
 from orchestrator.experiment.cells import Run
 from orchestrator.experiment.server_group import ServerGroup
-from orchestrator.measure.traffic import dispatcher_of, unwritten
+from orchestrator.measure.traffic import dispatcher_of, shared_figures, unwritten
 from orchestrator.results.record import Provenance
+from perfmodel.batching import BatchLimits
 from perfmodel.noise import Noise, launch_factor
 from perfmodel.serving import ServerModel, server
-from perfmodel.simulate import Simulated, simulate
+from perfmodel.simulate import Hashes, Simulated, simulate
 from servers.simulated.arguments import ServerArguments, server_arguments
+from workloads.load.traffic import Requests
 from workloads.transcript import RequestRow
 
 
@@ -64,7 +66,7 @@ def _server(group: ServerGroup, model: Model, requested: ServerArguments) -> Ser
         setup.layout,
         setup.gpu,
         longest=requested.longest(longest),
-        setup=assumed_of(setup, requested),
+        setup=assumed_of(setup, requested, caching(workloads)),
     )
 
 
@@ -73,8 +75,28 @@ def serve(run: Run, on: ServerModel, noise: Noise | None = None) -> Simulated:
     traffic = unwritten(run)
     requests = traffic.requests
     lengths = list(zip(requests.input_lens.tolist(), requests.output_lens.tolist(), strict=True))
-    source = dispatcher_of(traffic)
-    return simulate(source, lengths, on.step_model, limits=on.limits, noise=noise)
+    hashes = _hashes(requests, on.limits) if on.limits.prefix_caching else None
+    return simulate(
+        dispatcher_of(traffic), lengths, on.step_model, limits=on.limits, noise=noise, hashes=hashes
+    )
+
+
+def _hashes(requests: Requests, limits: BatchLimits) -> Hashes | None:
+    """Say what each request's blocks hold; None where every prompt is its own.
+
+    An answer is nobody else's: a later turn holds drawn tokens in the place of what was answered.
+    """
+    content, size = requests.content, limits.block_tokens
+    if content is None:
+        return None
+    longest = (requests.input_lens + requests.output_lens - 1).tolist()
+
+    def of(request: int) -> Sequence[Hashable]:
+        prompt = content.blocks(request, size)
+        answer = ((request, block) for block in range(len(prompt), longest[request] // size))
+        return (*prompt, *answer)
+
+    return of
 
 
 def expected_seconds(group: ServerGroup, runs: Iterable[Run], model: Model) -> list[float | None]:
@@ -120,7 +142,7 @@ class SimulatedSession:
             "max_num_seqs": limits.max_num_seqs,
             "max_num_batched_tokens": limits.max_num_batched_tokens,
             "block_size": limits.block_tokens,
-            "prefix_caching": limits.prefix_cached,
+            "prefix_caching": limits.prefix_caching,
             "calibration": self.server.step_model.constants.name,
             "assumptions": list(self.server.memory.assumptions),
             "noise": self.noise,
@@ -130,15 +152,27 @@ class SimulatedSession:
     async def measure(self, run: Run, callbacks: Callbacks) -> Measurement:
         result = serve(run, self.server, self._noise(run))
         traffic = unwritten(run)
+        cached = self.server.limits.prefix_caching
         for row in rows_of_simulation(result, traffic.requests.input_lens):
-            callbacks.on_row(traffic.labelled(row))
+            told = result.cached_tokens[row.request] if cached else None
+            callbacks.on_row(replace(traffic.labelled(row), cached_tokens=told))
         return Measurement(
             figures={
+                **(shared_figures(traffic) if cached else {}),
                 "peak_kv_usage": result.peak_kv_usage,
                 "preemptions": result.preemptions,
+                **self._prefix_figures(result),
                 **{f"{phase}_share": share for phase, share in _shares(result).items()},
             }
         )
+
+    def _prefix_figures(self, result: Simulated) -> Mapping[str, float]:
+        if not self.server.limits.prefix_caching:
+            return {}
+        return {
+            "server_prefix_cache_queries": result.prefix_queries,
+            "server_prefix_cache_hits": result.prefix_hits,
+        }
 
     def _noise(self, run: Run) -> Noise | None:
         if not self.noise:

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 
 from catalog.errors import BadValue
 from servers.huggingface import causal
-from servers.huggingface.causal import CausalDecoder, checkpoint_folder, device_of, eos_of
+from servers.huggingface.causal import (
+    CausalDecoder,
+    checkpoint_folder,
+    device_of,
+    eos_of,
+    recorder_of,
+)
 from servers.huggingface.decoder_registry import Loaded
 from servers.huggingface.offload.experts import Residency
 from servers.huggingface.offload.install import device_weight_bytes, install
@@ -76,7 +82,12 @@ def load(args: argparse.Namespace) -> Loaded:
         **_measured(residency),
     }
     decoder = OffloadDecoder(
-        model, eos_of(model.config), args.max_batch, details, residency=residency
+        model,
+        eos_of(model.config),
+        args.max_batch,
+        details,
+        recorder_of(model, args),
+        residency=residency,
     )
     return Loaded(decoder, load_text(folder))
 

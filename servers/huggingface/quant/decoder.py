@@ -4,7 +4,13 @@ import argparse
 
 from catalog.errors import BadValue
 from servers.huggingface import causal
-from servers.huggingface.causal import CausalDecoder, checkpoint_folder, device_of, eos_of
+from servers.huggingface.causal import (
+    CausalDecoder,
+    checkpoint_folder,
+    device_of,
+    eos_of,
+    recorder_of,
+)
 from servers.huggingface.decoder_registry import Loaded
 from servers.huggingface.quant.install import install
 from servers.huggingface.quant.options import BITS, GROUPS, SCHEMES, QuantOptions
@@ -43,5 +49,7 @@ def load(args: argparse.Namespace) -> Loaded:
         "quantised_share": share,
         "device_memory_bytes": tensor_bytes(model),
     }
-    decoder = CausalDecoder(model, eos_of(model.config), args.max_batch, details)
+    decoder = CausalDecoder(
+        model, eos_of(model.config), args.max_batch, details, recorder_of(model, args)
+    )
     return Loaded(decoder, load_text(folder))

@@ -2,17 +2,25 @@
 
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 
-from analysis.plots import KINDS, PlotSelection, draw
+from analysis.gpus import gpus_of
+from analysis.plots import KINDS, PlotSelection, Sheet, draw
+from analysis.plots.axis import load_axis, log_y
 from analysis.plots.save import encoded
 from analysis.plots.timeline import timeline
 from analysis.question import ComparisonSpec
-from analysis.series import curves, per_user, residuals, scaling
+from analysis.series import against_load, curves, per_user, residuals, scaling
 from analysis.style import label_of, style_of
 from analysis.winners import winners
 from catalog.errors import BadFile, BadValue, UnknownName
@@ -44,6 +52,132 @@ def test_the_same_figure_gives_the_same_bytes(small: Study) -> None:
 
 def test_png_is_drawn_too(small: Study) -> None:
     assert encoded(draw(small(), "bars"), "png").startswith(b"\x89PNG")
+
+
+def ticks(axis: Axis) -> list[str]:
+    """The labels of the ticks in sight."""
+    low, high = sorted(axis.get_view_interval())
+    found = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
+    shown = [text.get_text() for at, text in found if low <= at <= high]
+    return [text for text in shown if text]
+
+
+@given(st.floats(1e-3, 1e6), st.floats(1.001, 1e5))
+def test_a_logarithmic_axis_has_plain_ticks_and_enough_of_them(low: float, span: float) -> None:
+    axes = Figure().subplots()
+    axes.plot([1, 2], [low, low * span])
+    log_y(axes)
+    assert axes.yaxis.get_minorticklocs().size == 0
+    assert len(ticks(axes.yaxis)) >= 2
+    for text in ticks(axes.yaxis):
+        assert float(text.replace(",", "")) > 0
+        assert "10^" not in text
+
+
+@given(st.lists(st.integers(1, 4096), min_size=1, max_size=12, unique=True))
+def test_no_two_loads_are_written_over_each_other(levels: list[int]) -> None:
+    axes = Figure().subplots()
+    axes.plot(levels, levels)
+    load_axis(axes, np.array(levels, dtype=float), "Request rate (requests/s)")
+    at = [float(text.replace(",", "")) for text in ticks(axes.xaxis)]
+    assert at[0] == min(levels)
+    assert set(at) <= set(map(float, levels))
+    assert all(b / a >= 1.5 for a, b in pairwise(at))
+
+
+def test_the_legend_names_number_and_kind_of_gpus(small: Study) -> None:
+    for kind in ("throughput", "bars", "pareto", "heatmap"):
+        found = texts(encoded(draw(small(2), kind), "svg"))
+        assert "tp, 2 × A100-80GB" in found
+    some = small().assign(gpu_type=lambda f: np.where(f["strategy"] == "tp", None, "H100"))
+    assert gpus_of(some) == {"tp": "2 GPUs", "ep": "2 × H100", "tp+ep": "4 × H100"}
+    mixed = pd.DataFrame({"strategy": "tp", "num_gpus": [2, 2, 4], "gpu_type": ["A", "B", "A"]})
+    assert gpus_of(mixed) == {"tp": "3 kinds of GPUs"}
+    assert gpus_of(mixed[:2]) == {"tp": "2 × A or 2 × B"}
+    assert gpus_of(mixed.assign(num_gpus=[2, 2, np.nan], gpu_type=["A", "A", None])) == {"tp": ""}
+
+
+def test_lines_stand_at_what_was_in_flight_where_every_run_says_it(small: Study) -> None:
+    rows = small().assign(effective_concurrency=lambda f: 0.8 * f["max_concurrency"])
+    table, name = against_load(curves(rows, "output_throughput"), rows)
+    assert name == "Requests in flight (mean)"
+    assert table["x"].to_numpy() == pytest.approx(0.8 * table["load"].to_numpy())
+    first = rows.index[0]
+    rows.loc[first, "effective_concurrency"] = np.nan
+    table, name = against_load(curves(rows, "output_throughput"), rows)
+    assert name.startswith("Concurrency")
+    assert table["x"].equals(table["load"])
+
+
+def test_a_lack_of_prompts_is_no_lack_of_scaling(small: Study) -> None:
+    rows = small(noise=0.0).assign(
+        effective_concurrency=lambda f: np.minimum(f["max_concurrency"], 20),
+        output_throughput=lambda f: 7.0 * f["effective_concurrency"],
+    )
+    assert scaling(rows)["mean"].to_numpy() == pytest.approx(1.0)
+
+
+def test_points_of_the_pareto_figure_say_their_load(small: Study) -> None:
+    axes = draw(small(2), "pareto").axes[0]
+    assert {text.get_text() for text in axes.texts} == {"1", "8", "64"}
+
+
+def test_the_papers_figures_have_its_workload_and_load_as_asked(study: Study) -> None:
+    rows = study(2)
+    rows["num_prompts"] = 100
+    assert len(draw(rows, "figure-2").axes) == 1
+    bars = " ".join(texts(encoded(draw(rows, "figure-2"), "svg")))
+    assert "concurrency 128" in bars
+    assert "decode-heavy" in bars
+    latency = " ".join(texts(encoded(draw(rows, "figure-4"), "svg")))
+    assert "concurrency 32" in latency
+    assert ticks(draw(rows, "figure-3").axes[0].xaxis)[-1] == "128"
+    with pytest.raises(UnknownName, match="decode-heavy"):
+        draw(rows[rows["workload"] != "decode-heavy"], "figure-2")
+
+
+def test_figures_are_as_wide_as_a_papers_columns(small: Study, tmp_path: Path) -> None:
+    style = tmp_path / "own.mplstyle"
+    style.write_text("axes.facecolor: eeeeff\n")
+    for columns, width in ((1, 3.49), (2, 7.14)):
+        sheet = Sheet(columns, style)
+        figure = draw(small(2), "throughput", sheet=sheet)
+        assert figure.get_size_inches()[0] == pytest.approx(width, abs=0.01)
+        assert mpl.colors.to_hex(figure.axes[0].get_facecolor()) == "#eeeeff"
+        assert encoded(figure, "pdf", sheet).startswith(b"%PDF")
+    with pytest.raises(BadValue, match="1 or 2"):
+        Sheet(3)
+    style.write_text("no.such.setting: 1\n")
+    with pytest.raises(BadFile, match="style file"):
+        draw(small(), "bars", sheet=Sheet(1, style))
+    with pytest.raises(BadFile, match="style file"):
+        draw(small(), "bars", sheet=Sheet(style=tmp_path / "absent"))
+
+
+def test_nothing_of_a_narrow_figure_is_cut_off_or_written_over(study: Study) -> None:
+    for kind in ("throughput", "bars", "latency-bars", "heatmap", "pareto"):
+        figure = draw(study(2), kind, sheet=Sheet(1))
+        figure.draw_without_rendering()
+        page = figure.bbox
+        drawn = [
+            a.get_window_extent() for axes in figure.axes for a in (axes.title, axes.xaxis.label)
+        ]
+        drawn += [legend.get_window_extent() for legend in figure.legends]
+        for box in drawn:
+            assert box.x0 >= page.x0 - 1
+            assert box.x1 <= page.x1 + 1
+        (legend,) = figure.legends
+        below = legend.get_window_extent().y1
+        labels = [axes.xaxis.label for axes in figure.axes if axes.xaxis.label.get_text()]
+        assert all(name.get_window_extent().y0 > below - 2 for name in labels), kind
+
+
+def test_techniques_of_one_layout_look_alike_and_never_the_same() -> None:
+    plain, fp8, int4 = (style_of(name) for name in ("tp", "tp · fp8", "tp · int4"))
+    assert plain.colour == fp8.colour == int4.colour
+    assert plain.dash not in {fp8.dash, int4.dash}
+    assert plain.marker not in {fp8.marker, int4.marker}
+    assert style_of("ep · fp8").colour == style_of("ep").colour
 
 
 def luminance(colour: str) -> float:

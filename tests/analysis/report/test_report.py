@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,11 @@ def test_the_page_says_question_answer_origin_and_requests(tmp_path: Path, small
     root = directory(tmp_path / "out", small)
     write_report([root], tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
-    assert text.index("Which parallel layout") < text.index("Use tp") < text.index('id="figures"')
+    assert (
+        text.index("Which parallel layout")
+        < text.index("use tp (2 × ")
+        < text.index('id="figures"')
+    )
     assert "these numbers come from a model of the GPU, not from one" in text
     assert "2160 single requests were read" in text
     assert "54 × timeout" in text
@@ -134,10 +139,83 @@ def test_a_study_without_a_valid_run_still_makes_a_page(small: Study) -> None:
     assert "none of the 27 simulated runs is valid" in text
 
 
-def test_one_strategy_or_one_load_is_said_and_not_an_error(small: Study) -> None:
+def sections(text: str) -> list[str]:
+    return re.findall(r'<section id="(\w+)"', text)
+
+
+def test_one_strategy_is_asked_what_it_carries(small: Study) -> None:
+    rows = small(strategy="as served", goodput_limits="ttft:30", slo_target=0.9, completed=100)
+    one = rows[rows["run_id"].str.contains("tp.decode")].assign(good_requests=[100, 95, 20])
+    text = report_html(one)
+    assert "What OLMoE-1B-7B carries" in text
+    assert "How much load does the server carry" in text
+    assert "Highest load within ttft:30 for 0.9 of requests: 8 concurrent requests" in text
+    assert "the border is between 8 and 64" in text
+    assert sections(text) == ["answer", "figures", "capacity", "validity", "runs", "reproduce"]
+    assert "No comparison" not in text
+
+
+def test_one_load_is_said_and_not_an_error(small: Study) -> None:
     rows = small()
-    assert "Only tp was run." in report_html(rows[rows["strategy"] == "tp"])
     assert "No crossover" in report_html(rows[rows["max_concurrency"] == 8])
+    alone = rows[(rows["max_concurrency"] == 8) & (rows["strategy"] == "tp")]
+    assert "Only tp was run, at one load: " in report_html(alone)
+    assert "capacity" not in sections(report_html(alone))
+
+
+def test_copies_of_a_load_that_was_not_reached_are_valid_runs(small: Study) -> None:
+    rows = small()
+    text = report_html(rows.assign(num_prompts=16))
+    assert "27 valid of 27 simulated runs" in text
+    assert "max_concurrency 64 was not reached" in text
+
+
+def test_the_papers_own_numbers_stand_only_where_they_were_asked_for(study: Study) -> None:
+    text = report_html(study())
+    assert "Table IV" in text
+    assert "(paper" not in text
+    assert "no like for like" not in text
+
+
+def payload_of(text: str) -> dict[str, Any]:
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+
+
+def test_figures_know_what_was_in_flight_and_on_which_gpus(small: Study) -> None:
+    rows = small().assign(effective_concurrency=lambda f: 0.9 * f["max_concurrency"])
+    made = payload_of(report_html(rows))
+    loads, flight = made["cells"]["load"], made["cells"]["in_flight"]
+    assert flight == pytest.approx([0.9 * load for load in loads])
+    gpus = {look["name"]: look["gpus"] for look in made["strategies"]}
+    assert gpus == {"tp": "2 × A100-80GB", "ep": "2 × A100-80GB", "tp+ep": "4 × A100-80GB"}
+    some = rows["effective_concurrency"].where(rows["strategy"] != "ep")
+    partly = payload_of(report_html(rows.assign(effective_concurrency=some)))["cells"]
+    assert partly["in_flight"].count(None) == 9
+    assert set(payload_of(report_html(small()))["cells"]["in_flight"]) == {None}
+
+
+def test_price_and_energy_are_measures_where_they_are_known(small: Study) -> None:
+    priced = small().assign(
+        usd_per_million_output_tokens=1.5, joules_per_output_token=0.25, p99_itl_ms=np.nan
+    )
+    made = payload_of(report_html(priced))
+    measures = {each["key"]: each for each in made["metrics"]}
+    assert "($ per million" in measures["usd_per_million_output_tokens"]["label"]
+    assert measures["joules_per_output_token"]["higher"] is False
+    assert "p99_itl_ms" not in measures
+    heads = made["carried"]["columns"]
+    assert {"$ per million output tokens there", "J per output token there"} <= set(heads)
+    plain = payload_of(report_html(small()))
+    assert not [each for each in plain["metrics"] if "usd" in each["key"]]
+    assert not [head for head in plain["carried"]["columns"] if "$" in head or "J per" in head]
+
+
+def test_intervals_of_what_is_above_zero_never_reach_below_it(small: Study) -> None:
+    rows = small(2)
+    wild = np.where(rows["replicate"] == 0, 0.05, 1.0)
+    made = payload_of(report_html(rows.assign(output_throughput=rows["output_throughput"] * wild)))
+    low = made["cells"]["output_throughput.low"]
+    assert min(low) >= 0
 
 
 def test_techniques_are_arms_of_their_own(small: Study) -> None:

@@ -1,125 +1,24 @@
 """The page in a real Chromium, driven over its DevTools protocol."""
 
-import asyncio
 import base64
 import itertools
-import json
 import re
-import shutil
-import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pandas as pd
 import pytest
 
 from analysis.report.write import ReportOptions, report_html
-from tests.machine import limit, until
+from tests.chromium import CHROMIUM, FRAMES, Tab
+from tests.machine import limit
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
 ]
-Device = dict[str, Any]
 Study = Callable[..., pd.DataFrame]
-PHONE: Device = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
-DESKTOP: Device = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-
-
-class Tab:
-    """One page: commands, the errors it logs and the addresses it asks for."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.socket = socket
-        self.numbers = itertools.count(1)
-        self.problems: list[Any] = []
-        self.addresses: list[str] = []
-
-    async def call(self, method: str, **parameters: Any) -> Any:
-        number = next(self.numbers)
-        await self.socket.send_json({"id": number, "method": method, "params": parameters})
-        while True:
-            answer = await asyncio.wait_for(self.socket.receive_json(), limit(30))
-            if answer.get("id") == number:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self._note(answer)
-
-    def _note(self, event: dict[str, Any]) -> None:
-        kind, details = event.get("method"), event.get("params", {})
-        if kind == "Runtime.exceptionThrown":
-            self.problems.append(details["exceptionDetails"])
-        elif kind == "Log.entryAdded" and details["entry"]["level"] in {"error", "warning"}:
-            self.problems.append(details["entry"]["text"])
-        elif kind == "Runtime.consoleAPICalled" and details["type"] in {"error", "warning"}:
-            self.problems.append(details["args"])
-        elif kind == "Network.requestWillBeSent":
-            self.addresses.append(details["request"]["url"])
-
-    async def run(self, expression: str) -> Any:
-        """Evaluate JavaScript and return its value."""
-        result = await self.call(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
-        )
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    async def open(
-        self, path: Path, *, device: Device = DESKTOP, dark: bool = False, media: str = ""
-    ) -> None:
-        await self.call("Emulation.setDeviceMetricsOverride", **device)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        await self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        await self.call("Page.navigate", url=path.as_uri())
-        ready = "document.readyState === 'complete' && !!document.querySelector('#run-table table')"
-        async with asyncio.timeout(limit(30)):
-            while not await self.run(ready):
-                await asyncio.sleep(0.05)
-        # Figures are drawn when their size is first observed, one frame later.
-        await self.run("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
-
-    async def key(self, key: str) -> None:
-        for kind in ("keyDown", "keyUp"):
-            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One Chromium for all tests of the module: where its tabs are asked for."""
-    folder = tmp_path_factory.mktemp("profile")
-    flags = [
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
-        "--no-first-run", "--disable-dev-shm-usage", f"--user-data-dir={folder}", "about:blank",
-    ]  # fmt: skip
-    silent = subprocess.DEVNULL
-    with subprocess.Popen([str(CHROMIUM), *flags], stdout=silent, stderr=silent) as process:
-        try:
-            port_file = folder / "DevToolsActivePort"
-            until(lambda: port_file.exists() and port_file.read_text().count("\n"))
-            yield f"http://127.0.0.1:{port_file.read_text().splitlines()[0]}/json"
-        finally:
-            process.terminate()
-
-
-@pytest.fixture
-async def tab(browser: str) -> AsyncIterator[Tab]:
-    """A page of the test's own."""
-    async with aiohttp.ClientSession() as session:
-        async with session.put(f"{browser}/new?about:blank") as answer:
-            target = json.loads(await answer.text())
-        async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-            tab = Tab(socket)
-            for domain in ("Page", "Runtime", "Log", "Network"):
-                await tab.call(f"{domain}.enable")
-            yield tab
-        async with session.get(f"{browser}/close/{target['id']}"):
-            pass
 
 
 HOSTILE = (
@@ -157,9 +56,14 @@ def large(study: Study) -> pd.DataFrame:
 
 async def test_the_page_draws_and_asks_for_nothing(tab: Tab, pages: Path) -> None:
     await tab.open(pages / "plain.html")
-    assert await tab.run("document.querySelectorAll('#charts svg').length") == 6
-    assert await tab.run("document.querySelectorAll('#charts path.mark').length") > 100
-    assert await tab.run("document.querySelectorAll('#charts table.map td').length") == 63
+    assert await tab.run("document.querySelectorAll('#charts svg').length") == 3
+    assert await tab.run("document.querySelectorAll('#charts path.mark').length") == 63
+    assert await tab.run("document.querySelectorAll('#winners td[data-tell]').length") == 63
+    assert await tab.run("document.querySelectorAll('#matrix td[data-tell]').length") == 126
+    assert await tab.run("document.querySelectorAll('#more-charts svg').length") == 0
+    await tab.run("document.querySelector('#more-charts').parentElement.open = true")
+    await tab.run(FRAMES)
+    assert await tab.run("document.querySelectorAll('#more-charts svg').length") == 3
     assert tab.problems == []
     assert [a for a in tab.addresses if not a.startswith(("file:", "data:"))] == []
 
@@ -167,11 +71,10 @@ async def test_the_page_draws_and_asks_for_nothing(tab: Tab, pages: Path) -> Non
 async def test_filters_legend_search_and_sorting_work(tab: Tab, pages: Path) -> None:
     choose = """(name, value) => { const s = document.querySelector(`[name=${name}]`);
         s.value = value; s.dispatchEvent(new Event('change')); }"""
-    frames = "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
     await tab.open(pages / "plain.html")
     await tab.run(f"({choose})('model', 'OLMoE-1B-7B')")
     await tab.run(f"({choose})('metric', 'mean_ttft_ms')")
-    await tab.run(frames)
+    await tab.run(FRAMES)
     captions = await tab.run(
         "[...document.querySelectorAll('#charts figcaption')].map(c => c.textContent)"
     )
@@ -179,7 +82,7 @@ async def test_filters_legend_search_and_sorting_work(tab: Tab, pages: Path) -> 
     assert any("time to first token (ms)" in caption for caption in captions)
     before = await tab.run("document.querySelectorAll('#charts path.mark').length")
     await tab.run("document.querySelector('#legend button').click()")
-    await tab.run(frames)
+    await tab.run(FRAMES)
     assert await tab.run("document.querySelectorAll('#charts path.mark').length") < before
     pressed = "document.querySelector('#legend button').getAttribute('aria-pressed')"
     assert await tab.run(pressed) == "false"
@@ -190,11 +93,11 @@ async def test_filters_legend_search_and_sorting_work(tab: Tab, pages: Path) -> 
     await tab.run(f"{heads}.find(b => b.textContent === 'tokens/s').click()")
     column = await tab.run(
         f"(i => [...document.querySelectorAll('#run-table tbody tr')]"
-        f".map(r => Number(r.children[i].textContent)))"
+        f".map(r => Number(r.children[i].textContent.replaceAll(',', ''))))"
         f"({heads}.findIndex(b => b.textContent === 'tokens/s'))"
     )
     assert column == sorted(column)
-    assert len(column) == 50
+    assert len(column) == 10
     assert tab.problems == []
 
 
@@ -231,19 +134,12 @@ async def test_ten_thousand_runs_open_within_two_seconds(
     """Slow because such a study takes a while to analyse; the browser's own clock is read."""
     page = tmp_path / "large.html"
     page.write_text(report_html(large(study)))
+    assert page.stat().st_size < 3e6
     await tab.open(page)
-    assert "10000 rows" in await tab.run("document.querySelector('#run-table').textContent")
+    assert "10,000 rows" in await tab.run("document.querySelector('#run-table').textContent")
     loaded = await tab.run("performance.getEntriesByType('navigation')[0].loadEventEnd")
     assert loaded < 1e3 * limit(1.0)
     assert tab.problems == []
-
-
-@pytest.mark.parametrize("device", [PHONE, DESKTOP])
-async def test_nothing_is_wider_than_the_screen(tab: Tab, pages: Path, device: Device) -> None:
-    for name in ("plain", "hostile"):
-        await tab.open(pages / f"{name}.html", device=device)
-        width = await tab.run("document.documentElement.scrollWidth")
-        assert width <= device["width"]
 
 
 CONTRAST = """(() => {
@@ -273,6 +169,7 @@ async def test_everything_interactive_has_a_name_and_is_reached_by_tab(
     tab: Tab, pages: Path
 ) -> None:
     await tab.open(pages / "plain.html")
+    await tab.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     tree = await tab.call("Accessibility.getFullAXTree")
     roles = {"button", "combobox", "checkbox", "searchbox", "link", "application"}
     nodes = [n for n in tree["nodes"] if n.get("role", {}).get("value") in roles]

@@ -15,15 +15,13 @@ from hypothesis.extra.numpy import arrays
 from catalog.errors import BadValue, EndpointError
 from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.measure.expert_load import (
-    balance_figures,
     balancer_figures,
     count_tokens,
-    gini,
-    rank_tokens,
 )
 from orchestrator.results.store import read_manifests
 from orchestrator.study import prepare, run_study
 from orchestrator.verify import verify_directory
+from perfmodel.expert_balance import balance_figures, gini, rank_tokens
 
 SIMULATED = (sys.executable, "-m", "servers.simulated")
 LOG = (

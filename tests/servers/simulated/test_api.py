@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from catalog.from_hf import load_model
 from catalog.hardware_table import gpu
-from perfmodel.serving import server
+from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings, server
 from servers.metrics import Metrics
 from servers.simulated.api import SimulatedApi
 from servers.simulated.engine import EngineCore
@@ -25,11 +25,16 @@ Serve = Callable[..., Awaitable[Client]]
 async def serve() -> AsyncIterator[Serve]:
     opened: list[Client] = []
 
-    async def start(**faults: Any) -> Client:
+    async def start(setup: ServerSettings = DEFAULT_SETTINGS, dp: int = 1, **faults: Any) -> Client:
         told = Faults(**faults)
-        built = server(load_model("OLMoE-1B-7B"), Layout(), gpu("H100"), longest=4096)
-        engine = EngineCore(built, Metrics("m", 1), told)
-        simulation = SimulatedApi(engine, "m", 4096, told, lambda text: len(text.split()))
+        built = server(
+            load_model("OLMoE-1B-7B"), Layout(dp=dp), gpu("H100"), longest=4096, setup=setup
+        )
+        engine = EngineCore(built, Metrics("m", dp), told)
+        simulation = SimulatedApi(
+            engine, "m", 4096, told, lambda text: range(len(text.split())),
+            prompt_tokens_details=setup.prefix_caching,
+        )  # fmt: skip
         client = TestClient(TestServer(simulation.app()))
         await client.start_server()
         opened.append(client)
@@ -109,6 +114,25 @@ async def test_a_request_that_no_server_can_answer_is_refused_with_the_reason(
 
 async def metrics(client: Client) -> str:
     return await (await client.get("/metrics")).text()
+
+
+async def test_what_the_prefix_cache_held_is_in_usage_and_counters_of_its_own_replica(
+    serve: Serve,
+) -> None:
+    client = await serve(ServerSettings(prefix_caching=True), dp=2)
+    prompt, held = list(range(64)), []
+    for _ in range(4):  # they go to the two replicas in turn
+        usage = json.loads((await ask(client, prompt=[*prompt, 1]))[1])["usage"]
+        held.append(usage["prompt_tokens_details"]["cached_tokens"])
+    answered = [*prompt, 1, *[7] * 3]  # the fourth token of the answer was never computed
+    last = json.loads((await ask(client, prompt=[*answered, *[9] * 20], max_tokens=1))[1])
+    held.append(last["usage"]["prompt_tokens_details"]["cached_tokens"])
+    assert held == [0, 0, 64, 64, 64]
+    told = await metrics(client)
+    for rank, queries, hits in ((0, 130 + 88, 128), (1, 130, 64)):
+        labels = f'{{engine="{rank}",model_name="m"}}'
+        assert f"prefix_cache_queries_total{labels} {queries}\n" in told
+        assert f"prefix_cache_hits_total{labels} {hits}\n" in told
 
 
 async def test_every_nth_request_fails_when_told_to(serve: Serve) -> None:

@@ -14,6 +14,7 @@ from perfmodel.serving import ServerSettings, server
 from servers.simulated.arguments import (
     DTYPES,
     KV_DTYPES,
+    PREFIX_CACHING,
     PRICED,
     WAYS,
     ServerArguments,
@@ -44,7 +45,9 @@ def command_lines(draw: st.DrawFn) -> tuple[list[str], dict[str, object]]:
         words += draw(st.sampled_from(([f"{flag}={value}"], [flag, str(value)])))
         wanted[name] = value
     if draw(st.booleans()):
-        words.append("--no-enable-prefix-caching")
+        on = draw(st.booleans())
+        words.append(f"--{'' if on else 'no-'}enable-prefix-caching")
+        wanted["enable_prefix_caching"] = on
     return words, wanted
 
 
@@ -114,7 +117,6 @@ def test_a_value_that_is_not_allowed_is_refused_with_its_argument(line: str) -> 
         ("--enforce-eager", "--enforce-eager"),
         ("--max-num-seq=4", "Did you mean --max-num-seqs"),
         ("--max_num_sequences 4", "Did you mean --max-num-seqs"),
-        ("--enable-prefix-caching", "--prefix-cached"),
         ("--hardware=H100", "--hardware"),
         ("--fault=no-done", "--fault"),
         ("--max-num-seqs", "expected one argument"),
@@ -134,7 +136,7 @@ def test_what_is_not_priced_is_refused_with_what_is(line: str, told: str) -> Non
 @given(st.text(min_size=1, max_size=20).filter(lambda text: not text.isspace()))
 def test_no_other_word_passes(word: str) -> None:
     name = word.partition("=")[0].replace("_", "-").removeprefix("--")
-    if f"--{name}" in (*PRICED, "--no-enable-prefix-caching"):
+    if f"--{name}" in (*PRICED, PREFIX_CACHING, "--no-enable-prefix-caching"):
         return
     for line in ([word], [f"--{word}"]):
         with pytest.raises(BadValue):

@@ -4,7 +4,6 @@ import shlex
 
 import pytest
 
-from catalog.errors import BadValue
 from catalog.from_hf import load_model
 from servers.simulated.__main__ import build, main
 from servers.simulated.command import arguments, layout_of
@@ -41,7 +40,6 @@ def test_a_layout_comes_back_from_vllms_arguments(name: str) -> None:
         "--enable-dbo",
         "--enable-eplb --eplb-config {}",
         "--quantization fp8",
-        "--enable-prefix-caching",
         "--max-num-seqs=0",
         "--max-model-len 8K",
         "--tensor-parallel-size two",
@@ -60,11 +58,15 @@ def test_what_has_no_price_ends_the_server_before_it_listens(
     assert told.count("\n") == 1
 
 
-def test_a_prefix_cache_is_taken_with_the_routed_experts_that_vllm_keeps_in_it() -> None:
-    both = ["--enable-prefix-caching", "--enable-return-routed-experts"]
-    assert arguments(["m", *both]).enable_return_routed_experts
-    with pytest.raises(BadValue, match="every prompt is computed whole"):
-        arguments(["m", "--enable-prefix-caching"])
+def test_prompts_are_computed_whole_unless_the_prefix_cache_is_asked_for() -> None:
+    model = load_model("OLMoE-1B-7B")
+    for words, on in (
+        ([], False),
+        (["--no-enable-prefix-caching"], False),
+        (["--enable-prefix-caching", "--enable-return-routed-experts"], True),
+    ):
+        known = arguments(["OLMoE-1B-7B", *words])
+        assert build(known, model, layout_of(known)).limits.prefix_caching == on
 
 
 def test_arguments_reach_scheduler_and_memory() -> None:

@@ -39,6 +39,18 @@ async def seen(server: OddServer, root: Path, **asked: Any) -> dict[str, Any]:
         return await measured(server, root, **asked)
 
 
+async def test_a_first_answer_of_no_whole_character_is_asked_again(tmp_path: Path) -> None:
+    row = await seen(OddServer(unseen_answers=2), tmp_path, options=CHAT)
+    assert codes(row) == set()
+    assert row["completed"] == 6
+
+
+async def test_a_server_that_never_shows_a_token_is_refused(tmp_path: Path) -> None:
+    row = await seen(OddServer(unseen_answers=10_000), tmp_path, options=CHAT)
+    assert "0 tokens seen, usage says 4" in row["error"]
+    assert row["completed"] is None
+
+
 @pytest.mark.parametrize(
     "server",
     [

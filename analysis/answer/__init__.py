@@ -1,0 +1,1 @@
+"""The answer of a study in a few lines, from the contrasts that every other page shows."""

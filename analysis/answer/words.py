@@ -1,0 +1,171 @@
+"""A choice in sentences: what to use and by how much, how sure that is, what is in doubt."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.answer.choice import Choice, Lead, Place, weakest
+from analysis.gpus import gpus_of
+from analysis.question import ComparisonSpec
+from analysis.statistics.contrast import Rule, planned_runs
+from orchestrator.results.quantities import is_higher_better
+from orchestrator.results.record import SIMULATED
+from perfmodel.known_error import TIE
+
+NOUNS = {
+    "output_throughput": "tokens/s",
+    "total_token_throughput": "tokens/s (input and output)",
+    "output_throughput_per_gpu": "tokens/s per GPU",
+    "request_throughput": "requests/s",
+    "request_goodput": "requests/s within the limits",
+}
+
+
+def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenance: str) -> str:
+    """Say which layout, on which GPUs, by how much; ties and what is open by their names."""
+    named = {name: with_gpus(name, rows) for name in choice.layouts}
+    first, either = named[choice.layouts[0]], " or ".join(named.values())
+    lead = "" if choice.lead is None else _lead(choice.lead, rows, spec)
+    by_model = "by the model, " if provenance == SIMULATED else ""
+    single = "" if by_model or choice.tested else ", in single runs"
+    match choice.kind:
+        case "use" | "ahead" if by_model or choice.kind == "use":
+            return f"{by_model}use {first}: {lead}"
+        case "ahead":
+            return f"{first} is ahead{single}: {lead}"
+        case "tie":
+            here = " in these runs" if choice.standings["near"] and not by_model else ""
+            beyond = lead and f", and {lead}"
+            within = f"within {_margin(spec, provenance)} of each other"
+            return f"{by_model}{either}: {within}{here}{beyond}"
+        case "open" if len(named) == 1:
+            none = f"{by_model}no layout is shown to be best"
+            return f"{none}; {first} is nowhere shown to be beaten: {lead}"
+        case "open":
+            average = f"on average {choice.layouts[0]} has {lead}"
+            return f"{by_model}{either}: which is better is open; {average}"
+        case _:
+            places = _places(choice, named, spec)
+            return f"{by_model}it depends on {_on(choice)}{single}: {places}"
+
+
+def sureness(choice: Choice, spec: ComparisonSpec, provenance: str) -> str:
+    """Say how many conditions bear the headline out, by which test, and what would tell more."""
+    margin = _margin(spec, provenance)
+    counts = {
+        "shown to lead by more than {}": choice.standings["shown"],
+        "shown equal within {}": choice.standings["equal"],
+        "within {} but not shown equal": choice.standings["near"],
+        "open": choice.standings["open"],
+        "not tested": choice.standings["untested"],
+    }
+    if not choice.tested and provenance == SIMULATED:
+        near = choice.standings["near"]
+        text = f"; within that in {_of(near, choice.conditions)}" if near else ""
+        return f"How sure: a model says so, not a GPU; leads under {margin} are ties{text}"
+    if not choice.tested:
+        return (
+            "How sure: open, the runs are too few to tell a lead from the luck of a run; plan "
+            f"{planned_runs(spec.rule)} replicates of each layout"
+        )
+    told = [(text.format(margin), n) for text, n in counts.items() if n]
+    parts = [f"{t} in {_of(n, choice.conditions) if not i else n}" for i, (t, n) in enumerate(told)]
+    return f"How sure: {', '.join(parts)}{_test(choice, spec.rule)}"
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count} of {total} condition{'s' * (total != 1)}"
+
+
+def _margin(spec: ComparisonSpec, provenance: str) -> str:
+    return share(margin_of(spec, provenance))
+
+
+def margin_of(spec: ComparisonSpec, provenance: str) -> float:
+    """What counts as equal: of simulated throughputs at least what the model cannot tell apart."""
+    modelled = provenance == SIMULATED and spec.response.startswith("output_throughput")
+    return max(spec.rule.margin, TIE - 1) if modelled else spec.rule.margin
+
+
+def with_gpus(name: str, rows: pd.DataFrame) -> str:
+    """`tp (2 × A100-80GB)`; the name alone where rows do not say."""
+    text = gpus_of(rows[rows["strategy"] == name]).get(name, "")
+    return f"{name} ({text})" if text else name
+
+
+def share(part: float) -> str:
+    """`3 %`, `0.4 %`."""
+    return f"{100 * part:.2g} %" if abs(part) < 0.995 else f"{100 * part:.0f} %"
+
+
+def _lead(lead: Lead, rows: pd.DataFrame, spec: ComparisonSpec) -> str:
+    ratio, over = lead.ratio, with_gpus(lead.over, rows)
+    higher = is_higher_better(spec.response, spec.better)
+    text = f"{gain(ratio.value, higher)} {NOUNS.get(spec.response, spec.response)} over {over}"
+    if ratio.low is not None and ratio.high is not None:
+        within = _span(_change(ratio.low, higher), _change(ratio.high, higher))
+        return f"{text} ({100 * (1 - spec.rule.alpha):g} % interval {within})"
+    if math.isclose(lead.least, lead.most, rel_tol=5e-3):
+        return text
+    return f"{text} ({_span(_change(lead.least, higher), _change(lead.most, higher))} by condition)"
+
+
+def gain(ratio: float, higher: bool) -> str:
+    """A ratio that is above one where it is better, as the change of the quantity itself."""
+    return _signed(_change(ratio, higher))
+
+
+def _change(ratio: float, higher: bool) -> float:
+    return ratio - 1 if higher else 1 / ratio - 1
+
+
+def _signed(part: float) -> str:
+    percent = round(100 * part) if abs(part) >= 0.095 else round(100 * part, 1)
+    return f"{'−' if percent < 0 else '+'}{abs(percent):g} %"
+
+
+def _places(choice: Choice, named: dict[str, str], spec: ComparisonSpec) -> str:
+    """Who leads where and by how much; each layout's GPUs at its first mention."""
+    higher, told, texts = is_higher_better(spec.response, spec.better), dict(named), []
+    for place in choice.places:
+        names = " or ".join(told.pop(name, name) for name in place.layouts)
+        texts.append(f"{names} {place.where}{_range(place, higher)}")
+    return "; ".join(texts)
+
+
+def _range(place: Place, higher: bool) -> str:
+    if place.least is None or place.most is None:
+        return ""
+    return f", {_span(_change(place.least, higher), _change(place.most, higher))}"
+
+
+def _span(one: float, other: float) -> str:
+    """`+21 to +39 %`, `+24 %`."""
+    low, high = (_signed(each) for each in sorted((one, other)))
+    return low if low == high else f"{low.removesuffix(' %')} to {high}"
+
+
+def _on(choice: Choice) -> str:
+    return "the load" if len({place.where for place in choice.places}) > 1 else "the workload"
+
+
+def _test(choice: Choice, rule: Rule) -> str:
+    if not choice.pairs:
+        return ""
+    fewest = rule.fewest_pairs(1)
+    if choice.pairs < fewest:
+        few = f"{choice.pairs} pairs, too few for the exact test, which needs {fewest}"
+        return f"; by t-interval of {few}"
+    return "; after the correction for all comparisons"
+
+
+def listed(texts: Sequence[str], most: int = 3) -> str:
+    """The first few of many, and how many more."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return "; ".join(texts[:most]) + more
+
+
+def is_sure(choice: Choice) -> bool:
+    """Whether every condition is shown to have a leader, or leaders that are equal."""
+    return weakest(choice.standings) in ("shown", "equal")

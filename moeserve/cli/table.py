@@ -1,0 +1,126 @@
+"""A table for people: what is the same in all rows once above it, the rest as wide as it fits."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from catalog.plain_text import plain
+from orchestrator.results.record import ColumnValue, Row
+
+if TYPE_CHECKING:
+    from moeserve.cli.fit import Column, Fitted
+
+GROUPED_FROM = 9_999.5
+"""Numbers from which on thousands are set apart, and fractions say nothing."""
+
+
+def print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> Sequence[str]:
+    """Print a table; return the headings of the columns that did not fit the terminal.
+
+    In a pipe nothing is folded or left out, and nothing stands above the table.
+    """
+    from rich.text import Text
+
+    from moeserve.cli.console import Console
+    from moeserve.cli.fit import fit, lifted
+
+    found = _columns(rows, columns)
+    on_terminal = sys.stdout.isatty()
+    if len(rows) == 1 and on_terminal:
+        _print_one(found)
+        return ()
+    width = Console().width if on_terminal else None
+    same = {each.name for each in found if len(rows) > 1 and len(set(each.cells)) == 1}
+    if on_terminal and same and len(found) > len(same):
+        above = [f"{each.heading} {each.cells[0]}" for each in found if each.name in same]
+        Console().print(Text(" · ".join(above)))
+        found = [each for each in found if each.name not in same]
+    heads = lifted(found, width)
+    fitted = fit([each for each in found if each.name not in heads], width)
+    for title, part in _parts([each for each in found if each.name in heads], len(rows)):
+        if title:
+            Console().print(Text(title, style="bold"))
+        _print(fitted, part)
+    for text in fitted.notes:
+        Console().print(Text(text))
+    return [each.heading for each in fitted.dropped]
+
+
+def _parts(heads: "Sequence[Column]", rows: int) -> Iterator[tuple[str, range]]:
+    """Consecutive rows with the same labels, and those labels."""
+    titles = [" · ".join(each.cells[row] for each in heads) for row in range(rows)]
+    start = 0
+    for row in range(1, rows + 1):
+        if row == rows or titles[row] != titles[start]:
+            yield (titles[start] if rows else ""), range(start, row)
+            start = row
+    if not rows:
+        yield "", range(0)
+
+
+def shown(value: ColumnValue) -> str:
+    """Format one value for people; what was not measured stays empty."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        if abs(value) >= GROUPED_FROM:
+            return f"{value:,.0f}"
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return plain(str(value))
+
+
+def _columns(rows: Sequence[Row], columns: Mapping[str, str]) -> "list[Column]":
+    """The columns that hold anything; all of them where none does."""
+    from moeserve.cli.fit import Column
+
+    made = [
+        Column(
+            name,
+            plain(heading),
+            [shown(row.get(name)) for row in rows],
+            any(isinstance(row.get(name), int | float) for row in rows),
+        )
+        for name, heading in columns.items()
+    ]
+    return [each for each in made if any(each.cells)] or made
+
+
+def _print(fitted: "Fitted", rows: range) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from moeserve.cli.console import Console
+    from moeserve.cli.fit import BESIDE, BORDER, wrapped
+
+    table = Table(header_style="bold")
+    for each, width in fitted.kept:
+        table.add_column(
+            Text("\n".join(wrapped(each.heading, width))),
+            justify="right" if each.is_numeric else "left",
+            width=width,
+            no_wrap=True,
+        )
+    for row in rows:
+        texts = (
+            each.cells[row] if each.is_numeric else "\n".join(wrapped(each.cells[row], width))
+            for each, width in fitted.kept
+        )
+        table.add_row(*map(Text, texts))
+    total = BORDER + sum(width + BESIDE for _, width in fitted.kept)
+    Console(width=max(total, 1)).print(table)
+
+
+def _print_one(columns: "Sequence[Column]") -> None:
+    """Print a single row down the page: across it would not fit a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from moeserve.cli.console import Console
+
+    table = Table(show_header=False)
+    for each in columns:
+        if each.cells[0]:
+            table.add_row(Text(each.heading, style="bold"), Text(each.cells[0]))
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""Measured kernels in the place of formulas: where a table has the shape, it prices the part."""

@@ -1,0 +1,205 @@
+"""The answer of a study: winners are shown, ties are named, doubt is said, a way on is given."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.answer.answer import Answer, answers, next_command
+from analysis.compare import ComparisonSpec, compare
+from analysis.statistics.contrast import Rule, planned_runs
+from catalog.errors import BadFile
+
+LOADS = (1, 8, 64)
+
+
+def runs(
+    ratios: dict[str, float | tuple[float, ...]],
+    *,
+    replicates: int = 6,
+    noise: float = 0.004,
+    seed: int = 0,
+    **columns: Any,
+) -> pd.DataFrame:
+    """Runs of layouts whose throughput is so much of tp's, at every load or load by load."""
+    rng, rows = np.random.default_rng(seed), []
+    for name, ratio in ratios.items():
+        by_load = ratio if isinstance(ratio, tuple) else (ratio,) * len(LOADS)
+        for load, factor in zip(LOADS, by_load, strict=True):
+            rows += [
+                {
+                    "run_id": f"{name}.{load}.{block}",
+                    "provenance": "measured",
+                    "verdict": "valid",
+                    "verdict_reasons": "",
+                    "model": "m",
+                    "strategy": name,
+                    "num_gpus": 4 if "+" in name else 2,
+                    "gpu_type": "H100",
+                    "workload": "w",
+                    "max_concurrency": load,
+                    "block": block,
+                    "output_throughput": 100 * load * factor * np.exp(rng.normal(0, noise)),
+                    "server_group": f"{name}.{block}",
+                }
+                for block in range(replicates)
+            ]
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def only(frame: pd.DataFrame, **spec: Any) -> Answer:
+    (found,) = answers(frame, ComparisonSpec(**spec))
+    return found
+
+
+def test_a_layout_that_is_shown_to_lead_is_named_with_its_gpus_lead_and_interval() -> None:
+    found = only(runs({"tp": 1.0, "ep": 1.2}))
+    assert re.match(
+        r"use ep \(2 × H100\): \+20 % tokens/s over tp \(2 × H100\) \(95 % interval \+",
+        found.headline,
+    )
+    assert "shown to lead by more than 3 % in 3 of 3 conditions" in found.sure
+
+
+@pytest.mark.parametrize("lead", [1.0, 1.01, 1.02, 1.025])
+def test_a_lead_inside_the_margin_is_a_tie_however_sure_it_is(lead: float) -> None:
+    found = only(runs({"tp": 1.0, "ep": lead}, noise=0.0005))
+    assert found.choice is not None
+    assert found.choice.kind == "tie"
+    assert found.headline.endswith("within 3 % of each other")
+    assert {"tp", "ep"} == set(found.choice.layouts)
+
+
+def test_a_lead_inside_its_interval_is_open_and_nobody_is_to_be_used() -> None:
+    found = only(runs({"tp": 1.0, "ep": 1.06}, noise=0.15, seed=3))
+    assert found.choice is not None
+    assert found.choice.kind == "open"
+    assert "which is better is open" in found.headline
+    assert "use " not in found.headline
+
+
+def test_where_it_depends_each_layout_has_its_loads_and_its_lead() -> None:
+    found = only(runs({"tp": 1.0, "ep": (0.7, 1.0, 1.5)}))
+    assert found.headline.startswith("it depends on the load: tp (2 × H100) at concurrency 1, +4")
+    assert "ep (2 × H100) at concurrency 8;" in found.headline
+    assert "ep at concurrency 64, +5" in found.headline
+
+
+def test_single_runs_name_who_is_ahead_but_claim_nothing() -> None:
+    found = only(runs({"tp": 1.0, "ep": 1.3}, replicates=1))
+    assert found.headline.startswith("ep (2 × H100) is ahead, in single runs: +")
+    assert f"plan {planned_runs(Rule())} replicates" in found.sure
+
+
+def test_two_to_five_replicates_are_decided_by_their_interval_which_is_said() -> None:
+    found = only(runs({"tp": 1.0, "ep": 1.3}, replicates=5))
+    assert found.headline.startswith("use ep")
+    assert "by t-interval of 5 pairs, too few for the exact test, which needs 6" in found.sure
+    assert "t-interval" not in only(runs({"tp": 1.0, "ep": 1.3})).sure
+
+
+def test_every_advice_names_one_number_of_replicates() -> None:
+    few = runs({"tp": 1.0, "ep": 1.3, "single": 0.5}, replicates=1)
+    wanted = {int(n) for n in re.findall(r"plan (\d+)", only(few).sure)}
+    contrasts = compare(few).contrasts
+    wanted |= {c.runs_needed for c in contrasts if c.runs_needed}
+    wanted |= {int(n) for c in contrasts for n in re.findall(r"plan (\d+)", c.reason)}
+    assert wanted == {planned_runs(Rule())}
+
+
+def test_no_further_runs_are_asked_for_where_the_interval_excludes_the_margin() -> None:
+    for seed in range(30):
+        for contrast in compare(runs({"tp": 1.0, "ep": 1.2}, noise=0.08, seed=seed)).contrasts:
+            if contrast.ratio.low is not None and contrast.ratio.low > 1.03:
+                assert contrast.runs_needed is None
+
+
+def test_layouts_on_other_gpus_are_told_apart_per_gpu() -> None:
+    rows = runs({"tp": 1.0, "tp+ep": 1.5})
+    per_gpu = rows.assign(output_throughput_per_gpu=rows["output_throughput"] / rows["num_gpus"])
+    found = only(per_gpu)
+    assert found.headline.startswith("use tp+ep (4 × H100): +50 % tokens/s over tp (2 × H100)")
+    assert "per GPU tp is first in 3 of 3 conditions, shown in 3" in found.doubts
+
+
+def test_a_model_says_that_it_is_one_and_what_it_cannot_tell_apart() -> None:
+    near = only(runs({"tp": 1.0, "ep": 1.04}, replicates=1, noise=0, provenance="simulated"))
+    assert near.headline == (
+        "by the model, ep (2 × H100) or tp (2 × H100): within 5 % of each other"
+    )
+    far = only(runs({"tp": 1.0, "ep": 1.2}, replicates=1, noise=0, provenance="simulated"))
+    assert far.headline == "by the model, use ep (2 × H100): +20 % tokens/s over tp (2 × H100)"
+    assert "a model says so, not a GPU" in far.sure
+
+
+def test_one_layout_alone_is_answered_by_its_capacity() -> None:
+    rows = runs({"as served": 1.0}, mean_e2el_ms=500.0)
+    limits = {"goodput_limits": "ttft:200", "slo_target": 0.99, "completed": 100, "failed": 0}
+    rows = rows.assign(
+        **limits, good_requests=[100 if load < 64 else 50 for load in rows["max_concurrency"]]
+    )
+    headline = only(rows).headline
+    assert "highest load within ttft:200 for 0.99 of requests: 8 concurrent requests" in headline
+    assert "knee" in headline
+
+
+def test_runs_that_do_not_count_are_counted_with_their_reasons() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.3})
+    rows.loc[:3, ["verdict", "verdict_reasons"]] = ["invalid", "CLIENT_LIMITED"]
+    assert "4 of 36 runs are left out: CLIENT_LIMITED 4" in only(rows).doubts
+    none = rows.assign(verdict="failed", verdict_reasons="SERVER_MISSING")
+    assert only(none).headline == "no answer, none of 36 runs is valid"
+
+
+def test_a_table_without_the_columns_of_an_answer_is_refused_by_name() -> None:
+    with pytest.raises(BadFile, match="strategy"):
+        answers(runs({"tp": 1.0}).drop(columns="strategy"))
+
+
+def test_what_keeps_rows_apart_makes_answers_of_their_own() -> None:
+    one = runs({"tp": 1.0, "ep": 1.3})
+    other = runs({"tp": 1.0, "ep": 0.7}, gpu_type="A100-80GB").assign(run_id="")
+    found = answers(pd.concat([one, other], ignore_index=True))
+    assert [each.choice.layouts for each in found if each.choice] == [("tp",), ("ep",)]
+
+
+def test_the_next_command_asks_for_runs_where_they_are_too_few_else_for_the_page(
+    tmp_path: Path,
+) -> None:
+    few = answers(runs({"tp": 1.0, "ep": 1.3}, replicates=1))
+    assert next_command(few, tmp_path / "x.csv") == f"moeserve report {tmp_path / 'x.csv'}"
+    (tmp_path / "experiment.json").write_text("{}")
+    study = tmp_path / "experiment.json"
+    assert next_command(few, tmp_path) == f"moeserve run {study} -o {tmp_path} --num-runs 6"
+    sure = answers(runs({"tp": 1.0, "ep": 1.3}))
+    assert next_command(sure, tmp_path) == f"moeserve report {tmp_path}"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    ratios=st.tuples(*[st.floats(0.8, 1.25)] * 3),
+    third=st.floats(0.8, 1.25),
+    noise=st.sampled_from([0.002, 0.02, 0.1]),
+    replicates=st.integers(1, 7),
+    seed=st.integers(0, 1000),
+)
+def test_no_answer_claims_what_the_verdicts_of_compare_deny(
+    ratios: tuple[float, float, float], third: float, noise: float, replicates: int, seed: int
+) -> None:
+    frame = runs(
+        {"tp": 1.0, "ep": ratios, "single": third}, noise=noise, replicates=replicates, seed=seed
+    )
+    found = only(frame)
+    assert found.choice is not None
+    for name in found.choice.layouts if found.choice.kind in ("use", "tie") else ():
+        against = compare(frame, ComparisonSpec(reference=name)).contrasts
+        beaten = [c for c in against if c.verdict == "better" and c.ratio.value > 1.03]
+        assert not beaten, (found.headline, beaten)
+    if found.choice.kind == "use":
+        against = compare(frame, ComparisonSpec(reference=found.choice.layouts[0])).contrasts
+        assert any(c.verdict == "worse" for c in against)

@@ -1,0 +1,93 @@
+"""A reader that leaves early, and the program's own flags."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moeserve import __version__
+from moeserve.cli import main
+
+TINY = [
+    "--engine", "simulated", "--model", "tiny-olmoe", "--strategy", "tp,ep", "--workload",
+    "8:4:4", "-c", "1,2,4,8",
+]  # fmt: skip
+
+
+def start(*arguments: str, stdout: int, stderr: int | None = None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "moeserve", *arguments], stdout=stdout, stderr=stderr
+    )
+
+
+def to_nobody(*arguments: str, both: bool = False) -> tuple[int, bytes]:
+    """Run with standard output (and error) into a pipe that nobody reads; its code and stderr."""
+    read, write = os.pipe()
+    os.close(read)
+    with start(*arguments, stdout=write, stderr=write if both else subprocess.PIPE) as process:
+        os.close(write)
+        _, told = process.communicate(timeout=120)
+    return process.returncode, told or b""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pipes") / "out"
+    with pytest.raises(SystemExit):
+        main(["run", *TINY, "-o", str(root), "-q"])
+    return root
+
+
+@pytest.mark.parametrize("format_", ["table", "csv", "json"])
+def test_a_reader_that_has_gone_is_no_error(results: Path, format_: str) -> None:
+    code, told = to_nobody("results", str(results), "--format", format_)
+    assert code == 0
+    assert b"Traceback" not in told
+    assert b"BrokenPipe" not in told
+
+
+def test_a_help_page_nobody_reads_to_its_end_is_no_error() -> None:
+    assert to_nobody("--help")[0] == 0
+
+
+def test_a_study_goes_on_to_its_end_when_nobody_reads_its_progress(tmp_path: Path) -> None:
+    code, _ = to_nobody("run", *TINY, "-o", str(tmp_path / "out"), both=True)
+    assert code == 0
+    assert len(list((tmp_path / "out" / "runs").glob("*.json"))) == 8
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_said(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([flag])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"moeserve {__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_a_completion_that_knows_the_commands(shell: str) -> None:
+    words = {
+        "COMP_WORDS": "moeserve comp",
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "moeserve comp",
+    }
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'moeserve'; "
+         "from moeserve.cli import main; main()"],
+        env={**os.environ, **words, "_MOESERVE_COMPLETE": f"complete_{shell}",
+             "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "compare" in told.stdout
+    assert "report" not in told.stdout
+
+
+def test_a_table_in_a_pipe_is_read_back_whole(results: Path) -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", "moeserve", "results", str(results), "--format", "json"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert len(json.loads(out.stdout)) == 8
