@@ -35,9 +35,10 @@ LONGEST_MESSAGE = 4_000
 """Characters of a whole message, which may quote what somebody else wrote."""
 
 
-def install_line(extra: str) -> str:
+def install_line(extra: str, package: str = "") -> str:
     """The command that installs an optional part for this very interpreter."""
-    return f"{shlex.quote(sys.executable or 'python')} -m pip install 'moeserve[{extra}]'"
+    wanted = package or f"'moeserve[{extra}]'"
+    return f"{shlex.quote(sys.executable or 'python')} -m pip install {wanted}"
 
 
 class MoeserveError(Exception):
@@ -114,8 +115,9 @@ class ChangedExperiment(InputError):
 class MissingExtra(InputError, ImportError):
     """An optional dependency is not installed."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional part: {install_line(extra)}")
+    def __init__(self, what: str, extra: str = "", *, package: str = "") -> None:
+        """`package` is one that no extra of moeserve's brings."""
+        super().__init__(f"{what} needs an optional part: {install_line(extra, package)}")
 
 
 class Infeasible(MoeserveError):

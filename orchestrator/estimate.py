@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from catalog.python import safe_children
 from orchestrator.engine import Callbacks
 from orchestrator.engines.registry import SIMULATION, resolve
 from orchestrator.engines.simulated.engine import SimulatedSession
-from orchestrator.engines.simulated.options import assumed_of, held_model
+from orchestrator.engines.simulated.options import assumed_of, caching, held_model
 from orchestrator.experiment.cells import Run, Setup
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
@@ -45,6 +45,10 @@ WORTH_MORE_CORES = 300
 MOST_CORES = 8
 
 MOST_NOTES = 3
+MIXED = (
+    "layouts of one load are priced by different sources: part of what sets them apart is the "
+    "sources', not the layouts'"
+)
 
 CELL = (
     "model",
@@ -109,16 +113,32 @@ def _throughput(row: Row) -> float | None:
 def _rows_of_setup(plan: Plan, setup: Setup, assumed: ServerSettings) -> list[Row]:
     session = SimulatedSession(_server(plan, setup, assumed))
     rows = asyncio.run(_estimates(plan.asked_of(setup), session, plan.experiment))
-    identity = _identity(setup)
-    return list(with_configuration([{**identity, **row} for row in rows]))
+    identity, kernels = _identity(setup), session.server.step_model.kernels
+    # Runs share the steps that were priced: what priced them is told of all together.
+    priced = {
+        "kernel_tables": kernels.name if kernels else "",
+        "priced_by": str(kernels.tally) if kernels else FORMULA,
+    }
+    return list(with_configuration([{**identity, **row, **priced} for row in rows]))
 
 
-def pricing_notes(rows: Iterable[Row]) -> list[str]:
+def pricing_notes(rows: Sequence[Row]) -> list[str]:
     """Say which tables of measured kernels were asked, and what of the steps they priced."""
     told = dict.fromkeys((row.get("kernel_tables"), row.get("priced_by")) for row in rows)
     notes = [f"kernels of {name}: {parts}" for name, parts in told if name]
-    more = f"{len(notes) - MOST_NOTES} more answers in column priced_by"
-    return notes if len(notes) <= MOST_NOTES else [*notes[:MOST_NOTES], more]
+    if len(notes) > MOST_NOTES:
+        more = f"{len(notes) - MOST_NOTES} more answers in column priced_by"
+        notes = [*notes[:MOST_NOTES], more]
+    return [*notes, MIXED] if notes and _mixed(rows) else notes
+
+
+def _mixed(rows: Iterable[Row]) -> bool:
+    """Whether layouts under one load have experts by a table here and by a formula there."""
+    priced = defaultdict[tuple[object, ...], set[object]](set)
+    for row in rows:
+        if "calibration" in row:
+            priced[tuple(row.get(name) for name in CELL)].add(row["calibration"])
+    return any(len(each) > 1 for each in priced.values())
 
 
 def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
@@ -205,7 +225,7 @@ def _server(plan: Plan, setup: Setup, assumed: ServerSettings) -> ServerModel:
         setup.layout,
         setup.gpu,
         longest=requested.longest(longest),
-        setup=assumed_of(setup, requested, assumed),
+        setup=assumed_of(setup, requested, caching(workloads, assumed)),
     )
 
 
@@ -232,6 +252,7 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
         "max_num_seqs": on.limits.max_num_seqs,
         "max_num_batched_tokens": on.limits.max_num_batched_tokens,
         "prefix_cached": on.limits.prefix_cached,
+        **({"prefix_caching": "on"} if on.limits.prefix_caching else {}),
         **summary,
         "output_throughput_per_gpu": throughput / layout.num_gpus if throughput else None,
         **measurement.figures,
@@ -240,8 +261,6 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
         "feasible": True,
         "bound": max(shares, key=lambda name: shares[name]),
         "calibration": used,
-        "kernel_tables": kernels.name if kernels else "",
-        "priced_by": str(kernels.tally) if kernels else FORMULA,
         "assumptions": "; ".join(on.memory.assumptions),
     }
 

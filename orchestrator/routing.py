@@ -21,12 +21,13 @@ from orchestrator.engine import Callbacks, Engine, LaunchContext, Session
 from orchestrator.experiment.cells import Setup
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.measure.expert_load import MOST_PROMPTS, counts_by_answer, request_routing
-from orchestrator.measure.http_session import HttpBacked
+from orchestrator.measure.http_session import HttpBacked, HttpSession
 from orchestrator.plan import Study
 from orchestrator.results.record import ColumnValue, Row
 from perfmodel.expert_balance import balance_figures, max_over_mean, rank_tokens
 from perfmodel.routing_file import RoutingFile
 from strategies.knobs import PLACEMENTS
+from workloads.load.content import TokenIds
 from workloads.load.prompts import token_prompts
 from workloads.quality.client import QualityClient, client_session
 from workloads.quality.windows import SAMPLE, read_text, windows_of
@@ -45,7 +46,7 @@ class RoutingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The text whose tokens are followed, and in prompts of which length."""
 
     text: str = SAMPLE
-    """A file's path, or the text that ships."""
+    """A file's path, `sample` (the text that ships), or `random`: random ids alone."""
     tokens: int = 16_384
     window: int = 256
     """Tokens of a prompt."""
@@ -91,7 +92,7 @@ async def measure_routing(
     study: Study, spec: RoutingSpec, engine: Engine, tell: Callable[[ServerGroup, str], None]
 ) -> list[MeasuredRouting]:
     """Follow the text and random ids through every model of the study."""
-    text = read_text(spec.text)[: spec.tokens * CHARACTERS_PER_TOKEN]
+    text = None if spec.text == RANDOM else read_text(spec.text)
     measured = []
     for group in servers_of(study):
         model = study.plan.models[group.setup.model]
@@ -113,17 +114,17 @@ async def measure_routing(
 
 
 async def _followed(
-    session: Session, spec: RoutingSpec, text: str, experts: int, callbacks: Callbacks
+    session: Session, spec: RoutingSpec, text: str | None, experts: int, callbacks: Callbacks
 ) -> dict[str, AnswerCounts]:
     assert isinstance(session, HttpBacked)  # engines without HTTP report no experts
     http = session.http
-    async with client_session(http.target) as connection:
-        tokens = await QualityClient(http.target, connection, 1).tokens(text)
-    windows = windows_of(tokens, window=spec.window, limit=spec.tokens)
+    windows = {} if text is None else {spec.text: await _windows(http, spec, text)}
+    count = len(windows[spec.text]) if windows else max(1, spec.tokens // spec.window)
     rng = np.random.default_rng(spec.seed)
-    drawn = token_prompts(rng, count=len(windows), length=spec.window, vocab=http.vocab)
+    drawn = token_prompts(rng, count=count, length=spec.window, vocab=http.vocab)
     found = {}
-    for name, prompts in ((RANDOM, drawn.tolist()), (spec.text, windows.tolist())):
+    for name, ids in ({RANDOM: drawn} | windows).items():
+        prompts = ids.tolist()
         routed: list[str] = []
         for start in range(0, len(prompts), MOST_PROMPTS):
             callbacks.on_stage(f"{name}: {start} of {len(prompts)} prompts")
@@ -136,6 +137,13 @@ async def _followed(
             )
         found[name] = counts_by_answer(routed, experts)
     return found
+
+
+async def _windows(http: HttpSession, spec: RoutingSpec, text: str) -> TokenIds:
+    async with client_session(http.target) as connection:
+        client = QualityClient(http.target, connection, 1)
+        tokens = await client.tokens(text[: spec.tokens * CHARACTERS_PER_TOKEN])
+    return windows_of(tokens, window=spec.window, limit=spec.tokens)
 
 
 def routing_rows(measured: MeasuredRouting, spec: RoutingSpec, *, layers: bool) -> Iterator[Row]:
@@ -214,10 +222,11 @@ def routing_file(measured: Sequence[MeasuredRouting], spec: RoutingSpec) -> Rout
         raise BadValue("--save", names, "one model and technique")
     (one,) = measured
     counts = one.by_kind[spec.text]
+    text = f"{RANDOM} {spec.seed}" if spec.text == RANDOM else read_text(spec.text)
     return RoutingFile(
         model=one.setup.model,
         text=spec.text,
-        text_sha256=hashlib.sha256(read_text(spec.text).encode()).hexdigest(),
+        text_sha256=hashlib.sha256(text.encode()).hexdigest(),
         tokens=len(counts) * one.window,
         top_k=one.top_k,
         expert_tokens=counts.sum(axis=0).tolist(),

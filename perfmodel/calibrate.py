@@ -88,11 +88,12 @@ def calibrate(
     kept = [
         each.name for each in fitted if not each.determined and getattr(start, each.name) is None
     ]
+    beside = f", beside kernels of {setup.kernel_tables.name}" if setup.kernel_tables else ""
     constants = msgspec.structs.replace(
         problem.constants(found.z),
         **dict.fromkeys(kept),
         name=name,
-        source=f"fitted to {len(runs)} measured runs, starting from {start.name}",
+        source=f"fitted to {len(runs)} measured runs, starting from {start.name}{beside}",
     )
     errors = np.expm1(problem.log_errors(found.z)[: len(runs)])
     return CalibrationFit(

@@ -182,9 +182,12 @@ CALIBRATIONS = {
 }
 
 
-def beside_kernels(constants: Constants) -> str:
-    """What prices a step whose parts are measured kernels where there are some, by name."""
-    return f"{constants.name} and measured kernels"
+def beside_kernels(constants: Constants, *, own: bool = False) -> str:
+    """What prices a step whose parts are measured kernels where there are some, by name.
+
+    `own` are those that a user measured.
+    """
+    return f"{constants.name} and {'own' if own else 'measured'} kernels"
 
 
 def calibration(name: str) -> Constants:

@@ -88,6 +88,8 @@ class KnownError:
         )
 
 
+_TYPICAL = {"output_throughput": 1.13, "mean_tpot_ms": 1.13, "mean_ttft_ms": 1.53}
+_NINE_OF_TEN = {"output_throughput": 1.6, "mean_tpot_ms": 1.6, "mean_ttft_ms": 2.7}
 _REACH: dict[str, tuple[float, float]] = {
     "total_params": (20.9e9, 235.1e9),
     "input_len": (128, 32_000),
@@ -97,9 +99,17 @@ _REACH: dict[str, tuple[float, float]] = {
 KNOWN_ERRORS = {
     VLLM_2026.name: KnownError(
         points=216,
-        typical={"output_throughput": 1.13, "mean_tpot_ms": 1.13, "mean_ttft_ms": 1.53},
-        nine_of_ten={"output_throughput": 1.6, "mean_tpot_ms": 1.6, "mean_ttft_ms": 2.7},
+        typical=_TYPICAL,
+        nine_of_ten=_NINE_OF_TEN,
         gpus=frozenset({"A100-80GB", "H100", "H200", "MI300X"}),
+        reach=_REACH,
+    ),
+    # A user's own kernels were compared on no GPU.
+    beside_kernels(VLLM_2026, own=True): KnownError(
+        points=216,
+        typical=_TYPICAL,
+        nine_of_ten=_NINE_OF_TEN,
+        gpus=frozenset(),
         reach=_REACH,
     ),
     # Those whose experts are in the tables of aiconfigurator-core 0.12.
@@ -144,8 +154,11 @@ def tied_names(names: Sequence[str], values: Sequence[float | None]) -> list[str
 def pricing_of(engine_version: str) -> str | None:
     """What priced simulated rows, by their `engine_version`; None of what is not ours."""
     name, *tables = engine_version.split(": ", 1)
-    ours = {each: beside_kernels(constants) for each, constants in CALIBRATIONS.items()}
-    return name if name in (ours.values() if tables else ours) else None
+    ours = set(CALIBRATIONS)
+    if tables:
+        sets = CALIBRATIONS.values()
+        ours = {beside_kernels(each, own=own) for each in sets for own in (False, True)}
+    return name if name in ours else None
 
 
 def error_note(calibration: str) -> str:

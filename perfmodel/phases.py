@@ -193,17 +193,15 @@ class Phases:
 
         Of what was measured the launches are taken off where a step counts each on top.
         """
-        read_s, computed_s = cost.by_bound
-        formula_s = np.asarray(read_s + computed_s, dtype=np.float64)
+        formula_s = np.asarray(cost.seconds, dtype=np.float64)
         counted_s = measured.launches * self._constants.kernel_s if self._constants.serial else 0.0
         known = np.isfinite(measured.seconds) & (formula_s > 0)
         own_s = np.maximum(measured.seconds - counted_s, 0.0)
         factor = np.divide(own_s, formula_s, out=np.ones_like(formula_s), where=known)
         return replace(
             cost,
-            memory_s=read_s * factor,
-            compute_s=computed_s * factor,
-            serial=True,
+            memory_s=cost.memory_s * factor,
+            compute_s=cost.compute_s * factor,
             kernel_s=np.where(known, measured.seconds, np.nan),
             launches=measured.launches,
         )

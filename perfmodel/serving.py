@@ -8,7 +8,7 @@ from catalog.errors import Infeasible, NotCounted
 from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.batching import BatchLimits, batch_limits
-from perfmodel.constants import VLLM_2026_KERNELS, Constants
+from perfmodel.constants import DEFAULT, VLLM_2026_KERNELS, Constants
 from perfmodel.experts import UNIFORM, RoutingSkew
 from perfmodel.kernel_tables.source import KernelTables
 from perfmodel.memory import VLLM, Conventions, Memory, memory
@@ -33,6 +33,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """None takes the default calibration; beside measured experts, the one fitted to them."""
     kernel_tables: KernelTables | None = None
     """Measured kernels in the place of formulas, where they have a shape."""
+
+    @property
+    def assumed_constants(self) -> Constants:
+        """The set that was asked for, else the one for what prices the steps."""
+        if self.constants is not None:
+            return self.constants
+        tables = self.kernel_tables
+        return DEFAULT if tables is None or tables.own else VLLM_2026_KERNELS
 
 
 DEFAULT_SETTINGS = ServerSettings()
@@ -100,13 +108,12 @@ def _limits(
 
 
 def _step_model(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:
-    """With tables, and no constants asked for, those that were fitted beside such kernels."""
+    """With measured experts, and no constants asked for, those that were fitted beside such."""
     step_model = _priced(model, layout, gpu, setup)
-    kernels = step_model.kernels
-    if setup.constants is None and kernels is not None and kernels.experts is not None:
-        beside = msgspec.structs.replace(setup, constants=VLLM_2026_KERNELS)
-        return _priced(model, layout, gpu, beside)
-    return step_model
+    kernels, beside = step_model.kernels, setup.assumed_constants
+    if kernels is None or kernels.experts is None or step_model.constants == beside:
+        return step_model
+    return _priced(model, layout, gpu, msgspec.structs.replace(setup, constants=beside))
 
 
 def _priced(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> StepModel:

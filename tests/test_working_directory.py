@@ -139,6 +139,7 @@ def test_every_python_that_is_started_is_started_by_the_one_helper() -> None:
     """`sys.executable` stands in few places, each safe: the helper's, the supervisor's, a name."""
     allowed = {
         "catalog/python.py",  # the helper
+        "catalog/errors.py",  # a command for the user to give
         "orchestrator/host/process.py",  # -I, which is -P and more
         "orchestrator/host/environment.py",  # its name alone
         "servers/tiny_checkpoint.py",  # the helper's default

@@ -12,6 +12,8 @@ from orchestrator.results.quantities import OF_A_LAYOUT
 
 # Half the sum of the differences of two shares (total variation) beyond which it is worth a word.
 UNEVEN = 0.1
+MOST_LEVELS = 4
+"""Of a factor that a sentence lists: those that are farthest from the rest."""
 SAID_BY_NAME = ("source", "configuration", "architecture", *LAYOUT)
 """A layout's degrees are its name's; a file's name is no cause."""
 UNKNOWN = "unknown"
@@ -107,10 +109,12 @@ def uneven_notes(
 ) -> tuple[str, ...]:
     """Say where the levels of a factor ran under different other conditions (Simpson 1951).
 
-    A factor tested alone then takes what those do for its own effect.
+    A factor tested alone then takes what those do for its own effect. Columns that part the rows
+    alike are one condition, said once.
     """
+    named = (factor, response, *but, *SAID_BY_NAME)
     notes = []
-    for name in condition_columns(frame, but=(factor, response, *but, *SAID_BY_NAME)):
+    for name, alike in _partitions(frame, condition_columns(frame, but=named)).items():
         table = pd.crosstab(codes(frame, factor), codes(frame, name))
         # What a level fixes (its GPUs, its file) is another kind of difference, or none.
         if (table > 0).sum(axis=1).max() < 2 or (table > 0).sum(axis=0).max() < 2:
@@ -118,17 +122,40 @@ def uneven_notes(
         shares = table.div(table.sum(axis=1), axis=0).to_numpy()
         apart = np.abs(shares[:, None] - shares[None]).sum(axis=2).max() / 2
         if apart > UNEVEN:
-            notes.append(_uneven(frame, response, factor, name))
+            notes.append(_uneven(frame, response, factor, name, alike))
     return tuple(notes)
 
 
-def _uneven(frame: pd.DataFrame, response: str, factor: str, name: str) -> str:
-    counts = "; ".join(
-        f"{shown(level)}: " + ", ".join(f"{shown(v)} ({n})" for v, n in _counts(rows, name))
-        for level, rows in frame.groupby(factor)
-    )
+def _partitions(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
+    """Map the first of the columns that part the rows alike to the others."""
+    first: dict[bytes, str] = {}
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        parted = pd.factorize(codes(frame, name))[0].tobytes()
+        if parted in first:
+            alike[first[parted]].append(name)
+        else:
+            first[parted] = name
+            alike[name] = []
+    return alike
+
+
+def _uneven(
+    frame: pd.DataFrame, response: str, factor: str, name: str, alike: Sequence[str]
+) -> str:
+    overall = frame[name].value_counts(normalize=True)
+    told = []
+    for level, rows in frame.groupby(factor):
+        away = rows[name].value_counts(normalize=True).sub(overall, fill_value=0).abs().sum()
+        text = ", ".join(f"{shown(v)} ({n})" for v, n in _counts(rows, name))
+        told.append((float(away), f"{shown(level)}: {text}"))
+    farthest = sorted(range(len(told)), key=lambda place: -told[place][0])[:MOST_LEVELS]
+    counts = [told[place][1] for place in sorted(farthest)]
+    more = f"; … {len(told) - len(counts)} more" if len(told) > len(counts) else ""
+    also = f", and with it {', '.join(alike)}" if alike else ""
     text = (
-        f"the levels of {factor} ran under different {name} ({counts} runs): a test of {factor} "
+        f"the levels of {factor} ran under different {name}{also} "
+        f"({'; '.join(counts)}{more}; runs in brackets): a test of {factor} "
         f"alone takes the effect of {name} for its own"
     )
     turned = _turned(frame, response, factor, name)

@@ -30,6 +30,9 @@ COMMANDS = {
     "init": Listed("init", "Write a commented experiment to begin with."),
     "schema": Listed("init", "Print the JSON schema of an experiment's file, for editors."),
     "results": Listed("results", "Print the run table of a results directory, one row a run."),
+    "export": Listed(
+        "export", "Hand runs on: Prometheus text, OpenTelemetry's JSON, or runs of MLflow."
+    ),
     "verify": Listed(
         "results",
         "Re-read everything: hashes, counts, identities, and every summary from its rows.",

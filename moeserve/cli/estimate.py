@@ -173,12 +173,11 @@ def _estimate(
 
 def _about(assumed: "ServerSettings") -> list[Row]:
     """The constants that estimates would use, where they come from, and how far they are off."""
-    from perfmodel.constants import DEFAULT, VLLM_2026_KERNELS, beside_kernels
+    from perfmodel.constants import beside_kernels
     from perfmodel.known_error import known_error
 
-    tables = assumed.kernel_tables
-    used = assumed.constants or (VLLM_2026_KERNELS if tables else DEFAULT)
-    known = known_error(beside_kernels(used) if tables else used.name)
+    tables, used = assumed.kernel_tables, assumed.assumed_constants
+    known = known_error(beside_kernels(used, own=tables.own) if tables else used.name)
     rows: list[Row] = [
         {"what": "constant", "name": name, "value": value}
         for name, value in msgspec.to_builtins(used).items()
@@ -214,12 +213,10 @@ def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> li
     from analysis.data.frame import load
     from orchestrator.estimate import measured_runs
     from perfmodel.calibrate import calibrate
-    from perfmodel.constants import DEFAULT
 
     frame = load(*results)
     runs = measured_runs(frame)
-    start = assumed.constants or DEFAULT
-    fit = calibrate(runs, start=start, setup=assumed)
+    fit = calibrate(runs, start=assumed.assumed_constants, setup=assumed)
     if "provenance" in frame and (frame["provenance"] == SIMULATED).any():
         note("simulated runs are among these: the constants describe a model, not a GPU")
     for constant in fit.fitted:

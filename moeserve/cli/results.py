@@ -1,10 +1,13 @@
 """`moeserve results` and `moeserve verify`: what a results directory holds, and is it whole?"""
 
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from catalog.errors import BadValue
 from moeserve.cli.answer import say_answer_of
 from moeserve.cli.run_table import SUMMARY, in_order
 from moeserve.cli.show import Format, FormatOption, note, show
@@ -22,6 +25,16 @@ SHOWN_REQUESTS = (
     "output_tokens", "status", "error_class",
 )  # fmt: skip
 
+
+class TableFormat(StrEnum):
+    """How the run table and the request table are given."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    parquet = "parquet"
+
+
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
 
 
@@ -35,21 +48,50 @@ def results(
     requests: Annotated[
         bool, typer.Option("--requests", help="The request table: one row a request.")
     ] = False,
-    output: FormatOption = Format.table,
+    output: Annotated[
+        TableFormat,
+        typer.Option("--format", help="Print a table, JSON, CSV, or Parquet into a file or pipe."),
+    ] = TableFormat.table,
 ) -> None:
     from orchestrator.table import request_table, run_rows
 
+    if output is TableFormat.parquet:
+        _write_parquet(directory, requests=requests)
+        return
+    form = Format(output.value)
     if requests:
         table = request_table(directory)
-        times = table["token_times_s"].to_pylist() if output is Format.json else None
+        times = table["token_times_s"].to_pylist() if form is Format.json else None
         rows = table.drop_columns(["token_times_s"]).to_pylist()
         if times is not None:
             rows = [{**row, "token_times_s": each} for row, each in zip(rows, times, strict=True)]
-        show(rows, output, columns=SHOWN_REQUESTS)
+        show(rows, form, columns=SHOWN_REQUESTS)
         return
-    show(in_order(run_rows(directory)), output, columns=SUMMARY)
-    if output is Format.table:
+    show(in_order(run_rows(directory)), form, columns=SUMMARY)
+    if form is Format.table:
         say_answer_of(directory)
+
+
+def _write_parquet(directory: Path, *, requests: bool) -> None:
+    """Write one of the tables to standard output, with its types."""
+    if sys.stdout.isatty():
+        raise BadValue("--format", "parquet", "into a file or pipe: > runs.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from orchestrator.table import request_table
+
+    if requests:
+        table = request_table(directory)
+    else:
+        from analysis.data.frame import load
+        from analysis.data.kinds import as_counted
+
+        frame = as_counted(load(directory)).drop(columns=["source_file", "source_row"])
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    file = pa.BufferOutputStream()
+    pq.write_table(table, file)
+    sys.stdout.buffer.write(file.getvalue())
 
 
 def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:

@@ -43,7 +43,11 @@ def routing(
     flags: ExperimentFlags,
     experiment: ExperimentArgument = None,
     text: Annotated[
-        str, typer.Option("--text", help="A UTF-8 text file, or sample: the one that ships.")
+        str,
+        typer.Option(
+            "--text",
+            help="A UTF-8 text file, sample (the one that ships), or random: random ids alone.",
+        ),
     ] = "sample",
     tokens: Annotated[int, typer.Option("--tokens", help="Tokens of it, at most.")] = 16_384,
     window: Annotated[int, typer.Option("--window", help="Tokens of a prompt.")] = 256,

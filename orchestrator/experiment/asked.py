@@ -4,15 +4,20 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from catalog.errors import BadValue, MissingExtra
 from catalog.model_table import find_model
+from catalog.models import Model
 from catalog.reader.file import cached_config
 from orchestrator.experiment.experiment import Experiment
 from servers import tiny_checkpoint as tiny
 from workloads.load.build import has_prompts
+from workloads.load.files.entries import read_entries
+from workloads.load.files.open import bad_line
 from workloads.load.files.tokenizer import FILE
 from workloads.load.profiles import TEXTS, parse_workload
-from workloads.load.workload import Workload
+from workloads.load.workload import PromptFile, Workload
 
 
 def workloads_of(experiment: Experiment, model: str) -> tuple[Workload, ...]:
@@ -53,6 +58,19 @@ def _folders(experiment: Experiment, model: str) -> list[Path]:
     names = dict.fromkeys((model, row.hf_id if row and row.hf_id else model))
     cached = [cached_config(name) for name in names if "/" in name]
     return [*folders, *(config.parent for config in cached if config is not None)]
+
+
+def refuse_unknown_ids(experiment: Experiment, model: Model) -> None:
+    """Refuse a file's token ids that are not in the model's vocabulary."""
+    for workload in workloads_of(experiment, model.name):
+        for part in workload.parts:
+            if not isinstance(part.source, PromptFile):
+                continue
+            for entry in read_entries(part.source):
+                largest = int(entry.prompt.max()) if isinstance(entry.prompt, np.ndarray) else 0
+                if largest >= model.vocab:
+                    told = f"{largest} is none of the {model.vocab} tokens of {model.name}"
+                    raise bad_line(part.source.path, entry.line, "prompt_token_ids", told)
 
 
 def refuse_uncounted(experiment: Experiment, model: str, engine: str) -> None:

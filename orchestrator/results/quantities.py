@@ -65,7 +65,7 @@ _MEASURES: tuple[tuple[str, Measure], ...] = (
     # Measured, and neither way is better.
     (r"(?:steady_)?effective_concurrency|peak_concurrency", Measure("", "requests")),
     (r"(?:total_|server_)?(?:input|output|prompt|generation)_tokens", Measure("", "tokens")),
-    (r"total_(?:input|output)_tokens", Measure("", "tokens")),
+    (r"(?:total|mean|median|p\d+|max)_(?:input|output)_tokens", Measure("", "tokens")),
     (r"(?:server_|num_)?preemptions|steady_\w+|tool_(?!version|name)\w+|peak_\w+|\w+_share"
      r"|\w+_samples|\w+_clock_mhz|dead_experts|resident_experts|forward_passes|nodes_used"
      r"|server_(?:prefix_cache_\w+|requests)|prefix_(?:hits|queries)"

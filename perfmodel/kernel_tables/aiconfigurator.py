@@ -44,7 +44,9 @@ class _System:
             products=self._products(),
             reduces=self._reduces(),
         )
-        versions = " and ".join(sorted(self._versions)) or "without tables"
+        if not self._versions:
+            return Kernels(f"no table of {self._wanted.gpu.name}")
+        versions = " and ".join(sorted(self._versions))
         return found.named(f"vLLM {versions} on {self._wanted.gpu.name}")
 
     def _experts(self) -> experts.LayerExperts | None:

@@ -73,6 +73,8 @@ class Kernels:
     attention: AttentionTable | None = None
     products: Mapping[str, ProductTable] = field(default_factory=dict)
     reduces: Measured | None = None
+    own: bool = False
+    """Whether a user measured them: no estimate by them was compared with anything."""
     tally: Tally = field(default_factory=Tally)
 
     @property

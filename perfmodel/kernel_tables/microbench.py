@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from catalog.errors import BadFile
+from catalog.hardware import Gpu
 from catalog.hardware_table import describes
 from catalog.models import Experts
 from perfmodel.experts import touched
@@ -19,10 +20,13 @@ from perfmodel.shard import weight_dtypes
 RESULT = "result.json"
 BACKEND = "vllm"
 """Whose kernels a server runs: loops and batched products of torch are no server's."""
+CPU = "CPU"
 UNSKEWED = ("uniform", "random")
 
 
 class Device(msgspec.Struct, frozen=True):
+    device: str
+    """torch's name: cpu, cuda:0."""
     name: str
     memory_bytes: int
 
@@ -59,9 +63,9 @@ def kernels(folder: Path, wanted: Wanted) -> Kernels:
     """
     result, gpu = _read(folder / RESULT), wanted.gpu
     device = result.job.device
-    if not describes(gpu, device.name, device.memory_bytes):
+    if not _is(gpu, device):
         return Kernels(f"no table of {gpu.name}: measured on {device.name}")
-    name, experts, layout = f"microbench on {gpu.name}", wanted.model.experts, wanted.layout
+    name, experts, layout = f"microbench on {device.name}", wanted.model.experts, wanted.layout
     ranks = layout.tp * layout.dp
     if experts is None or wanted.skewed is None or (layout.ep and ranks > 1):
         return Kernels(name)
@@ -72,7 +76,14 @@ def kernels(folder: Path, wanted: Wanted) -> Kernels:
     layer = _layer([row for row in result.rows if _shape(row) == shape], experts)
     if layer is None:
         return Kernels(name)
-    return Kernels(name, experts=LayerExperts(layer, experts.layers))
+    return Kernels(name, experts=LayerExperts(layer, experts.layers), own=True)
+
+
+def _is(gpu: Gpu, device: Device) -> bool:
+    """Whether the table is of this GPU; the CPU of the catalog is whichever was measured."""
+    if device.device == CPU.lower() or gpu.name == CPU:
+        return device.device == CPU.lower() and gpu.name == CPU
+    return describes(gpu, device.name, device.memory_bytes)
 
 
 def _shape(row: Row) -> tuple[str, int, int, int, int]:

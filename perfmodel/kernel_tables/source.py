@@ -31,9 +31,14 @@ class KernelTables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: str
     """Whose they are."""
 
+    @property
+    def own(self) -> bool:
+        """Whether a user measured them."""
+        return self.kind == "microbench"
+
     def kernels(self, wanted: Wanted) -> Kernels:
         """What of a step was measured on this GPU."""
-        reader = microbench.kernels if self.kind == "microbench" else aiconfigurator.kernels
+        reader = microbench.kernels if self.own else aiconfigurator.kernels
         found = reader(Path(self.folder), wanted)
         return found.named(f"{found.name} ({self.name})")
 

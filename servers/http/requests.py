@@ -37,6 +37,7 @@ class CompletionBody(msgspec.Struct):
     prompt_logprobs: int | None = None
     echo: bool | None = None
     stop: str | list[str] | None = None
+    cache_salt: str | None = None
 
     @property
     def include_usage(self) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -62,7 +62,7 @@ class SimulatedApi:
         prompts_ids = self._prompts(body)
         for ids in prompts_ids:
             check_length(len(ids), wanted, self.max_model_len)
-        generation = SimulatedGeneration(self, prompts_ids, wanted, streamed=body.stream)
+        generation = SimulatedGeneration(self, prompts_ids, wanted, body)
         try:
             generation.begin(arrived_s)
         except Infeasible:
@@ -79,21 +79,26 @@ class SimulatedApi:
     def _ids(self, prompt: Prompt) -> Sequence[int]:
         return self.tokenize(prompt) if isinstance(prompt, str) else prompt
 
-    def hashes(self, ids: Sequence[int], wanted: int) -> Sequence[int]:
-        """Return the hashes of a prompt's full blocks and its answer's, where they are shared."""
+    def hashes(self, ids: Sequence[int], wanted: int, salt: str | None) -> Sequence[Hashable]:
+        """Return the hashes of a prompt's full blocks and its answer's, where they are shared.
+
+        Only requests of one `cache_salt` share any, as with vLLM.
+        """
         limits = self.engine.limits
         if not limits.prefix_caching:
             return ()
-        return block_hashes([*ids, *[WORD_ID] * wanted], limits.block_tokens)
+        found = block_hashes([*ids, *[WORD_ID] * wanted], limits.block_tokens)
+        return found if salt is None else [(salt, each) for each in found]
 
 
 class SimulatedGeneration:
     """The tokens of one request as the engine's clock brings them."""
 
     def __init__(
-        self, api: SimulatedApi, ids: Sequence[Sequence[int]], wanted: int, *, streamed: bool
+        self, api: SimulatedApi, ids: Sequence[Sequence[int]], wanted: int, body: CompletionBody
     ) -> None:
-        self._api, self._wanted, self._streamed = api, wanted, streamed
+        self._api, self._wanted = api, wanted
+        self._streamed, self._salt = body.stream, body.cache_salt
         self._prompts = ids
         self.prompt_tokens = [len(each) for each in ids]
         self._came: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
@@ -109,7 +114,8 @@ class SimulatedGeneration:
     def begin(self, arrived_s: float) -> None:
         """Queue every prompt; raise Infeasible for one that can never fit."""
         for choice, ids in enumerate(self._prompts):
-            listen, hashes = partial(self._listen, choice), self._api.hashes(ids, self._wanted)
+            listen = partial(self._listen, choice)
+            hashes = self._api.hashes(ids, self._wanted, self._salt)
             request = self._api.engine.add(
                 len(ids), self._wanted, listen, arrived_s=arrived_s, hashes=hashes
             )

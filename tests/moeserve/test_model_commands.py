@@ -273,6 +273,17 @@ def test_a_part_of_a_step_says_what_priced_it(
     assert by_table == {("tp4", "experts")}
 
 
+def test_layouts_priced_by_different_sources_are_compared_with_a_warning(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spec = model("Qwen3-30B-A3B")
+    for splits, warned in ([(4, 1)], True), ([(4, 1), (1, 4)], False):
+        folder = tmp_path / str(len(splits))
+        tables.write(folder, "moe", "moe_perf.parquet", tables.expert_rows(spec, splits))
+        _, _, err = run(capsys, f"{KERNELS} --kernel-tables {folder}")
+        assert ("are priced by different sources" in err) == warned
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

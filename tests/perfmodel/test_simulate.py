@@ -10,6 +10,7 @@ from catalog.model_table import model
 from perfmodel.arrays import FloatArray
 from perfmodel.batching import BatchLimits
 from perfmodel.noise import Noise, launch_factor
+from perfmodel.prefix_cache import block_hashes
 from perfmodel.simulate import Simulated, simulate
 from perfmodel.step import StepModel
 from strategies.parse import parse_layout
@@ -79,6 +80,49 @@ def test_fast_forward_gives_the_times_of_plain_stepping_to_the_last_bit(
     assert (fast.steps, fast.preemptions) == (plain.steps, plain.preemptions)
     for bound, seconds in plain.seconds_by_bound.items():
         assert fast.seconds_by_bound[bound] == pytest.approx(seconds)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lengths=LENGTHS,
+    layout=st.sampled_from(["single", "ep", "dp3"]),
+    gaps=st.none() | st.lists(st.floats(0, 0.05), min_size=25, max_size=25),
+    concurrency=st.integers(1, 12),
+    kv_blocks=st.integers(20, 80),
+)
+def test_fast_forward_finds_in_the_prefix_cache_what_plain_stepping_finds(
+    lengths: list[tuple[int, int]],
+    layout: str,
+    gaps: list[float] | None,
+    concurrency: int,
+    kv_blocks: int,
+) -> None:
+    """Every prompt is the beginning of one of two texts, so that all share some of it."""
+    limits = BatchLimits(
+        kv_blocks=kv_blocks, max_num_batched_tokens=128, max_num_seqs=6, prefix_caching=True
+    )
+    due_s = None if gaps is None else np.cumsum(gaps)[: len(lengths)].tolist()
+    texts = np.random.default_rng(1).integers(2, size=(2, 300))
+
+    def hashes(request: int) -> list[int]:
+        return block_hashes(texts[request % 2][: sum(lengths[request])], 16)
+
+    def run(fast_forward: bool) -> Simulated:
+        return simulate(
+            Dispatcher(len(lengths), max_concurrency=concurrency, due_s=due_s),
+            lengths,
+            step_model(layout=layout, hardware="H100"),
+            limits=limits,
+            fast_forward=fast_forward,
+            hashes=hashes,
+        )
+
+    fast, plain = run(fast_forward=True), run(fast_forward=False)
+    assert same(fast, plain)
+    assert fast.cached_tokens == plain.cached_tokens
+    assert (fast.steps, fast.preemptions) == (plain.steps, plain.preemptions)
+    assert fast.prefix_hits == sum(fast.cached_tokens)
+    assert fast.prefix_queries == sum(prompt for prompt, _ in lengths)
 
 
 @given(lengths=LENGTHS, concurrency=st.integers(1, 12))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from catalog.errors import BadValue
+from catalog.errors import BadValue, UnknownName
 from workloads.load.distribution import plain
 from workloads.load.facts import Facts, facts_of
 from workloads.load.files.open import digest_of
@@ -119,7 +119,9 @@ def located(path: str, kind: str) -> tuple[Path, str]:
     """Return a file and its hash: the one that is written behind it, else of what it holds now."""
     if (match := _PINNED.fullmatch(path)) is not None and not Path(path).exists():
         return Path(match[1]), match[2]
-    return Path(path), digest_of(Path(path), f"file for {kind}:")
+    if not path:
+        raise BadValue("workload", f"{kind}:", f"{kind}:PATH of a {FILES[kind]}")
+    return Path(path), digest_of(Path(path), FILES[kind])
 
 
 def _written(
@@ -138,7 +140,9 @@ def _written(
             source = msgspec.structs.replace(source, tokenizer=str(tokenizer))
         shown, count = f"{kind}:{_plain_name(where)}#{digest}", ""
     else:
-        if not 1 <= piece.source.count(":") <= 2:
+        if ":" not in piece.source:
+            raise UnknownName("workload", piece.source, profiles, hint=f"Or give {ALLOWED}.")
+        if piece.source.count(":") > 2:
             raise BadValue("workload", text, ALLOWED)
         kind = ""
         source, count = lengths_of(piece.source, text)

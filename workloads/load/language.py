@@ -30,7 +30,7 @@ from workloads.load.workload import (
 
 LARGEST = 10_000_000
 LONGEST_THINK_S = 86_400.0
-FILES = ("lengths", "file", "trace")
+FILES = {"lengths": "file of lengths", "file": "file of prompts", "trace": "trace"}
 OPTIONS: Mapping[str, str] = {
     "prompts": "a whole number from 1, or auto",
     "natural": "",
@@ -181,9 +181,8 @@ def check_options(piece: Piece, kind: str, text: str) -> None:
     allowed = OF_FILES.get(kind, OF_LENGTHS)
     for name in piece.options:
         if name not in allowed:
-            raise BadValue(
-                "workload", text, f"{name} is not for {kind or 'lengths'}: {', '.join(allowed)}"
-            )
+            options = f"{', '.join(allowed)} with {kind or 'lengths'}, not {name}"
+            raise BadValue("workload", text, options)
     if "think" in piece.options and "turns" not in piece.options:
         raise BadValue("workload", text, "think= with turns=")
 

@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike
 from catalog.models import Model
 from orchestrator.engine import Callbacks, LaunchContext, Measurement, Session
 from orchestrator.engines.checks import missing_link
-from orchestrator.engines.simulated.options import assumed_of, held_model
+from orchestrator.engines.simulated.options import assumed_of, caching, held_model
 from orchestrator.experiment.cells import Run
 from orchestrator.experiment.server_group import ServerGroup
-from orchestrator.measure.traffic import dispatcher_of, unwritten
+from orchestrator.measure.traffic import dispatcher_of, shared_figures, unwritten
 from orchestrator.results.record import Provenance
 from perfmodel.batching import BatchLimits
 from perfmodel.noise import Noise, launch_factor
@@ -66,7 +66,7 @@ def _server(group: ServerGroup, model: Model, requested: ServerArguments) -> Ser
         setup.layout,
         setup.gpu,
         longest=requested.longest(longest),
-        setup=assumed_of(setup, requested),
+        setup=assumed_of(setup, requested, caching(workloads)),
     )
 
 
@@ -152,12 +152,13 @@ class SimulatedSession:
     async def measure(self, run: Run, callbacks: Callbacks) -> Measurement:
         result = serve(run, self.server, self._noise(run))
         traffic = unwritten(run)
-        caching = self.server.limits.prefix_caching
+        cached = self.server.limits.prefix_caching
         for row in rows_of_simulation(result, traffic.requests.input_lens):
-            cached = result.cached_tokens[row.request] if caching else None
-            callbacks.on_row(replace(traffic.labelled(row), cached_tokens=cached))
+            told = result.cached_tokens[row.request] if cached else None
+            callbacks.on_row(replace(traffic.labelled(row), cached_tokens=told))
         return Measurement(
             figures={
+                **(shared_figures(traffic) if cached else {}),
                 "peak_kv_usage": result.peak_kv_usage,
                 "preemptions": result.preemptions,
                 **self._prefix_figures(result),

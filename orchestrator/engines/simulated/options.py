@@ -18,6 +18,7 @@ from perfmodel.memory import memory
 from perfmodel.priced import check_priced
 from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings
 from servers.simulated.arguments import ServerArguments, server_arguments
+from workloads.load.workload import Workload
 
 
 def check_simulated(
@@ -65,6 +66,17 @@ def assumed_of(
         conventions = msgspec.structs.replace(base.conventions, kv_dtype=kv_dtype)
         base = msgspec.structs.replace(base, conventions=conventions)
     return requested.setup(base)
+
+
+def caching(
+    workloads: Iterable[Workload], base: ServerSettings = DEFAULT_SETTINGS
+) -> ServerSettings:
+    """Return what is assumed where nobody says otherwise: prefixes are kept if some are shared.
+
+    As the real servers that moeserve starts; prompts all seen before leave nothing to keep.
+    """
+    kept = not base.prefix_cached and any(workload.shares for workload in workloads)
+    return msgspec.structs.replace(base, prefix_caching=kept) if kept else base
 
 
 def memory_short(setup: Setup, model: Model, longest: int) -> tuple[str, ...]:

@@ -54,10 +54,14 @@ def test_a_run_s_file_is_never_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_text() == "what was there"
 
 
-def test_a_simulated_study_loads_neither_pandas_nor_an_http_client(tmp_path: Path) -> None:
+def test_a_simulated_study_loads_no_http_client_and_pandas_for_its_answer_alone(
+    tmp_path: Path,
+) -> None:
     study = ["run", "--engine", "simulated", "-s", "tp", "-w", "16:4:3", "-c", "1", "-o", "out"]
     program = (
-        "import sys; from moeserve.cli import main\n"
+        "import sys; import moeserve.cli.answer as answer\n"
+        "answer.say_answer_of = lambda _: None\n"
+        "from moeserve.cli import main\n"
         f"try: main({study!r})\n"
         "except SystemExit as ended: assert ended.code == 0\n"
         "assert 'orchestrator.results.rows' in sys.modules\n"

@@ -10,6 +10,8 @@ from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.experts import touched
 from perfmodel.kernel_tables.source import kernel_tables
+from perfmodel.known_error import error_bounds, pricing_of
+from perfmodel.serving import ServerSettings, server
 from perfmodel.step import StepModel
 from strategies import parse_layout
 
@@ -33,7 +35,8 @@ def write(
         } | other
         for batch in BATCHES for hit in (8, 64)
     ]  # fmt: skip
-    job = {"device": {"name": device, "memory_bytes": int(H100.memory_bytes), "device": "cuda:0"}}
+    kind = "cuda:0" if "NVIDIA" in device else "cpu"
+    job = {"device": {"name": device, "memory_bytes": int(H100.memory_bytes), "device": kind}}
     folder.mkdir(exist_ok=True)
     (folder / "result.json").write_text(json.dumps({"job": job, "rows": rows, "fits": []}))
     return folder
@@ -83,6 +86,23 @@ def test_another_device_serves_nothing_and_is_named(tmp_path: Path) -> None:
     assert step.kernels is not None
     assert step.kernels.name.startswith("no table of H100: measured on NVIDIA A100")
     assert step.pricing == "vllm-2026"
+
+
+def test_a_cpu_s_table_is_of_the_cpu_alone(tmp_path: Path) -> None:
+    cpu, h100 = write(tmp_path / "cpu", device="Xeon"), write(tmp_path / "h100")
+    assert layer_s(cpu, 32, hardware="CPU") > 0
+    assert not layer_s(cpu, 32) > 0
+    assert not layer_s(h100, 32, hardware="CPU") > 0
+
+
+def test_constants_fitted_beside_other_kernels_do_not_go_with_one_s_own(tmp_path: Path) -> None:
+    settings = ServerSettings(kernel_tables=kernel_tables(str(write(tmp_path / "mine"))))
+    built = server(SPEC, parse_layout("single"), H100, longest=200, setup=settings)
+    assert built.step_model.pricing == "vllm-2026 and own kernels"
+    figures: dict[str, float | None] = {"output_throughput": 100.0}
+    bounds = error_bounds(built.step_model.pricing, parse_layout("single"), H100, figures)
+    assert bounds["high_output_throughput"] == pytest.approx(100 * 1.6**1.5)
+    assert pricing_of("vllm-2026 and own kernels: mine") == "vllm-2026 and own kernels"
 
 
 def test_beyond_the_batches_measured_the_formula_counts(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Files of prompts, traces and lengths: read, checked line by line, and known by what they hold."""
+"""Files of prompts, traces and lengths: read and checked by line, known by what they hold."""

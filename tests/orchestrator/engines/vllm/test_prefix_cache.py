@@ -1,6 +1,7 @@
 """Real vLLM on the CPU: the simulated prefix cache finds what vLLM's does, request by request."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import aiohttp
 import numpy as np
 import pytest
 
+from catalog.from_hf import load_model
+from catalog.hardware_table import gpu
 from orchestrator.engine import Callbacks, LaunchContext
+from orchestrator.engines.simulated.engine import serve
 from orchestrator.engines.vllm.engine import VllmEngine
 from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.measure.http_session import HttpSession
@@ -16,6 +20,8 @@ from orchestrator.plan import make_plan
 from perfmodel.balance import Balancer
 from perfmodel.batching import Batcher, BatchLimits
 from perfmodel.prefix_cache import block_hashes
+from perfmodel.serving import ServerModel, server
+from strategies import parse_layout
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,8 +31,9 @@ pytestmark = [
     ),
 ]
 
-SIZE, BLOCKS, OUTPUT = 32, 20, 20
+SIZE, BLOCKS, OUTPUT = 32, 20, 6
 """Tokens of a block, the least on a CPU; blocks of a replica: too few for all prefixes."""
+WORKLOAD = "20-90:4:16,prefix=160x4"
 # Of vLLM's blocks one is a placeholder that no sequence holds.
 ARGS = f"""--enable-prefix-caching --enable-prompt-tokens-details --block-size {SIZE}
     --max-model-len 320 --num-gpu-blocks-override {BLOCKS + 1}""".split()
@@ -37,10 +44,10 @@ def prompts() -> list[list[int]]:
     rng = np.random.default_rng(3)
     texts = rng.integers(1, 500, size=(4, 160)).tolist()
     asked: list[list[int]] = []
-    for _ in range(60):
+    for _ in range(24):
         end = rng.integers(1, 500, size=int(rng.integers(3, 60))).tolist()
         asked.append(texts[rng.integers(4)][: int(rng.integers(40, 160))] + end)
-        asked += [asked[-1]] * bool(rng.random() < 0.2)
+        asked += [asked[-1]] * bool(rng.random() < 0.4)
     return asked
 
 
@@ -75,6 +82,13 @@ def simulated(asked: list[list[int]], answers: list[list[int]], dp: int) -> list
     return cached
 
 
+def small_server(layout: str) -> ServerModel:
+    """A server in virtual time with as few blocks; of which model and GPU does not matter here."""
+    built = server(load_model("tiny-olmoe"), parse_layout(layout), gpu("H100"), longest=320)
+    limits = BatchLimits(kv_blocks=BLOCKS, block_tokens=SIZE, prefix_caching=True)
+    return replace(built, limits=limits)
+
+
 @pytest.mark.parametrize(("layout", "dp"), [("single", 1), ("ep", 2)])
 async def test_what_vllm_finds_in_its_prefix_cache_is_found_in_ours(
     layout: str, dp: int, tmp_path: Path
@@ -83,7 +97,7 @@ async def test_what_vllm_finds_in_its_prefix_cache_is_found_in_ours(
         models=("tiny-olmoe",),
         engine="vllm",
         strategies=(layout,),
-        workloads=("16:16:8",),
+        workloads=(WORKLOAD,),
         concurrency="1",
         server=ServerOptions(args=tuple(ARGS)),
     )
@@ -94,6 +108,11 @@ async def test_what_vllm_finds_in_its_prefix_cache_is_found_in_ours(
     async with VllmEngine().open(group, context, Callbacks()) as session:
         assert isinstance(session, HttpSession)
         answers, theirs = await served(session, asked)
+        measured = (await session.measure(group.runs[0], Callbacks())).figures
+    virtual = serve(group.runs[0], small_server(layout))
+    for name in ("queries", "hits"):
+        told = measured[f"server_prefix_cache_{name}"]
+        assert told == pytest.approx(getattr(virtual, f"prefix_{name}"), rel=0.01)
     ours = simulated(asked, answers, dp)
     assert sum(theirs) > 0.3 * sum(map(len, asked))
     assert sum(ours) == pytest.approx(sum(theirs), rel=0.01)

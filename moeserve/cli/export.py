@@ -1,0 +1,62 @@
+"""`moeserve export`: runs for Prometheus, OpenTelemetry and MLflow."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moeserve.cli.show import note, print_json
+
+HELP = """Hand runs on: Prometheus text, OpenTelemetry's JSON, or runs of MLflow.
+
+Examples:
+
+  moeserve export out --to prometheus > /var/lib/node_exporter/moeserve.prom
+
+  moeserve export out --to otlp | curl --json @- http://127.0.0.1:4318/v1/metrics
+
+  moeserve export out --to mlflow --tracking-uri http://127.0.0.1:5000
+"""
+
+
+class Target(StrEnum):
+    """Who is to read the runs."""
+
+    prometheus = "prometheus"
+    otlp = "otlp"
+    mlflow = "mlflow"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("export", help=HELP)(export)
+
+
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")],
+    to: Annotated[Target, typer.Option("--to", help="Who is to read them.")],
+    experiment: Annotated[
+        str, typer.Option("--experiment", help="MLflow: the experiment they become runs of.")
+    ] = "moeserve",
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option("--tracking-uri", help="MLflow: its server; default as MLflow finds it."),
+    ] = None,
+) -> None:
+    from orchestrator.table import run_rows
+
+    rows = run_rows(directory)
+    if to is Target.prometheus:
+        from moeserve.exports.prometheus import prometheus_text
+
+        sys.stdout.write(prometheus_text(rows))
+    elif to is Target.otlp:
+        from moeserve.exports.otlp import otlp_metrics
+
+        print_json(otlp_metrics(rows))
+    else:
+        from moeserve.exports.mlflow import export_to_mlflow
+
+        new = export_to_mlflow(rows, experiment, tracking_uri)
+        note(f"{new} of {len(rows)} runs logged, the others were there; experiment {experiment}")

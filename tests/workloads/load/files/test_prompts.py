@@ -1,0 +1,198 @@
+"""Files of prompts: what is asked of each line, and what is wrong of a bad one."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from catalog.errors import BadFile, BadValue
+from workloads.load.build import comparable, pinned
+from workloads.load.files.entries import read_entries
+from workloads.load.files.prompts import read_prompts
+from workloads.load.profiles import TEXTS, parse_workload
+from workloads.load.workload import PromptFile, Workload
+
+CHAT = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c d e"},
+        {"role": "user", "content": "a"}]  # fmt: skip
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }} {{ m.content }} {% endfor %}"
+    "{% if add_generation_prompt %}assistant{% endif %}"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tokenizer of one token a word, with a chat template."""
+    words = ["?", "user", "assistant", *"abcdefgh"]
+    built = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="?"))
+    built.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    place = tmp_path / "model"
+    place.mkdir()
+    built.save(str(place / "tokenizer.json"))
+    (place / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    return place
+
+
+def written(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def source_of(workload: Workload) -> PromptFile:
+    source = workload.parts[0].source
+    assert isinstance(source, PromptFile)
+    return source
+
+
+def test_text_ids_and_chats_become_the_model_s_own_tokens(tmp_path: Path, folder: Path) -> None:
+    path = written(
+        tmp_path / "p.jsonl",
+        {"prompt": "a b c", "output_len": 4},
+        {"prompt_token_ids": [5, 6], "output_len": 9},
+        {"messages": CHAT},
+    )
+    workload = parse_workload(f"file:{path}", folder)
+    entries = read_entries(source_of(workload))
+    assert [np.asarray(each.prompt).tolist() for each in entries] == [
+        [3, 4, 5], [5, 6], [1, 3, 4, 2, 5, 6, 7, 1, 3, 2],
+    ]  # fmt: skip
+    assert [each.output_len for each in entries] == [4, 9, 256]
+    assert (workload.available, workload.input_len) == (3, 5)
+    assert workload.longest_at.endswith("p.jsonl: line 3: prompt")
+    assert workload.has_prompts
+    assert workload.shares
+
+
+def test_a_conversation_is_divided_into_its_turns_with_recorded_answers(
+    tmp_path: Path, folder: Path
+) -> None:
+    path = written(tmp_path / "p.jsonl", {"messages": CHAT}, {"prompt": "a"})
+    entries = read_entries(source_of(parse_workload(f"file:{path},turns=2,think=1", folder)))
+    assert [(each.session, each.turn, each.output_len) for each in entries] == [
+        (0, 0, 3), (0, 1, 256), (1, 0, 256),
+    ]  # fmt: skip
+    first, second = (np.asarray(each.prompt) for each in entries[:2])
+    assert first.tolist() == [1, 3, 4, 2]
+    assert second[:3].tolist() == [1, 3, 4]
+
+
+def test_a_chat_that_ends_with_an_answer_asks_for_as_many_tokens(
+    tmp_path: Path, folder: Path
+) -> None:
+    path = written(tmp_path / "p.jsonl", {"messages": CHAT[:2]})
+    (entry,) = read_entries(source_of(parse_workload(f"file:{path}", folder)))
+    assert (np.asarray(entry.prompt).tolist(), entry.output_len) == ([1, 3, 4, 2], 3)
+
+
+def test_sharegpt_s_first_exchange_is_asked_and_whole_conversations_by_turns(
+    tmp_path: Path, folder: Path
+) -> None:
+    said = [("human", "a b"), ("gpt", "c d"), ("human", "e"), ("gpt", "f g h")]
+    rows = [
+        {"id": "1", "conversations": [{"from": who, "value": what} for who, what in said]},
+        {"id": "2", "conversations": [{"from": "gpt", "value": "no question"}]},
+    ]
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps(rows))
+    (entry,) = read_entries(source_of(parse_workload(f"file:{path}", folder)))
+    assert (np.asarray(entry.prompt).tolist(), entry.output_len) == ([3, 4], 2)
+    turns = read_entries(source_of(parse_workload(f"file:{path},turns=9", folder)))
+    assert [each.output_len for each in turns] == [2, 3]
+
+
+def test_without_a_tokenizer_text_stays_text_and_its_length_is_not_known(tmp_path: Path) -> None:
+    path = written(tmp_path / "p.jsonl", {"prompt": "a b c"})
+    workload = parse_workload(f"file:{path},natural,output=9")
+    assert workload.known_input_len is None
+    assert workload.longest_tokens == 0
+    assert (workload.output_len, workload.natural) == (9, True)
+
+
+def test_a_file_is_named_by_what_it_holds_and_never_by_where_it_lies(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    paths = [written(tmp_path / name / "p.jsonl", {"prompt": "a"}) for name in ("one", "two")]
+    first, second = (parse_workload(f"file:{path}") for path in paths)
+    assert first.name == second.name
+    assert first.stored == second.stored
+    pins = [pinned(f"file:{path},output=5", TEXTS) for path in paths]
+    assert pins[0] != pins[1]
+    assert pinned(pins[0], TEXTS) == pins[0]
+    assert comparable(pins[0], TEXTS) == comparable(pins[1], TEXTS)
+    written(paths[1], {"prompt": "b"})
+    assert parse_workload(f"file:{paths[1]}").name != first.name
+    read_entries.cache_clear()
+    read_prompts.cache_clear()
+    with pytest.raises(BadFile, match="has changed: its hash is no longer"):
+        parse_workload(pins[1])
+
+
+def test_a_hostile_name_is_harmless_in_the_canonical_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "evil\x1b[31m\n+,@#x.jsonl", {"prompt": "a"})
+    assert parse_workload(f"file:{path}").name.startswith("file:evil__31m_____x.jsonl#")
+
+
+def test_no_more_is_asked_than_a_file_has(tmp_path: Path) -> None:
+    path = written(tmp_path / "p.jsonl", {"prompt": "a"}, {"prompt": "b"})
+    assert parse_workload(f"file:{path}").prompts_for(128) == 2
+    assert parse_workload(f"file:{path},prompts=1").prompts_for(128) == 1
+    with pytest.raises(BadValue, match="the 2 that there are"):
+        parse_workload(f"file:{path},prompts=3")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b'{"prompt": "a"}\n{"prompt": \n', "line 2: "),
+        (b'{"text": "a"}\n', "line 1: prompt: one of prompt, .* found none"),
+        (b'{"prompt": "a", "prompt_token_ids": [1]}\n', "line 1: prompt_token_ids: one of"),
+        (b'{"prompt": ""}\n', "line 1: prompt: is empty"),
+        (b'{"prompt": "a", "output_len": 0}\n', "line 1: output_len: 0 is not"),
+        (b'{"prompt": "a", "output_len": "x"}\n', "line 1: .*output_len"),
+        (b'{"prompt_token_ids": [1, -2]}\n', "line 1: prompt_token_ids: -2"),
+        (b'{"messages": [{"role": "user"}]}\n', "line 1: messages.content"),
+        (b'{"messages": [{"role": "system", "content": "a"}]}\n', "line 1: messages.role"),
+        (b'[{"conversations": 1}]', "line 1: is not ShareGPT"),
+        (b"[]", "holds no conversation"),
+        (b"\xff\xfe\n", "line 1: "),
+        (b"\n \n", "no line that is not blank"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_bad_file_names_file_line_and_field(tmp_path: Path, text: bytes, told: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(text)
+    with pytest.raises(BadFile, match=told) as error:
+        parse_workload(f"file:{path}")
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_file_or_far_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    large = tmp_path / "large.jsonl"
+    large.touch()
+    os.truncate(large, 2 * 2**30)
+    os.mkfifo(tmp_path / "pipe")
+    refused = {
+        large: "2,147,483,648 bytes",
+        tmp_path / "pipe": "not a regular file",
+        tmp_path: "not a regular file",
+        tmp_path / "none": "no such",
+    }
+    for path, told in refused.items():
+        with pytest.raises(BadFile, match=told):
+            parse_workload(f"file:{path}")
+
+
+def test_a_histogram_s_pairs_are_drawn_by_their_counts(tmp_path: Path) -> None:
+    path = tmp_path / "h.csv"
+    path.write_text("input_len,output_len,count\n10,3,3\n90,5,1\n")
+    workload = parse_workload(f"lengths:{path},prompts=400")
+    assert (workload.input_len, workload.output_len, workload.longest_tokens) == (30, 4, 95)
+    assert workload.num_prompts == 400
+    path.write_text("input_len,output_len\n10,0\n")
+    with pytest.raises(BadFile, match="line 2: output_len: '0'"):
+        parse_workload(f"lengths:{path}")
