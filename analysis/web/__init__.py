@@ -1,1 +1,1 @@
-"""What the pages share: style, tables, packed columns, and a policy that lets nothing else run."""
+"""What pages share: style, tables, packed columns, a policy that lets nothing else run."""
