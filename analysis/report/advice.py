@@ -9,7 +9,6 @@ from analysis.answer.answer import answers_of
 from analysis.answer.firsts import FIRST_TOKEN, firsts
 from analysis.compare import ComparisonSpec, Contrast, compare
 from analysis.crossover import Crossover
-from analysis.data.arms import provenance_of
 from analysis.laboratory import change_sentences
 from analysis.tables.render import number
 from catalog.errors import InputError
@@ -41,7 +40,7 @@ def advice(
     """
     averages = _averages(rows, spec)
     quickest, made = firsts(rows, spec, FIRST_TOKEN), []
-    for answer in answers_of(rows, spec, best, provenance_of(rows)):
+    for answer in answers_of(rows, spec, best):
         here = best[best["model"] == answer.model]
         points = (
             *(f"{text[:1].upper()}{text[1:]}." for text in answer.doubts),

@@ -9,6 +9,7 @@ import typer
 from analysis.optional_dependencies import need_extra
 from catalog.errors import BadValue
 from moeserve.cli import figures
+from moeserve.cli.analysis_columns import ANOVA_COLUMNS, COMPARE_COLUMNS
 from moeserve.cli.answer import say_answer
 from moeserve.cli.inputs import (
     AlphaOption,
@@ -62,44 +63,6 @@ Verdicts are better, worse, equivalent (within --margin) and undecided (with the
 
 Example: moeserve compare out --reference tp --margin 0.03
 """,
-}
-
-ANOVA_COLUMNS = {
-    "factor": "factor",
-    "df": "df",
-    "df_residual": "df residual",
-    "sum_sq": "sum of squares",
-    "f": "F",
-    "p": "p",
-    "eta_squared": "η²",
-    "eta_squared_low": "η² from",
-    "eta_squared_high": "η² to",
-    "omega_squared": "ω²",
-    "partial_eta_squared": "partial η²",
-    "welch_p": "p (Welch)",
-    "kruskal_p": "p (Kruskal–Wallis)",
-    "mixed_f": "F (mixed)",
-    "mixed_df_residual": "df residual (mixed)",
-    "mixed_p": "p (mixed)",
-}
-COMPARE_COLUMNS = {
-    "model": "model",
-    "workload": "workload",
-    "max_concurrency": "concurrency",
-    "request_rate": "requests/s",
-    "strategy": "strategy",
-    "reference": "against",
-    "ratio": "ratio",
-    "ratio_low": "from",
-    "ratio_high": "to",
-    "pairs": "pairs",
-    "p_adjusted": "p adjusted",
-    "p_equivalence": "p equivalence",
-    "verdict": "verdict",
-    "basis": "by",
-    "runs_needed": "runs needed",
-    "reason": "reason",
-    "confounded_by": "differs also in",
 }
 
 
@@ -269,6 +232,7 @@ def compare(
     from analysis.compare import BY, ComparisonSpec
     from analysis.compare import compare as contrast
     from analysis.crossover import crossovers
+    from analysis.data.arms import arms_for
     from analysis.statistics.contrast import Rule
     from analysis.tukey import tukey
 
@@ -289,7 +253,8 @@ def compare(
         "every_verdict": include_invalid,
         "as_asked": as_asked,
     }
-    frame = read(results, where, column=column, constant=constant)
+    read_rows = read(results, where, column=column, constant=constant)
+    frame = arms_for(read_rows, reference)
     found = contrast(frame, spec, **chosen)
     if crossover:
         changes = crossovers(frame, spec, **chosen)
