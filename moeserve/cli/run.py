@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analysis.optional_dependencies import need_extra
 from moeserve.cli.answer import can_answer, say_answer_of
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.results_flags import FreshOption, RedoOption, result_dir_option
@@ -60,20 +61,50 @@ def run(
     fresh: FreshOption = False,
     redo: RedoOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As moeserve plan.")] = False,
+    live: Annotated[
+        int | None, typer.Option("--live", help="Port of a page that shows the study as it runs.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the report here at the end (.html).")
+    ] = None,
     output: FormatOption = Format.table,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     if dry_run:
         _show_plan(flags, experiment, output)
         return
+    from moeserve.cli.watch import live_page
     from orchestrator.results.directory import default_directory
 
+    if report:
+        _check_report(report)
     study = _prepare(flags, experiment)
     directory = result_dir or default_directory(study.plan.experiment)
     if redo and not fresh and directory.exists():
         _redo(study, directory)
-    store, stopped = asyncio.run(_run(study, directory, fresh=fresh, quiet=quiet))
-    raise typer.Exit(_summarise(study, store, output, stopped=stopped))
+    with live_page(directory, live):
+        store, stopped = asyncio.run(_run(study, directory, fresh=fresh, quiet=quiet))
+    code = _summarise(study, store, output, stopped=stopped)
+    if report:
+        _write_report(store, report)
+    raise typer.Exit(code)
+
+
+def _check_report(path: Path) -> None:
+    """Refuse before hours of measuring what would fail after them."""
+    need_extra("moeserve run --report")
+    from analysis.report.write import check_output
+
+    check_output(path, flag="--report")
+
+
+def _write_report(store: "Store", path: Path) -> None:
+    from analysis.report.write import write_report
+
+    if any(store.finished()):
+        note(f"report in {write_report([store.root], path)}")
+    else:
+        note("no report: no run was finished")
 
 
 @with_experiment
@@ -96,6 +127,16 @@ def _prepare(flags: ExperimentFlags, path: Path | None, *, planning: bool = Fals
     return study
 
 
+def _interrupt(stop: asyncio.Event, task: "asyncio.Task[object]") -> None:
+    """Hear a signal: the first lets requests in flight end, another one does not wait for them."""
+    if stop.is_set():
+        note("giving up requests in flight: servers are taken down, finished runs are kept")
+        task.cancel()
+        return
+    stop.set()
+    note("stopping: requests in flight may finish, servers are taken down (again to hurry)")
+
+
 def _redo(study: "Study", directory: Path) -> None:
     from orchestrator.study import redo
 
@@ -114,17 +155,9 @@ async def _run(
     stop, task = asyncio.Event(), asyncio.current_task()
     assert task is not None
 
-    def interrupt() -> None:
-        if stop.is_set():
-            note("giving up requests in flight: servers are taken down, finished runs are kept")
-            task.cancel()
-            return
-        stop.set()
-        note("stopping: requests in flight may finish, servers are taken down (again to hurry)")
-
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, interrupt)
+        loop.add_signal_handler(number, _interrupt, stop, task)
     done = 0 if fresh else len(study.plan.run_ids & Store(directory).finished())
     try:
         with progress(study.plan, done, quiet=quiet) as listen:

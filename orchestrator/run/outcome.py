@@ -20,6 +20,7 @@ from orchestrator.run.validity import NOTES, reasons_against
 from workloads.figures.goodput import wilson_interval
 from workloads.figures.metrics import good_requests, percentile_floor, summarise
 from workloads.figures.mixed import cache_figures, length_figures
+from workloads.figures.normalised import normalised_figures
 from workloads.transcript import RequestRow, Transcript
 
 CODE = re.compile(r"[A-Z][A-Z_]+:")
@@ -44,7 +45,8 @@ def build_record(
     # What the rows give comes last again: nothing that a server says takes its place.
     figures: dict[str, Any] = {**own, **measurement.figures, **own}
     if run.cell.workload.parts:
-        figures |= {**length_figures(rows), **cache_figures(rows, measurement.figures)}
+        figures |= {**length_figures(rows), **normalised_figures(rows)}
+        figures |= cache_figures(rows, measurement.figures)
     measured = identity["provenance"] == MEASURED
     evidence = Evidence(
         run.cell,
