@@ -49,10 +49,7 @@ def write_report(
     results: Sequence[Path], output: Path, options: ReportOptions | None = None
 ) -> Path:
     """Write the page and return its path."""
-    if output.suffix.lower() not in {".html", ".htm"}:
-        raise BadValue("-o", str(output), "a file name that ends in .html")
-    if not output.parent.is_dir():
-        raise BadValue("-o", str(output), f"a file in a folder that exists, not {output.parent}")
+    check_output(output)
     options = options or ReportOptions()
     frame = where(load(*results, own=options.own), options.where)
     counts = count_latencies(results, list(frame.get("run_id", pd.Series(dtype=str))))
@@ -62,6 +59,14 @@ def write_report(
     except OSError as error:
         raise BadValue("-o", str(output), f"a writable file: {error.strerror}") from error
     return output
+
+
+def check_output(output: Path, *, flag: str = "-o") -> None:
+    """Refuse a name that is no page's, or whose folder is not there."""
+    if output.suffix.lower() not in {".html", ".htm"}:
+        raise BadValue(flag, str(output), "a file name that ends in .html")
+    if not output.parent.is_dir():
+        raise BadValue(flag, str(output), f"a file in a folder that exists, not {output.parent}")
 
 
 def report_html(

@@ -37,6 +37,10 @@ COMMANDS = {
         "results",
         "Re-read everything: hashes, counts, identities, and every summary from its rows.",
     ),
+    "watch": Listed(
+        "watch",
+        "Show a study in the browser: progress, results so far, failures with their logs.",
+    ),
     "import": Listed(
         "importer",
         "Import results of other tools: vllm bench serve and sweep, GuideLLM, AIPerf, genai-perf,\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analysis.optional_dependencies import need_extra
 from moeserve.cli.answer import can_answer, say_answer_of
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.results_flags import FreshOption, RedoOption, result_dir_option
@@ -61,20 +62,50 @@ def run(
     fresh: FreshOption = False,
     redo: RedoOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As moeserve plan.")] = False,
+    live: Annotated[
+        int | None, typer.Option("--live", help="Port of a page that shows the study as it runs.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the report here at the end (.html).")
+    ] = None,
     output: FormatOption = Format.table,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     if dry_run:
         _show_plan(flags, experiment, output)
         return
+    from moeserve.cli.watch import live_page
     from orchestrator.results.directory import default_directory
 
+    if report:
+        _check_report(report)
     study = _prepare(flags, experiment)
     directory = result_dir or default_directory(study.plan.experiment)
     if redo and not fresh and directory.exists():
         _redo(study, directory)
-    store, stopped = asyncio.run(_run(study, directory, fresh=fresh, quiet=quiet))
-    raise typer.Exit(_summarise(study, store, output, stopped=stopped))
+    with live_page(directory, live):
+        store, stopped = asyncio.run(_run(study, directory, fresh=fresh, quiet=quiet))
+    code = _summarise(study, store, output, stopped=stopped)
+    if report:
+        _write_report(store, report)
+    raise typer.Exit(code)
+
+
+def _check_report(path: Path) -> None:
+    """Refuse before hours of measuring what would fail after them."""
+    need_extra("moeserve run --report")
+    from analysis.report.write import check_output
+
+    check_output(path, flag="--report")
+
+
+def _write_report(store: "Store", path: Path) -> None:
+    from analysis.report.write import write_report
+
+    if any(store.finished()):
+        note(f"report in {write_report([store.root], path)}")
+    else:
+        note("no report: no run was finished")
 
 
 @with_experiment

@@ -14,8 +14,8 @@ import pytest
 
 from analysis.data.frame import load
 from analysis.data.requests import EDGES_S, LatencyCounts, quantiles_s, requests_of
-from analysis.report.payload import script_safe
 from analysis.report.write import report_html, write_report
+from analysis.web.packed import script_safe
 from catalog.errors import BadFile, BadValue, UnknownName
 from orchestrator.results.record import RunRecord
 from orchestrator.results.rows import SCHEMA
