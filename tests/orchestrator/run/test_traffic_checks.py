@@ -16,6 +16,7 @@ from orchestrator.run.validity import reasons_against
 from workloads.transcript import RequestRow
 
 COUNT = 8
+LONG = 200
 
 
 def row(number: int, **changes: Any) -> RequestRow:
@@ -31,10 +32,17 @@ def row(number: int, **changes: Any) -> RequestRow:
 
 
 def codes(
-    workload: str, rows: list[RequestRow], told: Mapping[str, Any] | None = None
+    workload: str,
+    rows: list[RequestRow],
+    told: Mapping[str, Any] | None = None,
+    concurrency: str | None = None,
 ) -> list[str]:
     asked = Experiment(
-        models=("mixtral",), strategies=("tp",), workloads=(workload,), request_rates=(1.0,)
+        models=("mixtral",),
+        strategies=("tp",),
+        workloads=(workload,),
+        request_rates=() if concurrency else (1.0,),
+        concurrency=concurrency,
     )
     made = make_plan(asked, "simulated")
     (run,) = made.runs
@@ -85,3 +93,25 @@ def test_what_a_usage_says_was_cached_is_held_to_the_same() -> None:
     cached = [replace(each, cached_tokens=8) for each in GOOD]
     assert codes(MIXED, cached) == ["CACHE_WARM"]
     assert codes(f"8-15:2-9:{COUNT},prefix=8x1", cached, {"prefix_shareable_share": 0.5}) == []
+
+
+@pytest.mark.parametrize(
+    ("workload", "found"),
+    [(f"16:2:{LONG}", ["NOT_STEADY"]), (f"16:2-3:{LONG}", ["NOT_STEADY"]),
+     (f"16:2:{LONG},turns={LONG}", [])],
+)  # fmt: skip
+def test_a_trend_that_is_the_workload_s_own_is_none_of_the_server(
+    workload: str, found: list[str]
+) -> None:
+    """Each answer takes longer than the one before: with turns, prompts grow as well."""
+    rows, now_s = [], 0.0
+    for number in range(LONG):
+        took_s = 0.1 * (1 + 2 * number / LONG)
+        times = np.array([now_s + took_s / 2, now_s + took_s])
+        rows.append(RequestRow(
+            request=number, due_s=now_s, sent_s=now_s, first_token_s=float(times[0]),
+            done_s=float(times[1]), token_times_s=times, input_tokens=16, output_tokens=2,
+            output_len=2, input_len=16,
+        ))  # fmt: skip
+        now_s += took_s
+    assert codes(workload, rows, concurrency="1") == found
