@@ -33,11 +33,15 @@ from moeserve.cli.inputs import (
     read,
     say,
 )
-from moeserve.cli.show import Format, FormatOption, show
+from moeserve.cli.show import Format, FormatOption, note, show
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.compare import ComparisonSpec
     from analysis.data.select import RowSelection
     from analysis.statistics.contrast import Adjustment
+    from orchestrator.results.record import Row
 
 HELP = {
     "tables": """Print the parallelism paper's Tables IV, V, VI and VII from any results.
@@ -208,6 +212,12 @@ def compare(
     crossover: Annotated[
         bool, typer.Option("--crossover", help="The concurrency where strategies change places.")
     ] = False,
+    laboratory: Annotated[
+        bool,
+        typer.Option(
+            "--laboratory", help="Does the winner change from fixed lengths to real traffic?"
+        ),
+    ] = False,
     column: ColumnOption = None,
     constant: ConstantOption = None,
     where: WhereOption = None,
@@ -235,8 +245,9 @@ def compare(
         rule=Rule(alpha=alpha, margin=margin, power=power),
         adjust=None if adjust is Adjust.auto else cast("Adjustment", adjust.value),
     )
-    if all_pairs and crossover:
-        raise BadValue("--tukey", "--crossover", "one of the two")
+    kinds = {"--tukey": all_pairs, "--crossover": crossover, "--laboratory": laboratory}
+    if len(several := [flag for flag, on in kinds.items() if on]) > 1:
+        raise BadValue(several[0], several[1], "one of the two")
     chosen: RowSelection = {
         "provenance": provenance,
         "every_verdict": include_invalid,
@@ -248,6 +259,8 @@ def compare(
     if crossover:
         changes = crossovers(frame, spec, **chosen)
         show(clean(row.row() for row in changes), output)
+    elif laboratory:
+        show(_changes(frame, spec, chosen), output)
     elif all_pairs:
         pairs = tukey(frame, spec, **chosen)
         show(clean(row.row() for row in pairs), output)
@@ -258,3 +271,17 @@ def compare(
     say(found.notes)
     if output is Format.table:
         say_answer(frame, results, spec)
+
+
+def _changes(frame: "pd.DataFrame", spec: "ComparisonSpec", chosen: "RowSelection") -> "list[Row]":
+    """Say whether the laboratory's winner is that of traffic, in sentences beside the rows."""
+    from analysis.laboratory import change_sentences, winner_changes
+    from analysis.question import asked_of
+
+    moved = winner_changes(asked_of(frame, spec, **chosen).chosen.frame, spec)
+    if moved.empty:
+        note("nothing ran under both a laboratory workload (1024:512:20) and traffic at one load")
+    say(change_sentences(moved))
+    return clean(
+        {str(name): value for name, value in row.items()} for row in moved.to_dict("records")
+    )

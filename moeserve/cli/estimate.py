@@ -130,7 +130,7 @@ def estimate(
             prefix_cached=prefix_cached,
             routing=_routing(routing, zipf, imbalance),
             constants=constants_of(calibration),
-            kernel_tables=kernel_tables(kernels) if kernels else None,
+            kernel_tables=None if kernels is None else kernel_tables(kernels),
         )
     )
     if about_calibration:

@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,8 @@ from moeserve.cli.show import Format, FormatOption, note, show
 RESULTS_HELP = """Print the run table of a results directory, one row a run.
 
 Example: moeserve results out --format csv > runs.csv
+
+Of a mix, `--by part` gives a row for each run and class, which anova and compare read as well.
 """
 VERIFY_HELP = """Re-read everything: hashes, counts, identities, and every summary from its rows.
 
@@ -23,6 +25,14 @@ Example: moeserve verify out
 SHOWN_REQUESTS = (
     "run_id", "request", "due_s", "sent_s", "first_token_s", "done_s", "input_tokens",
     "output_tokens", "status", "error_class",
+)  # fmt: skip
+
+BY: tuple[Literal["part", "turn"], ...] = ("part", "turn")
+SHOWN_CLASSES = (
+    "run_id", "provenance", "model", "strategy", "workload", "max_concurrency", "request_rate",
+    "class", "num_prompts", "completed", "failed", "output_throughput", "mean_input_tokens",
+    "mean_output_tokens", "mean_ttft_ms", "p90_ttft_ms", "mean_tpot_ms",
+    "mean_ttft_per_input_token_ms", "mean_e2el_per_output_token_ms", "slo_attainment",
 )  # fmt: skip
 
 
@@ -48,6 +58,10 @@ def results(
     requests: Annotated[
         bool, typer.Option("--requests", help="The request table: one row a request.")
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="A row for each class of a run's requests: part, or turn."),
+    ] = None,
     output: Annotated[
         TableFormat,
         typer.Option("--format", help="Print a table, JSON, CSV, or Parquet into a file or pipe."),
@@ -55,6 +69,9 @@ def results(
 ) -> None:
     from orchestrator.table import request_table, run_rows
 
+    if by is not None:
+        _by_class(directory, by, output, requests=requests)
+        return
     if output is TableFormat.parquet:
         _write_parquet(directory, requests=requests)
         return
@@ -92,6 +109,19 @@ def _write_parquet(directory: Path, *, requests: bool) -> None:
     file = pa.BufferOutputStream()
     pq.write_table(table, file)
     sys.stdout.buffer.write(file.getvalue())
+
+
+def _by_class(directory: Path, by: str, output: TableFormat, *, requests: bool) -> None:
+    from orchestrator.classes import class_rows
+
+    if output is TableFormat.parquet:
+        raise BadValue("--format", output.value, "table, json or csv with --by")
+    if requests:
+        raise BadValue("--by", by, "without --requests, whose rows name their part and turn")
+    chosen = next((name for name in BY if name == by), None)
+    if chosen is None:
+        raise BadValue("--by", by, ", ".join(BY))
+    show(class_rows(directory, chosen), Format(output.value), columns=SHOWN_CLASSES)
 
 
 def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:

@@ -84,6 +84,7 @@ def cell_columns(cell: Cell, *, gpu_type: str = "") -> dict[str, ColumnValue]:
         "max_concurrency": cell.load.max_concurrency,
         "request_rate": cell.load.request_rate,
         "burstiness": cell.load.burstiness,
+        "rate_curve": cell.load.rate_curve,
     }
 
 

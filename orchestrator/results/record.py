@@ -131,6 +131,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Of a server that ran already."""
     request_form: str = ""
     """What made the requests others than usual: chat, further fields, fields left out."""
+    rate_curve: str = ""
+    """Multiples of the request rate over time; empty where it did not change."""
     served_model: str = ""
     """The name that a server that ran already was asked for."""
     answered_by: str = ""

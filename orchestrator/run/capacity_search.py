@@ -41,6 +41,7 @@ class CapacitySearch:
             max_concurrency=self.template.load.max_concurrency if self.by_rate else int(level),
             request_rate=level if self.by_rate else None,
             burstiness=self.template.load.burstiness,
+            rate_curve=self.template.load.rate_curve,
         )
         workload = msgspec.structs.replace(self.template.workload, num_prompts=None)
         count = self.fixed_prompts or workload.prompts_for(int(level))
@@ -66,7 +67,9 @@ class CapacitySearch:
         return level if self.by_rate or level is None else int(level)
 
     def met(self, record: RunRecord) -> bool:
-        reached = record.extra.get("slo_attainment")
+        """Whether the limits were met, by the class of requests that met them least."""
+        overall = record.extra.get("slo_attainment")
+        reached = record.extra.get("slo_attainment_worst", overall)
         return isinstance(reached, float) and reached >= self.attainment
 
 

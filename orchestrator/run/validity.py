@@ -132,7 +132,7 @@ def _steady(evidence: Evidence) -> Iterator[str]:
                 f"{drift.low:+.0%} to {drift.high:+.0%}); warm up more (--num-warmups), "
                 "measure longer (--num-prompts), and see gpu.parquet for clocks"
             )
-    elif not evidence.probing:
+    elif not evidence.probing and not load.rate_curve:
         queue, ttft = queue_trends(run)
         if queue and ttft and min(queue.low, ttft.low) > MOST_GROWTH:
             yield (

@@ -5,7 +5,8 @@
     SOURCE    = PROFILE | LENGTH:LENGTH:PROMPTS | lengths:FILE | file:FILE | trace:FILE
     LENGTH    = N | A-B | MEAN~CV
     OPTION    = prompts=N | natural | prefix=TOKENSxCOUNT | turns=N | think=SECONDS
-              | output=N | tokenizer=NAME | speed=X | scale=X | from=S | to=S | block=TOKENS
+              | output=N | cut=LENGTH | tokenizer=FOLDER
+              | speed=X | scale=X | from=S | to=S | block=TOKENS
 
 docs/workloads.md says what each is for. `+`, `,` and `@` divide only before something of the
 language, so a file's name may hold them.
@@ -38,6 +39,7 @@ OPTIONS: Mapping[str, str] = {
     "turns": "a whole number from 1",
     "think": "seconds between turns: 2, 1-3, or 2~1 (lognormal)",
     "output": "tokens of every answer",
+    "cut": "tokens of each prompt that a plain text is cut into: N, A-B or MEAN~CV",
     "tokenizer": "a folder with tokenizer.json",
     "speed": "times as fast as recorded, above 0",
     "scale": "of all lengths, above 0",
@@ -46,7 +48,7 @@ OPTIONS: Mapping[str, str] = {
     "block": "tokens that a hash stands for",
 }
 OF_FILES = {
-    "file": ("output", "tokenizer", "turns", "think", "natural", "prompts"),
+    "file": ("output", "cut", "tokenizer", "turns", "think", "natural", "prompts"),
     "trace": ("speed", "scale", "from", "to", "block", "natural", "prompts"),
 }
 OF_LENGTHS = ("prompts", "natural", "prefix", "turns", "think")
@@ -139,6 +141,7 @@ def source_of(kind: str, where: Path, options: Mapping[str, str], digest: str, t
         digest=digest,
         output_len=_whole(options, "output", None, text),
         tokenizer=options.get("tokenizer"),
+        cut=parse_tokens(options["cut"], "cut", text, LARGEST) if "cut" in options else None,
         turns=_whole(options, "turns", None, text),
     )
 

@@ -66,6 +66,11 @@ def parse_workload(text: str, tokenizer: Path | None = None) -> Workload:
     return build(name, TEXTS, tokenizer)
 
 
+def is_laboratory(name: str) -> bool:
+    """Whether a workload of this name has one input and one output length and shares nothing."""
+    return name in PROFILES or _LAB.fullmatch(name) is not None
+
+
 def _laboratory(text: str, name: str, match: re.Match[str]) -> Workload:
     """Return a workload of one input and one output length."""
     inputs, outputs = int(match[1]), int(match[2])

@@ -54,6 +54,8 @@ class PromptFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of every request, instead of what the file says."""
     tokenizer: str | None = None
     """Folder of the tokenizer; None leaves text to be tokenised by the server."""
+    cut: Distribution | None = None
+    """Tokens of each piece that a plain text is cut into; None for a file of requests."""
     turns: int | None = None
     """Divide each conversation into its turns, so many at most; None asks it as one request."""
 
