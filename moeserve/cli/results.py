@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -27,13 +27,21 @@ SHOWN_REQUESTS = (
     "output_tokens", "status", "error_class",
 )  # fmt: skip
 
-BY: tuple[Literal["part", "turn"], ...] = ("part", "turn")
-SHOWN_CLASSES = (
+SHOWN_BY = (
     "run_id", "provenance", "model", "strategy", "workload", "max_concurrency", "request_rate",
-    "class", "num_prompts", "completed", "failed", "output_throughput", "mean_input_tokens",
-    "mean_output_tokens", "mean_ttft_ms", "p90_ttft_ms", "mean_tpot_ms",
-    "mean_ttft_per_input_token_ms", "mean_e2el_per_output_token_ms", "slo_attainment",
 )  # fmt: skip
+SHOWN_CLASS = (
+    "requests", "completed", "output_throughput", "mean_input_tokens", "mean_output_tokens",
+    "mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "mean_e2el_ms", "mean_ttft_per_input_token_ms",
+    "mean_e2el_per_output_token_ms", "cached_token_share", "slo_attainment",
+)  # fmt: skip
+
+
+class By(StrEnum):
+    """What requests are told apart by."""
+
+    part = "part"
+    turn = "turn"
 
 
 class TableFormat(StrEnum):
@@ -59,8 +67,7 @@ def results(
         bool, typer.Option("--requests", help="The request table: one row a request.")
     ] = False,
     by: Annotated[
-        str | None,
-        typer.Option("--by", help="A row for each class of a run's requests: part, or turn."),
+        By | None, typer.Option("--by", help="One row for each part of a mix, or each turn.")
     ] = None,
     output: Annotated[
         TableFormat,
@@ -69,13 +76,18 @@ def results(
 ) -> None:
     from orchestrator.table import request_table, run_rows
 
-    if by is not None:
-        _by_class(directory, by, output, requests=requests)
-        return
+    if by is not None and (requests or output is TableFormat.parquet):
+        allowed = "without --requests, whose rows name part and turn; as table, json or csv"
+        raise BadValue("--by", by.value, allowed)
     if output is TableFormat.parquet:
         _write_parquet(directory, requests=requests)
         return
     form = Format(output.value)
+    if by is not None:
+        from orchestrator.by_class import class_rows
+
+        show(class_rows(directory, by.value), form, columns=(*SHOWN_BY, by.value, *SHOWN_CLASS))
+        return
     if requests:
         table = request_table(directory)
         times = table["token_times_s"].to_pylist() if form is Format.json else None
@@ -109,19 +121,6 @@ def _write_parquet(directory: Path, *, requests: bool) -> None:
     file = pa.BufferOutputStream()
     pq.write_table(table, file)
     sys.stdout.buffer.write(file.getvalue())
-
-
-def _by_class(directory: Path, by: str, output: TableFormat, *, requests: bool) -> None:
-    from orchestrator.classes import class_rows
-
-    if output is TableFormat.parquet:
-        raise BadValue("--format", output.value, "table, json or csv with --by")
-    if requests:
-        raise BadValue("--by", by, "without --requests, whose rows name their part and turn")
-    chosen = next((name for name in BY if name == by), None)
-    if chosen is None:
-        raise BadValue("--by", by, ", ".join(BY))
-    show(class_rows(directory, chosen), Format(output.value), columns=SHOWN_CLASSES)
 
 
 def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:

@@ -127,6 +127,16 @@ def _prepare(flags: ExperimentFlags, path: Path | None, *, planning: bool = Fals
     return study
 
 
+def _interrupt(stop: asyncio.Event, task: "asyncio.Task[object]") -> None:
+    """Hear a signal: the first lets requests in flight end, another one does not wait for them."""
+    if stop.is_set():
+        note("giving up requests in flight: servers are taken down, finished runs are kept")
+        task.cancel()
+        return
+    stop.set()
+    note("stopping: requests in flight may finish, servers are taken down (again to hurry)")
+
+
 def _redo(study: "Study", directory: Path) -> None:
     from orchestrator.study import redo
 
@@ -145,17 +155,9 @@ async def _run(
     stop, task = asyncio.Event(), asyncio.current_task()
     assert task is not None
 
-    def interrupt() -> None:
-        if stop.is_set():
-            note("giving up requests in flight: servers are taken down, finished runs are kept")
-            task.cancel()
-            return
-        stop.set()
-        note("stopping: requests in flight may finish, servers are taken down (again to hurry)")
-
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, interrupt)
+        loop.add_signal_handler(number, _interrupt, stop, task)
     done = 0 if fresh else len(study.plan.run_ids & Store(directory).finished())
     try:
         with progress(study.plan, done, quiet=quiet) as listen:

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from orchestrator.experiment.cells import Run
 from workloads.load.arrivals import due_times
-from workloads.load.content import UNKNOWN
 from workloads.load.dispatch import Dispatch, Dispatcher
 from workloads.load.draw import draw
 from workloads.load.rate_curve import parse_curve
@@ -65,7 +64,7 @@ def due_of(run: Run, requests: Requests | None = None) -> NDArray[np.float64] | 
 def shared_figures(traffic: Traffic) -> dict[str, float]:
     """Say which share of the prompt tokens a prefix cache of any size could serve at most."""
     content, lengths = traffic.requests.content, traffic.requests.input_lens
-    if content is None or (lengths == UNKNOWN).any():
+    if content is None or not content.counted:
         return {}
     return {"prefix_shareable_share": content.shareable_tokens() / int(lengths.sum())}
 
