@@ -77,6 +77,7 @@ async def _to_submit(plan: Plan, root: Path, slurm: Slurm, *, dry_run: bool) -> 
             keep_planned(root, plan.runs)
     missing = missing_of(plan, root)
     stand = await status(slurm, SubmissionStore(root))
+    stand.check_known("nothing was submitted", {group.group_id for group in missing})
     active = {task.group.group_id for task in stand.active}
     if active:
         note(f"{len(active)} server groups are in the queue already")

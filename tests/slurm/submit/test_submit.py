@@ -69,10 +69,12 @@ def test_while_slurm_stays_silent_nothing_is_repeated_and_states_are_unknown(
 ) -> None:
     cluster = MemorySlurm()
     submit(cluster, tmp_path)
-    cluster.silent = 1
+    cluster.away = {"slurmctld", "slurmdbd"}
     found = look(cluster, tmp_path)
     assert [each.state for each in found.tasks] == ["unknown"] * 3
-    assert collect(tmp_path, found).retry == ()
+    with pytest.raises(ClusterError, match="3 of 3 tasks"):
+        collect(tmp_path, found)
+    cluster.away = set()
     assert [state for state, _ in states(cluster, tmp_path)] == ["pending"] * 3
 
     class Dead(MemorySlurm):
