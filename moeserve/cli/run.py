@@ -13,6 +13,7 @@ from moeserve.cli.answer import can_answer, say_answer_of
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.results_flags import FreshOption, RedoOption, result_dir_option
 from moeserve.cli.run_table import SUMMARY, in_order
+from moeserve.cli.search_answer import search_answers
 from moeserve.cli.show import Format, FormatOption, note, show
 from orchestrator.results.record import SIMULATED, Row
 
@@ -230,6 +231,8 @@ def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped
     show(rows, output)
     _say_capacity(rows_of(records.values()), fewest=1)
     note(f"{len(records)} runs; results in {store.root}")
+    for line in search_answers(rows):
+        note(line)
     if stopped:
         note("interrupted: the same command goes on where this one stopped")
         return 130

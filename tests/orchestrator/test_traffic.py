@@ -75,11 +75,17 @@ def test_a_salt_changes_what_is_sent_and_not_how_long_it_is() -> None:
 
 
 def test_natural_ends_have_no_output_length_and_are_a_condition_of_their_own() -> None:
-    forced, natural = plan("16:8:4", "16:8:4,natural", concurrency="1").as_asked[:2]
-    assert cell_columns(forced.cell)["output_len"] == 8
-    assert cell_columns(natural.cell)["output_len"] is None
-    assert forced.cell.workload.name != natural.cell.workload.name
-    assert forced.cell.cell_id != natural.cell.cell_id
+    forced = run_of(plan("16:8:4", concurrency="1")).cell
+    natural = msgspec.structs.replace(forced, workload=parse_workload("16:8:4,natural"))
+    assert cell_columns(forced)["output_len"] == 8
+    assert cell_columns(natural)["output_len"] is None
+    assert forced.workload.name != natural.workload.name
+    assert forced.cell_id != natural.cell_id
+
+
+def test_where_no_model_is_there_none_can_end_an_answer() -> None:
+    with pytest.raises(BadValue, match="leave `natural` out"):
+        plan("16:8:4", "16:8:4,natural", concurrency="1")
 
 
 def test_the_ids_of_one_length_each_hold_what_they_ever_held() -> None:
