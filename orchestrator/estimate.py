@@ -34,6 +34,7 @@ from perfmodel.serving import ServerModel, ServerSettings, server
 from servers.simulated.arguments import server_arguments
 from strategies import parse_layout
 from strategies.own_gpus import find_gpu
+from workloads.load.profiles import is_traffic
 from workloads.transcript import RequestRow
 
 if TYPE_CHECKING:
@@ -177,7 +178,10 @@ def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
 
 
 def measured_runs(frame: "pd.DataFrame") -> list[MeasuredRun]:
-    """Turn a run table's valid closed-loop rows into runs to fit; refuse one that lacks columns."""
+    """Turn a run table's valid closed-loop rows into runs to fit; refuse one that lacks columns.
+
+    Rows of traffic whose requests are not all alike are left out: a fit takes them as equal.
+    """
     missing = [name for name in NEEDED if name not in frame]
     if missing:
         raise BadFile(frame["source_file"].iloc[0], f"no column {', '.join(map(repr, missing))}")
@@ -186,6 +190,8 @@ def measured_runs(frame: "pd.DataFrame") -> list[MeasuredRun]:
         usable = usable[usable["request_rate"].isna()]
     if "verdict" in usable:
         usable = usable[usable["verdict"].isin(["valid", ""])]
+    if "workload" in usable:  # of requests that differ the means say too little
+        usable = usable[~usable["workload"].astype(str).map(is_traffic).astype(bool)]
     return [_measured(row) for row in usable.to_dict("records")]
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from analysis.data.traffic import SentTraffic
 from analysis.report import sentences
 from analysis.report.group import ProvenanceGroup
 from analysis.report.origin import Origin
@@ -42,6 +43,8 @@ class Page:
     margin: float
     carried: bool
     """Whether there is a table of what each server carries; none where each had but one load."""
+    sent: list[SentTraffic]
+    """What the runs of each workload were sent; empty where no requests are kept."""
     agreement: list[str]
     """How far estimates are from measurements; empty without both."""
 

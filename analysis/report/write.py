@@ -20,6 +20,7 @@ from analysis.report.group import group_of
 from analysis.report.origin import origins
 from analysis.report.page import Page, render
 from analysis.report.payload import payload_of
+from analysis.report.sent import sent_traffics
 from analysis.report.sentences import agreement_sentences
 from analysis.report.validity import validity_of
 from catalog.errors import BadValue
@@ -96,6 +97,7 @@ def report_html(
         results=[path.name or str(path) for path in results],
         margin=options.margin,
         carried=bool(lines),
+        sent=sent_traffics(arms, results),
         agreement=agreement_sentences(with_arms(frame)),
     )
     return render(page, payload_of(arms, groups, counts, lines))

@@ -172,8 +172,9 @@ def _tell_failures(found: "StudyStatus") -> None:
             note(f"{task.task_id} {task.group.group_id}: {task.failure} (log: {task.log})")
             for line in task.log_tail().strip().splitlines()[-LOG_LINES:]:
                 note(f"  | {line}")
-    if not found.answered:
-        note("Slurm does not answer: states that only it knows are unknown")
+    if found.silent:
+        words = "; ".join(found.silent)
+        note(f"Slurm does not answer ({words}): states that only it knows are unknown")
     note(f"{sum(t.done for t in found.tasks)} runs published, {len(found.missing)} missing")
 
 

@@ -24,7 +24,7 @@ async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> StudySt
     pause_s = FIRST_S
     found = await status(slurm, store)
     if not sys.stderr.isatty():
-        while found.active or not found.answered:
+        while found.active or found.unknown:
             note(summary(found))
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_S, pause_s * GROWTH)
@@ -34,7 +34,7 @@ async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> StudySt
     from rich.live import Live
 
     with Live(console=Console(stderr=True), transient=True, auto_refresh=False) as live:
-        while found.active or not found.answered:
+        while found.active or found.unknown:
             live.update(tasks_table(found, live.console.height), refresh=True)
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_S, pause_s * GROWTH)
@@ -46,7 +46,7 @@ def summary(found: StudyStatus) -> str:
     """Say in one line how many tasks are where."""
     states = Counter(task.state for task in found.tasks)
     counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    silent = "" if found.answered else "; Slurm does not answer"
+    silent = f"; Slurm does not answer ({'; '.join(found.silent)})" if found.silent else ""
     return f"{counted}; {len(found.missing)} runs missing{silent}"
 
 

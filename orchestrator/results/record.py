@@ -131,6 +131,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Of a server that ran already."""
     request_form: str = ""
     """What made the requests others than usual: chat, further fields, fields left out."""
+    output_ends: str = ""
+    """`natural` where answers ended where the model ended them; empty where they were forced."""
     rate_curve: str = ""
     """Multiples of the request rate over time; empty where it did not change."""
     served_model: str = ""

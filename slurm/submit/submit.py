@@ -201,7 +201,7 @@ async def submit_once(slurm: Slurm, name: str, arguments: Sequence[str], *, sinc
         pause_s *= 2
         try:
             job = await find_job(slurm, name, since=since)
-        except SlurmUnreachable as error:
+        except ClusterError as error:
             raise ClusterError(
                 f"{last_error}; and Slurm does not say whether it took {name}. The same command "
                 "finds out later: it submits only what is not in the queue"

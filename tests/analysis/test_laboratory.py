@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis.laboratory import change_sentences, winner_changes
-from workloads.load.profiles import PROFILES, TEXTS, is_laboratory
+from analysis.predict.read import NOT_USED, read_cases
+from orchestrator.estimate import measured_runs
+from workloads.load.profiles import PROFILES, TEXTS, is_laboratory, is_traffic
 
 LAB, REAL = "1024:512:20", "512~0.5:128~1:200"
 
@@ -79,6 +81,25 @@ def test_profiles_of_the_laboratory_are_told_from_those_of_real_use() -> None:
     assert not any(map(is_laboratory, (REAL, "1:2:3,prefix=9x2", "trace:a#0a", "chat")))
     assert is_laboratory("balanced")
     assert set(PROFILES) < set(TEXTS)
+
+
+@pytest.mark.parametrize(("name", "traffic"), [
+    (LAB, False), ("balanced", False), ("sharegpt", False), ("", False), ("nan", False),
+    (REAL, True), ("1:2:3,prefix=9x2", True), ("chat", True), ("trace:gone.jsonl#0a1b2c3d", True),
+    ("a=1:2:3@1+b=file:gone.jsonl@2", True), (f"{LAB} turn=0", True), (f"{REAL} part=chat", True),
+])  # fmt: skip
+def test_traffic_is_told_by_its_text_alone(name: str, traffic: bool) -> None:
+    assert is_traffic(name) == traffic
+
+
+def test_neither_a_fit_nor_the_predictor_takes_a_mean_length_for_all_lengths() -> None:
+    rows = frame({LAB: 1.2, REAL: 0.8}).assign(
+        model="OLMoE-1B-7B", gpu_type="H100", num_prompts=20, input_len=512, output_len=128,
+        source_file="f", source_row=1,
+    )  # fmt: skip
+    assert len(measured_runs(rows)) == (rows["workload"] == LAB).sum()
+    only = read_cases(rows)
+    assert only.skipped[NOT_USED] == (rows["workload"] == REAL).sum()
 
 
 def test_one_file_with_three_layouts_ends_in_a_page_that_says_whether_the_winner_changes(
