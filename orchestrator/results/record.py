@@ -58,7 +58,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     technique: str
     """Quantisation or offloading: `none`, `fp8`, …"""
     workload: str
-    """Name, or INPUT:OUTPUT:PROMPTS in its canonical form."""
+    """Canonical text: a profile's name, INPUT:OUTPUT:PROMPTS, or others of docs/workloads.md."""
     input_len: int | None
     """Tokens of a prompt."""
     output_len: int | None

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from orchestrator.experiment.cells import cells_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import make_plan
 from orchestrator.run.evidence import Evidence
@@ -44,10 +46,11 @@ def codes(
         request_rates=() if concurrency else (1.0,),
         concurrency=concurrency,
     )
-    made = make_plan(asked, "simulated")
-    (run,) = made.runs
+    made = make_plan(msgspec.structs.replace(asked, workloads=("16:8:4",)), "simulated")
+    (setup,) = made.setups
+    (cell,) = cells_of(asked, setup)
     figures = {**figures_of(rows, goodput={}, max_concurrency=None), **(told or {})}
-    evidence = Evidence(run.cell, made.models[run.cell.setup.model], rows, figures, measured=True)
+    evidence = Evidence(cell, made.models[setup.model], rows, figures, measured=True)
     return [code_of(reason) for reason in reasons_against(evidence)]
 
 
