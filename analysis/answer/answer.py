@@ -27,6 +27,8 @@ from analysis.winners import winners
 from orchestrator.results.record import MEASURED
 from workloads.figures.capacity import statements
 
+FOLLOWING = ("output_throughput", "total_token_throughput", "request_throughput")
+"""What an open loop offers, whatever serves it, until a server cannot keep up."""
 NEEDED = ("model", "strategy", "workload", "output_throughput")
 
 
@@ -136,6 +138,8 @@ def _answer(
     agreed = choice.kind in ("use", "ahead") and per_gpu.get(model, ("",))[0] == choice.layouts[0]
     if any(SEPARATOR in str(name) for name in rows["strategy"].unique()):
         doubts.insert(0, "techniques differ in quality too, which is no part of this")
+    if spec.response in FOLLOWING and _is_open(rows):
+        doubts.insert(0, "under a request rate throughput follows the arrivals: compare latencies")
     if model in per_gpu and not agreed:
         doubts.insert(0, "per GPU {} is first in {}".format(*per_gpu[model]))
     return Answer(
@@ -151,12 +155,18 @@ def _answer(
 def said(found: Sequence[Answer]) -> list[str]:
     """The answers in lines; what holds of all of them alike stands once, at the end."""
     alike = [text for text in found[0].beneath if all(text in each.beneath for each in found)]
+    several = len({each.provenance for each in found}) > 1
     lines = []
     for each in found:
-        lines.append(f"{each.model}: {each.headline}")
+        of = f"{each.model} ({each.provenance})" if several else each.model
+        lines.append(f"{of}: {each.headline}")
         if own := [text for text in each.beneath if text not in alike]:
             lines.append("; ".join(own))
     return [*lines, "; ".join(alike)] if alike else lines
+
+
+def _is_open(rows: pd.DataFrame) -> bool:
+    return "request_rate" in rows and bool(rows["request_rate"].notna().any())
 
 
 def alone(rows: pd.DataFrame) -> str:

@@ -111,7 +111,7 @@ def tables(
         TableFormat.table
     ),
 ) -> None:
-    need_extra("moeserve tables")
+    need_extra("tables")
     from analysis.tables import render
     from analysis.tables.paper_tables import tables as make
 
@@ -162,7 +162,7 @@ def anova(
     include_invalid: EveryVerdictOption = False,
     output: FormatOption = Format.table,
 ) -> None:
-    need_extra("moeserve anova")
+    need_extra("anova")
     from dataclasses import asdict
 
     from analysis.anova import FACTORS, AnovaModel
@@ -228,7 +228,7 @@ def compare(
     include_invalid: EveryVerdictOption = False,
     output: FormatOption = Format.table,
 ) -> None:
-    need_extra("moeserve compare")
+    need_extra("compare")
     from analysis.compare import BY, ComparisonSpec
     from analysis.compare import compare as contrast
     from analysis.crossover import crossovers

@@ -95,6 +95,10 @@ COMMANDS = {
     "hardware": Listed("hardware", "List GPUs and links."),
     "strategies": Listed("facts", "List layouts and their knobs."),
     "techniques": Listed("facts", "List techniques, their knobs, and which engines do them."),
+    "papers": Listed(
+        "papers",
+        "List every item of the four papers: its command, what comes out, whether it agrees.",
+    ),
     "doctor": Listed(
         "facts",
         "Say what this machine, or a Ray cluster, can run and what is missing; or explain a "

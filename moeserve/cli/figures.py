@@ -93,7 +93,7 @@ def plot(
     provenance: ProvenanceOption = None,
     include_invalid: EveryVerdictOption = False,
 ) -> None:
-    need_extra("moeserve plot")
+    need_extra("plot")
     from analysis.plots import PlotSelection, Sheet, drawing, save
     from analysis.plots.timeline import timeline_of
     from analysis.plots.traffic import traffic_figure_of
@@ -139,7 +139,7 @@ def report(
     reference: ReferenceOption = None,
     margin: MarginOption = 0.03,
 ) -> None:
-    need_extra("moeserve report")
+    need_extra("report")
     from analysis.data.own_names import parse_own_names
     from analysis.report import ReportOptions, write_report
     from analysis.report.place import beside

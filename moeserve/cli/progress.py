@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from catalog.plain_text import message, plain
 from catalog.secrets import redact
-from moeserve.cli.show import note
+from moeserve.cli.show import counted, note
 from orchestrator.plan import Plan
 from orchestrator.results.planned import run_name
 from orchestrator.results.record import RunRecord
@@ -61,7 +61,7 @@ class _Lines:
         match event:
             case GroupStarted(group, runs):
                 self._stage = ""
-                note(f"{group.group_id}: {runs} runs")
+                note(f"{group.group_id}: {counted(runs, 'run')}")
             case Stage(group, text) if text != self._stage:
                 self._stage = text
                 note(f"{group.group_id}: {text}")

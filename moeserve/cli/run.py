@@ -13,7 +13,8 @@ from moeserve.cli.answer import can_answer, say_answer_of
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.results_flags import FreshOption, RedoOption, result_dir_option
 from moeserve.cli.run_table import SUMMARY, in_order
-from moeserve.cli.show import Format, FormatOption, note, show
+from moeserve.cli.search_answer import search_answers
+from moeserve.cli.show import Format, FormatOption, counted, note, show
 from orchestrator.results.record import SIMULATED, Row
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def run(
 
 def _check_report(path: Path) -> None:
     """Refuse before hours of measuring what would fail after them."""
-    need_extra("moeserve run --report")
+    need_extra("run --report")
     from analysis.report.write import check_output
 
     check_output(path, flag="--report")
@@ -141,7 +142,7 @@ def _redo(study: "Study", directory: Path) -> None:
     from orchestrator.study import redo
 
     count = redo(study, directory, "invalid")
-    note(f"{count} invalid run{'s' * (count != 1)} to be done again")
+    note(f"{counted(count, 'invalid run')} to be done again")
 
 
 async def _run(
@@ -182,7 +183,7 @@ def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool)
     show(in_order(rows), output, columns=SUMMARY)
     verdicts = [record.verdict for record in records]
     valid = verdicts.count("valid")
-    note(f"{valid} of {len(order)} runs valid; results in {store.root}")
+    note(f"{valid} of {counted(len(order), 'run')} valid; results in {store.root}")
     by = sorted({each.engine_version for each in records if each.provenance == SIMULATED})
     if by:
         note("simulated: these numbers come from a model of the GPU, not from one")
@@ -229,7 +230,9 @@ def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped
     rows = list(search_rows(study.plan, records))
     show(rows, output)
     _say_capacity(rows_of(records.values()), fewest=1)
-    note(f"{len(records)} runs; results in {store.root}")
+    note(f"{counted(len(records), 'run')}; results in {store.root}")
+    for line in search_answers(rows):
+        note(line)
     if stopped:
         note("interrupted: the same command goes on where this one stopped")
         return 130
@@ -246,4 +249,5 @@ def _show_plan(flags: ExperimentFlags, path: Path | None, output: Format) -> Non
     when = "time unknown" if makespan_s is None else f"about {makespan_s:,.0f} s expected"
     nodes = sum(bool(node.gpus) for node in study.nodes) or len(study.nodes)
     on = f" on {nodes} nodes" if nodes > 1 else ""
-    note(f"{len(study.plan.runs)} runs on {len(study.plan.groups)} servers{on}, {when}")
+    runs, servers = counted(len(study.plan.runs), "run"), counted(len(study.plan.groups), "server")
+    note(f"{runs} on {servers}{on}, {when}")

@@ -82,7 +82,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     gpus: int | None = None
     """Degree of `tp`, `ep` and `tp+ep`, which leave it open."""
     workloads: tuple[str, ...] = DEFAULT_WORKLOADS
-    """Names of profiles, or `INPUT:OUTPUT:PROMPTS`."""
+    """Names of profiles, `INPUT:OUTPUT:PROMPTS`, or others of docs/workloads.md."""
     concurrency: str | None = None
     """Levels such as `1..128`, `1,4,8`, `4..64:x4`; a cap when request rates are given."""
     request_rates: tuple[float, ...] = ()

@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from catalog.errors import BadValue, ClusterError
 from slurm.scheduler.parse import (
     ACCOUNT_FIELDS,
     QUEUE_FORMAT,
     JobInfo,
+    UnreadableAnswer,
     parse_accounting,
     parse_config,
     parse_duration,
@@ -22,13 +23,17 @@ from slurm.scheduler.parse import (
 
 COMMAND_LIMIT_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+NO_ACCOUNTS = "accounting storage is disabled"
 SILENCE = ("Unable to contact slurm controller", "Socket timed out", "Connection refused",
+           "Communication connection failure", "Message send failure", "Message receive failure",
+           "Communication shutdown failure", "standby mode",
            "Zero Bytes were transmitted", "Connection timed out", "Resource temporarily",
            "Unable to establish controller", "Connection reset", "temporarily unable")  # fmt: skip
+T = TypeVar("T")
 
 
 class SlurmUnreachable(ClusterError):
-    """No reply from Slurm: the command may have been carried out."""
+    """No reply from Slurm, or none that can be read: the command may have been carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,22 @@ class SlurmConfig:
     accounting: bool
 
 
+DEFAULTS = SlurmConfig(
+    cluster="",
+    version="",
+    max_array_size=1001,
+    max_job_count=10_000,
+    kill_wait_s=30.0,
+    accounting=False,
+)
+"""What slurm.conf(5) has where a site says nothing: to plan with, where no Slurm is asked."""
+
+
 class Slurm(Protocol):
-    """A cluster: Slurm's commands, or the twin in memory."""
+    """A cluster: Slurm's commands, or the twin in memory.
+
+    An empty answer means that there is nothing; whoever cannot tell raises a ClusterError.
+    """
 
     async def config(self) -> SlurmConfig: ...
 
@@ -73,14 +92,13 @@ class SlurmCommands:
 
     async def config(self) -> SlurmConfig:
         found = parse_config(await self._ask("scontrol", "show", "config"))
-        wait = found.get("KillWait", "30 sec").split()[0]
         return SlurmConfig(
-            cluster=found.get("ClusterName", ""),
-            version=found.get("SLURM_VERSION", ""),
-            max_array_size=int(found.get("MaxArraySize", "1001")),
-            max_job_count=int(found.get("MaxJobCount", "10000")),
-            kill_wait_s=float(wait) if wait.isdigit() else 30.0,
-            accounting="slurmdbd" in found.get("AccountingStorageType", ""),
+            cluster=_told(found, "ClusterName"),
+            version=_told(found, "SLURM_VERSION"),
+            max_array_size=_number(found, "MaxArraySize"),
+            max_job_count=_number(found, "MaxJobCount"),
+            kill_wait_s=float(_number(found, "KillWait")),
+            accounting="slurmdbd" in _told(found, "AccountingStorageType"),
         )
 
     async def submit(self, arguments: Sequence[str]) -> int:
@@ -94,7 +112,7 @@ class SlurmCommands:
         whose = f"--name={','.join(names)}" if names else "--me"
         states = ("--states=all",) if names else ()
         output = await self._ask("squeue", "-h", "-r", whose, *states, "-o", QUEUE_FORMAT)
-        return parse_queue(output)
+        return _read("squeue", parse_queue, output)
 
     async def accounting(self, names: Sequence[str], since: str, /) -> list[JobInfo] | None:
         options = (
@@ -107,10 +125,10 @@ class SlurmCommands:
         except SlurmUnreachable:
             raise
         except ClusterError as error:
-            if "disabled" in str(error):
+            if NO_ACCOUNTS in str(error):
                 return None
             raise
-        return parse_accounting(output)
+        return _read("sacct", parse_accounting, output)
 
     async def cancel(self, jobs: Sequence[str]) -> None:
         if jobs:
@@ -132,13 +150,18 @@ async def _run(command: Sequence[str], limit_s: float) -> str:
     # Slurm's variables could change formats behind our back, and inside of a job pass its own on.
     hidden, kept = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"), ("SLURM_CONF", "SLURM_CLUSTERS")
     environment = {n: v for n, v in os.environ.items() if n in kept or not n.startswith(hidden)}
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**environment, "SLURM_TIME_FORMAT": "standard"},
-    )
+    # The indices of an array are cut after 64 characters unless it is asked for all of them.
+    fixed = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**environment, **fixed},
+        )
+    except OSError as error:
+        raise ClusterError(f"{command[0]} cannot be started: {error.strerror}") from error
     try:
         out, err = await asyncio.wait_for(process.communicate(), limit_s)
     except TimeoutError:
@@ -149,15 +172,37 @@ async def _run(command: Sequence[str], limit_s: float) -> str:
                 process.kill()
             await process.wait()
     if process.returncode:
-        _raise_error(command[0], err.decode(errors="replace").strip())
+        _raise_error(command[0], err.decode(errors="replace").strip(), process.returncode)
     return out.decode(errors="replace")
 
 
-def _raise_error(program: str, output: str) -> None:
+def _raise_error(program: str, output: str, code: int) -> None:
     text = " ".join(output.split())[-600:]
-    if any(words in text for words in SILENCE):
-        raise SlurmUnreachable(f"{program}: {text}")
-    raise ClusterError(f"{program}: {text or 'failed without a word'}")
+    # Who says nothing has not refused either: a signal may have come after the request went out.
+    if code < 0 or not text or any(words in text for words in SILENCE):
+        raise SlurmUnreachable(f"{program}: {text or f'failed without a word ({code})'}")
+    raise ClusterError(f"{program}: {text}")
+
+
+def _read(program: str, parse: Callable[[str], T], output: str) -> T:
+    try:
+        return parse(output)
+    except UnreadableAnswer as error:
+        raise SlurmUnreachable(f"{program}: a line that cannot be read: {str(error)!r}") from error
+
+
+def _told(found: Mapping[str, str], key: str) -> str:
+    """Return what scontrol says of a key; a missing answer is no default."""
+    if key not in found:
+        raise SlurmUnreachable(f"scontrol show config: says nothing of {key}")
+    return found[key]
+
+
+def _number(found: Mapping[str, str], key: str) -> int:
+    text = _told(found, key).split()[:1]
+    if not text or not text[0].isdecimal():
+        raise SlurmUnreachable(f"scontrol show config: {key} is {found[key]!r}, not a number")
+    return int(text[0])
 
 
 def check_duration(what: str, text: str) -> str:

@@ -9,6 +9,10 @@ ACCOUNT_FIELDS = "JobID,JobName,State,ExitCode,Start,End,NodeList"
 MAX_INDICES = 1_000_000
 
 
+class UnreadableAnswer(ValueError):
+    """A command of Slurm's answered in a shape that is not known: what it meant is unknown."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskId:
     """A job, or one task of an array job."""
@@ -37,8 +41,8 @@ class JobInfo:
 
 
 def parse_task_ids(text: str) -> Iterator[TaskId]:
-    """Read `12`, `12_3`, `12_[4-11%4]`, `12_[0,2-8:2]`; steps such as `12.batch` give nothing."""
-    match = re.fullmatch(r"(\d+)(?:_(?:(\d+)|\[([0-9,:\-]+)(?:%\d+)?\]))?", text.strip())
+    """Read `12`, `12+1`, `12_3`, `12_[4-11%4]`, `12_[0,2-8:2]`; steps (`12.batch`) give nothing."""
+    match = re.fullmatch(r"(\d+)(?:\+\d+|_(?:(\d+)|\[([0-9,:\-]+)(?:%\d+)?\]))?", text.strip())
     if match is None:
         return
     job = int(match[1])
@@ -80,28 +84,26 @@ def write_indices(indices: list[int]) -> str:
 
 
 def parse_queue(text: str) -> list[JobInfo]:
-    """Read `squeue -h -r -o` with QUEUE_FORMAT; lines of another shape are passed over."""
+    """Read `squeue -h -r -o` with QUEUE_FORMAT; UnreadableAnswer if a row has another shape."""
     jobs = []
-    for line in text.splitlines():
-        fields = line.strip().split("|")
-        if len(fields) != QUEUE_FORMAT.count("|") + 1:
-            continue
-        ids, _, state, reason, start, end, node, name = fields
-        for task in parse_task_ids(ids):
+    # The name comes last, and others' names may hold the separator.
+    for tasks, fields in _rows(text, QUEUE_FORMAT.count("|")):
+        _, _, state, reason, start, end, node, name = fields
+        for task in tasks:
             times = {"start": _time(start), "end": _time(end)}
             jobs.append(JobInfo(task, name, state, _reason(reason), node=node, **times))
     return jobs
 
 
 def parse_accounting(text: str) -> list[JobInfo]:
-    """Read `sacct -nPX -D -o` with ACCOUNT_FIELDS; the last record of each task counts."""
+    """Read `sacct -nPX -D -o` with ACCOUNT_FIELDS; the last record of each task counts.
+
+    UnreadableAnswer if a row has another shape.
+    """
     last: dict[TaskId, JobInfo] = {}
-    for line in text.splitlines():
-        fields = line.strip().split("|")
-        if len(fields) != ACCOUNT_FIELDS.count(",") + 1:
-            continue
-        ids, name, state, exit_code, start, end, node = fields
-        for task in parse_task_ids(ids):
+    for tasks, fields in _rows(text, ACCOUNT_FIELDS.count(",")):
+        _, name, state, exit_code, start, end, node = fields
+        for task in tasks:
             last[task] = JobInfo(
                 task,
                 name,
@@ -112,6 +114,19 @@ def parse_accounting(text: str) -> list[JobInfo]:
                 exit_code=exit_code,
             )
     return list(last.values())
+
+
+def _rows(text: str, separators: int) -> Iterator[tuple[list[TaskId], list[str]]]:
+    """Return each row's tasks and fields; lines without a separator are words, not rows."""
+    for line in text.splitlines():
+        fields = line.strip().split("|", separators)
+        if len(fields) == 1:
+            continue
+        tasks = list(parse_task_ids(fields[0]))
+        a_step = re.match(r"\d+(?:[_+]\d+)?\.", fields[0])
+        if len(fields) != separators + 1 or not (tasks or a_step):
+            raise UnreadableAnswer(line.strip()[:200])
+        yield tasks, fields
 
 
 def parse_config(text: str) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-State = Literal["held back", "pending", "running", "done", "failed", "cancelled", "unknown"]
+State = Literal["held back", "pending", "running", "done", "failed", "cancelled", "gone", "unknown"]
+"""`gone`: Slurm answered and has no such task any more; `unknown`: nobody says if it has."""
+ACTIVE = ("pending", "running")
 
 PENDING = frozenset(
     ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT",
@@ -37,6 +39,11 @@ def state_of(slurm_state: str) -> State:
     if word == "CANCELLED":
         return "cancelled"
     return "failed" if word in FAILED else "unknown"
+
+
+def may_be_active(slurm_state: str) -> bool:
+    """Return whether a task in this state waits or runs, or does in a state not known here."""
+    return state_of(slurm_state) in ACTIVE or class_of(slurm_state, "", "") == "UNKNOWN"
 
 
 def class_of(slurm_state: str, exit_code: str, log_tail: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 
 from slurm.scheduler.command import Slurm, SlurmUnreachable
 from slurm.scheduler.parse import JobInfo
-from slurm.scheduler.states import state_of
+from slurm.scheduler.states import may_be_active
 from slurm.submit.submission import SubmissionStore
 
 POLL_S = 1.0
@@ -37,4 +37,4 @@ async def _active(slurm: Slurm, names: list[str]) -> list[JobInfo]:
     except SlurmUnreachable:
         await asyncio.sleep(POLL_S)
         listed = await slurm.queue(names)
-    return [each for each in listed if state_of(each.state) in ("pending", "running")]
+    return [each for each in listed if may_be_active(each.state)]

@@ -12,6 +12,7 @@ from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.results.store import Manifest, Store
 from orchestrator.run.outcome import failed_record, identity_of
 from slurm.scheduler.nodes import parse_nodes
+from slurm.scheduler.states import ACTIVE
 from slurm.watch.status import StudyStatus, TaskStatus
 
 FAILURES = ("failed", "cancelled")
@@ -32,13 +33,15 @@ class CollectResult:
 
 
 def collect(root: Path, status: StudyStatus) -> CollectResult:
-    """Write down what tasks could not say themselves; doing it again changes nothing."""
+    """Write down what tasks could not say themselves; doing it again changes nothing.
+
+    ClusterError, and nothing is written, while it is unknown whether a task waits or runs.
+    """
+    status.check_known("nothing was collected or submitted again")
     store = Store(root)
     finished = store.finished()
     recorded = sum(_record(store, task, finished) for task in status.tasks)
-    ended = [each for each in status.tasks if each.state not in ("pending", "running", "done")]
-    # Without Slurm's word a task may still be running: nothing is started again.
-    retry = ended if status.answered else []
+    retry = [each for each in status.tasks if each.state not in (*ACTIVE, "done")]
     return CollectResult(
         published=len(finished),
         missing=len(status.missing),

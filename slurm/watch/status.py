@@ -1,29 +1,27 @@
 """The state of every task: from its own journal first, then from Slurm, else unknown."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
-from catalog.errors import BadFile
+from catalog.errors import BadFile, ClusterError
 from catalog.inside import open_inside
 from catalog.secrets import redact
 from orchestrator.experiment.cells import Run
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.results.store import Store
 from slurm.job.journal import JournalEntry, read_attempt, read_journal
-from slurm.scheduler.command import Slurm, SlurmUnreachable
+from slurm.scheduler.command import Slurm
 from slurm.scheduler.parse import JobInfo
-from slurm.scheduler.states import State, class_of, state_of
+from slurm.scheduler.states import ACTIVE, State, class_of, state_of
 from slurm.submit.submission import Submission, SubmissionStore
-from slurm.submit.submit import CLOCK_SKEW
+from slurm.watch.jobs import SlurmJobs, query_jobs
 
 TAIL_BYTES = 4000
-ACTIVE = ("pending", "running")
 ENDED: dict[str, tuple[State, str]] = {
     # It is done when its results can be seen, and they cannot.
-    "done": ("unknown", "RESULTS_MISSING"),
+    "done": ("failed", "RESULTS_MISSING"),
     "failed": ("failed", "RUNS_FAILED"),
     "interrupted": ("failed", "TIME_LIMIT"),
     "terminated": ("failed", "TERMINATED"),
@@ -70,68 +68,59 @@ class StudyStatus:
 
     tasks: tuple[TaskStatus, ...]
     missing: tuple[Run, ...]
-    answered: bool
-    """False when Slurm did not: states that only it knows are unknown."""
+    silent: tuple[str, ...] = ()
+    """The words of each command of Slurm's that was asked and told nothing."""
 
     @property
     def active(self) -> tuple[TaskStatus, ...]:
         return tuple(each for each in self.tasks if each.state in ACTIVE)
 
+    @property
+    def unknown(self) -> tuple[TaskStatus, ...]:
+        """Tasks that may be waiting or running, for all that is known."""
+        return tuple(each for each in self.tasks if each.state == "unknown")
 
-@dataclass(frozen=True, slots=True)
-class SlurmJobs:
-    """Tasks as Slurm reports them: squeue's of what is active, sacct's of what has ended."""
-
-    queue: Mapping[tuple[int, int], JobInfo]
-    accounting: Mapping[tuple[int, int], JobInfo]
-    jobs: Mapping[str, int]
-    """Job ids by name, also of jobs whose submission got no reply."""
-    answered: bool
-
-    def info_of(self, job: int, task: int) -> JobInfo | None:
-        queued, kept = self.queue.get((job, task)), self.accounting.get((job, task))
-        if queued is not None and (kept is None or state_of(queued.state) in ACTIVE):
-            return queued
-        # Accounting lags: what it still calls active has ended if the queue says so.
-        return queued if kept is not None and state_of(kept.state) in ACTIVE and queued else kept
+    def check_known(self, left_undone: str, groups: Collection[str] | None = None) -> None:
+        """Refuse to go on, ClusterError, while it is unknown where a task of these groups is."""
+        unknown = [t for t in self.unknown if groups is None or t.group.group_id in groups]
+        if not unknown:
+            return
+        words = self.silent or sorted({t.reason for t in unknown if t.reason})
+        raise ClusterError(
+            f"Slurm does not say whether {len(unknown)} of {len(self.tasks)} tasks wait, run or "
+            f"have ended ({'; '.join(words)}): {left_undone}. The same command goes on once it "
+            "does; on a node that it does not answer, use a login node"
+        )
 
 
 async def status(slurm: Slurm, store: SubmissionStore) -> StudyStatus:
     """Look at all tasks of a results directory."""
     submissions = store.submissions()
     if not submissions:
-        return StudyStatus((), (), answered=True)
+        return StudyStatus((), ())
     finished = Store(store.root).finished()
-    slurm_jobs = await query_jobs(slurm, submissions)
+    plans = [submission.plan() for submission in submissions]
+    done = {g.group_id for plan in plans for g in plan.groups if _all_done(g, finished)}
+    slurm_jobs = await query_jobs(slurm, submissions, done)
     newest: dict[str, TaskStatus] = {}
     missing: dict[str, Run] = {}
-    for submission in submissions:
-        plan = submission.plan()
+    for submission, plan in zip(submissions, plans, strict=True):
         groups = {group.group_id: group for group in plan.groups}
         missing |= {run.run_id: run for run in plan.runs if run.run_id not in finished}
         for task in _tasks(store, submission, groups, slurm_jobs, finished):
             before = newest.get(task.group.group_id)
-            if before is None or before.state not in ACTIVE or task.state in ACTIVE:
+            if before is None or _rank(task) >= _rank(before):
                 newest[task.group.group_id] = task
-    return StudyStatus(tuple(newest.values()), tuple(missing.values()), slurm_jobs.answered)
+    return StudyStatus(tuple(newest.values()), tuple(missing.values()), slurm_jobs.silent)
 
 
-async def query_jobs(slurm: Slurm, submissions: Iterable[Submission]) -> SlurmJobs:
-    """Query squeue and sacct once for all submissions."""
-    listed = list(submissions)
-    names = [array.name for each in listed for array in each.arrays]
-    since = min(datetime.fromisoformat(each.submitted_at) for each in listed) - CLOCK_SKEW
-    try:
-        queue = await slurm.queue(names)
-        accounting = await slurm.accounting(names, since.strftime("%Y-%m-%dT%H:%M:%S")) or []
-    except SlurmUnreachable:
-        return SlurmJobs({}, {}, {}, answered=False)
-    jobs = {info.name: info.task.job for info in (*accounting, *queue)}
-    return SlurmJobs(_by_task(queue), _by_task(accounting), jobs, answered=True)
+def _rank(task: TaskStatus) -> int:
+    """Of a group's tasks the last that is active counts, then the last that may be."""
+    return 2 if task.state in ACTIVE else int(task.state == "unknown")
 
 
-def _by_task(info: Iterable[JobInfo]) -> dict[tuple[int, int], JobInfo]:
-    return {(e.task.job, e.task.task): e for e in info if e.task.task is not None}
+def _all_done(group: ServerGroup, finished: set[str]) -> bool:
+    return all(run.run_id in finished for run in group.runs)
 
 
 def _tasks(
@@ -162,8 +151,8 @@ def _tasks(
                     log=logs / f"{job}_{index}.log",
                     entries=tuple(read_journal(paths[-1])) if paths else (),
                 ),
-                slurm_jobs.info_of(job, index) if job is not None else None,
-                answered=slurm_jobs.answered,
+                slurm_jobs.info_of(job, index),
+                known=slurm_jobs.knows(job, index),
             )
 
 
@@ -178,8 +167,11 @@ def journals_of(store: SubmissionStore, token: str) -> dict[tuple[int, int], lis
     return {key: [path for *_, path in sorted(listed)] for key, listed in found.items()}
 
 
-def decide_state(task: TaskStatus, info: JobInfo | None, *, answered: bool) -> TaskStatus:
-    """Decide a task's state from its own journal, then from Slurm's report."""
+def decide_state(task: TaskStatus, info: JobInfo | None, *, known: bool) -> TaskStatus:
+    """Decide a task's state from its own journal, then from Slurm's report.
+
+    `known` is false where somebody was not heard who might say that it waits or runs.
+    """
     if info is not None:
         task = replace(task, reason=info.reason, start=info.start, node=info.node)
     started = next((entry for entry in task.entries if entry.event == "started"), None)
@@ -194,13 +186,25 @@ def decide_state(task: TaskStatus, info: JobInfo | None, *, answered: bool) -> T
     if ended is not None:
         state, failure = ENDED.get(ended.verdict, ("failed", "FAILED"))
         return replace(task, state=state, failure=_failure(task, failure, info), reason="")
-    if info is not None:
-        failure = class_of(info.state, info.exit_code, task.log_tail())
-        state = "failed" if slurm_state == "unknown" and failure != "UNKNOWN" else slurm_state
-        return replace(task, state=state, failure=failure)
-    if task.job is None and answered:
+    return _by_slurm_alone(task, info, known=known)
+
+
+def _by_slurm_alone(task: TaskStatus, info: JobInfo | None, *, known: bool) -> TaskStatus:
+    """Decide the state of a task that has not said itself how it ended."""
+    failure = class_of(info.state, info.exit_code, task.log_tail()) if info else ""
+    if not known:
+        return replace(task, failure=failure)
+    if info is None and task.job is None:
         return replace(task, state="held back", reason="Slurm has not taken it")
-    return task
+    if info is None:
+        return replace(task, state="gone", failure="NO_RECORD", reason="Slurm no longer knows it")
+    if failure == "UNKNOWN":
+        why = f"Slurm calls it {info.state or 'nothing'}, which is not known here"
+        return replace(task, failure=failure, reason=why)
+    slurm_state = state_of(info.state)
+    return replace(
+        task, state="failed" if slurm_state == "unknown" else slurm_state, failure=failure
+    )
 
 
 def _failure(task: TaskStatus, failure: str, info: JobInfo | None) -> str:

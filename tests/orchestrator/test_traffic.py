@@ -79,6 +79,7 @@ def test_natural_ends_have_no_output_length_and_are_a_condition_of_their_own() -
     natural = msgspec.structs.replace(forced, workload=parse_workload("16:8:4,natural"))
     assert cell_columns(forced)["output_len"] == 8
     assert cell_columns(natural)["output_len"] is None
+    assert cell_columns(natural)["output_ends"] == "natural"
     assert forced.workload.name != natural.workload.name
     assert forced.cell_id != natural.cell_id
 

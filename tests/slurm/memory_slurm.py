@@ -27,6 +27,7 @@ class _Task:
     state: str = "PENDING"
     exit_code: str = "0:0"
     restarts: int = 0
+    forgotten: bool = False
 
 
 @dataclass(slots=True)
@@ -46,6 +47,8 @@ class MemorySlurm:
     slurm_config: SlurmConfig = DEFAULT_CONFIG
     silent: int = 0
     """How many of the next questions stay without an answer."""
+    away: set[str] = field(default_factory=set)
+    """Commands that get no answer; `slurmctld` and `slurmdbd` are those that ask it."""
     forgetful: int = 0
     """How many of the next submissions are taken without an answer."""
     most_at_once: int = 0
@@ -53,11 +56,11 @@ class MemorySlurm:
     _jobs: dict[int, _Job] = field(default_factory=dict)
 
     async def config(self) -> SlurmConfig:
-        self._answer()
+        self._answer("scontrol")
         return self.slurm_config
 
     async def submit(self, arguments: Sequence[str]) -> int:
-        self._answer()
+        self._answer("sbatch")
         job = self._take(arguments)
         if self.forgetful:
             self.forgetful -= 1
@@ -65,18 +68,20 @@ class MemorySlurm:
         return job
 
     async def queue(self, names: Sequence[str] = ()) -> list[JobInfo]:
-        self._answer()
+        self._answer("squeue")
         active = [info for info in self._infos() if state_of(info.state) in ("pending", "running")]
-        return active if not names else [info for info in self._infos() if info.name in names]
+        if not names:
+            return active
+        return [info for info in self._infos(queue=True) if info.name in names]
 
     async def accounting(self, names: Sequence[str], _: str, /) -> list[JobInfo] | None:
-        self._answer()
+        self._answer("sacct")
         if not self.slurm_config.accounting:
             return None
         return [info for info in self._infos() if info.name in names]
 
     async def cancel(self, jobs: Sequence[str]) -> None:
-        self._answer()
+        self._answer("scancel")
         for job in jobs:
             for task in self._jobs[int(job)].tasks:
                 if state_of(task.state) in ("pending", "running"):
@@ -86,6 +91,11 @@ class MemorySlurm:
         """Let a task be in this state, whatever it was doing."""
         task = next(task for task in self._jobs[job].tasks if task.index == index)
         task.state, task.exit_code = state, exit_code
+
+    def forget(self, job: int, index: int, state: str) -> None:
+        """Let a task have ended so long ago that the accounts alone have it."""
+        self.set(job, index, state)
+        next(task for task in self._jobs[job].tasks if task.index == index).forgotten = True
 
     def requeue(self, job: int, index: int) -> None:
         """Put a task back into the queue; it will run with a higher restart count."""
@@ -132,13 +142,18 @@ class MemorySlurm:
         )
         return job
 
-    def _infos(self) -> Iterator[JobInfo]:
+    def _infos(self, *, queue: bool = False) -> Iterator[JobInfo]:
         for job in self._jobs.values():
             for task in job.tasks:
+                if queue and task.forgotten:
+                    continue
                 task_id = TaskId(job.job, task.index)
                 yield JobInfo(task_id, job.name, task.state, exit_code=task.exit_code)
 
-    def _answer(self) -> None:
+    def _answer(self, command: str) -> None:
+        daemon = "slurmdbd" if command == "sacct" else "slurmctld"
+        if self.away & {command, daemon}:
+            raise SlurmUnreachable(f"{command}: Connection refused")
         if self.silent:
             self.silent -= 1
             raise SlurmUnreachable("Unable to contact slurm controller (connect failure)")

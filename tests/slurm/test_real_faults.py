@@ -170,6 +170,31 @@ def test_cancel_ends_all_jobs_of_a_directory_and_nobody_else_s(
     assert {task["failure"] for task in cluster.tasks(root)} == {"CANCELLED"}
 
 
+def test_a_study_that_waits_is_not_queued_again_while_the_accounts_are_away(
+    cluster: Any, tmp_path: Path, study: Study
+) -> None:
+    root = tmp_path / "out"
+    waits = str(study(sbatch=["--begin=now+1hour"]))
+    (row,) = cluster.submit(waits, "-o", str(root))
+    cluster.do("kill-accounts")
+    try:
+        assert cluster.submit(waits, "-o", str(root)) == []
+        assert {task["state"] for task in cluster.tasks(root)} == {"pending"}
+        # Cancelled tasks stay in the queue's answers for a while: known without the accounts.
+        cluster.slurm("scancel", str(row["job"]))
+        assert {task["state"] for task in cluster.tasks(root)} == {"cancelled"}
+        # A job that the queue has not got: only the accounts can say that it ended long ago.
+        for path in root.glob("slurm/*/jobs/*.json"):
+            path.write_text(path.read_text().replace(f'"job":{row["job"]}', '"job":4000000'))
+        refused = cluster.moeserve("submit", waits, "-o", str(root), codes=(3,))
+        assert "2 of 2 tasks" in refused.stderr
+        refused = cluster.moeserve("collect", str(root), "--retry", codes=(3,))
+        assert "nothing was collected" in refused.stderr
+        assert not cluster.slurm("squeue", "-h").strip()
+    finally:
+        cluster.do("start-accounts")
+
+
 def test_two_live_attempts_after_a_network_cut_give_one_result(
     cluster: Any, tmp_path: Path, study: Study
 ) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import BadValue
+from catalog.errors import BadValue, UnknownName
 from workloads.load.distribution import parse_seconds, parse_tokens
 from workloads.load.workload import (
     Lengths,
@@ -55,6 +55,8 @@ OF_LENGTHS = ("prompts", "natural", "prefix", "turns", "think")
 _LABEL = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,39})=(.+)", re.DOTALL)
 _WEIGHT = re.compile(r"(.+)@([0-9]{1,9}(?:\.[0-9]{1,6})?)", re.DOTALL)
 _OPTION = re.compile(rf",(?=(?:{'|'.join(OPTIONS)})(?:=|,|@|\+|$))")
+_NUMBERED = re.compile(r"[A-Za-z][A-Za-z0-9_-]*=[0-9][^:]*")
+"""An option that is none: what has a label is a source, of which no one is a number."""
 _LENGTH = r"[0-9][0-9.~-]*"
 _COUNT = re.compile(r"[0-9]{1,9}|auto", re.ASCII)
 
@@ -66,6 +68,8 @@ def listed(text: str) -> list[str]:
         name = re.split(r"[=@+]", word.strip(), maxsplit=1)[0]
         if found and name in OPTIONS:
             found[-1] = f"{found[-1]},{word.strip()}"
+        elif found and _NUMBERED.fullmatch(word.strip()):
+            raise UnknownName("option of a workload", name, OPTIONS)
         else:
             found.append(word.strip())
     return found

@@ -5,6 +5,7 @@
 #   kill-node NODE   power off: slurmd, every job process and all they started die at once
 #   start-node NODE  power on again
 #   restart-controller   kill -9 of slurmctld, and a new one
+#   kill-accounts|start-accounts   kill -9 of slurmdbd, and a new one (ACCT=dbd)
 #   cut|heal NODE    take the node off the network and back (NET=ns)
 # Environment of start: NODES=2 CPUS=8 MEM=8000 GPUS=4 MAX_ARRAY=1001 KILL_WAIT=10 BASE_PORT=18000
 #   NET=ports|ns (ns: host name, address and network of its own for each node), SUBNET=10.77.0
@@ -113,6 +114,10 @@ CONF
   { echo "127.0.0.1 localhost"; echo "$SUBNET.1 $(hostname -s)"
     for i in $(seq "$NODES"); do echo "$SUBNET.$((10+i)) node$i"; done; } >"$S/hosts"
 }
+start_slurmdbd() {
+  MYSQL_UNIX_PORT="$S/db/mysql.sock" spawn slurmdbd slurmdbd -D
+  wait_for 60 slurmdbd sacctmgr -n list cluster
+}
 start_accounts() {
   cat >"$S/slurmdbd.conf" <<CONF
 AuthType=auth/munge
@@ -148,8 +153,7 @@ CONF
   spawn mariadbd mariadbd --defaults-file="$S/my.cnf"
   wait_for 60 mariadbd mariadb-admin --socket="$S/db/mysql.sock" -uroot ping
   mariadb --socket="$S/db/mysql.sock" -uroot -e "create database slurm_acct_db; create user slurm@localhost identified by 'slurm'; grant all on slurm_acct_db.* to slurm@localhost"
-  MYSQL_UNIX_PORT="$S/db/mysql.sock" spawn slurmdbd slurmdbd -D
-  wait_for 60 slurmdbd sacctmgr -n list cluster
+  start_slurmdbd
   sacctmgr -i -Q add cluster fake >/dev/null 2>&1 || true
 }
 start_node() {
@@ -196,6 +200,8 @@ stop)
 kill-node) end "$node" KILL ;;
 start-node) start_node "$node" ;;
 restart-controller) end slurmctld KILL; start_controller ;;
+kill-accounts) end slurmdbd KILL ;;
+start-accounts) start_slurmdbd ;;
 cut) ip link set "v$bridge${node#node}" down ;;
 heal) ip link set "v$bridge${node#node}" up ;;
 *) echo "unknown command $command" >&2; exit 2 ;;

@@ -79,3 +79,58 @@ async def test_variables_of_slurm_s_do_not_reach_its_commands(
     assert "SLURM_CONF=/etc/slurm.conf" in info
     assert "SQUEUE_FORMAT" not in info
     assert "SLURM_JOB_ID" not in info
+
+
+DBD_AWAY = "sacct: error: Problem talking to the database: Connection refused"
+
+
+@pytest.mark.parametrize("words", [DBD_AWAY, "", "sacct: error: slurm_persist_conn_open: failed"])
+async def test_accounts_that_do_not_answer_are_not_accounts_that_are_off(
+    play: Path, words: str
+) -> None:
+    program(play, "sacct", f"echo '{words}' >&2; exit 1")
+    with pytest.raises(ClusterError, match="sacct"):
+        await SlurmCommands().accounting(["x"], "2026-01-01")
+
+
+async def test_a_program_that_is_not_there_is_no_empty_answer(
+    play: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(play))
+    with pytest.raises(ClusterError, match="squeue cannot be started: No such file"):
+        await SlurmCommands().queue(["x"])
+    with pytest.raises(ClusterError, match="sacct cannot be started: No such file"):
+        await SlurmCommands().accounting(["x"], "2026-01-01")
+
+
+async def test_an_answer_that_cannot_be_read_is_none(play: Path) -> None:
+    program(play, "squeue", "echo '7_[1,3,...]|7|PENDING|None|N/A|N/A||moeserve-x-0'")
+    with pytest.raises(SlurmUnreachable, match="cannot be read"):
+        await SlurmCommands().queue(["moeserve-x-0"])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("MaxArraySize", "nothing of MaxArraySize"), ("KillWait", "nothing of KillWait"),
+     ("AccountingStorageType", "nothing of AccountingStorageType")],
+)  # fmt: skip
+async def test_a_limit_that_is_not_told_is_not_made_up(play: Path, line: str, words: str) -> None:
+    kept = "".join(each for each in CONFIG.splitlines(keepends=True) if line not in each)
+    program(play, "scontrol", f"cat <<'E'\n{kept}E")
+    with pytest.raises(SlurmUnreachable, match=words):
+        await SlurmCommands().config()
+    program(play, "scontrol", f"cat <<'E'\n{kept}{line} = n/s\nE")
+    if line != "AccountingStorageType":
+        with pytest.raises(SlurmUnreachable, match="not a number"):
+            await SlurmCommands().config()
+
+
+@pytest.mark.parametrize(
+    "body", ["exit 1", "kill -9 $$", "echo 'Message receive failure' >&2; exit 1"]
+)
+async def test_an_sbatch_that_ends_without_a_refusal_may_have_submitted(
+    play: Path, body: str
+) -> None:
+    program(play, "sbatch", body)
+    with pytest.raises(SlurmUnreachable):
+        await SlurmCommands().submit(["job.sh"])

@@ -1,5 +1,7 @@
 """What Slurm prints, read: recorded text of Slurm 22.05 and odd input."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from slurm.scheduler.nodes import parse_nodes
 from slurm.scheduler.parse import (
     JobInfo,
     TaskId,
+    UnreadableAnswer,
     parse_accounting,
     parse_config,
     parse_duration,
@@ -56,8 +59,9 @@ def test_of_a_requeued_task_the_last_record_counts() -> None:
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_a_reader(text: str) -> None:
-    assert isinstance(parse_queue(text), list)
-    assert isinstance(parse_accounting(text), list)
+    for parse in (parse_queue, parse_accounting):
+        with contextlib.suppress(UnreadableAnswer):
+            assert isinstance(parse(text), list)
     assert isinstance(parse_config(text), dict)
     assert isinstance(parse_nodes(text), list)
     assert isinstance(list(parse_task_ids(text)), list)
@@ -211,8 +215,19 @@ def test_every_field_of_a_task_is_read_from_its_place() -> None:
     for unknown in ("N/A", "Unknown", "None", "(null)"):
         (never,) = parse_queue(f"7|7|PENDING|None|{unknown}|{unknown}||name\n")
         assert (never.start, never.end, never.reason, never.node) == ("", "", "", "")
-    assert parse_queue("7|7|PENDING|None\n") == []
-    assert parse_accounting("7|name|FAILED\n") == []
+
+
+def test_a_row_that_cannot_be_read_is_not_passed_over() -> None:
+    for row in ("7|7|PENDING|None", "7_[1,3,...]|7|PENDING|None|N/A|N/A||name"):
+        with pytest.raises(UnreadableAnswer, match="7"):
+            parse_queue(f"{row}\n")
+    for row in ("7|name|FAILED", "7_[1,3,...]|name|PENDING|0:0|Unknown|Unknown|"):
+        with pytest.raises(UnreadableAnswer, match="7"):
+            parse_accounting(f"{row}\n")
+    assert parse_queue("Welcome to the cluster\n\n") == []
+    assert parse_accounting("7.batch|name|FAILED|1:0|Unknown|Unknown|n1\n") == []
+    (others,) = parse_queue("7+1|7|PENDING|None|N/A|N/A||a|b\n")
+    assert (others.task, others.name) == (TaskId(7), "a|b")
 
 
 @pytest.mark.parametrize(

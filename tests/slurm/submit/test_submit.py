@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import ClusterError
+<<<<<<< HEAD
 from moeserve.cli.slurm_submit import SubmitRequest
+from orchestrator.results.planned import read_planned
+=======
+from moeserve.cli.slurm_submit import SubmitRequest, submit_study
+>>>>>>> w-clusters
 from slurm.submit.options import SubmitOptions
 from slurm.submit.plan_elsewhere import remote_plan
 from slurm.submit.submission import SubmissionStore
@@ -30,6 +35,15 @@ def test_the_same_command_again_submits_nothing_that_is_published_or_queued(
     next((tmp_path / "runs").iterdir()).unlink()
     (row,) = submit(cluster, tmp_path)
     assert row["tasks"] == 1
+
+
+def test_who_looks_on_knows_how_many_runs_were_submitted(tmp_path: Path) -> None:
+    cluster = MemorySlurm()
+    submit(cluster, tmp_path)
+    planned = read_planned(tmp_path)
+    assert planned is not None
+    cluster.work(program)
+    assert set(planned.runs) == {path.stem for path in (tmp_path / "runs").iterdir()}
 
 
 def test_an_answer_that_is_lost_is_looked_for_and_the_job_not_repeated(tmp_path: Path) -> None:
@@ -59,10 +73,12 @@ def test_while_slurm_stays_silent_nothing_is_repeated_and_states_are_unknown(
 ) -> None:
     cluster = MemorySlurm()
     submit(cluster, tmp_path)
-    cluster.silent = 1
+    cluster.away = {"slurmctld", "slurmdbd"}
     found = look(cluster, tmp_path)
     assert [each.state for each in found.tasks] == ["unknown"] * 3
-    assert collect(tmp_path, found).retry == ()
+    with pytest.raises(ClusterError, match="3 of 3 tasks"):
+        collect(tmp_path, found)
+    cluster.away = set()
     assert [state for state, _ in states(cluster, tmp_path)] == ["pending"] * 3
 
     class Dead(MemorySlurm):
@@ -156,3 +172,23 @@ def test_a_draft_asks_for_no_gpus_that_nobody_uses(tmp_path: Path) -> None:
         )
         words = {w for array in made.submission.arrays for w in array.arguments}
         assert {word for word in words if word.startswith("--gres")} == gres
+
+
+def test_a_dry_run_needs_no_slurm_and_says_what_it_did_not_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    request, root = SubmitRequest(SMALL), tmp_path / "out"
+    (row,) = asyncio.run(submit_study(request, root, dry_run=True))
+    assert (row["tasks"], root.exists()) == (3, False)
+    told = capsys.readouterr().err
+    assert "planned without Slurm (no Slurm here" in told
+    assert "as if nothing were in the queue" in told
+    assert "sbatch --parsable --job-name=" in told
+    (row,) = asyncio.run(
+        submit_study(request, root, dry_run=True, slurm=MemorySlurm(away={"slurmctld"}))
+    )
+    assert row["tasks"] == 3
+    with pytest.raises(ClusterError, match="no Slurm here"):
+        asyncio.run(submit_study(request, root, dry_run=False))
+    assert not root.exists()

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from catalog.errors import ClusterError
 from orchestrator.plan import make_plan
 from slurm.job.journal import JournalEntry
 from slurm.scheduler.parse import JobInfo, TaskId
-from slurm.watch.status import SlurmJobs, StudyStatus, TaskStatus, decide_state
+from slurm.scheduler.states import may_be_active
+from slurm.watch.jobs import SlurmJobs
+from slurm.watch.status import StudyStatus, TaskStatus, decide_state
 from tests.slurm.studies import small
 
 GROUP = make_plan(small(strategies=("tp",)), "simulated").groups[0]
@@ -26,8 +29,8 @@ def told(state: str, **fields: str) -> JobInfo:
     return JobInfo(TaskId(7, 2), "a", state, **fields)
 
 
-def decided(found: TaskStatus, info: JobInfo | None, *, answered: bool = True) -> tuple[str, str]:
-    task = decide_state(found, info, answered=answered)
+def decided(found: TaskStatus, info: JobInfo | None, *, known: bool = True) -> tuple[str, str]:
+    task = decide_state(found, info, known=known)
     return task.state, task.failure
 
 
@@ -36,7 +39,7 @@ def decided(found: TaskStatus, info: JobInfo | None, *, answered: bool = True) -
     [
         ((), told("PENDING"), "pending", ""),
         ((entry("ended", verdict="failed"),), told("RUNNING"), "running", ""),
-        ((entry("ended", verdict="done"),), None, "unknown", "RESULTS_MISSING"),
+        ((entry("ended", verdict="done"),), None, "failed", "RESULTS_MISSING"),
         ((entry("ended", verdict="failed"),), None, "failed", "RUNS_FAILED"),
         ((entry("ended", verdict="interrupted"),), None, "failed", "TIME_LIMIT"),
         ((entry("ended", verdict="terminated"),), None, "failed", "TERMINATED"),
@@ -45,7 +48,7 @@ def decided(found: TaskStatus, info: JobInfo | None, *, answered: bool = True) -
         ((), told("CANCELLED by 0"), "cancelled", "CANCELLED"),
         ((), told("COMPLETED"), "failed", "NO_RECORD"),
         ((), told("BRAND_NEW"), "unknown", "UNKNOWN"),
-        ((), None, "unknown", ""),
+        ((), None, "gone", "NO_RECORD"),
     ],
 )
 def test_a_task_s_own_word_counts_before_slurm_s(
@@ -57,15 +60,20 @@ def test_a_task_s_own_word_counts_before_slurm_s(
 def test_published_runs_are_done_whatever_anybody_says() -> None:
     runs = len(GROUP.runs)
     ended = entry("ended", verdict="failed")
-    found = decide_state(task(ended, done=runs), told("FAILED", reason="x"), answered=True)
+    found = decide_state(task(ended, done=runs), told("FAILED", reason="x"), known=True)
     assert (found.state, found.failure, found.reason) == ("done", "", "")
     assert decided(task(ended, done=runs - 1), None) == ("failed", "RUNS_FAILED")
 
 
-def test_what_slurm_never_took_is_held_back_only_where_slurm_answered() -> None:
-    held = decide_state(task(job=None), None, answered=True)
+def test_what_nobody_can_say_is_unknown_and_what_slurm_has_not_is_gone() -> None:
+    held = decide_state(task(job=None), None, known=True)
     assert (held.state, held.reason) == ("held back", "Slurm has not taken it")
-    assert decided(task(job=None), None, answered=False) == ("unknown", "")
+    assert decided(task(job=None), None, known=False) == ("unknown", "")
+    assert decided(task(), None, known=False) == ("unknown", "")
+    assert decided(task(), told("NODE_FAIL"), known=False) == ("unknown", "NODE_FAIL")
+    assert decided(task(), told("PENDING"), known=False) == ("pending", "")
+    ended = entry("ended", verdict="failed")
+    assert decided(task(ended), None, known=False) == ("failed", "RUNS_FAILED")
     assert task(job=None).task_id == ""
     assert task().task_id == "7_2"
 
@@ -93,10 +101,10 @@ def test_who_was_told_to_end_was_told_by_whom_slurm_names(state: str, failure: s
 
 def test_where_a_task_waits_or_runs_is_shown() -> None:
     waits = decide_state(
-        task(), told("PENDING", reason="Resources", start="soon", node=""), answered=True
+        task(), told("PENDING", reason="Resources", start="soon", node=""), known=True
     )
     assert (waits.reason, waits.start, waits.node) == ("Resources", "soon", "")
-    own = decide_state(task(entry("started", node="n7")), told("RUNNING", node="n1"), answered=True)
+    own = decide_state(task(entry("started", node="n7")), told("RUNNING", node="n1"), known=True)
     assert own.node == "n7", "the task knows it better"
 
 
@@ -116,7 +124,7 @@ def test_of_queue_and_accounts_the_one_that_is_ahead_is_believed(
     queue: str | None, accounting: str | None, seen: str | None
 ) -> None:
     listed = [{(7, 2): told(state)} if state else {} for state in (queue, accounting)]
-    found = SlurmJobs(listed[0], listed[1], {}, answered=True).info_of(7, 2)
+    found = SlurmJobs(listed[0], listed[1], {}).info_of(7, 2)
     assert (found and found.state) == seen
 
 
@@ -132,8 +140,38 @@ def test_the_end_of_the_log_is_the_server_s_or_the_task_s_own(tmp_path: Path) ->
 
 
 def test_only_what_waits_or_runs_is_active() -> None:
-    states = ("pending", "running", "done", "failed", "held back", "unknown", "cancelled")
+    states = ("pending", "running", "done", "failed", "held back", "unknown", "cancelled", "gone")
     every = tuple(task(state=state) for state in states)
-    assert [each.state for each in StudyStatus(every, (), answered=True).active] == [
+    assert [each.state for each in StudyStatus(every, ()).active] == [
         "pending", "running",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("queue", "accounting", "silent", "knows"),
+    [
+        ("PENDING", None, ("", "gone"), True),
+        ("FAILED", None, ("", "gone"), True),
+        (None, None, ("", "gone"), False),
+        (None, None, ("gone", ""), False),
+        (None, "RUNNING", ("gone", ""), True),
+        (None, "NODE_FAIL", ("gone", ""), False),
+        (None, "NODE_FAIL", ("", ""), True),
+        (None, None, ("", ""), True),
+    ],
+)
+def test_who_must_be_heard_before_a_task_s_place_is_known(
+    queue: str | None, accounting: str | None, silent: tuple[str, str], knows: bool
+) -> None:
+    listed = [{(7, 2): told(state)} if state else {} for state in (queue, accounting)]
+    assert SlurmJobs(listed[0], listed[1], {}, *silent).knows(7, 2) is knows
+    assert SlurmJobs({}, {}, {}, *silent).knows(None, 2) is (silent == ("", ""))
+
+
+def test_a_state_that_is_new_to_us_may_be_one_of_those_that_wait_or_run() -> None:
+    found = StudyStatus((decide_state(task(), told("HIBERNATING"), known=True),), ())
+    with pytest.raises(ClusterError, match=r"calls it HIBERNATING.*nothing was submitted"):
+        found.check_known("nothing was submitted")
+    found.check_known("nothing was submitted", groups=("another",))
+    assert may_be_active("HIBERNATING")
+    assert not may_be_active("COMPLETED")

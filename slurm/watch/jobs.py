@@ -1,0 +1,115 @@
+"""What Slurm tells of tasks, and what it leaves unsaid: squeue's word and sacct's, kept apart."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from catalog.errors import ClusterError
+from slurm.scheduler.command import Slurm
+from slurm.scheduler.parse import JobInfo
+from slurm.scheduler.states import ACTIVE, state_of
+from slurm.submit.submission import Submission
+from slurm.submit.submit import CLOCK_SKEW
+
+Key = tuple[int, int]
+"""An array job's id and a task's index."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmJobs:
+    """Tasks as Slurm reports them: squeue's of what is active, sacct's of what has ended."""
+
+    queue: Mapping[Key, JobInfo]
+    accounting: Mapping[Key, JobInfo]
+    jobs: Mapping[str, int]
+    """Job ids by name, also of jobs whose submission got no reply."""
+    queue_silent: str = ""
+    """Why squeue told nothing; empty if it answered."""
+    accounts_silent: str = ""
+    """Why sacct told nothing; empty if it answered, or was not needed, or has nothing to keep."""
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        return tuple(words for words in (self.queue_silent, self.accounts_silent) if words)
+
+    def info_of(self, job: int | None, task: int) -> JobInfo | None:
+        if job is None:
+            return None
+        queued, kept = self.queue.get((job, task)), self.accounting.get((job, task))
+        if queued is not None and (kept is None or state_of(queued.state) in ACTIVE):
+            return queued
+        # Accounting lags: what it still calls active has ended if the queue says so.
+        return queued if kept is not None and state_of(kept.state) in ACTIVE and queued else kept
+
+    def knows(self, job: int | None, task: int) -> bool:
+        """Return whether all were heard who could say where this task is.
+
+        The queue alone knows what is in it. Accounts alone may not know yet of a task that was
+        queued again, and only both together can say that there is no such task.
+        """
+        if job is not None and (job, task) in self.queue:
+            return True
+        kept = self.accounting.get((job, task)) if job is not None else None
+        if kept is not None:
+            return not self.queue_silent or state_of(kept.state) in ACTIVE
+        return not self.silent
+
+
+async def query_jobs(
+    slurm: Slurm, submissions: Iterable[Submission], done: Collection[str] = ()
+) -> SlurmJobs:
+    """Ask squeue, and sacct of what squeue leaves open, once for all submissions.
+
+    `done` are server groups of which nothing need be asked: all their runs are published.
+    """
+    listed = list(submissions)
+    queue, queue_silent = await _queue(slurm, listed)
+    jobs = {info.name: info.task.job for info in queue}
+    by_task = _by_task(queue)
+    if not _left_open(listed, by_task, jobs, done):
+        return SlurmJobs(by_task, {}, jobs, queue_silent)
+    accounts, accounts_silent = await _accounts(slurm, listed)
+    jobs = {info.name: info.task.job for info in accounts} | jobs
+    return SlurmJobs(by_task, _by_task(accounts), jobs, queue_silent, accounts_silent)
+
+
+async def _queue(slurm: Slurm, listed: list[Submission]) -> tuple[list[JobInfo], str]:
+    try:
+        return await slurm.queue(_names(listed)), ""
+    except ClusterError as error:
+        return [], str(error)
+
+
+async def _accounts(slurm: Slurm, listed: list[Submission]) -> tuple[list[JobInfo], str]:
+    since = min(datetime.fromisoformat(each.submitted_at) for each in listed) - CLOCK_SKEW
+    try:
+        told = await slurm.accounting(_names(listed), since.strftime("%Y-%m-%dT%H:%M:%S"))
+    except ClusterError as error:
+        return [], str(error)
+    return told or [], ""
+
+
+def _left_open(
+    listed: Iterable[Submission],
+    queue: Mapping[Key, JobInfo],
+    jobs: Mapping[str, int],
+    done: Collection[str],
+) -> bool:
+    """Return whether a task with runs missing is not waiting or running by the queue's word."""
+    for submission in listed:
+        for array in submission.arrays:
+            job = jobs.get(array.name)
+            for index, spec in enumerate(array.tasks):
+                info = queue.get((job, index)) if job is not None else None
+                active = info is not None and state_of(info.state) in ACTIVE
+                if spec.group_id not in done and not active:
+                    return True
+    return False
+
+
+def _names(listed: Iterable[Submission]) -> list[str]:
+    return [array.name for each in listed for array in each.arrays]
+
+
+def _by_task(info: Iterable[JobInfo]) -> dict[Key, JobInfo]:
+    return {(e.task.job, e.task.task): e for e in info if e.task.task is not None}
