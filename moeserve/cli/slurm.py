@@ -31,7 +31,6 @@ from moeserve.cli.slurm_flags import (
     parse_container,
     parse_follow_ups,
 )
-from orchestrator.results.record import Row
 
 if TYPE_CHECKING:
     from slurm.watch.status import StudyStatus
@@ -58,12 +57,6 @@ CANCEL_HELP = """End all jobs of a results directory, by their ids.
 
 Example: moeserve slurm cancel /shared/study
 """
-SHOWN = {
-    "task": "task", "server_group": "server group", "state": "state", "failure": "failure",
-    "runs_done": "done", "runs": "runs", "reason": "reason", "start": "start", "node": "node",
-    "attempts": "attempts",
-}  # fmt: skip
-
 slurm_app = typer.Typer(no_args_is_help=True, help="The same experiment as Slurm array jobs.")
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
 
@@ -124,14 +117,22 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again until all have ended.")
     ] = False,
+    counts: Annotated[
+        bool, typer.Option("--counts", help="One row: tasks by state, rate, expected end.")
+    ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="All tasks in the table, however many.")
+    ] = False,
     output: FormatOption = Format.table,
 ) -> None:
+    from moeserve.cli.slurm_show import show_counts, show_tasks
     from moeserve.cli.slurm_watch import watch_tasks
 
     found = asyncio.run(watch_tasks(directory)) if watch else asyncio.run(_look(directory))
-    show(task_rows(found), output, columns=SHOWN)
-    if output is Format.table:
-        _tell_failures(found)
+    if counts:
+        show_counts(found, output)
+    else:
+        show_tasks(found, output, every=every)
 
 
 async def _look(directory: Path) -> "StudyStatus":
@@ -140,42 +141,6 @@ async def _look(directory: Path) -> "StudyStatus":
     from slurm.watch.status import status as look
 
     return await look(SlurmCommands(), SubmissionStore(directory).check())
-
-
-def task_rows(found: "StudyStatus") -> list[Row]:
-    """Return one row a task."""
-    return [
-        {
-            "task": task.task_id,
-            "submission": task.token,
-            "server_group": task.group.group_id,
-            "num_gpus": task.group.num_gpus,
-            "state": task.state,
-            "failure": task.failure,
-            "runs_done": task.done,
-            "runs": len(task.group.runs),
-            "reason": task.reason,
-            "start": task.start,
-            "node": task.node,
-            "attempts": task.attempts,
-            "log": str(task.log or ""),
-        }
-        for task in found.tasks
-    ]
-
-
-def _tell_failures(found: "StudyStatus") -> None:
-    from moeserve.cli.progress import LOG_LINES
-
-    for task in found.tasks:
-        if task.state == "failed":
-            note(f"{task.task_id} {task.group.group_id}: {task.failure} (log: {task.log})")
-            for line in task.log_tail().strip().splitlines()[-LOG_LINES:]:
-                note(f"  | {line}")
-    if found.silent:
-        words = "; ".join(found.silent)
-        note(f"Slurm does not answer ({words}): states that only it knows are unknown")
-    note(f"{sum(t.done for t in found.tasks)} runs published, {len(found.missing)} missing")
 
 
 def collect(

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from catalog.errors import ClusterError
 from moeserve.cli.show import note
 from orchestrator.engines.registry import engine_kind
 from orchestrator.experiment.experiment import Experiment
@@ -17,7 +18,7 @@ from orchestrator.results.directory import default_directory
 from orchestrator.results.planned import keep_planned
 from orchestrator.results.record import Row
 from orchestrator.results.store import Store
-from slurm.scheduler.command import Slurm, SlurmCommands, SlurmConfig
+from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig
 from slurm.scheduler.parse import write_duration
 from slurm.submit.arrays import JOB_SCRIPT
 from slurm.submit.options import SubmitOptions, merge_options, site_options
@@ -26,6 +27,9 @@ from slurm.submit.submission import Submission, SubmissionStore
 from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
 from slurm.watch.collect import CollectResult
 from slurm.watch.status import status
+
+REHEARSAL = ("cpus", "memory", "time")
+"""Options of a study that rehearses which hold for the rehearsal alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,13 @@ async def submit_study(
     request: SubmitRequest, directory: Path | None, *, dry_run: bool, slurm: Slurm | None = None
 ) -> list[Row]:
     """Submit what is missing and not in the queue; return a row an array."""
-    slurm = slurm or SlurmCommands()
-    config = await slurm.config()
+    slurm, config = await _reach(slurm, dry_run=dry_run)
     site = site_options(request.profile, cluster=request.cluster, found=config.cluster)
-    options = merge_options(site, request.experiment.slurm, request.flags)
+    study = request.experiment.slurm
+    options = merge_options(site, study, request.flags)
     plan, engine = await remote_plan(request.experiment, options)
+    if study.get("rehearse") and engine_kind(engine).devices != "none":
+        options = merge_options(site, _without_rehearsal(study), request.flags)
     if engine_kind(engine).running_model:
         # Tasks beside each other would measure each other's load on the one server.
         options = msgspec.structs.replace(options, max_parallel=1)
@@ -57,8 +63,12 @@ async def submit_study(
     if left_out := notices("", plan):
         note(left_out)
     root = (directory or default_directory(request.experiment)).absolute()
-    groups = await _to_submit(plan, root, slurm, dry_run=dry_run)
     submit_plan = SubmitPlan(plan, engine, options, root, request.then)
+    if slurm is None:
+        made = draft(submit_plan, missing_of(plan, root), config, queued=0)
+        _warn(made, options, config)
+        return _show_plan(made.submission)
+    groups = await _to_submit(plan, root, slurm, dry_run=dry_run)
     made = draft(submit_plan, groups, config, queued=len(await slurm.queue()))
     _warn(made, options, config)
     if dry_run:
@@ -67,6 +77,29 @@ async def submit_study(
         note(f"nothing to submit: every run is published or in the queue; results in {root}")
         return []
     return await _send(slurm, root, made.submission)
+
+
+async def _reach(slurm: Slurm | None, *, dry_run: bool) -> tuple[Slurm | None, SlurmConfig]:
+    """Return Slurm and its limits; for a dry run without it, none and Slurm's own defaults."""
+    try:
+        slurm = slurm or SlurmCommands()
+        return slurm, await slurm.config()
+    except ClusterError as error:
+        if not dry_run:
+            raise
+        note(
+            f"planned without Slurm ({error}): with its default limits, arrays of up to "
+            f"{DEFAULTS.max_array_size} tasks, and as if nothing were in the queue"
+        )
+        return None, DEFAULTS
+
+
+def _without_rehearsal(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what a study asks for its rehearsal: real servers need what the site gives."""
+    mine = [name for name in REHEARSAL if name in study]
+    if mine:
+        note(f"{', '.join(mine)} of the study are those of its rehearsal, and not asked for")
+    return {name: value for name, value in study.items() if name not in (*mine, "rehearse")}
 
 
 async def _to_submit(plan: Plan, root: Path, slurm: Slurm, *, dry_run: bool) -> list[ServerGroup]:
@@ -124,6 +157,8 @@ def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
         note(
             f"{made.held_back} tasks do not fit the queue now: the same command submits them later"
         )
+    for short in made.shortages:
+        note(short)
     if options.requeue:
         note("requeue: a lost task may run twice for a while; each run is still published once")
     if config.kill_wait_s < 10:
@@ -144,16 +179,26 @@ def _rows(submission: Submission) -> list[Row]:
     for array in submission.arrays:
         expected: Sequence[float | None] = [task.expected_s for task in array.tasks]
         known = [each for each in expected if each is not None]
-        words = [word for word in array.arguments if word.startswith("--gres=")]
+        asked = _asked(array.arguments)
         rows.append(
             {
                 "name": array.name,
                 "tasks": len(array.tasks),
                 "first": array.tasks[0].group_id,
                 "last": array.tasks[-1].group_id,
-                "gres": words[0].removeprefix("--gres=") if words else "",
+                "gres": asked.get("gres", ""),
+                "gpus": asked.get("gpus-per-node", asked.get("gpus-per-task", "")),
+                "cpus": asked.get("cpus-per-task", ""),
+                "memory": asked.get("mem", ""),
+                "time": asked.get("time", ""),
                 "longest_task": write_duration(max(known)) if known else "",
                 "expected_s": sum(known) if len(known) == len(expected) else None,
             }
         )
     return rows
+
+
+def _asked(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the options of an array by name, the last of each: Slurm takes that."""
+    options = (word[2:].partition("=") for word in arguments if word.startswith("--"))
+    return {name: value for name, equals, value in options if equals}

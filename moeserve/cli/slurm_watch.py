@@ -2,12 +2,12 @@
 
 import asyncio
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.plain_text import plain
 from moeserve.cli.show import note
+from moeserve.cli.slurm_show import by_attention, now_of
 from slurm.scheduler.command import Slurm, SlurmCommands
 from slurm.submit.submission import SubmissionStore
 from slurm.watch.status import StudyStatus, status
@@ -43,11 +43,9 @@ async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> StudySt
 
 
 def summary(found: StudyStatus) -> str:
-    """Say in one line how many tasks are where."""
-    states = Counter(task.state for task in found.tasks)
-    counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    """Say in one line how many tasks are where, and when it ends at this rate."""
     silent = f"; Slurm does not answer ({'; '.join(found.silent)})" if found.silent else ""
-    return f"{counted}; {len(found.missing)} runs missing{silent}"
+    return f"{now_of(found).told}{silent}"
 
 
 def tasks_table(found: StudyStatus, height: int) -> "Table":
@@ -58,9 +56,7 @@ def tasks_table(found: StudyStatus, height: int) -> "Table":
     table = Table(title=Text(plain(summary(found))), header_style="bold")
     for name in ("task", "server group", "state", "runs", "why", "start", "node"):
         table.add_column(name)
-    order = {"running": 0, "failed": 1, "unknown": 2, "pending": 3}
-    ordered = sorted(found.tasks, key=lambda task: order.get(task.state, 9))
-    for task in ordered[: max(3, height - 6)]:
+    for task in by_attention(found.tasks)[: max(3, height - 6)]:
         cells = (task.task_id, task.group.group_id, task.state,
                  f"{task.done}/{len(task.group.runs)}", task.failure or task.reason,
                  task.start, task.node)  # fmt: skip

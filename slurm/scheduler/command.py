@@ -48,6 +48,17 @@ class SlurmConfig:
     accounting: bool
 
 
+DEFAULTS = SlurmConfig(
+    cluster="",
+    version="",
+    max_array_size=1001,
+    max_job_count=10_000,
+    kill_wait_s=30.0,
+    accounting=False,
+)
+"""What slurm.conf(5) has where a site says nothing: to plan with, where no Slurm is asked."""
+
+
 class Slurm(Protocol):
     """A cluster: Slurm's commands, or the twin in memory.
 

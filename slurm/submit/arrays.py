@@ -66,13 +66,23 @@ def resource_arguments(request: ArrayRequest, options: SubmitOptions) -> list[st
         "mem": options.memory,
     }
     words = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    if request.gpus:
-        kind_name = (kind and kind.type) or options.gpu_type
-        words.append(
-            f"--gres=gpu:{kind_name}:{request.gpus}" if kind_name else f"--gres=gpu:{request.gpus}"
-        )
     each = ["--ntasks-per-node=1"] if request.nodes > 1 else []
-    return [f"--nodes={request.nodes}", f"--ntasks={request.nodes}", *each, *words]
+    place = [f"--nodes={request.nodes}", f"--ntasks={request.nodes}", *each]
+    return [*place, *words, *_gpu_arguments(request, options)]
+
+
+def _gpu_arguments(request: ArrayRequest, options: SubmitOptions) -> list[str]:
+    """Return the request for GPUs in the site's way, and for other GRES beside them."""
+    kind = options.gpus.get(request.hardware)
+    kind_name = (kind and kind.type) or options.gpu_type
+    counted = f"{kind_name}:{request.gpus}" if kind_name else str(request.gpus)
+    wanted, gres = options.gpu_request if request.gpus else "none", options.further_gres
+    if gres == ("none",):
+        return ["--gres=none"]
+    if wanted == "gres":
+        gres = (f"gpu:{counted}", *gres)
+    own = [f"--{wanted}={counted}"] if wanted.startswith("gpus-per-") else []
+    return [*own, *([f"--gres={','.join(gres)}"] if gres else [])]
 
 
 def bookkeeping(name: str, token: str, root: Path, options: SubmitOptions) -> list[str]:
@@ -81,7 +91,7 @@ def bookkeeping(name: str, token: str, root: Path, options: SubmitOptions) -> li
     variables = ",".join(dict.fromkeys((*EXPORT, *options.export)))
     return [
         f"--job-name={name}",
-        f"--comment=moeserve:{token}",
+        f"--comment={options.comment.replace('{token}', token)}",
         f"--chdir={root}",
         "--open-mode=append",
         f"--export={variables}",

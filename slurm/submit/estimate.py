@@ -1,6 +1,6 @@
 """How long a task will take: from earlier runs of the same cells, else from the analytic model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from catalog.errors import BadValue
@@ -11,10 +11,13 @@ from orchestrator.plan import Plan
 from orchestrator.results.record import MEASURED
 from orchestrator.results.store import read_manifests
 from slurm.scheduler.parse import parse_duration, write_duration
+from slurm.submit.needs import checkpoint_bytes
 from slurm.submit.submission import TaskSpec
 
 TASK_START_S = 30.0
 """Python's start on a busy shared file system, records, clean-up."""
+READ_BYTES_PER_S = 1e9
+"""An allowance: what one task may hope for of a file system that many read at once."""
 MARGIN = 1.5
 """The time limit requested over the expected time; a limit of the user's must hold the latter."""
 ROUND_S = 300.0
@@ -45,12 +48,36 @@ class Estimator:
         runs_s = self._runs_s(group, missing)
         known = [each for each in runs_s if each is not None]
         whole = len(known) == len(runs_s)
-        start_s = TASK_START_S + engine_kind(group.setup.engine).start_s
+        start_s = self._start_s(group)
         return TaskSpec(
             group_id=group.group_id,
             expected_s=start_s + sum(known) if whole else None,
             run_s=max(known, default=0.0) if whole else None,
         )
+
+    def start_room_s(self, groups: Iterable[ServerGroup]) -> float:
+        """Return the longest that a server may take to start beyond what is expected of it.
+
+        A limit without it would end a task that moeserve itself would have waited for.
+        """
+        allowed_s = self._plan.experiment.server.start_timeout_s
+        return max(
+            (
+                max(0.0, allowed_s - self._start_s(group))
+                for group in groups
+                if engine_kind(group.setup.engine).start_s
+            ),
+            default=0.0,
+        )
+
+    def _start_s(self, group: ServerGroup) -> float:
+        """Expect the engine's own start, and the weights to come through a shared file system."""
+        kind_s = engine_kind(group.setup.engine).start_s
+        if not kind_s:
+            return TASK_START_S
+        dummy = self._plan.experiment.server.weights == "dummy"
+        size = None if dummy else checkpoint_bytes(group, self._plan.models[group.setup.model])
+        return TASK_START_S + kind_s + (size or 0.0) / READ_BYTES_PER_S
 
     def _runs_s(self, group: ServerGroup, runs: tuple[Run, ...]) -> list[float | None]:
         """Expect what was measured before; what was not is expected as the engine expects it."""
@@ -62,14 +89,17 @@ class Estimator:
         return [(self._measured | self._modelled)[run.cell.cell_id] for run in runs]
 
 
-def time_limit(requested: str | int | None, tasks: list[TaskSpec], lead_s: float) -> str | None:
-    """Return the limit to ask for; one that a task is not expected to fit is refused."""
+def time_limit(requested: str | int | None, tasks: list[TaskSpec], room_s: float) -> str | None:
+    """Return the limit to ask for, with `room_s` over the expected time and its margin.
+
+    One that a task is not expected to fit is refused.
+    """
     expected = [task.expected_s for task in tasks if task.expected_s is not None]
     needed_s = max(expected, default=0.0)
     if requested is None:
         if len(expected) < len(tasks):
             return None
-        padded_s = MARGIN * needed_s + lead_s
+        padded_s = MARGIN * needed_s + room_s
         return write_duration(ROUND_S * (padded_s // ROUND_S + 1))
     limit_s = parse_duration(str(requested))
     if limit_s is not None and needed_s > limit_s:

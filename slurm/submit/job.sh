@@ -3,5 +3,6 @@
 # An early USR2 must not end the job before the program can take it; it knows its limit anyway.
 trap "" USR2
 # exec makes the program the batch shell itself, so that signals of the time limit reach it.
-export PYTHONUNBUFFERED=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"
+# No OMP_NUM_THREADS: vLLM takes any for its user's wish, and a task would not be the server of a local run.
+export PYTHONUNBUFFERED=1
 exec "$@"

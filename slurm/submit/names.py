@@ -11,6 +11,9 @@ CONSTRAINT = re.compile(r"[A-Za-z0-9\[(][A-Za-z0-9._\-,&|*:()\[\]]{0,255}")
 MEMORY = re.compile(r"[1-9][0-9]{0,8}[KMGT]?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 FREE_OPTION = re.compile(r"--[a-z][a-z0-9-]{0,63}(=[^\x00-\x1f\x7f]{0,1024})?")
+JOB_NAME = re.compile(r"[A-Za-z0-9._:@+-]{0,64}\{job\}[A-Za-z0-9._:@+-]{0,64}")
+COMMENT = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
+SIZES = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 # What moeserve sets itself: another value would break publication, status or clean-up.
 MANAGED = frozenset(
     ("array", "chdir", "cluster", "clusters", "comment", "dependency", "error", "export",
@@ -35,6 +38,30 @@ def check_constraint(text: str) -> str:
 
 def check_memory(text: str) -> str:
     return _check("memory", text, MEMORY, "a size such as 64G")
+
+
+def memory_bytes(text: str) -> int:
+    """Return the bytes of a size as Slurm takes it: MiB without a unit."""
+    number = text.rstrip("KMGT")
+    return int(number) * SIZES[text[len(number) :]]
+
+
+def check_job_name(text: str) -> str:
+    return _check("job_name", text, JOB_NAME, "letters, digits, `._:@+-` around one {job}")
+
+
+def check_comment(text: str) -> str:
+    return _check("comment", text, COMMENT, "a line, {token} in it where that is wanted")
+
+
+def check_gres(text: str) -> str:
+    """Return a further GRES to ask for beside the GPUs."""
+    if any(part.split(":")[0].startswith("gpu") for part in text.split(",")):
+        raise BadValue(
+            "sbatch", f"--gres={text}", "other resources: GPUs are counted for each layout "
+            "(gpu_type, gpus, or gpu_request: none and your own request)"
+        )  # fmt: skip
+    return text
 
 
 def check_variable(text: str) -> str:

@@ -12,8 +12,11 @@ from catalog.errors import BadFile, BadValue, UnknownName
 from orchestrator.experiment.hardware import canonical
 from slurm.scheduler.command import check_duration
 from slurm.submit.names import (
+    check_comment,
     check_constraint,
     check_free_option,
+    check_gres,
+    check_job_name,
     check_memory,
     check_name,
     check_names,
@@ -26,6 +29,8 @@ PROFILE = Path("~/.config/moeserve/slurm.yaml")
 # Names alone: sbatch takes the values from the environment it is called in.
 EXPORT = ("HOME", "PATH", "LANG", "USER", "LD_LIBRARY_PATH", "HF_HOME", "HF_HUB_OFFLINE",
           "MOESERVE_DEBUG")  # fmt: skip
+
+GRES = "--gres="
 
 
 class GpuOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,12 +62,17 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     reservation: str | None = None
     constraint: str | None = None
     gpu_type: str | None = None
+    gpu_request: Literal["gres", "gpus-per-node", "gpus-per-task", "none"] = "gres"
+    """The option that asks for GPUs; none where nodes are whole, or the site's own way is in
+    `sbatch`."""
     gpus: dict[str, GpuOptions] = {}
     """How to ask for each of the catalog's GPUs that this site has."""
     hardware: str | None = None
     """The catalog's name of the GPU of layouts that name none."""
     cpus: int | None = None
+    """Of a task; None asks for what its servers need, where that is known."""
     memory: str | None = None
+    """Of a task on each node; None asks for what its servers need, where that is known."""
     time: str | int | None = None
     """Limit of one task, in minutes or as H:MM:SS; None asks for what is estimated."""
     max_parallel: int | None = None
@@ -79,6 +89,20 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Node-local disk for caches."""
     export: tuple[str, ...] = ()
     sbatch: tuple[str, ...] = ()
+    job_name: str = "{job}"
+    """A template, for sites that want their own beginning: `project:{job}`."""
+    comment: str = "moeserve:{token}"
+
+    @property
+    def further_gres(self) -> tuple[str, ...]:
+        """What the user's own `--gres` asks for; it is asked for beside the GPUs."""
+        asked = (o.partition("=")[2] for o in self.sbatch if o.startswith(GRES))
+        return tuple(part for text in asked for part in text.split(",") if part)
+
+    @property
+    def other_options(self) -> tuple[str, ...]:
+        """The user's options of sbatch but `--gres`."""
+        return tuple(option for option in self.sbatch if not option.startswith(GRES))
 
     @property
     def gpus_per_node(self) -> dict[str, int]:
@@ -118,12 +142,25 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             check_variable(name)
         for option in self.sbatch:
             check_free_option(option)
+        check_job_name(self.job_name)
+        check_comment(self.comment)
         check_path("scratch", self.scratch)
         if self.python is not None:
             check_path("python", self.python)
         if self.container is not None:
             for text in (self.container.image, self.container.python, *self.container.mounts):
                 check_path("container", text)
+
+
+def _check_gpu_option(option: str, request: str) -> None:
+    """Refuse what would be a second request for GPUs, unless there is no first."""
+    if request == "none":
+        return
+    if option.startswith(GRES):
+        check_gres(option.partition("=")[2])
+    elif option.startswith("--gpus"):
+        allowed = "gpu_request: gpus-per-node or gpus-per-task; or none, with this option"
+        raise BadValue("sbatch", option, allowed)
 
 
 def _recorded(name: str) -> str:
@@ -183,8 +220,12 @@ def merge_options(*layers: Mapping[str, Any]) -> SubmitOptions:
             joined = name in ("sbatch", "export") and isinstance(value, list | tuple)
             together[name] = [*together.get(name, ()), *value] if joined else value
     try:
-        return msgspec.convert(together, SubmitOptions, strict=True)
+        options = msgspec.convert(together, SubmitOptions, strict=True)
     except msgspec.ValidationError as error:
         known = ", ".join(SubmitOptions.__struct_fields__)
         hint = f"; options: {known}" if "unknown field" in str(error) else ""
         raise BadFile("slurm options", f"{error}{hint}") from error
+    # Here and not in the type: what an earlier version submitted must stay readable.
+    for option in options.sbatch:
+        _check_gpu_option(option, options.gpu_request)
+    return options

@@ -1,13 +1,17 @@
 """Submit what is missing: planned, written to files, and submitted once, whatever Slurm answers."""
 
 import asyncio
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 from catalog.errors import ClusterError
+from catalog.units import GIB
 from orchestrator.engines.registry import engine_kind
 from orchestrator.experiment.server_group import Pool, ServerGroup
 from orchestrator.plan import Plan
@@ -22,6 +26,8 @@ from slurm.submit.arrays import (
     resource_arguments,
 )
 from slurm.submit.estimate import Estimator, measured_s, time_limit
+from slurm.submit.names import memory_bytes
+from slurm.submit.needs import Needs, needs_of, shortage, together
 from slurm.submit.options import SubmitOptions
 from slurm.submit.plan_elsewhere import pool_of
 from slurm.submit.submission import (
@@ -47,6 +53,8 @@ class Draft:
 
     submission: Submission
     held_back: int
+    shortages: tuple[str, ...] = ()
+    """What was asked for by name though the tasks are expected to need more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ def draft(
     estimator = Estimator(submit_plan.plan, measured_s(root))
     finished = Store(root).finished() if root.is_dir() else set()
     arrays: list[ArraySpec] = []
+    shortages: list[str] = []
     for array_request, listed in by_request(
         chosen, options, submit_plan.plan.experiment.ray, longest=config.max_array_size
     ):
@@ -85,8 +94,14 @@ def draft(
             estimator.task(g, tuple(run for run in g.runs if run.run_id not in finished))
             for g in listed
         ]
-        limit = time_limit(options.time, tasks, options.signal_lead_s)
-        name = f"moeserve-{token}-{len(arrays)}"
+        limit = time_limit(
+            options.time, tasks, options.signal_lead_s + estimator.start_room_s(listed)
+        )
+        name = options.job_name.replace("{job}", f"moeserve-{token}-{len(arrays)}")
+        models = submit_plan.plan.models
+        needs = together(needs_of(g, models[g.setup.model], array_request) for g in listed)
+        if short := shortage(needs, options.cpus, _asked_bytes(options)):
+            shortages.append(f"tasks of {listed[0].group_id} and others like it: {short}")
         arguments = [
             *array_arguments(
                 count=len(tasks),
@@ -96,14 +111,29 @@ def draft(
                 options=options,
                 lead_s=_lead_s(options.signal_lead_s, limit),
             ),
-            *resource_arguments(array_request, options),
+            *resource_arguments(array_request, _filled(options, needs)),
             *([f"--time={limit}"] if limit else []),
-            *options.sbatch,
+            *options.other_options,
             *program(sys.executable, root, options, _task_words(root, token, len(arrays))),
         ]
         arrays.append(ArraySpec(name=name, arguments=tuple(arguments), tasks=tuple(tasks)))
     submission = _submission(submit_plan, token, arrays, config)
-    return Draft(submission, len(groups) - len(chosen))
+    return Draft(submission, len(groups) - len(chosen), tuple(shortages))
+
+
+def _filled(options: SubmitOptions, needs: Needs) -> SubmitOptions:
+    """Ask for what is needed where neither a field nor an option of sbatch's says otherwise."""
+    words = options.sbatch
+    cpus, memory = options.cpus, options.memory
+    if cpus is None and not any(word.startswith("--cpus") for word in words):
+        cpus = needs.cpus
+    if memory is None and needs.memory_bytes and not any(w.startswith("--mem") for w in words):
+        memory = f"{math.ceil(needs.memory_bytes / GIB)}G"
+    return msgspec.structs.replace(options, cpus=cpus, memory=memory)
+
+
+def _asked_bytes(options: SubmitOptions) -> int | None:
+    return None if options.memory is None else memory_bytes(options.memory)
 
 
 def _lead_s(asked_s: int, limit: str | None) -> int:
@@ -148,7 +178,7 @@ def _follow_ups(submit_plan: SubmitPlan, token: str) -> tuple[FollowUp, ...]:
     }
     found = []
     for what in submit_plan.then:
-        name = f"moeserve-{token}-{what}"
+        name = options.job_name.replace("{job}", f"moeserve-{token}-{what}")
         words = program(sys.executable, root, options, ["-P", "-m", "moeserve", *commands[what]])
         place = {"partition": options.partition, "account": options.account, "qos": options.qos,
                  "mem": options.memory}  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import ClusterError
-from moeserve.cli.slurm_submit import SubmitRequest
+from moeserve.cli.slurm_submit import SubmitRequest, submit_study
 from orchestrator.results.planned import read_planned
 from slurm.submit.options import SubmitOptions
 from slurm.submit.plan_elsewhere import remote_plan
@@ -168,3 +168,23 @@ def test_a_draft_asks_for_no_gpus_that_nobody_uses(tmp_path: Path) -> None:
         )
         words = {w for array in made.submission.arrays for w in array.arguments}
         assert {word for word in words if word.startswith("--gres")} == gres
+
+
+def test_a_dry_run_needs_no_slurm_and_says_what_it_did_not_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    request, root = SubmitRequest(SMALL), tmp_path / "out"
+    (row,) = asyncio.run(submit_study(request, root, dry_run=True))
+    assert (row["tasks"], root.exists()) == (3, False)
+    told = capsys.readouterr().err
+    assert "planned without Slurm (no Slurm here" in told
+    assert "as if nothing were in the queue" in told
+    assert "sbatch --parsable --job-name=" in told
+    (row,) = asyncio.run(
+        submit_study(request, root, dry_run=True, slurm=MemorySlurm(away={"slurmctld"}))
+    )
+    assert row["tasks"] == 3
+    with pytest.raises(ClusterError, match="no Slurm here"):
+        asyncio.run(submit_study(request, root, dry_run=False))
+    assert not root.exists()
