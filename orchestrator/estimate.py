@@ -143,7 +143,11 @@ def _mixed(rows: Iterable[Row]) -> bool:
 
 
 def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
-    """Yield the parts of a prefill step and of a decode step of each run's workload and load."""
+    """Yield the parts of a prefill step and of a decode step of each run's workload and load.
+
+    Each with its step's attribution a token; units are of the first row's computing in such a step.
+    """
+    units_s: dict[str, float] = {}
     for run in plan.as_asked:
         cell = run.cell
         on = _server(plan, cell.setup, assumed)
@@ -159,6 +163,8 @@ def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
         }
         for phase, load in loads.items():
             cost = step_cost(step, [load] * (step.layout.dp if step.lockstep else 1))
+            a_token = cost.attribution.a_token(load.tokens * step.layout.dp)
+            unit_s = units_s.setdefault(phase, a_token["compute"])
             for part in cost.parts:
                 yield {
                     **_identity(cell.setup),
@@ -174,6 +180,8 @@ def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
                     "flops": part.flops,
                     "calibration": step.pricing,
                     "priced_by": part.priced_by,
+                    **{f"{name}_us_per_token": 1e6 * each for name, each in a_token.items()},
+                    **{f"{name}_units": each / unit_s for name, each in a_token.items()},
                 }
 
 

@@ -7,12 +7,8 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import ClusterError
-<<<<<<< HEAD
-from moeserve.cli.slurm_submit import SubmitRequest
-from orchestrator.results.planned import read_planned
-=======
 from moeserve.cli.slurm_submit import SubmitRequest, submit_study
->>>>>>> w-clusters
+from orchestrator.results.planned import read_planned
 from slurm.submit.options import SubmitOptions
 from slurm.submit.plan_elsewhere import remote_plan
 from slurm.submit.submission import SubmissionStore
