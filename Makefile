@@ -54,7 +54,7 @@ clean:
 SOURCES := pyproject.toml setup.py $(wildcard workloads/transport/*.c)
 
 .venv/core: .venv/bin/python $(SOURCES)
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[analysis]'
 	@touch $@
 
 .venv/dev: .venv/bin/python $(SOURCES) .ci/dev.lock

@@ -62,7 +62,8 @@ def available_cores() -> int:
     return cores or 1
 
 
-def _cpu(threads: int) -> DeviceInfo:
+def host_memory() -> tuple[int, int]:
+    """Bytes there are and bytes free just now, within the container's limit."""
     import psutil
 
     memory = psutil.virtual_memory()
@@ -71,6 +72,11 @@ def _cpu(threads: int) -> DeviceInfo:
     if limit.isdigit():
         used = int(_read(CGROUP / "memory.current").strip() or 0)
         total, free = min(total, int(limit)), max(0, min(free, int(limit) - used))
+    return total, free
+
+
+def _cpu(threads: int) -> DeviceInfo:
+    total, free = host_memory()
     return DeviceInfo(
         device="cpu",
         name=_cpu_name(),

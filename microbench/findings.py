@@ -1,7 +1,8 @@
 """Whether this device shows what the paper found on an A100, with the numbers.
 
 The findings are the key takeaways of «The Cost of Expertise: Understanding MoE Decode Performance»
-(EuroMLSys 2026, DOI 10.1145/3805621.3807659), sections 4.1.1, 4.1.2 and 4.2.
+(EuroMLSys 2026, DOI 10.1145/3805621.3807659), sections 4.1.1, 4.1.2 and 4.2; the plateau of section
+4.1.1, and what section 4.2 proposes: steps of tokens whose routing is alike.
 """
 
 import itertools
@@ -14,7 +15,7 @@ import msgspec
 import numpy as np
 
 from microbench.rows import PointRow
-from microbench.slices import along, by_backend, median_ms
+from microbench.slices import along, by_backend, median_ms, timed
 
 FindingVerdict = Literal["confirmed", "contradicted", "mixed", "not tested"]
 
@@ -22,6 +23,8 @@ STRAIGHT = 0.10
 """A line is straight when no point lies further from it, as a share of the point."""
 GROWS = 0.5
 """Latency scales with width when its ratio is at least this share of the widths' ratio."""
+STANDS_STILL = 0.10
+"""Growth of a plateau at most: two narrow widths that take the same launches and overheads."""
 APART = 0.05
 """Two values that differ by less count as equal."""
 MOST = 0.8
@@ -32,6 +35,8 @@ FROM_MEMORY = 0.5
 WIDTH = "1: latency grows about linearly with expert width"
 BATCHING = "2: batching gains less with wider experts"
 ACTIVE = "3: more active experts cost time, through memory"
+PLATEAU = "4: at the smallest batch time stands still between the narrowest widths"
+GROUPING = "5: tokens that share their experts are faster as a step of their own"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +63,7 @@ def findings(rows: Sequence[PointRow]) -> list[Finding]:
     """Check each finding for each backend."""
     return [
         check(name, own)
-        for check in (_width, _batching, _active)
+        for check in (_width, _batching, _active, _plateau, _grouping)
         for name, own in by_backend(rows).items()
     ]
 
@@ -119,6 +124,58 @@ def _growth(rows: Sequence[PointRow]) -> SliceResult:
     ratio = times[-1] / times[0]
     share = rows[-1].bandwidth_share or 0.0
     return SliceResult(rising and ratio > 1 + APART and share >= FROM_MEMORY, ratio, share)
+
+
+def _plateau(backend: str, rows: Sequence[PointRow]) -> Finding:
+    """The paper's is from width 512 to 1024 at batch 8."""
+    smallest = min((row.batch for row in timed(rows)), default=0)
+    shown = []
+    for members in along(rows, "intermediate", least=2):
+        first, second, *_ = members
+        if first.batch == smallest:
+            ratio = median_ms(second) / median_ms(first)
+            shown.append(
+                SliceResult(
+                    ratio <= 1 + STANDS_STILL, ratio, second.intermediate / first.intermediate
+                )
+            )
+    return _finding(PLATEAU, backend, shown, "latency ratio {0} for {1} times the width")
+
+
+def _grouping(backend: str, rows: Sequence[PointRow]) -> Finding:
+    """A batch cut into n steps by experts, each of its own 1/n of them, or cut at random.
+
+    Only measured steps count: b tokens over a experts, b over n a, and n b over n a.
+    """
+    at = {_sizes(row): median_ms(row) for row in timed(rows)}
+    shown = []
+    for row in timed(rows):
+        for whole in timed(rows):
+            n = whole.batch // row.batch
+            alike = _sizes(row)[2:] == _sizes(whole)[2:]
+            cut = (row.batch * n, row.active_experts * n) == _sizes(whole)[:2]
+            at_random = at.get((row.batch, whole.active_experts, *_sizes(row)[2:]))
+            if n > 1 and alike and cut and at_random is not None:
+                own = median_ms(row)
+                shown.append(
+                    SliceResult(
+                        own < at_random * (1 - APART), at_random / own, n * own / median_ms(whole)
+                    )
+                )
+    return _finding(
+        GROUPING,
+        backend,
+        shown,
+        "a step cut at random takes {0} times as long; all steps so cut take {1} times the whole "
+        "batch's one",
+    )
+
+
+def _sizes(row: PointRow) -> tuple[object, ...]:
+    return (
+        row.batch, row.active_experts, row.dtype, row.hidden, row.intermediate, row.experts,
+        row.top_k,
+    )  # fmt: skip
 
 
 def _finding(what: str, backend: str, shown: Sequence[SliceResult], numbers: str) -> Finding:

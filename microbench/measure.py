@@ -6,6 +6,8 @@ from itertools import groupby
 
 import torch
 
+from catalog.errors import Infeasible
+from catalog.units import GB
 from microbench import backends, rotation
 from microbench.agreement import agrees, disagreement
 from microbench.backends.base import Backend, WeightPool
@@ -13,6 +15,7 @@ from microbench.backends.grouped import grouped
 from microbench.backends.loop import loop
 from microbench.backends.vllm import vllm
 from microbench.ceilings import MemoryProbe, measure_ceilings
+from microbench.device import host_memory
 from microbench.messages import Ceiling, Round, SweepJob, SweepMessage, Turn
 from microbench.series import BackendSeries, PointInput, case_of
 
@@ -120,12 +123,24 @@ def fill(experts: int, weights: rotation.WeightSet, device: str) -> WeightPool:
     A whole pool in float32 first would take twice the memory that was checked.
     """
     hidden, width, dtype = weights.hidden, weights.intermediate, getattr(torch, weights.dtype)
+    if device == "cpu":
+        _still_free(3 * experts * hidden * width * dtype.itemsize, weights)
     w13 = torch.empty(experts, 2 * width, hidden, dtype=dtype, device=device)
     w2 = torch.empty(experts, hidden, width, dtype=dtype, device=device)
     for expert in range(experts):
         w13[expert].normal_(std=hidden**-0.5)
         w2[expert].normal_(std=width**-0.5)
     return WeightPool(w13, w2)
+
+
+def _still_free(pool_bytes: int, weights: rotation.WeightSet) -> None:
+    """Refuse a pool that what was free when the sweep was planned has room for no longer."""
+    free = host_memory()[1]
+    if pool_bytes > free:
+        raise Infeasible(
+            f"{weights}: {pool_bytes / GB:.1f} GB of weights, {free / GB:.1f} GB is still free: "
+            "something else took the host's memory since the sweep began"
+        )
 
 
 def make(name: str, device: str, dtype: torch.dtype) -> Backend:

@@ -19,7 +19,8 @@ from microbench.point import Point
 TURNOVER = 4
 """Bytes read between two reads of the same weight, in last-level caches."""
 FEWEST_PLACES, MOST_PLACES = 2, 1024
-USABLE = 0.9
+USABLE_ON_GPU, USABLE_ON_CPU = 0.9, 0.5
+"""Shares of what is free: a host's memory is everybody's, and what it lacks ends another's work."""
 CEILING_BYTES_ON_GPU = GIB
 LEAST_CEILING_BYTES = 64 * MIB
 
@@ -102,6 +103,22 @@ def needs(
     return found
 
 
+def usable(device: DeviceInfo) -> float:
+    """Share of the free memory that all processes together may take."""
+    return USABLE_ON_GPU if device.on_gpu else USABLE_ON_CPU
+
+
+def most_held(
+    together: Sequence[Sequence[WeightSet]],
+    needed: Sequence[tuple[WeightSet, int]],
+    device: DeviceInfo,
+) -> int:
+    """Bytes that one process holds at most: its largest share of the sets, and two buffers."""
+    of = {weights.points: need for weights, need in needed}
+    largest = max(sum(of[weights.points] for weights in share) for share in together)
+    return largest + 2 * ceiling_bytes(device)
+
+
 def share_memory(
     needed: Sequence[tuple[WeightSet, int]], device: DeviceInfo, processes: int
 ) -> tuple[tuple[WeightSet, ...], ...]:
@@ -109,7 +126,7 @@ def share_memory(
 
     Every process holds its own.
     """
-    room = device.free_bytes * USABLE / processes - 2 * ceiling_bytes(device)
+    room = device.free_bytes * usable(device) / processes - 2 * ceiling_bytes(device)
     shares: list[list[WeightSet]] = []
     left = 0.0
     for weights, need in needed:
@@ -118,7 +135,7 @@ def share_memory(
                 f"{weights}: {(need + 2 * ceiling_bytes(device)) / GB:.1f} GB of weights and "
                 f"buffers in each of {processes} processes do not fit: "
                 f"{device.free_bytes / GB:.1f} GB is free on {device.device}, of which "
-                f"{USABLE:.0%} is used; take fewer --experts or --processes, a smaller "
+                f"{usable(device):.0%} is used; take fewer --experts or --processes, a smaller "
                 "--intermediate or --hidden, or a --dtype of 16 bits"
             )
         if need > left:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import msgspec
 
 from catalog.errors import BadValue, MissingExtra
+from catalog.units import GB
 from microbench import backends, rotation
 from microbench.bound import Ceilings
 from microbench.constants import constants
@@ -102,7 +103,12 @@ def plan(options: SweepOptions) -> SweepPlan:
         samples=math.ceil(options.samples / options.processes / rounds),
         warm_ups=WARM_UPS,
     )
-    notes = [*chosen.left_out, *_left_out(job, unreached), *_cached(job, counts)]
+    held = rotation.most_held(together, needed, device)
+    memory = (
+        f"memory: up to {held / GB:.1f} GB in each of {options.processes} processes, of "
+        f"{device.free_bytes / GB:.1f} GB free"
+    )
+    notes = [memory, *chosen.left_out, *_left_out(job, unreached), *_cached(job, counts)]
     return SweepPlan(job, options.processes, tuple(notes))
 
 

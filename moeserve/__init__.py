@@ -4,6 +4,7 @@
 each is loaded when it is first asked for.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from moeserve.hidden import refuse_hidden
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "anova", "answer", "compare", "load", "plot", "report", "run"]
 
-refuse_hidden()
+if sys.argv[:1] != ["-m"]:  # `python -m moeserve` keeps the working directory out itself
+    refuse_hidden()
 
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of this module

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import psutil
 
+from catalog.errors import install_line
 from catalog.units import gib
 from orchestrator.engines.registry import engine_kinds
 from orchestrator.host.devices import NONE_HERE, Device, inventory
 from orchestrator.host.requirements import Requirement, package, program
 
 ENOUGH_FILES = 4096
-NO_GPU = "pip install 'moeserve[gpu]' on a machine with an NVIDIA driver"
+NO_GPU = f"{install_line('gpu')} on a machine with an NVIDIA driver"
 
 
 def checks() -> Iterator[Requirement]:

@@ -18,6 +18,7 @@ from perfmodel.qs import (
     dense_advantaged,
     exact_traffic_ratio,
     quality_matched_params,
+    quality_of_losses,
 )
 
 
@@ -27,10 +28,30 @@ class Operation:
 
     split: ClusterSplit
     context: int
+    as_printed: bool = True
+    """Whether the cluster is the paper's: its fitted batches hold for no other."""
 
     def __post_init__(self) -> None:
         if self.context < 1:
             raise BadValue("--context", self.context, "1 token or more")
+
+
+DEFAULT_QUALITY = 5.0
+PRINTED_GPU = "B200"
+"""Of the paper's reference system."""
+
+
+def quality_asked(quality: float | None, losses: str | None, alpha: float) -> float:
+    """q as given, or from two losses; both is one too many."""
+    if losses is None:
+        return check_quality(DEFAULT_QUALITY if quality is None else quality)
+    if quality is not None:
+        raise BadValue("--quality and --losses", "both", "one of them: losses give q")
+    try:
+        dense, moe = map(float, losses.split(":"))
+    except ValueError:
+        raise BadValue("--losses", losses, "DENSE:MOE, as 2.34:2.12") from None
+    return check_quality(quality_of_losses(dense, moe, alpha))
 
 
 def check_quality(quality: float) -> float:
@@ -98,7 +119,7 @@ def _batches(model: Model, quality: float, dense_params: float, operation: Opera
     )
     s = model.experts.active_fraction
     gap = ReuseGap(s, moe, dense) if moe and dense else None
-    fitted = calibrated_capacity(model.name, split.gpus)
+    fitted = calibrated_capacity(model.name, split) if operation.as_printed else None
     return {
         "gpus": split.gpus,
         "context": context,

@@ -34,6 +34,7 @@ from perfmodel.serving import ServerModel, ServerSettings, server
 from servers.simulated.arguments import server_arguments
 from strategies import parse_layout
 from strategies.own_gpus import find_gpu
+from workloads.load.profiles import is_traffic
 from workloads.transcript import RequestRow
 
 if TYPE_CHECKING:
@@ -142,7 +143,11 @@ def _mixed(rows: Iterable[Row]) -> bool:
 
 
 def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
-    """Yield the parts of a prefill step and of a decode step of each run's workload and load."""
+    """Yield the parts of a prefill step and of a decode step of each run's workload and load.
+
+    Each with its step's attribution a token; units are of the first row's computing in such a step.
+    """
+    units_s: dict[str, float] = {}
     for run in plan.as_asked:
         cell = run.cell
         on = _server(plan, cell.setup, assumed)
@@ -158,6 +163,8 @@ def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
         }
         for phase, load in loads.items():
             cost = step_cost(step, [load] * (step.layout.dp if step.lockstep else 1))
+            a_token = cost.attribution.a_token(load.tokens * step.layout.dp)
+            unit_s = units_s.setdefault(phase, a_token["compute"])
             for part in cost.parts:
                 yield {
                     **_identity(cell.setup),
@@ -173,11 +180,16 @@ def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
                     "flops": part.flops,
                     "calibration": step.pricing,
                     "priced_by": part.priced_by,
+                    **{f"{name}_us_per_token": 1e6 * each for name, each in a_token.items()},
+                    **{f"{name}_units": each / unit_s for name, each in a_token.items()},
                 }
 
 
 def measured_runs(frame: "pd.DataFrame") -> list[MeasuredRun]:
-    """Turn a run table's valid closed-loop rows into runs to fit; refuse one that lacks columns."""
+    """Turn a run table's valid closed-loop rows into runs to fit; refuse one that lacks columns.
+
+    Rows of traffic whose requests are not all alike are left out: a fit takes them as equal.
+    """
     missing = [name for name in NEEDED if name not in frame]
     if missing:
         raise BadFile(frame["source_file"].iloc[0], f"no column {', '.join(map(repr, missing))}")
@@ -186,6 +198,8 @@ def measured_runs(frame: "pd.DataFrame") -> list[MeasuredRun]:
         usable = usable[usable["request_rate"].isna()]
     if "verdict" in usable:
         usable = usable[usable["verdict"].isin(["valid", ""])]
+    if "workload" in usable:  # of requests that differ the means say too little
+        usable = usable[~usable["workload"].astype(str).map(is_traffic).astype(bool)]
     return [_measured(row) for row in usable.to_dict("records")]
 
 

@@ -13,7 +13,12 @@ from orchestrator.engines.checks import one_device
 from orchestrator.engines.context import beyond_context, unknown_contexts
 from orchestrator.engines.kind import EngineKind, Request
 from orchestrator.engines.registry import engine_kind
-from orchestrator.experiment.asked import longest_of, refuse_uncounted, refuse_unknown_ids
+from orchestrator.experiment.asked import (
+    check_goodput,
+    longest_of,
+    refuse_uncounted,
+    refuse_unknown_ids,
+)
 from orchestrator.experiment.cells import (
     Run,
     Setup,
@@ -121,8 +126,9 @@ def make_plan(
     asked = tuple(
         setups(experiment, engine, models, techniques, every_layout=kind.every_layout, here=here)
     )
-    for model in models.values():
+    for name, model in models.items():
         refuse_unknown_ids(experiment, model)
+        check_goodput(experiment, name)
     if kind.virtual:
         _check_known(asked)
         for name in models:

@@ -14,6 +14,7 @@ from orchestrator.here import look_here
 from orchestrator.host.environment import describe
 from orchestrator.plan import Study, make_plan, notices
 from orchestrator.results.disk_space import check_disk_space, storage_errors
+from orchestrator.results.planned import keep_planned
 from orchestrator.results.record import Verdict
 from orchestrator.results.store import Store, fresh_directory
 from orchestrator.run.capacity_search import check_searchable
@@ -77,6 +78,9 @@ async def run_study(
     store.create(study.plan.experiment)
     if not study.plan.experiment.find_max and study.plan.run_ids <= store.finished():
         return store  # nothing is missing: no look at the machine, no calibration
+    if not study.plan.experiment.find_max:  # how many runs a search takes nobody knows
+        with storage_errors(directory):
+            keep_planned(directory, study.plan.runs)
     if study.plan.experiment.launcher != "ray":  # there each node looks for itself
         engine_kind(study.engine).check_host(study.plan.experiment)
     if study.identity is not None:

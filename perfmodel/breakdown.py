@@ -25,12 +25,36 @@ class StepPart:
 
 
 @dataclass(frozen=True, slots=True)
+class StepAttribution:
+    """What reading memory, computing and exposed communication of a step take, each alone.
+
+    As the qs paper's section 6.2 and Table 5: sums over the phases by the formulas, whatever
+    measured kernels say of a phase as a whole. A step takes less where they overlap, and more by
+    its launches and the host.
+    """
+
+    hbm_s: float
+    compute_s: float
+    communication_s: float
+
+    def a_token(self, tokens: int) -> dict[str, float]:
+        """Seconds over the tokens of all replicas of the step."""
+        parts = (
+            ("hbm", self.hbm_s),
+            ("compute", self.compute_s),
+            ("communication", self.communication_s),
+        )
+        return {name: seconds / tokens for name, seconds in parts}
+
+
+@dataclass(frozen=True, slots=True)
 class StepCost:
     """A step's time, its parts, and the bound that most of it comes from."""
 
     seconds: float
     parts: tuple[StepPart, ...]
     seconds_by_bound: dict[Bound, float]
+    attribution: StepAttribution
 
     @property
     def bound(self) -> Bound:
@@ -53,11 +77,17 @@ def step_cost(step_model: StepModel, loads: Sequence[StepLoad]) -> StepCost:
         *phases.local(fullest.tokens, sampled=fullest.sampled, ways=ways),
     ]
     experts = phases.experts(sum(step_model.micro_tokens(load) for load in loads))
-    parts = [_part(cost) for cost in [*costs, *([experts] if experts else [])]]
+    costs += [experts] if experts else []
+    parts = [_part(cost) for cost in costs]
     return StepCost(
         seconds=float(times.total_s[0]),
         parts=(*parts, *_other_parts(step_model, times, loads)),
         seconds_by_bound=times.seconds_by_bound(1),
+        attribution=StepAttribution(
+            hbm_s=sum(_first(cost.memory_s) for cost in costs),
+            compute_s=sum(_first(cost.compute_s) for cost in costs),
+            communication_s=_first(times.communication_s),
+        ),
     )
 
 

@@ -107,7 +107,18 @@ CALIBRATED = (
     CalibratedCapacity("Grok-1", 64, 24.6153e6, 24490.8),
 )
 
+PRINTED = {
+    "usable_fraction": 0.9, "tp": 8, "ep": None, "weight_dtype": "fp8", "kv_dtype": "bfloat16",
+}  # fmt: skip
+"""The conventions beside which those batches stand."""
 
-def calibrated_capacity(model: str, gpus: int) -> CalibratedCapacity | None:
-    matches = (each for each in CALIBRATED if (each.model, each.gpus) == (model, gpus))
+
+def calibrated_capacity(model: str, split: ClusterSplit) -> CalibratedCapacity | None:
+    """Return the fit of a model on so many GPUs, split as the paper's; None for any other split.
+
+    It holds for fp8 weights, a 16-bit cache and tp 8: a fit knows nothing of other conventions.
+    """
+    if any(getattr(split, name) != value for name, value in PRINTED.items()):
+        return None
+    matches = (each for each in CALIBRATED if (each.model, each.gpus) == (model, split.gpus))
     return next(matches, None)

@@ -126,15 +126,23 @@ class Phases:
         cost = self._cost("attention", moved, flops * self._gathered, self._peak["cache"])
         if self._kernels is None:
             return cost
-        return self._by_kernels(cost, self._kernels.attention_time(load, ahead, ways=ways))
+        measured = self._kernels.attention_time(load, ahead, ways=ways)
+        if self._kernels.attention is not None and self._kernels.attention.projects:
+            # They are a phase of their own here: what is left is attention's.
+            beside_s = self._projections(max(load.tokens / ways, 1.0)).seconds
+            measured = replace(measured, seconds=np.maximum(measured.seconds - beside_s, 0.0))
+        return self._by_kernels(cost, measured)
+
+    def _projections(self, tokens: float) -> PhaseCost:
+        part = self._shard
+        flops = part.attention_flops * tokens
+        return self._cost("projections", part.attention_bytes, flops, self._peak["weight"])
 
     def local(self, tokens: float, *, sampled: float, ways: int = 1) -> tuple[PhaseCost, ...]:
         """What a replica computes of its own tokens: projections, dense parts, logits."""
         part, peak = self._shard, self._peak["weight"]
         tokens = max(tokens / ways, 1.0)
-        phases = [
-            self._cost("projections", part.attention_bytes, part.attention_flops * tokens, peak)
-        ]
+        phases = [self._projections(tokens)]
         if part.dense_bytes:
             phases.append(self._cost("dense", part.dense_bytes, part.dense_flops * tokens, peak))
         if passes := self._constants.token_passes:

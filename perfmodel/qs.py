@@ -21,6 +21,18 @@ def active_fraction(experts: int, top_k: int) -> float:
     return top_k / experts
 
 
+KAPLAN_ALPHA = 0.076
+"""Exponent of loss over parameters (Kaplan et al., arXiv 2001.08361), of models fully trained."""
+
+
+def quality_of_losses(dense_loss: float, moe_loss: float, alpha: float = KAPLAN_ALPHA) -> float:
+    """q = (L_dense / L_moe)^(1/α) (eqs 12 to 16): losses of equal active size and training."""
+    for what, value in (("dense loss", dense_loss), ("MoE loss", moe_loss), ("alpha", alpha)):
+        if not 0 < value < np.inf:
+            raise BadValue(what, value, "above 0")
+    return float((dense_loss / moe_loss) ** (1 / alpha))
+
+
 def quality_matched_params(q: Real, s: Real, total_params: Real) -> Real:
     """P_dense = q s P_total (eqs 11, 21)."""
     return q * s * total_params

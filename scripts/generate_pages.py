@@ -1,8 +1,9 @@
-"""Write docs/keys.md and docs/columns.md from the code that defines keys and columns.
+"""Write docs/keys.md, columns.md and papers.md from the code and the list that define them.
 
 python scripts/generate_pages.py
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -10,12 +11,15 @@ from typing import get_args, get_type_hints
 from analysis.style import label_of
 from catalog.field_notes import field_notes
 from moeserve.keys import keys
+from moeserve.papers.check import said
+from moeserve.papers.item import PaperItem, paper_list
 from orchestrator.results.quantities import CHOICES, measure_of, role_of
 from orchestrator.results.record import COLUMNS, RunRecord
 from orchestrator.results.rows import SCHEMA
 from workloads.transcript import RequestRow
 
 DOCS = Path(__file__).parents[1] / "docs"
+NEWLINE = "\n"
 MADE = "<!-- Written by scripts/generate_pages.py from the code: change it there. -->\n"
 FAMILIES = {
     "steady_…": "the same figure over the steady window, where the load was held",
@@ -139,7 +143,48 @@ def request_rows() -> list[tuple[str, str, str]]:
     return [(f"`{f.name}`", f"`{f.type}`", cell(notes.get(f.name, "–"))) for f in SCHEMA]
 
 
-PAGES = {"keys.md": keys_page, "columns.md": columns_page}
+def papers_page() -> str:
+    """Every item of the four papers, a table a paper."""
+    listed = paper_list()
+    parts = []
+    for key, paper in listed.papers.items():
+        own = [item for item in listed.items if item.paper == key]
+        counts = Counter(item.verdict for item in own)
+        told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+        rows = map(paper_row, own)
+        heading = ("item", "what the paper says", "verdict", "what comes out, and why", "command")
+        parts.append(
+            f"## {paper.title}\n\n{paper.short}; `--paper {key}`. {len(own)} items: {told}.\n\n"
+            f"{table(heading, rows)}\n"
+        )
+    return f"""{MADE}
+# The four papers, item by item
+
+One row for every table, figure, equation, finding, claim and named system of the four papers that
+moeserve repeats: the command that shows it, what comes out, and whether that is what the paper
+says. `moeserve papers` prints the same list. Rows with ⚡ are quick:
+`moeserve papers --check quick` runs their commands, compares every figure with what stands here,
+works the verdict out anew, and ends with 1 where they differ. The others take a GPU, a model that
+is not shipped, or minutes; their figures are those of the pages they name.
+
+*Reproduced*: within the share that the list names, 2 % unless said. *In part*: some of it.
+*Contradicted*: by what moeserve computes, or by the paper itself; a model of a GPU may be wrong
+where a measurement is right, and whatever is simulated or estimated was not measured. *Cannot be*:
+not with what there is here, or there is nothing to show.
+
+{NEWLINE.join(parts).rstrip()}
+"""
+
+
+def paper_row(item: PaperItem) -> tuple[str, ...]:
+    found = "; ".join(said(each, each.gives) for each in item.readings) or item.comes_out
+    told = " ".join(f"{each.rstrip('.')}." for each in (found, item.because) if each)
+    quick = " ⚡" if item.quick else ""
+    command = f"`{cell(item.command)}`" if item.command else "–"
+    return cell(item.item), cell(item.says), item.verdict + quick, cell(told), command
+
+
+PAGES = {"papers.md": papers_page, "keys.md": keys_page, "columns.md": columns_page}
 
 
 def main() -> None:

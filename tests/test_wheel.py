@@ -18,7 +18,7 @@ PACKAGES = (
     "moeserve", "analysis", "slurm", "diffusion_study", "orchestrator", "servers", "workloads",
     "perfmodel", "microbench", "strategies", "catalog",
 )  # fmt: skip
-DATA = {".csv", ".css", ".j2", ".js", ".json", ".pyi", ".sh", ".txt", ".typed", ".yaml"}
+DATA = {".csv", ".css", ".html", ".j2", ".js", ".json", ".pyi", ".sh", ".txt", ".typed", ".yaml"}
 MADE = ("__pycache__", "*.so", "*.egg-info", ".*_cache")
 MADE_AT_THE_TOP = (".venv", ".git", "build", "dist", "results*", "out*")
 BUILD = """

@@ -9,8 +9,14 @@ import pandas as pd
 from analysis.answer.choice import Choice, choice_of
 from analysis.answer.firsts import PER_GPU, firsts
 from analysis.answer.words import headline, is_sure, sureness
-from analysis.data.arms import by_provenance, models_apart, usable_rows, with_arms
-from analysis.data.conditions import NOTHING_SAID, Pooling
+from analysis.data.arms import (
+    by_provenance,
+    models_apart,
+    provenance_of,
+    usable_rows,
+    with_arms,
+)
+from analysis.data.conditions import NOTHING_SAID, SEPARATOR, Pooling
 from analysis.data.frame import require
 from analysis.data.order import ordered
 from analysis.data.reached import reached
@@ -21,6 +27,8 @@ from analysis.winners import winners
 from orchestrator.results.record import MEASURED
 from workloads.figures.capacity import statements
 
+FOLLOWING = ("output_throughput", "total_token_throughput", "request_throughput")
+"""What an open loop offers, whatever serves it, until a server cannot keep up."""
 NEEDED = ("model", "strategy", "workload", "output_throughput")
 
 
@@ -83,22 +91,30 @@ def _of_provenance(part: pd.DataFrame, name: str, spec: ComparisonSpec) -> list[
     known = spec.reference if spec.reference in set(usable["strategy"]) else None
     own = ComparisonSpec(spec.response, known, spec.by, spec.pool, spec.better, spec.rule)
     best = winners(usable, own)
-    made = answers_of(usable, own, best, name)
+    made = answers_of(usable, own, best, every=part)
     return [_with(each, _left_out(part[part["model"] == each.model])) for each in made]
 
 
 def answers_of(
-    usable: pd.DataFrame, spec: ComparisonSpec, best: pd.DataFrame, provenance: str
+    usable: pd.DataFrame,
+    spec: ComparisonSpec,
+    best: pd.DataFrame,
+    every: pd.DataFrame | None = None,
 ) -> list[Answer]:
-    """Answer for the usable rows of one provenance, of which `best` holds the winners."""
+    """Answer for the usable rows of one provenance, of which `best` holds the winners.
+
+    `every` are the rows of all verdicts, where they are at hand: what one layout carries is said
+    with the loads at which no run was valid.
+    """
+    every = usable if every is None else every
     per_gpu = firsts(usable, spec, PER_GPU) if spec.response == "output_throughput" else {}
     return [
         _answer(
             usable[usable["model"] == model],
             best[best["model"] == model],
             spec,
-            provenance,
             per_gpu,
+            alone_in=every[every["model"] == model],
         )
         for model in ordered(usable["model"])
         if (best["model"] == model).any()  # else no run of it has any throughput
@@ -109,16 +125,21 @@ def _answer(
     rows: pd.DataFrame,
     best: pd.DataFrame,
     spec: ComparisonSpec,
-    provenance: str,
     per_gpu: Mapping[str, tuple[str, str]],
+    *,
+    alone_in: pd.DataFrame,
 ) -> Answer:
-    model = str(rows["model"].iloc[0])
+    model, provenance = str(rows["model"].iloc[0]), provenance_of(rows)
     if rows["strategy"].nunique() < 2:
-        return Answer(provenance, model, alone(rows), "")
+        return Answer(provenance, model, alone(alone_in), "")
     choice = choice_of(rows, best, spec)
     doubts = list(confound_notes(confounded(rows, reference_of(rows, None), ("model",))))
     doubts = [text for text in doubts if "num_gpus" not in text]  # the headline has them
     agreed = choice.kind in ("use", "ahead") and per_gpu.get(model, ("",))[0] == choice.layouts[0]
+    if any(SEPARATOR in str(name) for name in rows["strategy"].unique()):
+        doubts.insert(0, "techniques differ in quality too, which is no part of this")
+    if spec.response in FOLLOWING and _is_open(rows):
+        doubts.insert(0, "under a request rate throughput follows the arrivals: compare latencies")
     if model in per_gpu and not agreed:
         doubts.insert(0, "per GPU {} is first in {}".format(*per_gpu[model]))
     return Answer(
@@ -134,12 +155,18 @@ def _answer(
 def said(found: Sequence[Answer]) -> list[str]:
     """The answers in lines; what holds of all of them alike stands once, at the end."""
     alike = [text for text in found[0].beneath if all(text in each.beneath for each in found)]
+    several = len({each.provenance for each in found}) > 1
     lines = []
     for each in found:
-        lines.append(f"{each.model}: {each.headline}")
+        of = f"{each.model} ({each.provenance})" if several else each.model
+        lines.append(f"{of}: {each.headline}")
         if own := [text for text in each.beneath if text not in alike]:
             lines.append("; ".join(own))
     return [*lines, "; ".join(alike)] if alike else lines
+
+
+def _is_open(rows: pd.DataFrame) -> bool:
+    return "request_rate" in rows and bool(rows["request_rate"].notna().any())
 
 
 def alone(rows: pd.DataFrame) -> str:
@@ -149,7 +176,7 @@ def alone(rows: pd.DataFrame) -> str:
     name = str(rows["strategy"].iloc[0])
     if found := statements(told):
         return "; ".join(found)
-    rate = rows["output_throughput"].mean()
+    rate = usable_rows(rows)["output_throughput"].mean()
     return f"only {name} was run, at one load: {rate:,.1f} tokens/s; more loads show its capacity"
 
 
@@ -157,7 +184,7 @@ def next_command(found: Sequence[Answer], results: Path, *, invalid: int = 0) ->
     """The command that tells more: further replicates where the runs are too few, else the page."""
     study = results / "experiment.json"
     measured = [each for each in found if each.provenance == MEASURED and study.is_file()]
-    if invalid and measured:
+    if invalid and study.is_file():
         return f"moeserve run {study} -o {results} --redo invalid"
     open_ones = [e.choice for e in measured if e.choice is not None and not is_sure(e.choice)]
     more = planned_runs(ComparisonSpec().rule)
@@ -182,7 +209,7 @@ def _left_out(part: pd.DataFrame) -> str:
     why = out["verdict_reasons"] if "verdict_reasons" in out else out["verdict"]
     reasons = why.astype(str).str.split(";").explode().str.strip().replace("", "failed")
     counted = [f"{name} {count}" for name, count in reasons.value_counts().items()]
-    return f"{len(out)} of {len(part)} runs are left out: {', '.join(counted[:3])}"
+    return f"{len(out)} of {len(part)} runs left out: {', '.join(counted[:3])}"
 
 
 def _with(answer: Answer, doubt: str) -> Answer:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.data.conditions import Pooling, kept_apart, labelled, said_apart
+from analysis.data.conditions import SEPARATOR, Pooling, kept_apart, labelled, said_apart
 
 PROVENANCES = ("measured", "imported", "simulated", "unstated")
 
@@ -38,9 +38,17 @@ def with_arms(frame: pd.DataFrame) -> pd.DataFrame:
     technique = frame["technique"].astype(str)
     plain = technique.isin(["", "none"])
     return frame.assign(
-        strategy=frame["strategy"].where(plain, frame["strategy"] + " · " + technique),
+        strategy=frame["strategy"].where(plain, frame["strategy"] + SEPARATOR + technique),
         technique="",
     )
+
+
+def arms_for(frame: pd.DataFrame, reference: str | None) -> pd.DataFrame:
+    """Name arms by technique as well where the reference does: `tp · fp8`."""
+    if reference is None or "strategy" not in frame or reference in set(frame["strategy"]):
+        return frame
+    arms = with_arms(frame)
+    return arms if reference in set(arms["strategy"]) else frame
 
 
 def models_apart(rows: pd.DataFrame, pooling: Pooling) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -25,8 +25,11 @@ LOAD = ("max_concurrency", "request_rate", "burstiness")
 AXES = ("model", "strategy", "workload", *LOAD)
 """What every study varies on purpose, and every analysis shows or averages by its own rule."""
 LAYOUT = ("tp", "dp", "pp", "ep")
-STARTED_WITH = ("server_args", "server_env", "technique")
+STARTED_WITH = ("server_args", "server_env", "technique", "output_ends")
 """What a run that started its own server says by saying nothing."""
+NEVER_AVERAGED = ("output_ends",)
+"""Kept apart even where an axis settles it: workloads are averaged over, natural and forced ends
+of answers are not."""
 MOST_SHOWN = 4
 SEPARATOR = " · "
 
@@ -131,6 +134,11 @@ def kept_apart(
     pooling.check(frame)
     axes = [name for name in dict.fromkeys((*AXES, *within, *pooling.by)) if name in frame]
     own = tuple(name for name in pooling.by if name not in AXES)
+    own += tuple(
+        name
+        for name in NEVER_AVERAGED
+        if name in frame and name not in pooling.pool and _varies(codes(frame, name))
+    )
     mixed = mixed_columns(frame, axes, but=(*pooling.pool, NAME))
     if not mixed and NAME in frame and NAME not in pooling.pool and not pooling.pool:
         known = cells(frame, [*axes, *condition_columns(frame)])

@@ -25,11 +25,17 @@ KNOWN_AS = {
 def like(name: str, columns: Sequence[str]) -> list[str]:
     """Columns that a missing one may be meant by, the likeliest first; at most two."""
     near = closest(name, columns)
+    near += [c for c, known_as in KNOWN_AS.items() if c in columns and _called(name, known_as)]
     words = KNOWN_AS.get(name)
     if words:
         pattern = re.compile(rf"(?<![a-z0-9])(?:{words})(?![a-z0-9])")
         near += [c for c in columns if pattern.search(c.lower().replace(" ", "_"))]
     return list(dict.fromkeys(near))[:2]
+
+
+def _called(name: str, known_as: str) -> bool:
+    """Whether people call a column by a name: `ttft`, `tput`."""
+    return re.fullmatch(known_as, name.lower()) is not None
 
 
 def said_missing(missing: Sequence[str], columns: Sequence[str]) -> str:

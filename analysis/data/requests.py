@@ -25,14 +25,19 @@ def request_dataset(paths: Iterable[Path]) -> "ds.Dataset | None":
     return ds.dataset(files, format="parquet") if files else None
 
 
-def requests_of(path: Path, run_id: str) -> pd.DataFrame:
-    """Every request of one run, without token times."""
+def requests_of(
+    path: Path, run_id: str, more: Sequence[str] = ("status", "error_class")
+) -> pd.DataFrame:
+    """Every request of one run: its number, its times, and further columns; no token times."""
     if not path.is_dir():
         raise BadFile(path, "not a results directory: single requests are only kept in one")
     data = request_dataset([path])
     if data is None:
         raise BadFile(path, "holds no request rows")
-    columns = ["run_id", "request", *TIMES, "status", "error_class"]
+    columns = ["run_id", "request", *TIMES, *more]
+    missing = [name for name in more if name not in data.schema.names]
+    if missing:
+        raise BadFile(path, f"request rows without {missing[0]}: of an earlier version")
     found = data.to_table(columns=columns, filter=pc.field("run_id") == run_id)
     if not len(found):
         known = sorted(set(data.to_table(columns=["run_id"])["run_id"].to_pylist()))

@@ -25,6 +25,7 @@ from perfmodel.constants import Constants
 from perfmodel.serving import ServerModel
 from strategies.own_gpus import find_gpu
 from strategies.parse import parse_layout
+from workloads.load.profiles import is_traffic
 
 RIVALS = "analytic_behind_best"
 TRAFFIC = (
@@ -38,6 +39,7 @@ DEFAULT_RUN_SD = 0.03
 layout under one load moved by 5 to 8 % from day to day."""
 COPIES = 1e-12
 """Variance of logarithms below which repeats are copies of one simulated run."""
+NOT_USED = "not valid, not closed loop, of lengths that differ, or without a value"
 LEAST = 1e-3
 """Stands for a goodput of zero, as a share of the analytic rate: a logarithm needs a number."""
 
@@ -58,7 +60,7 @@ def read_cases(
     """
     require(frame, (*TRAFFIC[1:], "strategy", "gpu_type", COLUMN[objective]))
     usable = _usable(frame, objective)
-    skipped = Counter({"not valid, not closed loop, or without a value": len(frame) - len(usable)})
+    skipped = Counter({NOT_USED: len(frame) - len(usable)})
     # A workload's name is no more than its lengths, which tell options apart already.
     told = (*OPTION, *LAYOUT, "workload", "burstiness", "hardware", *pool)
     refuse_mixed(
@@ -89,6 +91,8 @@ def _usable(frame: pd.DataFrame, objective: ObjectiveName) -> pd.DataFrame:
             kept &= frame[name].astype(str).isin(allowed)
     if "request_rate" in frame:
         kept &= frame["request_rate"].isna()
+    if "workload" in frame:  # lengths stand for a workload only where all requests have them
+        kept &= ~frame["workload"].astype(str).map(is_traffic).astype(bool)
     if objective != "goodput":
         kept &= frame[COLUMN[objective]] > 0
     usable = frame[kept]

@@ -9,7 +9,7 @@ from analysis.answer.answer import answers_of
 from analysis.answer.firsts import FIRST_TOKEN, firsts
 from analysis.compare import ComparisonSpec, Contrast, compare
 from analysis.crossover import Crossover
-from analysis.data.arms import provenance_of
+from analysis.laboratory import change_sentences
 from analysis.tables.render import number
 from catalog.errors import InputError
 from perfmodel.known_error import TIE
@@ -26,19 +26,25 @@ class Advice:
 
 
 def advice(
-    rows: pd.DataFrame, spec: ComparisonSpec, best: pd.DataFrame, changes: Sequence[Crossover]
+    rows: pd.DataFrame,
+    spec: ComparisonSpec,
+    best: pd.DataFrame,
+    changes: Sequence[Crossover],
+    moved: pd.DataFrame | None = None,
 ) -> list[Advice]:
     """One answer a model, and from the same contrasts what stands behind it.
 
     `best` is what `winners` made of these rows and this question: every claim is a verdict of one
-    family of contrasts, those that the page's table lists.
+    family of contrasts, those that the page's table lists. `moved` is what `winner_changes` made
+    of them.
     """
     averages = _averages(rows, spec)
     quickest, made = firsts(rows, spec, FIRST_TOKEN), []
-    for answer in answers_of(rows, spec, best, provenance_of(rows)):
+    for answer in answers_of(rows, spec, best):
         here = best[best["model"] == answer.model]
         points = (
             *(f"{text[:1].upper()}{text[1:]}." for text in answer.doubts),
+            *_moves(moved, answer.model),
             *averages.get(answer.model, ()),
             *_ties(here),
             *_crossings([c for c in changes if dict(c.key).get("model") == answer.model]),
@@ -94,6 +100,13 @@ def _contrast(found: Contrast) -> str:
     }[found.verdict]
     needed = f"; about {found.runs_needed} runs of each would decide" if found.runs_needed else ""
     return f"{text}: {outcome}{needed}."
+
+
+def _moves(moved: pd.DataFrame | None, model: object) -> list[str]:
+    """Whether the laboratory's winner is that of traffic, where both ran."""
+    if moved is None or moved.empty:
+        return []
+    return change_sentences(moved[moved["model"] == model])
 
 
 def _crossings(changes: Sequence[Crossover]) -> list[str]:

@@ -4,6 +4,7 @@
 //        points: [{x, y, low, high, text, where, label}]}], rule}
 
 const MARGIN = { top: 10, right: 14, bottom: 40, left: 30 };
+const WIDE = 700; // a figure that has a row to itself is higher
 const DIGIT = 6.4; // the width of a character of a tick
 
 function chart(spec) {
@@ -20,7 +21,7 @@ function chart(spec) {
   const redraw = () => {
     if (!holder.clientWidth || holder.clientWidth === width) return;
     width = holder.clientWidth;
-    holder.replaceChildren(draw(spec, width, 260, tip), tip);
+    holder.replaceChildren(draw(spec, width, width > WIDE ? 340 : 260, tip), tip);
   };
   new ResizeObserver(redraw).observe(holder);
   return figure;

@@ -12,6 +12,7 @@ from analysis.crossover import Crossover, crossovers
 from analysis.data.arms import usable_rows
 from analysis.data.load import COLUMN
 from analysis.data.reached import reached
+from analysis.laboratory import winner_changes
 from analysis.report.advice import Advice, advice
 from analysis.report.carried import capacity_answers
 from analysis.statistics.contrast import Rule
@@ -76,8 +77,12 @@ def _compared(
     variance = _attempt(lambda: anova(usable, _model(usable)), "analysis of variance", missing)
     best = _attempt(lambda: winners(usable, spec), "best strategies", missing)
     found = None
+    moved = None
     if best is not None:
-        found = _attempt(lambda: advice(usable, spec, best, changes or []), "answer", missing)
+        moved = _attempt(lambda: winner_changes(usable, spec, best), "change of winners", missing)
+        found = _attempt(
+            lambda: advice(usable, spec, best, changes or [], moved), "answer", missing
+        )
     all_notes = [
         *notes,
         *(comparison.notes if comparison else ()),

@@ -5,6 +5,7 @@
 
 const MARK_OF = { better: "▲", worse: "▼", equivalent: "=", undecided: "?" };
 
+const MOST_BESIDE = 7;
 const STANDING = {
   shown: ", shown to lead every other by more than the margin",
   equal: ", shown equal within the margin",
@@ -17,16 +18,23 @@ function matrix(name, heads, lines) {
   if (!lines.length) return [];
   const loads = unique(lines.flatMap((line) => [...line.cells.keys()])).sort((a, b) => a - b);
   const tip = element("div", { class: "tip", hidden: true });
-  const models = unique(lines.map((line) => line.names[0]));
-  const tables = narrow.matches
-    ? models.map((model) => turned(model, heads, loads, lines.filter((line) => line.names[0] === model)))
-    : [upright(heads, loads, lines)];
+  const tables = narrow.matches ? parts(lines, 1, heads.length).map(([depth, part]) => turned(depth, heads, loads, part)) : [upright(heads, loads, lines)];
   return tables.map((table) => {
     const own = tables.length > 1 ? `${name}, ${table.caption.textContent}` : name;
     const holder = element("div", { class: "scroll matrix", role: "region", tabindex: 0, "aria-label": own }, table);
     const frame = element("div", { class: "plot-table" }, holder);
     tellCells(frame, holder, tip);
     return frame;
+  });
+}
+
+// Lines that go into one turned table: those of a model, or, where these are too many to stand
+// beside each other, of a model and workload.
+function parts(lines, depth, most) {
+  const keys = unique(lines.map((line) => line.names.slice(0, depth).join("\u0001")));
+  return keys.flatMap((key) => {
+    const part = lines.filter((line) => line.names.slice(0, depth).join("\u0001") === key);
+    return part.length > MOST_BESIDE && depth + 1 < most ? parts(part, depth + 1, most) : [[depth, part]];
   });
 }
 
@@ -46,22 +54,23 @@ function upright(heads, loads, lines) {
   return element("table", { class: "map" }, element("thead", {}, head), element("tbody", {}, ...rows));
 }
 
-function turned(model, heads, loads, lines) {
-  const depth = heads.length;
-  const header = Array.from({ length: depth - 1 }, (_, level) => {
+// The first `depth` names are the caption, the others head the columns.
+function turned(depth, heads, loads, lines) {
+  const levels = heads.length - depth;
+  const header = Array.from({ length: levels }, (_, level) => {
     const made = [];
     for (let at = 0; at < lines.length; ) {
       let span = 1;
-      while (lines[at + span]?.names.slice(1, level + 2).every((each, i) => each === lines[at].names[i + 1])) span++;
-      made.push(element("th", { scope: span > 1 ? "colgroup" : "col", colspan: span > 1 ? span : null }, lines[at].names[level + 1]));
+      while (lines[at + span]?.names.slice(depth, depth + level + 1).every((each, i) => each === lines[at].names[depth + i])) span++;
+      made.push(element("th", { scope: span > 1 ? "colgroup" : "col", colspan: span > 1 ? span : null }, lines[at].names[depth + level]));
       at += span;
     }
-    const corner = level ? null : element("th", { scope: "col", rowspan: depth - 1 }, choice.kind === "concurrency" ? "load" : "req/s");
+    const corner = level ? null : element("th", { scope: "col", rowspan: levels }, choice.kind === "concurrency" ? "load" : "req/s");
     return element("tr", {}, corner, ...made);
   });
   const filled = loads.filter((load) => lines.some((line) => line.cells.has(load)));
   const rows = filled.map((load) => element("tr", {}, element("th", { scope: "row" }, shown(load)), ...lines.map((line) => cellOf(line, load))));
-  return element("table", { class: "map" }, element("caption", {}, heads.length > 2 ? `${model}, ${heads[2]}` : model), element("thead", {}, ...header), element("tbody", {}, ...rows));
+  return element("table", { class: "map" }, element("caption", {}, [...lines[0].names.slice(0, depth), ...heads.slice(2)].join(", ")), element("thead", {}, ...header), element("tbody", {}, ...rows));
 }
 
 function cellOf(line, load) {

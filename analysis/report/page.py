@@ -1,25 +1,28 @@
 """The page itself: template, style and script in one file that loads nothing."""
 
-import base64
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from analysis.data.traffic import SentTraffic
 from analysis.report import sentences
 from analysis.report.group import ProvenanceGroup
 from analysis.report.origin import Origin
 from analysis.report.validity import Validity
 from analysis.tables.paper_tables import NOT_LIKE_FOR_LIKE
 from analysis.tables.render import caption, cell_text, number
+from analysis.web.assets import asset, policy_of, script_of
 from perfmodel import reference
 
-SCRIPTS = ("dom.js", "scale.js", "chart.js", "table.js", "matrix.js", "figures.js", "app.js")
+WEB, REPORT = "analysis.web", __package__
+SCRIPTS = (
+    (WEB, "dom.js"), (REPORT, "scale.js"), (REPORT, "chart.js"), (WEB, "table.js"),
+    (REPORT, "matrix.js"), (REPORT, "figures.js"), (REPORT, "app.js"),
+)  # fmt: skip
 PLAIN_KINDS = {
     "measured": "measured on hardware",
     "simulated": "simulated: these numbers come from a model of the GPU, not from one",
@@ -40,6 +43,8 @@ class Page:
     margin: float
     carried: bool
     """Whether there is a table of what each server carries; none where each had but one load."""
+    sent: list[SentTraffic]
+    """What the runs of each workload were sent; empty where no requests are kept."""
     agreement: list[str]
     """How far estimates are from measurements; empty without both."""
     unfinished: str = ""
@@ -104,46 +109,19 @@ def render(page: Page, payload: str) -> str:
         "mixed": sentences.mixed_sentences,
     }
     environment.globals.update(functions)
-    style, script = _asset("report.css"), _script()
-    template = environment.from_string(_asset("page.html.j2"))
+    style, script = asset(WEB, "page.css"), script_of(SCRIPTS)
+    template = environment.from_string(asset(REPORT, "page.html.j2"))
     return template.render(
         page=page,
         kinds=PLAIN_KINDS,
         citation=reference.PARALLELISM_STUDY,
         version=_version(),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        policy=_policy(style, script),
+        policy=policy_of(style, script),
         style=Markup(style),  # noqa: S704 (the package's own file)
         script=Markup(script),  # noqa: S704 (the package's own files)
         payload=Markup(payload),  # noqa: S704 (JSON without < > &)
     )
-
-
-def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _script() -> str:
-    body = "\n".join(_asset(name) for name in SCRIPTS)
-    return f'"use strict";\n(() => {{\n{body}\n}})();\n'
-
-
-def _policy(style: str, script: str) -> str:
-    """Only this very style and script may run, and nothing may be loaded."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"style-src '{_hash(style)}'",
-            f"script-src '{_hash(script)}'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _version() -> str:

@@ -1,7 +1,5 @@
 """The numbers that the page's script draws: columns, with text coded by its place in a list."""
 
-import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ from analysis.data.requests import LatencyCounts, quantiles_s
 from analysis.gpus import gpus_of
 from analysis.series import curves
 from analysis.style import label_of, style_of
+from analysis.web.packed import RUN_COLUMNS, coded, packed_table, script_safe
 from catalog.errors import InputError
 from orchestrator.results.quantities import is_higher_better
 
@@ -28,16 +27,6 @@ METRICS = (
 )  # fmt: skip
 CELL = ("group", "model", "workload", "strategy", "kind", "load")
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
-RUN_COLUMNS = {
-    "run_id": "run", "provenance": "provenance", "model": "model", "strategy": "strategy",
-    "num_gpus": "GPUs", "gpu_type": "GPU", "workload": "workload",
-    "max_concurrency": "concurrency", "effective_concurrency": "in flight",
-    "request_rate": "requests/s", "replicate": "replicate",
-    "completed": "completed", "failed": "failed", "output_throughput": "tokens/s",
-    "mean_ttft_ms": "TTFT ms", "mean_itl_ms": "ITL ms", "mean_e2el_ms": "E2E ms",
-    "usd_per_million_output_tokens": "$ per M tokens", "joules_per_output_token": "J per token",
-    "verdict": "verdict", "verdict_reasons": "reasons",
-}  # fmt: skip
 CONTRAST_COLUMNS = {
     "provenance": "provenance", "model": "model", "workload": "workload",
     "max_concurrency": "concurrency", "request_rate": "requests/s", "strategy": "strategy",
@@ -71,21 +60,13 @@ def payload_of(
         "order": {name: ordered(usable[name]) for name in ("model", "workload", "group")},
         "cells": _cells(usable, metrics),
         "winners": [r for g in groups for r in _winners(g)],
-        "contrasts": _table(contrasts, CONTRAST_COLUMNS),
-        "carried": _table(lines, {name: name for line in lines for name in line}),
-        "runs": _table(_records(frame), RUN_COLUMNS),
+        "contrasts": packed_table(contrasts, CONTRAST_COLUMNS),
+        "carried": packed_table(lines, {name: name for line in lines for name in line}),
+        "runs": packed_table(_records(frame), RUN_COLUMNS),
         "latencies": _latencies(usable, counts) if counts else [],
         "shares": SHARES,
     }
     return script_safe(data)
-
-
-def script_safe(data: object) -> str:
-    """JSON without the characters that could end a script element or break a parser."""
-    text = json.dumps(_plain(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 def _usable(frame: pd.DataFrame, group: "ProvenanceGroup") -> pd.DataFrame:
@@ -122,15 +103,6 @@ def _cells(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, object]:
     return {str(name): coded(named[name].tolist()) for name in named}
 
 
-def coded(values: Sequence[object]) -> object:
-    """Numbers as they are to six digits; text as its places in a list of its own."""
-    if any(isinstance(value, str) for value in values):
-        levels = list(dict.fromkeys(map(str, values)))
-        place = {level: i for i, level in enumerate(levels)}
-        return {"levels": levels, "codes": [place[str(value)] for value in values]}
-    return [_plain(value) for value in values]
-
-
 def _winners(group: "ProvenanceGroup") -> Iterable[dict[str, object]]:
     for row in _records(group.winners):
         yield {**row, "group": group.name}
@@ -138,17 +110,6 @@ def _winners(group: "ProvenanceGroup") -> Iterable[dict[str, object]]:
 
 def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
-
-
-def _table(rows: Sequence[dict[str, object]], columns: dict[str, str]) -> dict[str, object]:
-    filled = [
-        name for name in columns if any(_plain(row.get(name)) not in (None, "") for row in rows)
-    ]
-    return {
-        "columns": [columns[name] for name in filled],
-        "cells": [coded([_plain(row.get(name)) for row in rows]) for name in filled],
-        "rows": len(rows),
-    }
 
 
 def _latencies(rows: pd.DataFrame, counts: LatencyCounts) -> list[dict[str, object]]:
@@ -170,18 +131,3 @@ def _ms(histogram: np.ndarray) -> list[float | None]:
 def _look(name: str, gpus: dict[str, str]) -> dict[str, str]:
     look = {"colour": style_of(name).colour, "marker": style_of(name).marker}
     return {"name": name, "gpus": gpus.get(name, ""), "dash": style_of(name).dash, **look}
-
-
-def _plain(value: object) -> object:
-    """Six significant digits are more than any figure shows, and half the bytes."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    item = getattr(value, "item", None)
-    value = item() if item else value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.6g}")
-    return value

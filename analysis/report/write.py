@@ -20,6 +20,7 @@ from analysis.report.group import group_of
 from analysis.report.origin import origins
 from analysis.report.page import Page, render
 from analysis.report.payload import payload_of
+from analysis.report.sent import sent_traffics
 from analysis.report.sentences import agreement_sentences
 from analysis.report.validity import validity_of
 from catalog.errors import BadValue
@@ -51,10 +52,7 @@ def write_report(
     results: Sequence[Path], output: Path, options: ReportOptions | None = None
 ) -> Path:
     """Write the page and return its path."""
-    if output.suffix.lower() not in {".html", ".htm"}:
-        raise BadValue("-o", str(output), "a file name that ends in .html")
-    if not output.parent.is_dir():
-        raise BadValue("-o", str(output), f"a file in a folder that exists, not {output.parent}")
+    check_output(output)
     options = options or ReportOptions()
     frame = where(load(*results, own=options.own), options.where)
     counts = count_latencies(results, list(frame.get("run_id", pd.Series(dtype=str))))
@@ -64,6 +62,14 @@ def write_report(
     except OSError as error:
         raise BadValue("-o", str(output), f"a writable file: {error.strerror}") from error
     return output
+
+
+def check_output(output: Path, *, flag: str = "-o") -> None:
+    """Refuse a name that is no page's, or whose folder is not there."""
+    if output.suffix.lower() not in {".html", ".htm"}:
+        raise BadValue(flag, str(output), "a file name that ends in .html")
+    if not output.parent.is_dir():
+        raise BadValue(flag, str(output), f"a file in a folder that exists, not {output.parent}")
 
 
 def report_html(
@@ -93,6 +99,7 @@ def report_html(
         results=[path.name or str(path) for path in results],
         margin=options.margin,
         carried=bool(lines),
+        sent=sent_traffics(arms, results),
         agreement=agreement_sentences(with_arms(frame)),
         unfinished=options.unfinished,
     )

@@ -16,6 +16,7 @@ from analysis.data.conditions import (
 from analysis.data.frame import require
 from analysis.data.grid import conditions_of, keyed
 from analysis.data.order import WORKLOADS, ordered, shown
+from analysis.data.read import is_empty
 from analysis.data.select import RowSelection, Selection, select
 from analysis.data.source_location import source_of
 from analysis.statistics.confounding import confound_notes, confounded
@@ -223,7 +224,7 @@ def tables(
     for number in numbers or TABLES:
         kind = TABLES[number.upper()]
         rows = diffusion if number.upper() == "VII" else serving
-        if not numbers and (rows.empty or not {kind.response, *kind.factors} <= set(rows)):
+        if not numbers and not _has(rows, kind):
             continue
         if rows.empty:
             raise BadFile(source_of(frame), f"has no runs for table {number.upper()}")
@@ -237,6 +238,12 @@ def tables(
     if not made:
         require(serving if len(serving) else frame, ["model", "strategy", "output_throughput"])
     return made
+
+
+def _has(rows: pd.DataFrame, kind: TableKind) -> bool:
+    """Whether rows hold what a table needs; a server's GPUs may be known to nobody."""
+    there = {kind.response, *kind.factors} <= set(rows) and not rows.empty
+    return there and not is_empty(rows[kind.response])
 
 
 def _made(kind: TableKind, chosen: Selection, pooling: Pooling, level: float) -> Table:

@@ -9,6 +9,7 @@ import typer
 from analysis.optional_dependencies import need_extra
 from catalog.errors import BadValue
 from moeserve.cli import figures
+from moeserve.cli.analysis_columns import ANOVA_COLUMNS, COMPARE_COLUMNS
 from moeserve.cli.answer import say_answer
 from moeserve.cli.inputs import (
     AlphaOption,
@@ -32,11 +33,15 @@ from moeserve.cli.inputs import (
     read,
     say,
 )
-from moeserve.cli.show import Format, FormatOption, show
+from moeserve.cli.show import Format, FormatOption, note, show
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.compare import ComparisonSpec
     from analysis.data.select import RowSelection
     from analysis.statistics.contrast import Adjustment
+    from orchestrator.results.record import Row
 
 HELP = {
     "tables": """Print the parallelism paper's Tables IV, V, VI and VII from any results.
@@ -58,44 +63,6 @@ Verdicts are better, worse, equivalent (within --margin) and undecided (with the
 
 Example: moeserve compare out --reference tp --margin 0.03
 """,
-}
-
-ANOVA_COLUMNS = {
-    "factor": "factor",
-    "df": "df",
-    "df_residual": "df residual",
-    "sum_sq": "sum of squares",
-    "f": "F",
-    "p": "p",
-    "eta_squared": "η²",
-    "eta_squared_low": "η² from",
-    "eta_squared_high": "η² to",
-    "omega_squared": "ω²",
-    "partial_eta_squared": "partial η²",
-    "welch_p": "p (Welch)",
-    "kruskal_p": "p (Kruskal–Wallis)",
-    "mixed_f": "F (mixed)",
-    "mixed_df_residual": "df residual (mixed)",
-    "mixed_p": "p (mixed)",
-}
-COMPARE_COLUMNS = {
-    "model": "model",
-    "workload": "workload",
-    "max_concurrency": "concurrency",
-    "request_rate": "requests/s",
-    "strategy": "strategy",
-    "reference": "against",
-    "ratio": "ratio",
-    "ratio_low": "from",
-    "ratio_high": "to",
-    "pairs": "pairs",
-    "p_adjusted": "p adjusted",
-    "p_equivalence": "p equivalence",
-    "verdict": "verdict",
-    "basis": "by",
-    "runs_needed": "runs needed",
-    "reason": "reason",
-    "confounded_by": "differs also in",
 }
 
 
@@ -144,7 +111,7 @@ def tables(
         TableFormat.table
     ),
 ) -> None:
-    need_extra("moeserve tables")
+    need_extra("tables")
     from analysis.tables import render
     from analysis.tables.paper_tables import tables as make
 
@@ -195,7 +162,7 @@ def anova(
     include_invalid: EveryVerdictOption = False,
     output: FormatOption = Format.table,
 ) -> None:
-    need_extra("moeserve anova")
+    need_extra("anova")
     from dataclasses import asdict
 
     from analysis.anova import FACTORS, AnovaModel
@@ -245,6 +212,12 @@ def compare(
     crossover: Annotated[
         bool, typer.Option("--crossover", help="The concurrency where strategies change places.")
     ] = False,
+    laboratory: Annotated[
+        bool,
+        typer.Option(
+            "--laboratory", help="Does the winner change from fixed lengths to real traffic?"
+        ),
+    ] = False,
     column: ColumnOption = None,
     constant: ConstantOption = None,
     where: WhereOption = None,
@@ -255,10 +228,11 @@ def compare(
     include_invalid: EveryVerdictOption = False,
     output: FormatOption = Format.table,
 ) -> None:
-    need_extra("moeserve compare")
+    need_extra("compare")
     from analysis.compare import BY, ComparisonSpec
     from analysis.compare import compare as contrast
     from analysis.crossover import crossovers
+    from analysis.data.arms import arms_for
     from analysis.statistics.contrast import Rule
     from analysis.tukey import tukey
 
@@ -271,18 +245,22 @@ def compare(
         rule=Rule(alpha=alpha, margin=margin, power=power),
         adjust=None if adjust is Adjust.auto else cast("Adjustment", adjust.value),
     )
-    if all_pairs and crossover:
-        raise BadValue("--tukey", "--crossover", "one of the two")
+    kinds = {"--tukey": all_pairs, "--crossover": crossover, "--laboratory": laboratory}
+    if len(several := [flag for flag, on in kinds.items() if on]) > 1:
+        raise BadValue(several[0], several[1], "one of the two")
     chosen: RowSelection = {
         "provenance": provenance,
         "every_verdict": include_invalid,
         "as_asked": as_asked,
     }
-    frame = read(results, where, column=column, constant=constant)
+    read_rows = read(results, where, column=column, constant=constant)
+    frame = arms_for(read_rows, reference)
     found = contrast(frame, spec, **chosen)
     if crossover:
         changes = crossovers(frame, spec, **chosen)
         show(clean(row.row() for row in changes), output)
+    elif laboratory:
+        show(_changes(frame, spec, chosen), output)
     elif all_pairs:
         pairs = tukey(frame, spec, **chosen)
         show(clean(row.row() for row in pairs), output)
@@ -293,3 +271,17 @@ def compare(
     say(found.notes)
     if output is Format.table:
         say_answer(frame, results, spec)
+
+
+def _changes(frame: "pd.DataFrame", spec: "ComparisonSpec", chosen: "RowSelection") -> "list[Row]":
+    """Say whether the laboratory's winner is that of traffic, in sentences beside the rows."""
+    from analysis.laboratory import change_sentences, winner_changes
+    from analysis.question import asked_of
+
+    moved = winner_changes(asked_of(frame, spec, **chosen).chosen.frame, spec)
+    if moved.empty:
+        note("nothing ran under both a laboratory workload (1024:512:20) and traffic at one load")
+    say(change_sentences(moved))
+    return clean(
+        {str(name): value for name, value in row.items()} for row in moved.to_dict("records")
+    )

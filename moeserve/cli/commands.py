@@ -37,6 +37,10 @@ COMMANDS = {
         "results",
         "Re-read everything: hashes, counts, identities, and every summary from its rows.",
     ),
+    "watch": Listed(
+        "watch",
+        "Show a study in the browser: progress, results so far, failures with their logs.",
+    ),
     "import": Listed(
         "importer",
         "Import results of other tools: vllm bench serve and sweep, GuideLLM, AIPerf, genai-perf,\n"
@@ -91,6 +95,10 @@ COMMANDS = {
     "hardware": Listed("hardware", "List GPUs and links."),
     "strategies": Listed("facts", "List layouts and their knobs."),
     "techniques": Listed("facts", "List techniques, their knobs, and which engines do them."),
+    "papers": Listed(
+        "papers",
+        "List every item of the four papers: its command, what comes out, whether it agrees.",
+    ),
     "doctor": Listed(
         "facts",
         "Say what this machine, or a Ray cluster, can run and what is missing; or explain a "

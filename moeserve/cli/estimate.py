@@ -130,7 +130,7 @@ def estimate(
             prefix_cached=prefix_cached,
             routing=_routing(routing, zipf, imbalance),
             constants=constants_of(calibration),
-            kernel_tables=kernel_tables(kernels) if kernels else None,
+            kernel_tables=None if kernels is None else kernel_tables(kernels),
         )
     )
     if about_calibration:
@@ -157,6 +157,7 @@ def _routing(path: Path | None, zipf: float, imbalance: float) -> "RoutingSkew":
 def _estimate(
     experiment: "Experiment", assumed: "ServerSettings", output: Format, *, breakdown: bool
 ) -> None:
+    from moeserve.attribution import attribution_notes
     from orchestrator.estimate import breakdowns, estimates, plan_of, pricing_notes
     from perfmodel.constants import DEFAULT
     from perfmodel.known_error import error_note
@@ -164,6 +165,8 @@ def _estimate(
     plan, default = plan_of(experiment), (assumed.constants or DEFAULT).name
     rows = list(breakdowns(plan, assumed) if breakdown else estimates(plan, assumed))
     show(rows, output, columns=BREAKDOWN_COLUMNS if breakdown else ESTIMATE_COLUMNS)
+    for text in attribution_notes(rows) if breakdown else ():
+        note(text)
     note("estimated: these numbers come from a model of the GPU, not from one")
     for line in pricing_notes(rows):
         note(line)

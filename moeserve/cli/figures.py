@@ -62,7 +62,7 @@ def plot(
             "--kind",
             "-k",
             help="throughput, latency, bars, latency-bars, pareto, scaling, heatmap, residuals, "
-            "timeline; or figure-2, figure-3, figure-4 of the parallelism paper.",
+            "timeline, traffic; or figure-2, figure-3, figure-4 of the parallelism paper.",
         ),
     ] = "throughput",
     response: Annotated[str, typer.Option("--response", help="Column on the axis.")] = "",
@@ -80,7 +80,9 @@ def plot(
     by: ByOption = None,
     pool: PoolOption = None,
     better: BetterOption = None,
-    run: Annotated[str | None, typer.Option("--run", help="Run of the timeline.")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Run of the timeline, of the traffic.")
+    ] = None,
     columns: Annotated[
         int | None,
         typer.Option("--columns", help="Width for a paper of two columns: 1 (3.5 in) or 2."),
@@ -91,17 +93,19 @@ def plot(
     provenance: ProvenanceOption = None,
     include_invalid: EveryVerdictOption = False,
 ) -> None:
-    need_extra("moeserve plot")
+    need_extra("plot")
     from analysis.plots import PlotSelection, Sheet, drawing, save
     from analysis.plots.timeline import timeline_of
+    from analysis.plots.traffic import traffic_figure_of
     from analysis.report.place import beside
 
     notes: tuple[str, ...] = ()
     sheet = Sheet(columns, style)
-    if kind == "timeline":
+    of_one_run = {"timeline": timeline_of, "traffic": traffic_figure_of}
+    if kind in of_one_run:
         if run is None or len(results) > 1:
             raise BadValue("--run", run, "the id of one run of one results directory")
-        figure = timeline_of(results[0], run, sheet)
+        figure = of_one_run[kind](results[0], run, sheet)
     else:
         view = PlotSelection(
             response,
@@ -135,7 +139,7 @@ def report(
     reference: ReferenceOption = None,
     margin: MarginOption = 0.03,
 ) -> None:
-    need_extra("moeserve report")
+    need_extra("report")
     from analysis.data.own_names import parse_own_names
     from analysis.report import ReportOptions, write_report
     from analysis.report.place import beside

@@ -55,6 +55,11 @@ class Column:
         return max([self.floor, *(cell_len(text) for text in self.cells)], default=1)
 
     @property
+    def unfolded(self) -> int:
+        """Width at which not even the heading wraps."""
+        return max(self.natural, cell_len(self.heading))
+
+    @property
     def floor(self) -> int:
         """Width below which a number would be cut, or a word of usual length."""
         words = [cell_len(word) for word in self.heading.split()]
@@ -87,7 +92,7 @@ def fit(columns: Sequence[Column], width: int | None) -> Fitted:
     Sentences become notes below the table where they are few, before anything is left out.
     """
     if width is None:
-        return Fitted(tuple((each, each.natural) for each in columns), ())
+        return Fitted(tuple((each, each.unfolded) for each in columns), ())
     left, notes = list(columns), tuple[str, ...]()
     if _total([each.natural for each in left]) > width:
         left, notes = _with_notes(left)

@@ -83,9 +83,9 @@ def _meaning(result: SweepResult) -> Iterator[str]:
     for name in dict.fromkeys(row.backend for row in result.rows):
         yield _bounds(name, [row for row in result.rows if row.backend == name])
     for found in result.findings:
-        counted = f" in {found.holds} of {found.slices} comparisons" if found.slices else ""
+        shown = f": {found.holds} of {found.slices} comparisons show it" if found.slices else ""
         yield (
-            f"finding {found.finding} [{found.backend}]: {found.verdict}{counted}: {found.numbers}"
+            f"finding {found.finding} [{found.backend}]: {found.verdict}{shown}; {found.numbers}"
         )
     yield from _doubts(result)
 

@@ -122,6 +122,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "Requests per second: an open loop, capped by --concurrency.", _rates),
         Flag("burstiness", "--burstiness", TEXT,
              "1 is Poisson, below is burstier; or constant.", _burstiness),
+        Flag("rate_curve", "--rate-curve", TEXT,
+             "The rate over time: steps:1x60,4x30, ramp:0.5-2x300, diurnal:0.2-1.8x600."),
         Flag("num_prompts", "--num-prompts", TEXT,
              "Instead of the workload's; auto holds the load.", _num_prompts),
         Flag("num_warmups", "--num-warmups", WHOLE,

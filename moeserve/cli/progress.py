@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from catalog.plain_text import message, plain
 from catalog.secrets import redact
-from moeserve.cli.show import note
-from orchestrator.experiment.cells import Run
+from moeserve.cli.show import counted, note
 from orchestrator.plan import Plan
+from orchestrator.results.planned import run_name
 from orchestrator.results.record import RunRecord
 from orchestrator.run.events import (
     EventListener,
@@ -61,7 +61,7 @@ class _Lines:
         match event:
             case GroupStarted(group, runs):
                 self._stage = ""
-                note(f"{group.group_id}: {runs} runs")
+                note(f"{group.group_id}: {counted(runs, 'run')}")
             case Stage(group, text) if text != self._stage:
                 self._stage = text
                 note(f"{group.group_id}: {text}")
@@ -159,14 +159,6 @@ def failure_text(event: GroupFailed) -> str:
     text = f"{event.group.group_id}: {event.error}{log}{again}"
     lines = event.log_tail.strip().splitlines()[-LOG_LINES:]
     return "\n".join([text, *(f"  | {line}" for line in lines)])
-
-
-def run_name(run: Run) -> str:
-    cell = run.cell
-    load = f"c={cell.load.max_concurrency}" if cell.load.max_concurrency else ""
-    rate = f"{cell.load.request_rate:g}/s" if cell.load.request_rate else ""
-    parts = (cell.setup.model, cell.setup.strategy, cell.workload.name, load, rate)
-    return " ".join(part for part in parts if part)
 
 
 class Told:

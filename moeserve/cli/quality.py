@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catalog.errors import BadFile
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.run import ResultDir
 from moeserve.cli.show import Format, FormatOption, headed, note, show
@@ -84,6 +85,8 @@ def _asked(
 
     if given is not None and given.is_dir():
         return flags.experiment(given / "experiment.json"), result_dir or given
+    if given is not None and not given.exists():
+        raise BadFile(given, "no such results directory or experiment file")
     asked = flags.experiment(given)
     return asked, result_dir or default_directory(asked)
 

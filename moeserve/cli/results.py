@@ -15,6 +15,8 @@ from moeserve.cli.show import Format, FormatOption, note, show
 RESULTS_HELP = """Print the run table of a results directory, one row a run.
 
 Example: moeserve results out --format csv > runs.csv
+
+Of a mix, `--by part` gives a row for each run and class, which anova and compare read as well.
 """
 VERIFY_HELP = """Re-read everything: hashes, counts, identities, and every summary from its rows.
 
@@ -24,6 +26,22 @@ SHOWN_REQUESTS = (
     "run_id", "request", "due_s", "sent_s", "first_token_s", "done_s", "input_tokens",
     "output_tokens", "status", "error_class",
 )  # fmt: skip
+
+SHOWN_BY = (
+    "run_id", "provenance", "model", "strategy", "workload", "max_concurrency", "request_rate",
+)  # fmt: skip
+SHOWN_CLASS = (
+    "requests", "completed", "output_throughput", "mean_input_tokens", "mean_output_tokens",
+    "mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "mean_e2el_ms", "mean_ttft_per_input_token_ms",
+    "mean_e2el_per_output_token_ms", "cached_token_share", "slo_attainment",
+)  # fmt: skip
+
+
+class By(StrEnum):
+    """What requests are told apart by."""
+
+    part = "part"
+    turn = "turn"
 
 
 class TableFormat(StrEnum):
@@ -48,6 +66,9 @@ def results(
     requests: Annotated[
         bool, typer.Option("--requests", help="The request table: one row a request.")
     ] = False,
+    by: Annotated[
+        By | None, typer.Option("--by", help="One row for each part of a mix, or each turn.")
+    ] = None,
     output: Annotated[
         TableFormat,
         typer.Option("--format", help="Print a table, JSON, CSV, or Parquet into a file or pipe."),
@@ -55,10 +76,18 @@ def results(
 ) -> None:
     from orchestrator.table import request_table, run_rows
 
+    if by is not None and (requests or output is TableFormat.parquet):
+        allowed = "without --requests, whose rows name part and turn; as table, json or csv"
+        raise BadValue("--by", by.value, allowed)
     if output is TableFormat.parquet:
         _write_parquet(directory, requests=requests)
         return
     form = Format(output.value)
+    if by is not None:
+        from orchestrator.by_class import class_rows
+
+        show(class_rows(directory, by.value), form, columns=(*SHOWN_BY, by.value, *SHOWN_CLASS))
+        return
     if requests:
         table = request_table(directory)
         times = table["token_times_s"].to_pylist() if form is Format.json else None

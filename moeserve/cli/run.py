@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analysis.optional_dependencies import need_extra
 from moeserve.cli.answer import can_answer, say_answer_of
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.results_flags import FreshOption, RedoOption, result_dir_option
 from moeserve.cli.run_table import SUMMARY, in_order
-from moeserve.cli.show import Format, FormatOption, note, show
+from moeserve.cli.search_answer import search_answers
+from moeserve.cli.show import Format, FormatOption, counted, note, show
 from orchestrator.results.record import SIMULATED, Row
 
 if TYPE_CHECKING:
@@ -60,20 +62,50 @@ def run(
     fresh: FreshOption = False,
     redo: RedoOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As moeserve plan.")] = False,
+    live: Annotated[
+        int | None, typer.Option("--live", help="Port of a page that shows the study as it runs.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the report here at the end (.html).")
+    ] = None,
     output: FormatOption = Format.table,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     if dry_run:
         _show_plan(flags, experiment, output)
         return
+    from moeserve.cli.watch import live_page
     from orchestrator.results.directory import default_directory
 
+    if report:
+        _check_report(report)
     study = _prepare(flags, experiment)
     directory = result_dir or default_directory(study.plan.experiment)
     if redo and not fresh and directory.exists():
         _redo(study, directory)
-    store, stopped = asyncio.run(_run(study, directory, fresh=fresh, quiet=quiet))
-    raise typer.Exit(_summarise(study, store, output, stopped=stopped))
+    with live_page(directory, live):
+        store, stopped = asyncio.run(_run(study, directory, fresh=fresh, quiet=quiet))
+    code = _summarise(study, store, output, stopped=stopped)
+    if report:
+        _write_report(store, report)
+    raise typer.Exit(code)
+
+
+def _check_report(path: Path) -> None:
+    """Refuse before hours of measuring what would fail after them."""
+    need_extra("run --report")
+    from analysis.report.write import check_output
+
+    check_output(path, flag="--report")
+
+
+def _write_report(store: "Store", path: Path) -> None:
+    from analysis.report.write import write_report
+
+    if any(store.finished()):
+        note(f"report in {write_report([store.root], path)}")
+    else:
+        note("no report: no run was finished")
 
 
 @with_experiment
@@ -96,11 +128,21 @@ def _prepare(flags: ExperimentFlags, path: Path | None, *, planning: bool = Fals
     return study
 
 
+def _interrupt(stop: asyncio.Event, task: "asyncio.Task[object]") -> None:
+    """Hear a signal: the first lets requests in flight end, another one does not wait for them."""
+    if stop.is_set():
+        note("giving up requests in flight: servers are taken down, finished runs are kept")
+        task.cancel()
+        return
+    stop.set()
+    note("stopping: requests in flight may finish, servers are taken down (again to hurry)")
+
+
 def _redo(study: "Study", directory: Path) -> None:
     from orchestrator.study import redo
 
     count = redo(study, directory, "invalid")
-    note(f"{count} invalid run{'s' * (count != 1)} to be done again")
+    note(f"{counted(count, 'invalid run')} to be done again")
 
 
 async def _run(
@@ -114,17 +156,9 @@ async def _run(
     stop, task = asyncio.Event(), asyncio.current_task()
     assert task is not None
 
-    def interrupt() -> None:
-        if stop.is_set():
-            note("giving up requests in flight: servers are taken down, finished runs are kept")
-            task.cancel()
-            return
-        stop.set()
-        note("stopping: requests in flight may finish, servers are taken down (again to hurry)")
-
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, interrupt)
+        loop.add_signal_handler(number, _interrupt, stop, task)
     done = 0 if fresh else len(study.plan.run_ids & Store(directory).finished())
     try:
         with progress(study.plan, done, quiet=quiet) as listen:
@@ -149,7 +183,7 @@ def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool)
     show(in_order(rows), output, columns=SUMMARY)
     verdicts = [record.verdict for record in records]
     valid = verdicts.count("valid")
-    note(f"{valid} of {len(order)} runs valid; results in {store.root}")
+    note(f"{valid} of {counted(len(order), 'run')} valid; results in {store.root}")
     by = sorted({each.engine_version for each in records if each.provenance == SIMULATED})
     if by:
         note("simulated: these numbers come from a model of the GPU, not from one")
@@ -196,7 +230,9 @@ def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped
     rows = list(search_rows(study.plan, records))
     show(rows, output)
     _say_capacity(rows_of(records.values()), fewest=1)
-    note(f"{len(records)} runs; results in {store.root}")
+    note(f"{counted(len(records), 'run')}; results in {store.root}")
+    for line in search_answers(rows):
+        note(line)
     if stopped:
         note("interrupted: the same command goes on where this one stopped")
         return 130
@@ -213,4 +249,5 @@ def _show_plan(flags: ExperimentFlags, path: Path | None, output: Format) -> Non
     when = "time unknown" if makespan_s is None else f"about {makespan_s:,.0f} s expected"
     nodes = sum(bool(node.gpus) for node in study.nodes) or len(study.nodes)
     on = f" on {nodes} nodes" if nodes > 1 else ""
-    note(f"{len(study.plan.runs)} runs on {len(study.plan.groups)} servers{on}, {when}")
+    runs, servers = counted(len(study.plan.runs), "run"), counted(len(study.plan.groups), "server")
+    note(f"{runs} on {servers}{on}, {when}")

@@ -128,6 +128,7 @@ def select(
     )
     beside = [
         *_origin(landscape, frame),
+        *_mixed(frame),
         *undecided_notes(frame, pool=pooling.pool, objectives=wanted),
         *(latency_notes(frame, output_len) if output_len is not None else ()),
     ]
@@ -149,6 +150,18 @@ def _origin(landscape: str, frame: "pd.DataFrame") -> tuple[str, ...]:
     if landscape in CITATIONS:
         return (CITATIONS[landscape],)
     return Selection(*one_provenance(frame, None), excluded=()).notes
+
+
+def _mixed(frame: "pd.DataFrame") -> list[str]:
+    """Say that models or workloads are ranked against each other, and how to take one."""
+    from analysis.data.order import ordered
+
+    found = {n: ordered(frame[n].unique()) for n in ("model", "workload") if n in frame}
+    return [
+        f"{len(levels)} {name}s are ranked together; --where {name}={levels[0]} takes one"
+        for name, levels in found.items()
+        if len(levels) > 1
+    ]
 
 
 def _how(

@@ -99,10 +99,10 @@ async def _run(words: list[str], env: dict[str, str]) -> int:
     return 3 if code else 0
 
 
-def refuse_taken(host: str, port: int) -> None:
+def refuse_taken(host: str, port: int, *, flag: str = "--port") -> None:
     """Raise BadValue where something else listens already, or the address is not ours."""
     if not 0 < port < 65536:
-        raise BadValue("--port", port, "from 1 to 65535")
+        raise BadValue(flag, port, "from 1 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -112,8 +112,6 @@ def refuse_taken(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise BadValue(
-                "--port", port, f"a free port: another program has it on {host}"
-            ) from None
+            raise BadValue(flag, port, f"a free port: another program has it on {host}") from None
         allowed = f"an address of this host: {error.strerror or error}"
         raise BadValue("--host", f"{host}:{port}", allowed) from None

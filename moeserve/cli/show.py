@@ -95,6 +95,11 @@ def _names(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def note(text: str) -> None:
     """Say something beside the result: on standard error, its secrets masked."""
     with reader_may_leave(sys.stderr):

@@ -15,6 +15,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.plan import Plan, notices
 from orchestrator.results.directory import default_directory
+from orchestrator.results.planned import keep_planned
 from orchestrator.results.record import Row
 from orchestrator.results.store import Store
 from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig
@@ -114,6 +115,8 @@ async def _to_submit(
     """Return the groups with missing runs that no task is at, and the tasks that are at some."""
     if not dry_run:
         Store(root).create(plan.experiment)
+        if not plan.experiment.find_max:  # how many runs a search takes nobody knows
+            keep_planned(root, plan.runs)
     missing = missing_of(plan, root)
     stand = await status(slurm, SubmissionStore(root))
     stand.check_known("nothing was submitted", {group.group_id for group in missing})

@@ -25,7 +25,7 @@ def export_to_mlflow(rows: Sequence[Row], experiment: str, tracking_uri: str | N
     try:
         mlflow = import_module("mlflow")
     except ModuleNotFoundError:
-        raise MissingExtra("moeserve export --to mlflow", package="mlflow-skinny") from None
+        raise MissingExtra("export --to mlflow", package="mlflow-skinny") from None
     client = mlflow.MlflowClient(tracking_uri=tracking_uri)
     try:
         found = client.get_experiment_by_name(experiment)

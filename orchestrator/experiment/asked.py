@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from catalog.errors import BadValue, MissingExtra
+from catalog.errors import BadValue, MissingExtra, UnknownName
 from catalog.model_table import find_model
 from catalog.models import Model
 from catalog.reader.file import cached_config
 from orchestrator.experiment.experiment import Experiment
 from servers import tiny_checkpoint as tiny
+from workloads.figures.goodput import ALLOWED, NAMES, classes_of, limits_of
 from workloads.load.build import has_prompts
 from workloads.load.files.entries import read_entries
 from workloads.load.files.open import bad_line
@@ -71,6 +72,22 @@ def refuse_unknown_ids(experiment: Experiment, model: Model) -> None:
                 if largest >= model.vocab:
                     told = f"{largest} is none of the {model.vocab} tokens of {model.name}"
                     raise bad_line(part.source.path, entry.line, "prompt_token_ids", told)
+
+
+def check_goodput(experiment: Experiment, model: str) -> None:
+    """Refuse limits of a class that no workload has, and workloads that no limit is of."""
+    slos = experiment.goodput
+    for name in slos:
+        if name.rpartition(".")[2] not in NAMES:
+            raise BadValue("goodput", name, ALLOWED)
+    labels = [[part.label for part in w.parts] or [""] for w in workloads_of(experiment, model)]
+    for part in classes_of(slos):
+        if not any(part in of for of in labels):
+            known = [label for of in labels for label in of if label]
+            raise UnknownName("class in --goodput", part, known, hint="It is one of a mix.")
+    for workload, of in zip(experiment.workloads, labels, strict=False):
+        if slos and not any(limits_of(label, slos) for label in of):
+            raise BadValue("goodput", dict(slos), f"a limit that is of {workload}")
 
 
 def refuse_uncounted(experiment: Experiment, model: str, engine: str) -> None:

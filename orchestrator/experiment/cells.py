@@ -27,14 +27,18 @@ AS_SERVED = "as served"
 """The strategy of a server that already runs and whose layout nobody has named."""
 
 
-class LoadPoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LoadPoint(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """Closed loop (concurrency alone), open loop (rate alone), or open loop under a cap."""
 
     max_concurrency: int | None
     request_rate: float | None
     """Requests per second."""
     burstiness: float | None
-    """None with a rate: constant gaps."""
+    """None with a rate: constant gaps, or a trace's own."""
+    rate_curve: str = ""
+    """Multiples of the rate over time; empty where it does not change."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -203,7 +207,12 @@ def load_points(experiment: Experiment, workload: Workload | None = None) -> tup
     if own_rate is not None:
         shape = None  # its gaps are its own, stretched to the rate
     return tuple(
-        LoadPoint(max_concurrency=cap, request_rate=rate, burstiness=shape)
+        LoadPoint(
+            max_concurrency=cap,
+            request_rate=rate,
+            burstiness=shape,
+            rate_curve="" if own_rate is not None else experiment.rate_curve or "",
+        )
         for rate, cap in product(rates, caps)
     )
 

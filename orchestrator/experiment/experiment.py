@@ -21,6 +21,7 @@ from strategies.parse import layout_names
 from strategies.technique import technique_names
 from workloads.load.build import pinned
 from workloads.load.profiles import TEXTS
+from workloads.load.rate_curve import parse_curve
 
 LAUNCHERS = ("local", "ray")
 WEIGHTS = ("checkpoint", "dummy")
@@ -81,13 +82,15 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     gpus: int | None = None
     """Degree of `tp`, `ep` and `tp+ep`, which leave it open."""
     workloads: tuple[str, ...] = DEFAULT_WORKLOADS
-    """Names of profiles, or `INPUT:OUTPUT:PROMPTS`."""
+    """Names of profiles, `INPUT:OUTPUT:PROMPTS`, or others of docs/workloads.md."""
     concurrency: str | None = None
     """Levels such as `1..128`, `1,4,8`, `4..64:x4`; a cap when request rates are given."""
     request_rates: tuple[float, ...] = ()
     """Requests per second of an open loop; empty for a closed loop."""
     burstiness: float | Literal["constant"] = 1.0
     """Shape of the gamma distribution of gaps between arrivals; 1 is Poisson."""
+    rate_curve: str | None = None
+    """Multiples of each request rate over time: steps:1x60,4x30, ramp:0.5-2x300, diurnal:…"""
     num_prompts: int | Literal["auto"] | None = None
     """Instead of each workload's own count."""
     num_warmups: int | None = None
@@ -164,6 +167,10 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise BadValue("request_rates", self.request_rates, "requests per second above 0")
         if self.burstiness != "constant" and not 0 < self.burstiness < float("inf"):
             raise BadValue("burstiness", self.burstiness, "above 0 (1 is Poisson), or constant")
+        if self.rate_curve is not None:
+            parse_curve(self.rate_curve)
+            if not self.request_rates:
+                raise BadValue("rate_curve", self.rate_curve, "with request_rates (--request-rate)")
 
 
 # Fields that say how to get at a server rather than what is studied: they may differ on resume.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from catalog.errors import install_line
 from catalog.units import MIB
 from orchestrator.host.part import MIG, Device, Part
 
@@ -96,7 +97,7 @@ def _start() -> tuple[ModuleType | None, str, bool]:
     try:
         import pynvml
     except ImportError:
-        return None, "NVML's Python binding is not installed: pip install 'moeserve[gpu]'", False
+        return None, f"NVML's Python binding is not installed: {install_line('gpu')}", False
     try:
         pynvml.nvmlInit()
     except (_own_error(pynvml), AttributeError, OSError) as error:

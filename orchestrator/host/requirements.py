@@ -4,6 +4,8 @@ import importlib.metadata
 import shutil
 from dataclasses import dataclass
 
+from catalog.errors import install_line
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -18,7 +20,7 @@ class Requirement:
 def package(name: str, extra: str, purpose: str) -> Requirement:
     """Look for a Python package that an extra of moeserve brings."""
     found = version_of(name)
-    fix = "" if found else f"pip install 'moeserve[{extra}]' (for {purpose})"
+    fix = "" if found else f"{install_line(extra)} (for {purpose})"
     return Requirement(name, found is not None, found or "none", fix)
 
 

@@ -21,6 +21,7 @@ from orchestrator.measure.load import send
 from orchestrator.measure.memory_figures import memory_figures
 from orchestrator.measure.monitor import PATIENCE, STALL_S, ServerMonitor, queued
 from orchestrator.measure.readiness import probe
+from orchestrator.measure.tokenize import tokenised
 from orchestrator.measure.traffic import shared_figures, traffic_of
 from orchestrator.results.record import Provenance
 from workloads.client.load_run import measure
@@ -96,7 +97,9 @@ class HttpSession:
         warm_s = await self._warm_up(run, callbacks)
         before = await self.control.metrics()
         callbacks.on_stage("measuring")
-        traffic = self.traffic(run)
+        traffic = await tokenised(
+            self.traffic(run), self.control, self.target, takes_ids=self._texts is None
+        )
         halt = asyncio.Event()
         failed_classes: set[str] = set()
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from orchestrator.experiment.cells import Run
 from workloads.load.arrivals import due_times
-from workloads.load.content import UNKNOWN
 from workloads.load.dispatch import Dispatch, Dispatcher
 from workloads.load.draw import draw
+from workloads.load.rate_curve import parse_curve
 from workloads.load.text_prompts import TextPrompts
 from workloads.load.traffic import Requests, Traffic
 from workloads.load.turns import TurnDispatcher
@@ -54,14 +54,17 @@ def due_of(run: Run, requests: Requests | None = None) -> NDArray[np.float64] | 
     shape = float("inf") if load.burstiness is None else load.burstiness
     due_s = np.full(len(first), np.nan)
     count = int(first.sum())
-    due_s[first] = due_times(arrivals, count, rate_per_s=load.request_rate, burstiness=shape)
+    curve = parse_curve(load.rate_curve) if load.rate_curve else None
+    due_s[first] = due_times(
+        arrivals, count, rate_per_s=load.request_rate, burstiness=shape, curve=curve
+    )
     return due_s
 
 
 def shared_figures(traffic: Traffic) -> dict[str, float]:
     """Say which share of the prompt tokens a prefix cache of any size could serve at most."""
     content, lengths = traffic.requests.content, traffic.requests.input_lens
-    if content is None or (lengths == UNKNOWN).any():
+    if content is None or not content.counted:
         return {}
     return {"prefix_shareable_share": content.shareable_tokens() / int(lengths.sum())}
 

@@ -80,10 +80,12 @@ def cell_columns(cell: Cell, *, gpu_type: str = "") -> dict[str, ColumnValue]:
         "workload": cell.workload.name,
         "input_len": cell.workload.known_input_len,
         "output_len": None if cell.workload.natural else cell.workload.output_len,
+        "output_ends": "natural" if cell.workload.natural else "",
         "num_prompts": cell.num_prompts,
         "max_concurrency": cell.load.max_concurrency,
         "request_rate": cell.load.request_rate,
         "burstiness": cell.load.burstiness,
+        "rate_curve": cell.load.rate_curve,
     }
 
 

@@ -48,7 +48,7 @@ _MEASURES: tuple[tuple[str, Measure], ...] = (
     (r"(?:steady_)?duration(?:_s)?|wall_s", Measure(DOWN, "s")),
     (r"failed|interrupted|incomplete|errors", Measure(DOWN, "requests", "additive")),
     (r"completed|good_requests", Measure(UP, "requests", "additive")),
-    (r"slo_attainment(?:_low|_high)?", Measure(UP, "share", "additive")),
+    (r"slo_attainment(?:_low|_high|_worst)?", Measure(UP, "share", "additive")),
     (r"(?:low_|high_)?perplexity(?:_low|_high|_ratio|_ratio_low|_ratio_high)?", Measure(DOWN)),
     (r"kl_divergence", Measure(DOWN, "nats/token", "additive")),
     (r"token_agreement|accuracy|quality", Measure(UP, "", "additive")),
@@ -92,7 +92,7 @@ _RECORD = (
     r"|(?:started|finished|ended|created|recorded)_at|(?:start|end|launch|measured?)_(?:time|date)"
     r"|date|time|timestamp|day|hour"
     r"|verdict\w*|error|errors_text|notes?|comments?|remarks?|reasons?|rank|pareto|rejected_because"
-    r"|server_group|label_columns|goodput_limits|slo_target|num_prompts_source|row|column|index|assumptions|unit"
+    r"|server_group|label_columns|slo_attainment_by_part|goodput_limits|slo_target|num_prompts_source|row|column|index|assumptions|unit"
     r"|source_file|source_row|sha256|digest|path|load|load_kind|asked_concurrency|_\w+|unnamed\w*"
     r"|reference|calibration|feasible|bound|tied_with|why|same_perplexity|step|step_bound"
     r"|part|part_bound"
@@ -121,9 +121,10 @@ CONDITION: Mapping[str, str] = {
     "technique": "{}", "precision": "{}", "engine": "{}", "engine_version": "version {}",
     "server_args": "server {}", "server_env": "environment {}", "endpoint": "at {}",
     "provenance": "{}", "tool": "by {}", "client": "client {}", "workload": "{}",
-    "input_len": "in {}", "output_len": "out {}", "num_prompts": "{} prompts",
+    "input_len": "in {}", "output_len": "out {}", "output_ends": "{} ends",
+    "num_prompts": "{} prompts",
     "max_concurrency": "concurrency {}", "request_rate": "{} requests/s",
-    "burstiness": "burstiness {}", "text": "text {}",
+    "burstiness": "burstiness {}", "rate_curve": "rate over time {}", "text": "text {}",
     **CHOICES,
     "request_form": "asked as {}", "served_model": "serving {}", "answered_by": "answered by {}",
 }  # fmt: skip

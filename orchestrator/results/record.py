@@ -58,7 +58,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     technique: str
     """Quantisation or offloading: `none`, `fp8`, …"""
     workload: str
-    """Name, or INPUT:OUTPUT:PROMPTS in its canonical form."""
+    """Canonical text: a profile's name, INPUT:OUTPUT:PROMPTS, or others of docs/workloads.md."""
     input_len: int | None
     """Tokens of a prompt."""
     output_len: int | None
@@ -131,6 +131,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Of a server that ran already."""
     request_form: str = ""
     """What made the requests others than usual: chat, further fields, fields left out."""
+    output_ends: str = ""
+    """`natural` where answers ended where the model ended them; empty where they were forced."""
+    rate_curve: str = ""
+    """Multiples of the request rate over time; empty where it did not change."""
     served_model: str = ""
     """The name that a server that ran already was asked for."""
     answered_by: str = ""

@@ -1,6 +1,7 @@
 """The results directory: attempts write beside each other, a finished run is published once.
 
 DIR/experiment.json                what was asked; another experiment is refused
+DIR/planned.json                   what was going to be done, by run id: for `moeserve watch`
 DIR/runs/RUN.json                  a finished run: its record, and the hashes of its files
 DIR/failed/ATTEMPT.json            an attempt that failed or was interrupted, and why
 DIR/failed/….traceback.txt         where a fault of moeserve's own was, of an attempt or a start
@@ -122,7 +123,7 @@ class Store:
         """
         taken = []
         for path in sorted(self.manifests.glob("*.json")):
-            record = _read(self.root, path).record
+            record = read_manifest(self.root, path).record
             if record.verdict == verdict:
                 path.replace(self.root / "failed" / f"{record.run_id}.a{record.attempt}.json")
                 taken.append(record.run_id)
@@ -188,18 +189,19 @@ def read_manifests(root: Path) -> list[Manifest]:
     """Read every published run, and of runs that never finished the last failed attempt."""
     if not (root / "runs").is_dir():
         raise BadFile(root, "is not a results directory: it has no runs/ in it")
-    done = [_read(root, path) for path in sorted((root / "runs").glob("*.json"))]
+    done = [read_manifest(root, path) for path in sorted((root / "runs").glob("*.json"))]
     finished = {manifest.record.run_id for manifest in done}
     failed = {m.record.run_id: m for m in _failures(root)}
     return done + [m for run_id, m in failed.items() if run_id not in finished]
 
 
 def _failures(root: Path) -> list[Manifest]:
-    found = [_read(root, path) for path in (root / "failed").glob("*.json")]
+    found = [read_manifest(root, path) for path in (root / "failed").glob("*.json")]
     return sorted(found, key=lambda manifest: manifest.record.attempt)
 
 
-def _read(root: Path, path: Path) -> Manifest:
+def read_manifest(root: Path, path: Path) -> Manifest:
+    """Read one run, or one failed attempt, of a results directory."""
     data = read_inside(root, path.relative_to(root).as_posix())
     try:
         manifest = msgspec.json.decode(data, type=Manifest)

@@ -17,6 +17,7 @@ from orchestrator.plan import Plan
 from orchestrator.results.record import RunRecord
 from workloads.figures.capacity import knee, levels_of
 from workloads.load.search import LoadSearch
+from workloads.load.workload import Workload
 
 DEFAULT_LIMIT = 1024.0
 Records = Mapping[str, RunRecord]
@@ -41,6 +42,7 @@ class CapacitySearch:
             max_concurrency=self.template.load.max_concurrency if self.by_rate else int(level),
             request_rate=level if self.by_rate else None,
             burstiness=self.template.load.burstiness,
+            rate_curve=self.template.load.rate_curve,
         )
         workload = msgspec.structs.replace(self.template.workload, num_prompts=None)
         count = self.fixed_prompts or workload.prompts_for(int(level))
@@ -66,30 +68,35 @@ class CapacitySearch:
         return level if self.by_rate or level is None else int(level)
 
     def met(self, record: RunRecord) -> bool:
-        reached = record.extra.get("slo_attainment")
+        """Whether the limits were met, by the class of requests that met them least."""
+        overall = record.extra.get("slo_attainment")
+        reached = record.extra.get("slo_attainment_worst", overall)
         return isinstance(reached, float) and reached >= self.attainment
 
 
 def searches(experiment: Experiment, group: ServerGroup) -> tuple[CapacitySearch, ...]:
     """Return a group's searches: one a workload, from its lowest to its highest load asked for."""
-    by_rate = bool(experiment.request_rates)
-    cells = cells_of(experiment, group.setup)
-    first_of = {cell.workload: cell for cell in reversed(cells)}
+    by_workload: dict[Workload, list[Cell]] = {}
+    for cell in cells_of(experiment, group.setup):
+        by_workload.setdefault(cell.workload, []).append(cell)
+    return tuple(_search(experiment, group, cells) for cells in by_workload.values())
+
+
+def _search(experiment: Experiment, group: ServerGroup, cells: Sequence[Cell]) -> CapacitySearch:
+    """Search by the rate where one is given, or a trace has its own."""
+    by_rate = cells[0].load.request_rate is not None
     levels = [_level(cell.load, by_rate=by_rate) for cell in cells]
     bounded = by_rate or experiment.concurrency is not None
     limit = max(levels) if bounded and len(set(levels)) > 1 else max(*levels, DEFAULT_LIMIT)
     prompts = experiment.num_prompts
-    return tuple(
-        CapacitySearch(
-            template=first_of[workload],
-            replicate=group.replicate,
-            start=min(levels),
-            limit=limit,
-            by_rate=by_rate,
-            attainment=experiment.attainment,
-            fixed_prompts=prompts if isinstance(prompts, int) else None,
-        )
-        for workload in dict.fromkeys(cell.workload for cell in cells)
+    return CapacitySearch(
+        template=cells[0],
+        replicate=group.replicate,
+        start=min(levels),
+        limit=limit,
+        by_rate=by_rate,
+        attainment=experiment.attainment,
+        fixed_prompts=prompts if isinstance(prompts, int) else None,
     )
 
 

@@ -20,6 +20,7 @@ from orchestrator.run.validity import NOTES, reasons_against
 from workloads.figures.goodput import wilson_interval
 from workloads.figures.metrics import good_requests, percentile_floor, summarise
 from workloads.figures.mixed import cache_figures, length_figures
+from workloads.figures.normalised import normalised_figures
 from workloads.transcript import RequestRow, Transcript
 
 CODE = re.compile(r"[A-Z][A-Z_]+:")
@@ -44,7 +45,8 @@ def build_record(
     # What the rows give comes last again: nothing that a server says takes its place.
     figures: dict[str, Any] = {**own, **measurement.figures, **own}
     if run.cell.workload.parts:
-        figures |= {**length_figures(rows), **cache_figures(rows, measurement.figures)}
+        figures |= {**length_figures(rows), **normalised_figures(rows)}
+        figures |= cache_figures(rows, measurement.figures)
     measured = identity["provenance"] == MEASURED
     evidence = Evidence(
         run.cell,
@@ -121,7 +123,7 @@ def price_per_hour(setup: Setup, own: float | None) -> float | None:
 
 def attainment(
     rows: Sequence[RequestRow], goodput: Mapping[str, float]
-) -> dict[str, float | int | None]:
+) -> dict[str, float | int | str | None]:
     """Return the share of all requests that met every limit, with its 95 % Wilson interval.
 
     A request that failed met none.
@@ -135,7 +137,25 @@ def attainment(
         "slo_attainment": good / len(rows) if rows else None,
         "slo_attainment_low": low,
         "slo_attainment_high": high,
+        **_by_part(rows, goodput),
     }
+
+
+def _by_part(
+    rows: Sequence[RequestRow], goodput: Mapping[str, float]
+) -> dict[str, float | int | str | None]:
+    """Return the share of each class of a mix, and the smallest: a class may not be starved."""
+    parts: dict[str, list[RequestRow]] = {}
+    for row in rows:
+        parts.setdefault(row.part, []).append(row)
+    if len(parts) < 2:
+        return {}
+    shares = {
+        part: good_requests(Transcript(of).completed, goodput) / len(of)
+        for part, of in parts.items()
+    }
+    told = " ".join(f"{part}:{share:.4g}" for part, share in sorted(shares.items()))
+    return {"slo_attainment_worst": min(shares.values()), "slo_attainment_by_part": told}
 
 
 def code_of(reason: str) -> str:

@@ -93,8 +93,22 @@ def prompts(evidence: Evidence) -> Iterator[str]:
         )
     elif any(row.input_tokens != row.server_input_tokens for row in counted):
         yield from _other_ids(evidence, counted)
+    elif evidence.cell.workload.has_prompts:
+        yield from _other_text(counted)
     elif evidence.cell.setup.request_form:
         yield from _other_length(evidence, read)
+
+
+def _other_text(counted: list[RequestRow]) -> Iterator[str]:
+    """A file's text has the tokens that the server itself told of it before the run."""
+    told = [row for row in counted if row.input_len is not None]
+    wrong = [row for row in told if row.input_len != row.server_input_tokens]
+    if wrong:
+        first = wrong[0]
+        yield (
+            f"INPUT_MISMATCH: of {len(told)} texts the server reads {len(wrong)} otherwise "
+            f"({first.server_input_tokens} tokens where its /tokenize counts {first.input_len})"
+        )
 
 
 def _other_ids(evidence: Evidence, counted: list[RequestRow]) -> Iterator[str]:

@@ -122,7 +122,12 @@ def _little(evidence: Evidence) -> Iterator[str]:
 
 
 def _steady(evidence: Evidence) -> Iterator[str]:
-    """A closed loop whose latency drifts has no one number; an open loop whose queue grows."""
+    """A closed loop whose latency drifts has no one number; an open loop whose queue grows.
+
+    Where the workload itself changes over the run, neither says anything of the server.
+    """
+    if not evidence.cell.workload.exchangeable or evidence.cell.load.rate_curve:
+        return
     load, run = evidence.cell.load, Transcript(evidence.rows)
     if load.request_rate is None:
         drift = latency_trend(run, load.max_concurrency)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from perfmodel.kernel_tables import attention, experts, products, reduces
+from catalog.models import LatentAttention
+from perfmodel.kernel_tables import attention, experts, latent, products, reduces
 from perfmodel.kernel_tables.grid import Measured
 from perfmodel.kernel_tables.kernels import Kernels, Wanted
 
@@ -56,12 +57,14 @@ class _System:
         return experts.table_experts(path, wanted.model, wanted.layout, skewed=wanted.skewed)
 
     def _attention(self) -> attention.AttentionTable | None:
-        wanted, path = self._wanted, self._newest("attention", attention.DECODE)
+        wanted = self._wanted
+        latents = isinstance(wanted.model.attention, LatentAttention)
+        family, file = ("mla", latent.DECODE) if latents else ("attention", attention.DECODE)
+        path = self._newest(family, file)
         if path is None:
             return None
-        return attention.attention_table(
-            path.parent, wanted.model, wanted.layout, kv_dtype=wanted.kv_dtype
-        )
+        read = latent.latent_table if latents else attention.attention_table
+        return read(path.parent, wanted.model, wanted.layout, kv_dtype=wanted.kv_dtype)
 
     def _products(self) -> dict[str, products.ProductTable]:
         path = self._newest("gemm", products.FILE)

@@ -25,7 +25,7 @@ CACHES = {"bfloat16": "bfloat16", "fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class AttentionKind:
     """Layers of one kind."""
 
     layers: int
@@ -39,17 +39,24 @@ class _Kind:
 class AttentionTable:
     """All layers that score; each kind is in the table."""
 
-    kinds: tuple[_Kind, ...]
+    kinds: tuple[AttentionKind, ...]
+    launches_each: float = 1.0
+    """Kernels of one layer, of those that a step counts."""
+    projects: bool = False
+    """Whether the projections around it were timed with it."""
 
     @property
     def launches(self) -> float:
-        return float(sum(kind.layers for kind in self.kinds))
+        return self.launches_each * sum(kind.layers for kind in self.kinds)
 
     def seconds(self, load: StepLoad, ahead: FloatArray, *, ways: int) -> FloatArray:
         """Price the steps after `load`, as `Phases.attention`; nan where one was not measured.
 
-        Prompts' chunks with others before them were not: a table holds whole prompts.
+        Prompts' chunks with others before them were not: a table holds whole prompts. Nor were,
+        with their projections, prompts and decoding together: they read the same weights once.
         """
+        if self.projects and load.decode_sequences and load.prefill_tokens:
+            return np.full(len(ahead), np.nan)
         total = np.zeros(len(ahead))
         if load.decode_sequences:
             before = load.kv_tokens - load.prefill_context - load.prefill_tokens
@@ -87,7 +94,7 @@ def attention_table(
     return AttentionTable(known) if known and len(known) == len(kinds) else None
 
 
-def _kind(layers: int, mixer: Mixer, tp: int, files: Iterable[Rows]) -> _Kind | None:
+def _kind(layers: int, mixer: Mixer, tp: int, files: Iterable[Rows]) -> AttentionKind | None:
     if not isinstance(mixer, GroupedQueryAttention) or mixer.top_k is not None or mixer.chunked:
         return None
     if mixer.value_width != mixer.head_dim or mixer.heads % tp:
@@ -102,7 +109,7 @@ def _kind(layers: int, mixer: Mixer, tp: int, files: Iterable[Rows]) -> _Kind | 
     # A decoding step with so many entries before it reads its own as well.
     reads = steps.with_column("reads", steps.columns["step"] + 1.0)
     decode = reads.times("batch_size", "reads")
-    return None if prefill is None or decode is None else _Kind(layers, decode, prefill)
+    return None if prefill is None or decode is None else AttentionKind(layers, decode, prefill)
 
 
 def _of_window(rows: Rows, window: int | None) -> Rows:

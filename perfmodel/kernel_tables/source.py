@@ -53,7 +53,9 @@ def kernel_tables(text: str) -> KernelTables:
     for root in (folder, folder / "systems"):
         if (root / aiconfigurator.DATA).is_dir():
             return KernelTables(kind="aiconfigurator", folder=str(root), name=text)
-    raise BadFile(text, EXPECTED if folder.is_dir() else "no such folder")
+    if not folder.is_dir():
+        raise BadFile(text, "not a folder" if folder.exists() else "no such folder")
+    raise BadFile(text or ".", EXPECTED)
 
 
 def _installed() -> KernelTables:

@@ -1,12 +1,18 @@
-"""Studies built in memory with known effects, for every test of the analysis."""
+"""Studies built in memory with known effects, and a browser, for every test of the analysis."""
 
 import itertools
-from collections.abc import Callable
+import json
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.chromium import CHROMIUM, Tab
+from tests.machine import until
 
 STRATEGIES = {"tp": (1.0, 2), "ep": (0.9, 2), "tp+ep": (0.45, 4)}
 MODELS = {"Mixtral-8x7B": 60.0, "OLMoE-1B-7B": 110.0, "Qwen1.5-MoE-A2.7B": 70.0}
@@ -77,3 +83,36 @@ def study() -> Study:
 @pytest.fixture(scope="session")
 def small() -> Study:
     return build_small
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Chromium for all tests of the module: where its tabs are asked for."""
+    folder = tmp_path_factory.mktemp("profile")
+    flags = [
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
+        "--no-first-run", "--disable-dev-shm-usage", f"--user-data-dir={folder}", "about:blank",
+    ]  # fmt: skip
+    silent = subprocess.DEVNULL
+    with subprocess.Popen([str(CHROMIUM), *flags], stdout=silent, stderr=silent) as process:
+        try:
+            port_file = folder / "DevToolsActivePort"
+            until(lambda: port_file.exists() and port_file.read_text().count("\n"))
+            yield f"http://127.0.0.1:{port_file.read_text().splitlines()[0]}/json"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+async def tab(browser: str) -> AsyncIterator[Tab]:
+    """A page of the test's own."""
+    async with aiohttp.ClientSession() as session:
+        async with session.put(f"{browser}/new?about:blank") as answer:
+            target = json.loads(await answer.text())
+        async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+            tab = Tab(socket)
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                await tab.call(f"{domain}.enable")
+            yield tab
+        async with session.get(f"{browser}/close/{target['id']}"):
+            pass

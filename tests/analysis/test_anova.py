@@ -239,3 +239,19 @@ def test_factor_names_are_never_read_as_formulas(study: Study) -> None:
 def test_options_that_make_no_sense_are_refused(study: Study, model: AnovaModel) -> None:
     with pytest.raises(BadValue):
         anova(study(), model)
+
+
+def test_two_runs_a_cell_are_no_test_of_equal_variances() -> None:
+    """Both are equally far from their median, whatever they are: no p follows from that."""
+    rows = pd.DataFrame(
+        {
+            "strategy": ["tp", "tp", "ep", "ep"],
+            "model": "m",
+            "max_concurrency": [1, 4, 1, 4],
+            "output_throughput": [354.2, 800.4, 317.7, 837.6],
+        }
+    )
+    checks = anova(rows, AnovaModel(factors=("strategy",))).checks
+    (equal,) = [check for check in checks if check.assumption == "equal variances"]
+    assert (equal.statistic, equal.p, equal.holds) == (None, None, False)
+    assert "two runs a cell" in equal.advice

@@ -14,7 +14,15 @@ from catalog.units import GB, GIB
 from microbench.bound import Ceilings, expected
 from microbench.constants import constants
 from microbench.device import DeviceInfo
-from microbench.findings import ACTIVE, BATCHING, WIDTH, Finding, findings
+from microbench.findings import (
+    ACTIVE,
+    BATCHING,
+    GROUPING,
+    PLATEAU,
+    WIDTH,
+    Finding,
+    findings,
+)
 from microbench.fits import fits
 from microbench.messages import PointTimings
 from microbench.point import Point
@@ -83,6 +91,24 @@ def test_growth_that_is_not_the_weights_contradicts_the_third_finding() -> None:
 
 def test_a_constant_latency_is_no_linear_growth() -> None:
     assert verdicts(sweep(lambda _: 1e-3))[WIDTH].verdict == "contradicted"
+
+
+def test_overheads_that_hide_the_bytes_are_a_plateau_and_bytes_alone_are_none() -> None:
+    found = verdicts(sweep(lambda point: 1e-3 + point.intermediate * 1e-8))[PLATEAU]
+    assert (found.verdict, found.holds, found.slices) == ("confirmed", 3, 3)
+    assert "2.00 (2.00 to 2.00) times the width" in found.numbers
+    assert verdicts(sweep(streaming))[PLATEAU].verdict == "contradicted"
+
+
+def test_grouping_pays_where_bytes_count_and_never_beats_the_whole_batch() -> None:
+    """Batch 32 over 16 experts: four steps of 8 tokens and 4 experts each, or of all 16."""
+    found = verdicts(sweep(lambda point: point.weight_bytes(point.active_experts) / 1e11))[GROUPING]
+    assert (found.verdict, found.slices) == ("confirmed", 3)
+    assert found.numbers.startswith("a step cut at random takes 4.00 (4.00 to 4.00)")
+    assert "take 1.00 (1.00 to 1.00) times the whole" in found.numbers
+    overheads = verdicts(sweep(lambda _: 1e-3))[GROUPING]
+    assert (overheads.verdict, overheads.holds) == ("contradicted", 0)
+    assert "take 4.00" in overheads.numbers
 
 
 def test_findings_without_the_sizes_they_need_are_not_tested() -> None:

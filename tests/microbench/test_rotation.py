@@ -50,10 +50,38 @@ def test_sets_of_weights_share_memory_as_far_as_it_goes() -> None:
     needed = rotation.needs(listed, [8, 8, 8], device(), packed=False)
     assert [len(share) for share in rotation.share_memory(needed, device(), 1)] == [3]
     most = max(need for _, need in needed)
-    room = int((most + 2 * rotation.ceiling_bytes(device())) / rotation.USABLE) + 1000
+    room = int((most + 2 * rotation.ceiling_bytes(device())) / rotation.usable(device())) + 1000
     shares = rotation.share_memory(needed, device(free_bytes=room), 1)
     assert sorted(i for share in shares for weights in share for i in weights.points) == [0, 1, 2]
     assert len(shares) > 1
+
+
+@pytest.mark.parametrize("cache_mib", [32, 300, 1024])
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_all_processes_together_hold_half_of_the_free_memory_at_most(
+    cache_mib: int, processes: int
+) -> None:
+    """Whatever last-level cache a machine reports: some report hundreds of MiB."""
+    here = device(free_bytes=2**35, cache_bytes=cache_mib * MIB)
+    listed = [point(256), point(512), point(1024)]
+    needed = rotation.needs(listed, [8, 8, 8], here, packed=True)
+    try:
+        shares = rotation.share_memory(needed, here, processes)
+    except Infeasible:
+        return
+    assert 0 < processes * rotation.most_held(shares, needed, here) <= 2**35 / 2
+
+
+def test_weights_for_which_memory_has_gone_since_are_not_allocated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("torch")
+    from microbench import measure
+
+    monkeypatch.setattr(measure, "host_memory", lambda: (2**34, 2**20))
+    (weights,) = rotation.group([point(512)])
+    with pytest.raises(Infeasible, match=r"0\.0 GB is still free"):
+        measure.fill(64, weights, "cpu")
 
 
 def test_only_the_last_level_counts_and_each_cache_once(tmp_path: Path) -> None:

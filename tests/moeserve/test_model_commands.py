@@ -87,6 +87,29 @@ def test_breakdown_parts_say_what_bounds_each(capsys: pytest.CaptureFixture[str]
     assert {"attention", "all-reduce", "launches", "host"} <= decode.keys()
 
 
+def test_a_breakdown_attributes_a_token_s_time_in_units_of_the_first_step_s_computing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The qs paper's Table 5 for any layout: memory, computing and exposed communication."""
+    asked = "estimate -m mixtral -s single,tp -w 64:16:32 -c 8 --hardware B200 --breakdown"
+    code, out, err = run(capsys, f"{asked} --calibration roofline --format json")
+    parts = json.loads(out)
+    decode = [row for row in parts if row["step"] == "decode"]
+    single, tp = ([r for r in decode if r["strategy"] == name] for name in ("single", "tp"))
+    assert code == 0
+    assert single[0]["compute_units"] == 1
+    assert single[0]["communication_units"] == 0 < tp[0]["communication_units"]
+    assert len({row["hbm_us_per_token"] for row in tp}) == 1
+    # 8 sequences, one replica; the bytes of all parts at 80 % of 8 TB/s.
+    moved = sum(row["moved_bytes"] for row in tp)
+    assert tp[0]["hbm_us_per_token"] == pytest.approx(1e6 * moved / (0.8 * 8e12) / 8)
+    sent_ms = sum(row["part_ms"] for row in tp if row["part_bound"] == "communication")
+    assert tp[0]["communication_us_per_token"] == pytest.approx(1e3 * sent_ms / 8)
+    ratio = tp[0]["hbm_us_per_token"] / single[0]["compute_us_per_token"]
+    assert tp[0]["hbm_units"] == pytest.approx(ratio)
+    assert "decode, Mixtral-8x7B tp, 64:16:32 at 8: HBM" in err
+
+
 def test_a_fit_can_be_saved_and_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     flags = "-m OLMoE-1B-7B -m mixtral -s tp,ep -w 64:16:32 --hardware H100 -c 1,8,32"
     results, saved = tmp_path / "out", tmp_path / "fitted.json"

@@ -1,5 +1,6 @@
 """Progress in 80 columns: how many of how many and the time left are never cut."""
 
+import asyncio
 import io
 import re
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from moeserve.cli import progress as module
+from moeserve.cli import run
 
 LONG = "Mixtral-8x7B-Instruct-v0.1 tp2+dp4+ep prefill-heavy c=128  37/512 requests, 128 in flight"
 
@@ -42,3 +44,17 @@ def test_the_count_and_the_time_left_stand_whatever_is_going_on(
         assert len(line) <= width
         assert " 42/189 " in line
         assert re.search(r"(\d:\d\d:\d\d|-:--:--)", line)
+
+
+async def test_a_second_interrupt_says_that_it_was_heard_and_what_it_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stop, task = asyncio.Event(), asyncio.ensure_future(asyncio.sleep(60))
+    run._interrupt(stop, task)
+    assert stop.is_set()
+    assert not task.cancelling()
+    run._interrupt(stop, task)
+    assert task.cancelling()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("stopping: requests in flight may finish")
+    assert second.startswith("giving up requests in flight")

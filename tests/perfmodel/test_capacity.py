@@ -14,8 +14,21 @@ from perfmodel.reference import table
 B200_BYTES = 180e9
 
 
+def printed(gpus: int) -> ClusterSplit:
+    return ClusterSplit(gpus=gpus, memory_bytes=B200_BYTES)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"weight_dtype": "bfloat16"}, {"kv_dtype": "fp8"}, {"ep": 1}, {"usable_fraction": 0.8}],
+)
+def test_the_fit_holds_for_no_other_conventions(other: dict[str, Any]) -> None:
+    split = ClusterSplit(gpus=64, memory_bytes=B200_BYTES, **other)
+    assert calibrated_capacity("DeepSeek-V3", split) is None
+
+
 def test_the_calibrated_capacity_gives_13_of_the_14_batches_of_table_4() -> None:
-    capacity = calibrated_capacity("DeepSeek-V3", 64)
+    capacity = calibrated_capacity("DeepSeek-V3", printed(64))
     wrong = []
     for row in table("qs_table4_context"):
         context = int(row["context_tokens"])
@@ -42,13 +55,13 @@ def test_the_calibrated_capacity_gives_13_of_the_14_batches_of_table_4() -> None
 def test_the_calibrated_capacities_give_table_3(
     name: str, gpus: int, billions: float, batch: int
 ) -> None:
-    capacity = calibrated_capacity(name, gpus)
+    capacity = calibrated_capacity(name, printed(gpus))
     assert capacity is not None
     assert capacity.largest_batch(billions, context=131072) == batch
 
 
 def test_the_fit_fails_for_groks_own_row() -> None:
-    capacity = calibrated_capacity("Grok-1", 64)
+    capacity = calibrated_capacity("Grok-1", printed(64))
     assert capacity is not None
     assert capacity.largest_batch(314.0, context=131072) == 129  # the paper prints 127
 

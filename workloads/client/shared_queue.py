@@ -84,6 +84,8 @@ class QueueDispatcher:
         """Later turns, each with the time it is due."""
         self._in_flight = 0
         self._retry_s = 0.0
+        first_s = None if due_s is None else [due for due in due_s if due == due]
+        self._standby = standby_of(slots, first_s)  # later turns have NaN
 
     @property
     def in_flight(self) -> int:
@@ -100,8 +102,7 @@ class QueueDispatcher:
 
     @property
     def standby(self) -> int:
-        due_s = None if self._due_s is None else [due for due in self._due_s if due == due]
-        return standby_of(self.slots, due_s)
+        return self._standby
 
     def take(self, now_s: float, most: int | None = None) -> list[tuple[int, float]]:
         taken: list[tuple[int, float]] = []

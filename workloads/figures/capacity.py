@@ -12,12 +12,13 @@ Row = Mapping[str, Any]
 WHO = (
     "provenance", "model", "served_model", "answered_by", "strategy", "technique", "gpu_type",
     "num_gpus", "engine_version", "server_args", "server_env", "endpoint", "request_form",
-    "workload",
+    "workload", "rate_curve",
 )  # fmt: skip
 """Columns that say what carries the load; runs that differ in one are different servers."""
 SHOWN = ("model", "strategy", "technique", "request_form", "workload")
 FEWEST_FOR_KNEE = 3
 LIMITS, TARGET = "goodput_limits", "slo_target"
+WORST = "slo_attainment_worst"
 PRICE = "usd_per_million_output_tokens"
 
 
@@ -33,17 +34,26 @@ class Level:
     requests: int
     """0 where no limits were given."""
     usd: float | None
+    worst: float | None = None
+    """Share within the limits of the class of a mix that met them least; None without a mix."""
 
     @property
     def share(self) -> float:
         return self.good / self.requests if self.requests else 0.0
 
+    def meets(self, target: float) -> bool:
+        """Whether so large a share met the limits, of all requests and of every class."""
+        least = self.share if self.worst is None else min(self.share, self.worst)
+        return bool(self.requests) and least >= target
+
     @property
     def interval(self) -> str:
         """The share of requests within the limits, with its 95 % Wilson interval."""
         low, high = wilson_interval(self.good, self.requests)
+        worst = "" if self.worst is None else f", {self.worst:.1%} of the class that met them least"
         return (
-            f"{self.share:.1%} of {self.requests} requests, 95 % interval {low:.1%} to {high:.1%}"
+            f"{self.share:.1%} of {self.requests} requests{worst}, 95 % interval {low:.1%} to "
+            f"{high:.1%}"
         )
 
 
@@ -114,6 +124,7 @@ def _level(load: float, rows: Sequence[Row]) -> Level:
         good=sum(int(row["good_requests"]) for row in limited),
         requests=sum(asked),
         usd=fmean(prices) if prices else None,
+        worst=min((float(row[WORST]) for row in rows if is_told(row.get(WORST))), default=None),
     )
 
 
@@ -121,7 +132,7 @@ def highest(levels: Sequence[Level], target: float) -> tuple[Level | None, Level
     """Return the highest load up to which every one met the limits, and the first that did not."""
     passed: Level | None = None
     for level in levels:
-        if not level.requests or level.share < target:
+        if not level.meets(target):
             return passed, level
         passed = level
     return passed, None

@@ -11,18 +11,22 @@ from catalog.errors import BadValue
 
 NAMES = ("ttft", "tpot", "e2el")
 ALLOWED = (
-    "NAME:MILLISECONDS with NAME one of ttft, tpot, e2el, each at most once (ttft:200 tpot:50)"
+    "NAME:MILLISECONDS with NAME one of ttft, tpot, e2el, each at most once (ttft:200 tpot:50), or "
+    "of one class of a mix (chat.ttft:200)"
 )
 Z_95 = 1.959963984540054
 
 
 def parse_goodput(texts: Iterable[str]) -> dict[str, float]:
-    """Read SLOs in vLLM's syntax; the bounds are milliseconds, since the names' `_ms` are."""
+    """Read SLOs in vLLM's syntax; the bounds are milliseconds, since the names' `_ms` are.
+
+    `CLASS.NAME` is of the requests of one class, instead of the limit `NAME` of all others.
+    """
     slos: dict[str, float] = {}
     for text in texts:
         for part in re.split(r"[\s,]+", text.strip()):
             name, _, bound = part.partition(":")
-            if name not in NAMES or name in slos:
+            if name.rpartition(".")[2] not in NAMES or name in slos or name.startswith("."):
                 raise BadValue("goodput", text, ALLOWED)
             slos[name] = _bound_ms(bound, text)
     return slos
@@ -36,6 +40,21 @@ def _bound_ms(bound: str, text: str) -> float:
     if not 0 < bound_ms < math.inf:
         raise BadValue("goodput", text, ALLOWED)
     return bound_ms
+
+
+def classes_of(slos: Mapping[str, float]) -> list[str]:
+    """Return the classes that have limits of their own."""
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in slos if "." in name))
+
+
+def limits_of(part: str, slos: Mapping[str, float]) -> dict[str, float]:
+    """Return the limits of one class: those of all, and its own before them."""
+    own = {
+        name.rpartition(".")[2]: bound
+        for name, bound in slos.items()
+        if "." in name and name.rpartition(".")[0] == part
+    }
+    return {**{name: bound for name, bound in slos.items() if "." not in name}, **own}
 
 
 def good(latencies_ms: Mapping[str, NDArray[np.float64]], slos: Mapping[str, float]) -> int:

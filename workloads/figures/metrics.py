@@ -85,7 +85,20 @@ def _goodput(done: Transcript, slos: Mapping[str, float] | None, duration_s: flo
 
 
 def good_requests(done: Transcript, slos: Mapping[str, float]) -> int:
-    """Count the completed requests within every SLO, each latency taken from the due time."""
+    """Count the completed requests within every SLO, each latency taken from the due time.
+
+    Of a mix each class is held to its own limits.
+    """
+    if slo.classes_of(slos):
+        parts = dict.fromkeys(row.part for row in done.rows)
+        return sum(
+            good_requests(
+                Transcript(row for row in done.rows if row.part == part), slo.limits_of(part, slos)
+            )
+            for part in parts
+        )
+    if not done.rows:
+        return 0
     latencies_ms = {
         "ttft": ttft_ms(done, done.due_s),
         "tpot": tpot_ms(done),

@@ -11,6 +11,7 @@ from catalog.errors import BadValue, UnknownName
 from workloads.load.distribution import plain
 from workloads.load.facts import Facts, facts_of
 from workloads.load.files.open import digest_of
+from workloads.load.files.tokenizer import FILE, folder_of
 from workloads.load.language import (
     FILES,
     OPTIONS,
@@ -112,7 +113,10 @@ def _pinned(piece: Piece) -> Piece:
         return piece
     kind, _, path = piece.source.partition(":")
     found, digest = located(path, kind)
-    return replace(piece, source=f"{kind}:{found.absolute()}#{digest}")
+    options = dict(piece.options)
+    if "tokenizer" in options and Path(options["tokenizer"]).is_dir():
+        options["tokenizer"] = str(Path(options["tokenizer"]).absolute())
+    return replace(piece, source=f"{kind}:{found.absolute()}#{digest}", options=options)
 
 
 def located(path: str, kind: str) -> tuple[Path, str]:
@@ -136,8 +140,9 @@ def _written(
         kind, _, path = piece.source.partition(":")
         where, digest = located(path, kind)
         source = source_of(kind, where, piece.options, digest, text)
-        if isinstance(source, PromptFile) and source.tokenizer is None and tokenizer is not None:
-            source = msgspec.structs.replace(source, tokenizer=str(tokenizer))
+        if isinstance(source, PromptFile):
+            folder = folder_of(source.tokenizer) if source.tokenizer else tokenizer
+            source = msgspec.structs.replace(source, tokenizer=str(folder) if folder else None)
         shown, count = f"{kind}:{_plain_name(where)}#{digest}", ""
     else:
         if ":" not in piece.source:
@@ -224,12 +229,20 @@ def _canonical(each: _Written, *, mixed: bool = False) -> Piece:
     given, counted = each.given, "" if mixed or not each.counted else str(each.count or "auto")
     options = {name: given.options[name] for name in OPTIONS if name in given.options}
     options.pop("prompts", None)
+    if "tokenizer" in options:
+        options["tokenizer"] = _shown_tokenizer(options["tokenizer"])
     shown = each.shown
     if counted and not _of_file(each.piece) and each.given.source == each.piece.source:
         shown, counted = f"{shown}:{counted}", ""
     if counted and "prompts" in given.options:
         options["prompts"] = counted
     return Piece(given.label, shown, None, options)
+
+
+def _shown_tokenizer(given: str) -> str:
+    """A tokenizer by its folder's name and a hash of what it does."""
+    folder = folder_of(given)
+    return f"{_plain_name(folder.absolute())}#{digest_of(folder / FILE, 'tokenizer')}"
 
 
 def _spelled(piece: Piece) -> str:

@@ -51,6 +51,11 @@ class Content:
     def __len__(self) -> int:
         return len(self.chains)
 
+    @property
+    def counted(self) -> bool:
+        """Whether every prompt is in tokens, so that what they share is known."""
+        return all(length_of(prompt) is not None for prompt in self.literals.values())
+
     def tokens_of(self, request: int) -> int | None:
         """Return the prompt's length in tokens; None for text that nobody has tokenised."""
         literal = self.literals.get(request)

@@ -5,7 +5,8 @@
     SOURCE    = PROFILE | LENGTH:LENGTH:PROMPTS | lengths:FILE | file:FILE | trace:FILE
     LENGTH    = N | A-B | MEAN~CV
     OPTION    = prompts=N | natural | prefix=TOKENSxCOUNT | turns=N | think=SECONDS
-              | output=N | tokenizer=NAME | speed=X | scale=X | from=S | to=S | block=TOKENS
+              | output=N | cut=LENGTH | tokenizer=FOLDER
+              | speed=X | scale=X | from=S | to=S | block=TOKENS
 
 docs/workloads.md says what each is for. `+`, `,` and `@` divide only before something of the
 language, so a file's name may hold them.
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import BadValue
+from catalog.errors import BadValue, UnknownName
 from workloads.load.distribution import parse_seconds, parse_tokens
 from workloads.load.workload import (
     Lengths,
@@ -38,6 +39,7 @@ OPTIONS: Mapping[str, str] = {
     "turns": "a whole number from 1",
     "think": "seconds between turns: 2, 1-3, or 2~1 (lognormal)",
     "output": "tokens of every answer",
+    "cut": "tokens of each prompt that a plain text is cut into: N, A-B or MEAN~CV",
     "tokenizer": "a folder with tokenizer.json",
     "speed": "times as fast as recorded, above 0",
     "scale": "of all lengths, above 0",
@@ -46,13 +48,15 @@ OPTIONS: Mapping[str, str] = {
     "block": "tokens that a hash stands for",
 }
 OF_FILES = {
-    "file": ("output", "tokenizer", "turns", "think", "natural", "prompts"),
+    "file": ("output", "cut", "tokenizer", "turns", "think", "natural", "prompts"),
     "trace": ("speed", "scale", "from", "to", "block", "natural", "prompts"),
 }
 OF_LENGTHS = ("prompts", "natural", "prefix", "turns", "think")
 _LABEL = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,39})=(.+)", re.DOTALL)
 _WEIGHT = re.compile(r"(.+)@([0-9]{1,9}(?:\.[0-9]{1,6})?)", re.DOTALL)
 _OPTION = re.compile(rf",(?=(?:{'|'.join(OPTIONS)})(?:=|,|@|\+|$))")
+_NUMBERED = re.compile(r"[A-Za-z][A-Za-z0-9_-]*=[0-9][^:]*")
+"""An option that is none: what has a label is a source, of which no one is a number."""
 _LENGTH = r"[0-9][0-9.~-]*"
 _COUNT = re.compile(r"[0-9]{1,9}|auto", re.ASCII)
 
@@ -64,6 +68,8 @@ def listed(text: str) -> list[str]:
         name = re.split(r"[=@+]", word.strip(), maxsplit=1)[0]
         if found and name in OPTIONS:
             found[-1] = f"{found[-1]},{word.strip()}"
+        elif found and _NUMBERED.fullmatch(word.strip()):
+            raise UnknownName("option of a workload", name, OPTIONS)
         else:
             found.append(word.strip())
     return found
@@ -139,6 +145,7 @@ def source_of(kind: str, where: Path, options: Mapping[str, str], digest: str, t
         digest=digest,
         output_len=_whole(options, "output", None, text),
         tokenizer=options.get("tokenizer"),
+        cut=parse_tokens(options["cut"], "cut", text, LARGEST) if "cut" in options else None,
         turns=_whole(options, "turns", None, text),
     )
 

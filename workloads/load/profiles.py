@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
-from catalog.errors import BadValue, UnknownName
+from catalog.errors import BadValue, InputError, UnknownName
 from workloads.load.build import ALLOWED, build
 from workloads.load.language import FILES, LARGEST, OPTIONS
 from workloads.load.workload import Workload
@@ -46,6 +47,8 @@ TEXTS: Mapping[str, str] = {
 }
 """What each name stands for in the language."""
 _LAB = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}|auto)", re.ASCII)
+_CLASS = re.compile(r" (?:part|turn)=\S+$")
+_OF_FILE = re.compile(rf"(?:^|[=+])(?:{'|'.join(FILES)}):")
 _FURTHER = re.compile(rf"[-~@+=]|,({'|'.join(OPTIONS)})|^({'|'.join(FILES)}):")
 
 
@@ -64,6 +67,29 @@ def parse_workload(text: str, tokenizer: Path | None = None) -> Workload:
             raise UnknownName("workload", name, TEXTS, hint=f"Or give {ALLOWED}.")
         raise BadValue("workload", text, ALLOWED)
     return build(name, TEXTS, tokenizer)
+
+
+def is_laboratory(name: str) -> bool:
+    """Whether a workload of this name has one input and one output length and shares nothing."""
+    return name in PROFILES or _LAB.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=4096)
+def is_traffic(name: str) -> bool:
+    """Whether a name is a text of the language whose requests are not all alike.
+
+    No file is opened, and a class of a run (`… part=chat`) is one of traffic. What is no text of
+    the language, such as another tool's name for its data set, says nothing: False.
+    """
+    text = _CLASS.sub("", name.strip())
+    if is_laboratory(text):
+        return text != name.strip()
+    if _OF_FILE.search(text):
+        return True
+    try:
+        return bool(parse_workload(text).parts)
+    except InputError:
+        return False
 
 
 def _laboratory(text: str, name: str, match: re.Match[str]) -> Workload:

@@ -52,6 +52,8 @@ class TurnDispatcher:
         self._ready: list[tuple[float, int]] = []
         self._taken: set[int] = set()
         self._left = self.count
+        first_s = None if due_s is None else [due_s[request] for request in self._first]
+        self._standby = standby_of(self.slots, first_s)
 
     @property
     def in_flight(self) -> int:
@@ -59,9 +61,7 @@ class TurnDispatcher:
 
     @property
     def standby(self) -> int:
-        if self._due_s is None:
-            return self.slots
-        return standby_of(self.slots, [self._due_s[request] for request in self._first])
+        return self._standby
 
     @property
     def exhausted(self) -> bool:

@@ -54,6 +54,8 @@ class PromptFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of every request, instead of what the file says."""
     tokenizer: str | None = None
     """Folder of the tokenizer; None leaves text to be tokenised by the server."""
+    cut: Distribution | None = None
+    """Tokens of each piece that a plain text is cut into; None for a file of requests."""
     turns: int | None = None
     """Divide each conversation into its turns, so many at most; None asks it as one request."""
 
@@ -82,10 +84,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     think_s: Distribution | None = None
 
     @property
+    def drawn(self) -> bool:
+        """Whether its lengths are drawn, not taken one after another."""
+        return isinstance(self.source, Lengths | LengthsFile)
+
+    @property
     def shares(self) -> bool:
         """Whether its prompts begin alike: by a prefix, earlier turns, a trace's hashes."""
-        traced = isinstance(self.source, TraceFile | PromptFile)
-        return self.prefix is not None or self.turns > 1 or traced
+        return self.prefix is not None or self.turns > 1 or not self.drawn
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,6 +131,15 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def has_prompts(self) -> bool:
         """Whether some prompts are a file's own."""
         return any(isinstance(part.source, PromptFile) for part in self.parts)
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether any order of its requests is as good as another.
+
+        Those of files and traces have an order of their own, and later turns are longer: there a
+        trend over the run may be the workload's.
+        """
+        return all(part.turns == 1 and part.drawn for part in self.parts)
 
     @property
     def shares(self) -> bool:

@@ -13,10 +13,10 @@ from catalog.errors import EndpointError
 from orchestrator.engine import Callbacks, Stopped
 from orchestrator.engines.endpoint.advice import advice
 from orchestrator.engines.endpoint.inspect import LOADING, POLL_S, patience_s
+from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.measure.readiness import PROBE_INPUT, PROBE_OUTPUT, probed
 from workloads.client.payloads import Prompts
-from workloads.load.profiles import parse_workload
 from workloads.load.text_prompts import TextPrompts, fitted, prompts_for
 from workloads.transcript import RequestRow
 from workloads.transport.target import Target
@@ -76,7 +76,8 @@ async def first_answer(
 
 def _long_words(experiment: Experiment) -> int:
     """Return a length that the server must take for the workloads asked for."""
-    lengths = [parse_workload(text).known_input_len for text in experiment.workloads]
+    named = experiment.models[0] if experiment.models else ""
+    lengths = [each.known_input_len for each in workloads_of(experiment, named)]
     longest = max((length for length in lengths if length is not None), default=0)
     return min(MOST_WORDS, max(LEAST_WORDS, longest // TOKENS_PER_WORD))
 

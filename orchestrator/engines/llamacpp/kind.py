@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable
 
+from catalog.errors import install_line
 from orchestrator.engine import Engine, LaunchContext
 from orchestrator.engines.checks import TOKEN_BY_TOKEN
 from orchestrator.engines.kind import EngineKind, Request, ServerCommand, refuse_kind
@@ -36,7 +37,7 @@ def _command(
 def _requirements() -> Iterable[Requirement]:
     program, package = shutil.which("llama-server"), version_of("xllamacpp")
     found = program or (f"xllamacpp {package}" if package else "none")
-    fix = "" if program or package else "pip install 'moeserve[llamacpp]', or llama.cpp's releases"
+    fix = "" if program or package else f"{install_line('llamacpp')}, or llama.cpp's releases"
     yield Requirement("llama.cpp", bool(program or package), found, fix)
 
 

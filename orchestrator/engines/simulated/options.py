@@ -30,12 +30,23 @@ def check_simulated(
         raise BadValue("--server-env", name, allowed)
     requested = server_arguments(experiment.server.args)
     for model in models:
+        _check_ends(experiment, model)
         _check_length(requested, experiment, model)
     for setup in setups:
         served = checkpoint_of(setup, models[setup.model])
         requested.check_context(served)
         if setup.layout is not None:
             check_priced(setup.layout, served)
+
+
+def _check_ends(experiment: Experiment, model: str) -> None:
+    for workload in workloads_of(experiment, model):
+        if workload.natural:
+            allowed = (
+                "answers of the lengths asked for, with --engine simulated: no model is there that "
+                "could end one; leave `natural` out"
+            )
+            raise BadValue("--workload", workload.name, allowed)
 
 
 def _check_length(requested: ServerArguments, experiment: Experiment, model: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from catalog.errors import install_line
 from orchestrator.engines.kind import Cpu
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.host.requirements import version_of
@@ -59,7 +60,7 @@ def cpu_of(experiment: Experiment) -> Cpu:
     if build is not None:
         return Cpu(able=False, told=f"{build} here is no build for the CPU ({GET_CPU} gets one)")
     if find_spec("vllm") is None and shutil.which("vllm") is None:
-        told = f"no vLLM here: pip install 'moeserve[vllm]', or {GET_CPU} for the CPU"
+        told = f"no vLLM here: {install_line('vllm')}, or {GET_CPU} for the CPU"
         return Cpu(able=None, missing=True, told=told)
     return Cpu(able=None, told="the vLLM here does not tell whether it is built for the CPU")
 

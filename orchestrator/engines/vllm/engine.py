@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 
-from catalog.errors import ServerStartFailed
+from catalog.errors import ServerStartFailed, install_line
 from orchestrator.engine import Callbacks, LaunchContext, Session
 from orchestrator.engines.checkpoints import make_weights
 from orchestrator.engines.gpus import given_gpus, gpu_type, sampled_gpus
@@ -65,7 +65,7 @@ def start_server(
     base = base_command(context.experiment)
     if base is None:
         raise ServerStartFailed(
-            "SERVER_MISSING: no vLLM here: pip install 'moeserve[vllm]', or name its command with "
+            f"SERVER_MISSING: no vLLM here: {install_line('vllm')}, or name its command with "
             "--server-command, or use --engine simulated",
             stage="launch",
         )

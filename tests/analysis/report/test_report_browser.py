@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.report.write import ReportOptions, report_html
-from tests.chromium import CHROMIUM, FRAMES, Tab
+from tests.chromium import CHROMIUM, DESKTOP, FRAMES, PHONE, Device, Tab
 from tests.machine import limit
 
 pytestmark = [
@@ -113,6 +113,17 @@ async def test_arrow_keys_read_the_points_out(tab: Tab, pages: Path) -> None:
     assert said[2].startswith("ep:")
     await tab.key("Escape")
     assert await tab.run("document.querySelector('#charts .tip').hidden")
+
+
+@pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["390", "1280"])
+async def test_no_name_makes_the_page_wider_than_the_screen(
+    tab: Tab, pages: Path, device: Device
+) -> None:
+    await tab.open(pages / "hostile.html", device=device)
+    for _ in range(2):
+        assert await tab.run("document.documentElement.scrollWidth") <= device["width"]
+        await tab.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        await tab.run(FRAMES)
 
 
 async def test_hostile_names_are_shown_and_never_run(tab: Tab, pages: Path) -> None:

@@ -162,6 +162,19 @@ async def test_a_tap_shows_what_a_mark_and_a_cell_stand_for(tab: Tab, page: Path
     assert "95 % interval" in told
 
 
+async def test_arrow_keys_walk_through_a_matrix_and_read_it_out(tab: Tab, page: Path) -> None:
+    await tab.open(page)
+    await tab.run("document.querySelector('#winners .matrix').focus()")
+    said = []
+    for key in ("ArrowRight", "ArrowDown"):
+        await tab.key(key)
+        said.append(await tab.run("document.getElementById('live').textContent"))
+    assert said[0].startswith("Mixtral-8x7B, decode-heavy, concurrency 1: tp")
+    assert said[1].startswith("Mixtral-8x7B, decode-heavy, concurrency 4: ")
+    await tab.key("Escape")
+    assert await tab.run("document.querySelector('#winners .tip').hidden")
+
+
 async def test_the_axis_is_what_was_in_flight_and_its_ticks_are_plain(tab: Tab, page: Path) -> None:
     await tab.open(page)
     labels = await tab.run(

@@ -217,7 +217,7 @@ WHAT = {
     "technique": "none", "input_len": 10, "num_prompts": 6, "server_group": "s", "seed": 7,
     "engine_version": "", "server_args": "", "server_env": "", "endpoint": "", "error": "",
     "server_preemptions": 2.0, "client_busy_share": 0.25, "verdict_notes": "PREEMPTED",
-    "request_form": "", "served_model": "", "answered_by": "",
+    "request_form": "", "rate_curve": "", "output_ends": "", "served_model": "", "answered_by": "",
 }  # fmt: skip
 
 

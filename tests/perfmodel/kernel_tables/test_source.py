@@ -51,6 +51,16 @@ def test_a_package_without_tables_and_no_package_are_told_apart(
         kernel_tables(INSTALLED)
 
 
+def test_a_file_an_empty_folder_and_nothing_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "moe_perf.parquet").touch()
+    monkeypatch.chdir(tmp_path)
+    for text, said in (("moe_perf.parquet", "not a folder"), ("x", "no such"), ("", "no tables")):
+        with pytest.raises(BadFile, match=said):
+            kernel_tables(text)
+
+
 @pytest.mark.parametrize(
     ("hardware", "layout", "priced_by"),
     [

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from perfmodel.constants import ROOFLINE, VLLM_2026, Constants
 from perfmodel.experts import RoutingSkew
 from perfmodel.features import MeasuredRun, features
 from perfmodel.kernel_tables.experts import LAUNCHES
+from perfmodel.kernel_tables.latent import latent_table
 from perfmodel.kernel_tables.source import kernel_tables
 from perfmodel.load import StepLoad, decode_load, prefill_load
 from perfmodel.serving import ServerSettings, server
@@ -149,6 +151,36 @@ def test_a_table_without_windows_serves_layers_that_have_none(tmp_path: Path) ->
         found = StepModel(spec, parse_layout("single"), gpu("H100"))
         found.use(kernel_tables(str(root)))
         assert (found.kernels is not None and found.kernels.attention is not None) == served
+
+
+def test_latent_attention_is_timed_with_its_projections_and_counted_once(tmp_path: Path) -> None:
+    spec, step_ms = model("DeepSeek-V3"), 0.3
+    for name, lengths in (("context", "isl"), ("generation", "step")):
+        rows = [
+            {
+                "model": "deepseek-ai/DeepSeek-V3", "mla_dtype": "bfloat16", "num_heads": 16,
+                "kv_cache_dtype": "bfloat16", "gemm_type": "fp8_block", "batch_size": batch,
+                "isl": 1, "step": 0, lengths: length, "latency": step_ms,
+            }
+            for batch in (1, 64) for length in (1, 4096)
+        ]  # fmt: skip
+        tables.write(tmp_path, "mla", f"mla_{name}_module_perf.parquet", rows)
+    built = StepModel(spec, parse_layout("tp8"), gpu("H100"))
+    built.use(kernel_tables(str(tmp_path)))
+    launched_s = spec.layers * 13 * VLLM_2026.kernel_s
+    for load in (decode_load(32, 1000), prefill_load(2, 500)):
+        found = parts(built, load)
+        both_s = found["attention"][0] + found["projections"][0]
+        assert both_s == pytest.approx(spec.layers * step_ms / 1e3 - launched_s)
+    both = StepLoad(decode_sequences=1, prefill_tokens=10, prefill_sequences=1, kv_tokens=20)
+    assert np.isnan(built.phases.attention(both, np.zeros(1)).kernel_s).all()
+    for other in ("tp4", "tp16"):  # other heads a rank
+        built = StepModel(spec, parse_layout(other), gpu("H100"))
+        built.use(kernel_tables(str(tmp_path)))
+        assert built.kernels is not None
+        assert built.kernels.attention is None
+    other_widths = msgspec.structs.replace(spec, hidden=5120)
+    assert latent_table(tmp_path, other_widths, parse_layout("tp8"), kv_dtype=None) is None
 
 
 def test_the_newest_release_counts_and_a_development_version_does_not(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from catalog.errors import ClusterError
 from moeserve.cli.slurm_submit import SubmitRequest, submit_study
+from orchestrator.results.planned import read_planned
 from slurm.submit.options import SubmitOptions
 from slurm.submit.plan_elsewhere import remote_plan
 from slurm.submit.submission import SubmissionStore
@@ -30,6 +31,15 @@ def test_the_same_command_again_submits_nothing_that_is_published_or_queued(
     next((tmp_path / "runs").iterdir()).unlink()
     (row,) = submit(cluster, tmp_path)
     assert row["tasks"] == 1
+
+
+def test_who_looks_on_knows_how_many_runs_were_submitted(tmp_path: Path) -> None:
+    cluster = MemorySlurm()
+    submit(cluster, tmp_path)
+    planned = read_planned(tmp_path)
+    assert planned is not None
+    cluster.work(program)
+    assert set(planned.runs) == {path.stem for path in (tmp_path / "runs").iterdir()}
 
 
 def test_an_answer_that_is_lost_is_looked_for_and_the_job_not_repeated(tmp_path: Path) -> None:

@@ -108,3 +108,9 @@ def test_every_profile_stands_for_a_text_of_the_language_and_keeps_its_name() ->
         assert workload.longest_tokens == meant.longest_tokens
         assert (workload.input_len, workload.output_len) == (meant.input_len, meant.output_len)
         assert workload.prompts_for(32) == 160
+
+
+def test_an_option_that_is_none_is_named_with_the_one_that_was_meant() -> None:
+    with pytest.raises(UnknownName, match="Did you mean turns"):
+        listed("5:5:5,turn=4")
+    assert listed("a=5:5:5,b=chat,c=7:7:7") == ["a=5:5:5", "b=chat", "c=7:7:7"]

@@ -1,1 +1,1 @@
-"""Files of prompts, traces and lengths: read and checked by line, known by what they hold."""
+"""Files of prompts, traces and lengths: checked line by line, known by what they hold."""

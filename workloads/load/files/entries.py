@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from workloads.load.content import Message, Prompt
+from workloads.load.distribution import Distribution
 from workloads.load.files.open import bad_line
-from workloads.load.files.prompts import Recorded, read_prompts
+from workloads.load.files.prompts import Recorded, read_prompts, read_text
 from workloads.load.files.tokenizer import Tokenizer, tokenizer_in
 from workloads.load.workload import PromptFile
 
@@ -42,11 +43,39 @@ class _Turn:
 def read_entries(source: PromptFile) -> tuple[Entry, ...]:
     """Return a file's requests; text without a tokenizer stays text."""
     tokenizer = tokenizer_in(Path(source.tokenizer)) if source.tokenizer else None
+    if source.cut is not None:
+        return tuple(_pieces(source, source.cut, tokenizer))
     return tuple(
         entry
         for session, recorded in enumerate(read_prompts(source.path, source.digest))
         for entry in _entries(source, recorded, session, tokenizer)
     )
+
+
+def _pieces(
+    source: PromptFile, lengths: Distribution, tokenizer: Tokenizer | None
+) -> Iterator[Entry]:
+    """Cut a text into prompts of drawn lengths, one behind the other; none holds another's tokens.
+
+    The lengths are drawn by the file's hash: a file is cut in one way.
+    """
+    text = read_text(source.path, source.digest)
+    if tokenizer is None:
+        told = "a text is cut in the model's tokens: ,tokenizer=FOLDER, or a model that has one"
+        raise bad_line(source.path, 1, "prompt", told)
+    ids = tokenizer.encode([text], special=False)[0]
+    rng, at, session = np.random.default_rng(int(source.digest, 16)), 0, 0
+    while at < len(ids):
+        (length,) = lengths.draw_tokens(rng, 1)
+        if at + length > len(ids):
+            break
+        piece = ids[at : at + length]
+        yield Entry(
+            prompt=piece, output_len=source.output_len or USUAL_OUTPUT, session=session, line=1
+        )
+        at, session = at + int(length), session + 1
+    if not session:
+        raise bad_line(source.path, 1, "prompt", f"its {len(ids)} tokens are less than one prompt")
 
 
 def _entries(

@@ -63,10 +63,20 @@ class _Conversation(msgspec.Struct):
 def read_prompts(path: Path, digest: str) -> tuple[Recorded, ...]:
     """Read a file's requests; BadFile names file, line and field of what is wrong."""
     data = read_bytes(path, digest, WHAT)
+    if data.strip() and data.lstrip()[:1] not in (b"{", b"["):
+        raise bad_line(path, 1, "prompt", "is no JSON; a plain text is cut with ,cut=TOKENS")
     found = tuple(_sharegpt(path, data) if data.lstrip()[:1] == b"[" else _lines(path, data))
     if not found:
         raise BadFile(path, "holds no conversation of a prompt and an answer")
     return found
+
+
+def read_text(path: Path, digest: str) -> str:
+    """Read a plain text; BadFile where it is none."""
+    try:
+        return read_bytes(path, digest, WHAT).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadFile(path, f"is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _lines(path: Path, data: bytes) -> Iterator[Recorded]:

@@ -161,7 +161,8 @@ def test_one_sequence_of_the_longest_length_allowed_must_fit() -> None:
 
 def test_the_prefix_cache_is_off_unless_asked_for_and_finds_nothing_in_random_prompts() -> None:
     assert figures(row("--no-enable-prefix-caching")) == figures(row())
-    on = figures(row("--enable-prefix-caching"))
+    on = dict(figures(row("--enable-prefix-caching")))
+    assert on.pop("prefix_caching") == "on"
     assert on.pop("server_prefix_cache_queries") > 0
     assert on.pop("server_prefix_cache_hits") == 0
     assert on == figures(row())

@@ -60,7 +60,8 @@ async def test_every_form_of_traffic_is_a_measured_run_with_the_server_s_own_cou
              for m in read_manifests(tmp_path / "results")}  # fmt: skip
     assert len(found) == 4
     for manifest in found.values():
-        record, rows = manifest.record, rows_of(tmp_path / "results" / manifest.files[0].path)
+        (path,) = (each.path for each in manifest.files if each.path.endswith("requests.parquet"))
+        record, rows = manifest.record, rows_of(tmp_path / "results" / path)
         assert (record.verdict, record.provenance) == ("valid", "measured"), record.verdict_reasons
         assert record.total_input_tokens == record.extra["server_prompt_tokens"]
         assert record.total_output_tokens == record.extra["server_generation_tokens"]

@@ -196,3 +196,24 @@ def test_a_histogram_s_pairs_are_drawn_by_their_counts(tmp_path: Path) -> None:
     path.write_text("input_len,output_len\n10,0\n")
     with pytest.raises(BadFile, match="line 2: output_len: '0'"):
         parse_workload(f"lengths:{path}")
+
+
+def test_a_plain_text_is_cut_to_just_the_lengths_and_no_token_twice(
+    tmp_path: Path, folder: Path
+) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text("a b c d e f g h " * 8)
+    workload = parse_workload(f"file:{path},cut=5-9,output=3,tokenizer={folder}")
+    entries = read_entries(source_of(workload))
+    lengths = [len(np.asarray(each.prompt)) for each in entries]
+    assert set(lengths) <= set(range(5, 10))
+    assert 64 - 9 < sum(lengths) <= 64
+    joined = np.concatenate([np.asarray(each.prompt) for each in entries])
+    assert joined.tolist() == ([*range(3, 11)] * 8)[: len(joined)]
+    assert {each.output_len for each in entries} == {3}
+    assert "tokenizer=model#" in workload.name
+    assert str(tmp_path) not in workload.name
+    with pytest.raises(BadFile, match=r"line 1: prompt: .*tokenizer=FOLDER"):
+        parse_workload(f"file:{path},cut=5")
+    with pytest.raises(BadFile, match=r"line 1: prompt: is no JSON.*cut=TOKENS"):
+        parse_workload(f"file:{path}")

@@ -35,10 +35,10 @@ function folded(packed) {
   return made;
 }
 
-function dataTable(holder, packed, name) {
+// `state` is kept by who draws the same table again, with more rows.
+function dataTable(holder, packed, name, state = { page: 0, sort: null, down: false, find: "" }) {
   const { same, notes, columns } = folded(packed);
   const cells = columns.map((each) => each.values);
-  const state = { page: 0, sort: -1, down: false, find: "" };
   const all = Array.from({ length: packed.rows }, (_, i) => i);
   // Joined once, so that a search over thousands of rows stays instant.
   let texts = null;
@@ -48,7 +48,8 @@ function dataTable(holder, packed, name) {
   const body = element("tbody");
   const pick = () => {
     const found = state.find ? all.filter((i) => text(i).includes(state.find)) : all.slice();
-    if (state.sort >= 0) found.sort((a, b) => (state.down ? -1 : 1) * order(cells[state.sort][a], cells[state.sort][b]));
+    const by = columns.find((each) => each.heading === state.sort)?.values;
+    if (by) found.sort((a, b) => (state.down ? -1 : 1) * order(by[a], by[b]));
     return found;
   };
   const draw = () => {
@@ -61,7 +62,7 @@ function dataTable(holder, packed, name) {
     back.disabled = state.page === 0;
     forward.disabled = state.page >= pages - 1;
     [...head.children].forEach((th, i) => {
-      const sorted = i === state.sort ? (state.down ? "descending" : "ascending") : "none";
+      const sorted = columns[i].heading === state.sort ? (state.down ? "descending" : "ascending") : "none";
       th.setAttribute("aria-sort", sorted);
     });
   };
@@ -71,22 +72,23 @@ function dataTable(holder, packed, name) {
   };
   const back = element("button", { type: "button", onclick: turn(-1) }, "Previous");
   const forward = element("button", { type: "button", onclick: turn(1) }, "Next");
-  columns.forEach(({ heading }, i) => {
+  columns.forEach(({ heading }) => {
     const sort = () => {
-      Object.assign(state, { down: state.sort === i && !state.down, sort: i, page: 0 });
+      Object.assign(state, { down: state.sort === heading && !state.down, sort: heading, page: 0 });
       draw();
     };
     head.append(element("th", { scope: "col" }, element("button", { type: "button", onclick: sort }, heading)));
   });
   const search = element("input", {
     type: "search",
+    value: state.find,
     oninput: (event) => {
       Object.assign(state, { find: event.target.value.trim().toLowerCase(), page: 0 });
       draw();
     },
   });
   const table = element("table", { class: "cards" }, element("thead", {}, head), body);
-  holder.append(
+  holder.replaceChildren(
     ...(same.length ? [element("p", { class: "quiet" }, `The same in all ${shown(packed.rows)} rows: ${same.join(" · ")}`)] : []),
     element("div", { class: "controls" }, element("label", {}, `Search ${name} `, search), back, forward, status),
     element("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `Table of ${name}` }, table),

@@ -1,0 +1,1 @@
+"""What pages share: style, tables, packed columns, a policy that lets nothing else run."""
