@@ -11,6 +11,7 @@ from typing import Any
 
 from catalog.secrets import is_secret_pair
 from orchestrator.host.devices import devices
+from orchestrator.host.scratch import CACHES
 
 PACKAGES = (
     "moeserve",
@@ -24,7 +25,7 @@ PACKAGES = (
     "uvloop",
 )
 # An allow-list: a whole environment would carry secrets into the results.
-VARIABLES = ("HF_HUB_OFFLINE", "SLURM_JOB_ID")
+VARIABLES = ("HF_HUB_OFFLINE",)
 STEERING = (
     "NCCL_", "UCX_", "NVSHMEM_", "GLOO_", "VLLM_", "FLASHINFER_", "CUDA_", "OMP_", "PYTORCH_",
     "TRITON_", "HIP_", "ROCR_", "RCCL_", "AITER_",
@@ -52,9 +53,14 @@ def describe() -> dict[str, Any]:
         "variables": {
             name: value for name, value in sorted(os.environ.items()) if name in VARIABLES
         }
-        | steering_variables(),
+        | {name: value for name, value in steering_variables().items() if not _of_a_task(name)},
         "executable": Path(sys.executable).name,
     }
+
+
+def _of_a_task(name: str) -> bool:
+    """Whether each task on equal nodes has another value: its GPUs, its address, its caches."""
+    return name in CACHES or name.endswith(("VISIBLE_DEVICES", "_IP", "_PORT", "_HOSTID"))
 
 
 def steering_variables() -> dict[str, str]:

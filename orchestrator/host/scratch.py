@@ -12,7 +12,8 @@ from catalog.errors import BadFile
 from catalog.inside import lock_file
 
 CACHES = ("VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR",
-          "CUDA_CACHE_PATH", "VLLM_CONFIG_ROOT")  # fmt: skip
+          "CUDA_CACHE_PATH", "VLLM_CONFIG_ROOT", "FLASHINFER_WORKSPACE_BASE", "DG_JIT_CACHE_DIR",
+          "TILELANG_CACHE_DIR")  # fmt: skip
 
 
 @contextlib.contextmanager

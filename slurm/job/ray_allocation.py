@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from catalog.errors import ClusterError
@@ -37,7 +38,7 @@ async def ray_on_allocation(
     hosts = parse_nodes(environment["SLURM_JOB_NODELIST"])
     token = _private_token(folder)
     job = int(environment["SLURM_JOB_ID"])
-    address = f"{_address_of(hosts[0])}:{_free_port(FIRST_PORT + job % PORTS)}"
+    address = f"{address_of_head(hosts)}:{_free_port(FIRST_PORT + job % PORTS)}"
     variables = {
         **QUIET_ENV,
         **SAFE_PATH,
@@ -118,11 +119,37 @@ def _temporary() -> str:
     return f"/tmp/moeserve-{secrets.token_hex(8)}"  # noqa: S108 (nobody can make it before us)
 
 
-def _address_of(host: str) -> str:
+def address_of_head(hosts: Sequence[str]) -> str:
+    """Return the address at which the other nodes reach this one, the first; else ClusterError.
+
+    A node's own name may stand for 127.0.1.1 on it (Debian's /etc/hosts): nobody else gets there.
+    """
+    found = [address for name in (hosts[0], socket.gethostname()) if (address := _resolved(name))]
+    outside = [address for address in found if not ipaddress.ip_address(address).is_loopback]
+    outside += [address for host in hosts[1:] if (address := _towards(host))]
+    if outside:
+        return outside[0]
+    raise ClusterError(
+        f"RAY_START: {hosts[0]} calls itself {found[0] if found else 'nothing'}, and has no "
+        f"address that leads to {', '.join(hosts[1:]) or 'another node'}: /etc/hosts or the "
+        "name service must give the nodes addresses that they reach each other at"
+    )
+
+
+def _resolved(host: str) -> str:
     try:
         return socket.gethostbyname(host)
     except OSError:
-        return socket.gethostbyname(socket.gethostname())
+        return ""
+
+
+def _towards(host: str) -> str:
+    """Return this host's address on the way to another; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect((host, 9))
+        address: str = probe.getsockname()[0]
+        return "" if ipaddress.ip_address(address).is_loopback else address
+    return ""
 
 
 def _free_port(first: int) -> int:

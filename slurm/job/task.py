@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from catalog.errors import MoeserveError, ResultsError
+from catalog.errors import BadValue, MoeserveError, ResultsError
 from catalog.inside import own_folder
 from catalog.secrets import redact
 from orchestrator.engines.registry import engine_kind
@@ -60,7 +61,11 @@ def _caches(submission: Submission) -> contextlib.AbstractContextManager[object]
     """A folder on the node's own disk for real servers: a home directory is slow, and shared."""
     if engine_kind(submission.engine).devices == "none":
         return contextlib.nullcontext()
-    return scratch(submission.options.scratch, SCRATCH_PREFIX)
+    asked = submission.options.scratch
+    base = os.path.expandvars(asked)
+    if not Path(base).is_dir():
+        raise BadValue("scratch", asked, f"a folder on the node {socket.gethostname()}")
+    return scratch(base, SCRATCH_PREFIX)
 
 
 def _deadline(submission: Submission, array: int, environment: Mapping[str, str]) -> Deadline:

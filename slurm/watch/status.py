@@ -225,7 +225,8 @@ def _failure(task: TaskStatus, failure: str, info: JobInfo | None) -> str:
     """Prefer the most telling class: of the server that failed, or of the order to end."""
     if failure == "RUNS_FAILED":
         for entry in reversed(task.entries):
-            match = FAILURE_CODE.match(entry.text) if entry.event == "group_failed" else None
+            told = entry.event in ("group_failed", "ended")
+            match = FAILURE_CODE.match(entry.text) if told else None
             if match:
                 return match[0]
     if failure == "TERMINATED" and info is not None:

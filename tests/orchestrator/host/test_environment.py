@@ -18,3 +18,17 @@ def test_a_checkout_is_described_by_its_commit() -> None:
     described = describe()["source_revision"]
     assert described is not None
     assert told.stdout.startswith(described.removesuffix("-dirty").rpartition("-g")[2])
+
+
+def test_tasks_on_equal_nodes_have_one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each task has of its own makes no other machine of its node."""
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "hsn0")
+    told = []
+    for number in ("1", "2"):
+        for name in ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES", "VLLM_HOST_IP", "VLLM_CACHE_ROOT"):
+            monkeypatch.setenv(name, number)
+        told.append(describe()["variables"])
+    assert told[0] == told[1]
+    assert told[0]["NCCL_SOCKET_IFNAME"] == "hsn0"
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "eth0")
+    assert describe()["variables"] != told[0], "another network is another environment"

@@ -87,6 +87,8 @@ def test_the_server_that_failed_last_names_the_failure() -> None:
         entry("ended", verdict="failed"),
     )
     assert decided(task(*entries), None) == ("failed", "OOM_WEIGHTS")
+    own = entry("ended", verdict="failed", text="RAY_START: n1 calls itself 127.0.1.1")
+    assert decided(task(own), None) == ("failed", "RAY_START"), "the task's own last word"
 
 
 @pytest.mark.parametrize(
