@@ -28,6 +28,8 @@ from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
 from slurm.watch.collect import CollectResult
 from slurm.watch.status import TaskStatus, status
 
+TOO_MUCH = ("More processors requested", "Memory specification", "node configuration is not")
+"""Slurm's words for more than its nodes have."""
 REHEARSAL = ("cpus", "memory", "time")
 """Options of a study that rehearses which hold for the rehearsal alone."""
 
@@ -129,7 +131,15 @@ async def _to_submit(
 async def _send(
     slurm: Slurm, root: Path, submission: Submission, *, beside: Sequence[int]
 ) -> list[Row]:
-    jobs = await submit(slurm, SubmissionStore(root), submission, beside=beside)
+    try:
+        jobs = await submit(slurm, SubmissionStore(root), submission, beside=beside)
+    except ClusterError as error:
+        asked = [f"{row['cpus'] or 'no'} CPUs and {row['memory'] or 'no'} memory"
+                 for row in _rows(submission)]  # fmt: skip
+        if not asked or not any(words in str(error) for words in TOO_MUCH):
+            raise
+        told = f"a task asks for {asked[0]}: --cpus and --memory ask for less"
+        raise ClusterError(f"{error}; {told}") from error
     note(f"results in {root}: moeserve slurm status {root}")
     rows = [{**row, "job": jobs[str(row["name"])]} for row in _rows(submission)]
     after: list[Row] = [{"name": job.name, "job": jobs[job.name]} for job in submission.follow_ups]

@@ -36,6 +36,7 @@ def test_a_layout_of_two_nodes_runs_through_ray_inside_its_own_job(
             "env": {"MOESERVE_TEST": str(tmp_path)},
         },
         "slurm": {
+            "cpus": 2,
             "memory": "5G",
             "time": "10",
             "hardware": "A100-80GB",

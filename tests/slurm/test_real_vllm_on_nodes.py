@@ -45,6 +45,7 @@ def test_tensor_and_expert_parallel_groups_have_one_rank_on_each_node_of_their_j
         },
         "ray": {"split_tp": True},
         "slurm": {
+            "cpus": 2,
             "memory": "10G",
             "time": "10",
             "hardware": "A100-80GB",

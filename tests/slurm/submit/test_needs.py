@@ -1,12 +1,13 @@
 """CPUs, memory, time and GPUs that a task is asked for where nobody names them."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from catalog.errors import BadFile, BadValue
+from catalog.errors import BadFile, BadValue, ClusterError
 from catalog.units import GIB
 from moeserve.cli.slurm_submit import SubmitRequest, submit_study
 from orchestrator.experiment.experiment import Experiment, ServerOptions
@@ -78,6 +79,18 @@ def test_less_than_is_needed_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     told = capsys.readouterr().err
     assert "1 CPUs asked for, 5 are needed" in told
     assert "2.0 GiB of memory asked for" in told
+
+
+def test_what_no_node_has_is_refused_with_what_was_asked_for(tmp_path: Path) -> None:
+    class Small(MemorySlurm):
+        """Has no node of so many CPUs."""
+
+        async def submit(self, arguments: Sequence[str]) -> int:
+            raise ClusterError("sbatch: error: More processors requested than permitted")
+
+    request = SubmitRequest(small(engine="vllm", strategies=("tp8",), hardware="A100-80GB"))
+    with pytest.raises(ClusterError, match=r"permitted; a task asks for 11 CPUs and \d+G memory"):
+        asyncio.run(submit_study(request, tmp_path, dry_run=False, slurm=Small()))
 
 
 def test_a_rehearsal_s_resources_do_not_survive_into_the_real_run(
