@@ -50,8 +50,6 @@ class PrefixCache(BlockPool):
         """Those cached after it, in order: copies are kept, not merged."""
         self._held: dict[int, list[int]] = {}
         """The blocks of a request, in order of its tokens."""
-        self._cached: dict[int, int] = {}
-        """How many of a request's blocks are in the cache."""
 
     def find(self, sequence: Sequence) -> int:
         """Return how many tokens are cached; never the last, from which the next one comes."""
@@ -71,17 +69,19 @@ class PrefixCache(BlockPool):
                 del self._free[block]
             self._holders[block] += 1
         self._held[sequence.request] = list(found)
-        self._cached[sequence.request] = sequence.blocks = len(found)
+        sequence.hashed = sequence.blocks = len(found)
         self._count()
         return self.grow(sequence, tokens)
 
     def grow(self, sequence: Sequence, tokens: int) -> bool:
         """Give a sequence the blocks for `tokens` entries, and cache those that are then full."""
-        if self.needed(tokens) > sequence.blocks and not self._take(sequence, tokens):
+        if tokens > sequence.blocks * self.block_tokens and not self._take(sequence, tokens):
             return False
-        full = min(tokens // self.block_tokens, len(sequence.hashes))
-        for index in range(self._cached[sequence.request], full):
-            self._cache(sequence, index)
+        full = tokens // self.block_tokens
+        if full > sequence.hashed:
+            for index in range(sequence.hashed, min(full, len(sequence.hashes))):
+                self._cache(sequence, index)
+            sequence.hashed = full
         return True
 
     def advance(self, sequences: Items[Sequence], steps: int) -> None:
@@ -91,9 +91,10 @@ class PrefixCache(BlockPool):
             if not self._take(sequence, sequence.computed):
                 raise ValueError(f"request {sequence.request} ran ahead of its blocks")
             until = min(sequence.computed // size, len(sequence.hashes))
-            for index in range(self._cached[sequence.request], until):
+            for index in range(sequence.hashed, until):
                 step = steps - (sequence.computed - (index + 1) * size)
                 filled.append((step, rank, index, sequence))
+            sequence.hashed = max(sequence.hashed, sequence.computed // size)
         for _, _, index, sequence in sorted(filled, key=lambda each: each[:3]):
             self._cache(sequence, index)
 
@@ -111,8 +112,7 @@ class PrefixCache(BlockPool):
         for block in reversed(never_full):
             self._free[block] = None
             self._free.move_to_end(block, last=False)
-        self._cached.pop(sequence.request, None)
-        sequence.blocks = 0
+        sequence.blocks = sequence.hashed = 0
         self.used = self.total - len(self._free)
 
     def may_find_more(self, waiting: Sequence, running: Items[Sequence]) -> bool:
@@ -121,7 +121,7 @@ class PrefixCache(BlockPool):
         if index >= min(len(waiting.hashes), (waiting.known - 1) // self.block_tokens):
             return False
         missing = waiting.hashes[index]
-        return any(missing in each.hashes[self._cached[each.request] :] for each in running)
+        return any(missing in each.hashes[each.hashed :] for each in running)
 
     def _found(self, sequence: Sequence) -> list[int]:
         most = (sequence.known - 1) // self.block_tokens
@@ -137,11 +137,14 @@ class PrefixCache(BlockPool):
         more = self.needed(tokens) - sequence.blocks
         if more > len(self._free):
             return False
-        held = self._held[sequence.request]
+        held, free, holders, hash_of = (
+            self._held[sequence.request], self._free, self._holders, self._hash_of,
+        )  # fmt: skip
         for _ in range(more):
-            block, _nothing = self._free.popitem(last=False)
-            self._evict(block)
-            self._holders[block] = 1
+            block, _nothing = free.popitem(last=False)
+            if hash_of[block] is not None:
+                self._evict(block)
+            holders[block] = 1
             held.append(block)
         sequence.blocks = len(held)
         self._count()
@@ -152,12 +155,10 @@ class PrefixCache(BlockPool):
         self._hash_of[block] = key
         if self._first_of.setdefault(key, block) != block:
             self._copies_of.setdefault(key, []).append(block)
-        self._cached[sequence.request] = index + 1
 
     def _evict(self, block: int) -> None:
         key, self._hash_of[block] = self._hash_of[block], None
-        if key is None:
-            return
+        assert key is not None
         copies = self._copies_of.get(key, [])
         if self._first_of[key] != block:
             copies.remove(block)

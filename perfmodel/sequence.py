@@ -24,6 +24,8 @@ class Sequence:
     computed: int = 0
     produced: int = 0
     blocks: int = 0
+    hashed: int = 0
+    """Of these, how many a prefix cache knows by their hashes."""
     live: bool = True
 
     @property

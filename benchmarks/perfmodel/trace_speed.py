@@ -22,7 +22,8 @@ from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.study import prepare, run_study
 from orchestrator.table import run_rows
 
-BLOCK, INPUT, OUTPUT, RATE_PER_S = 512, 12_035, 343, 4.0
+BLOCK, LONGEST, OUTPUT, RATE_PER_S = 512, 38_000, 343, 4.0
+PREFIX_CACHING, NO_PREFIX_CACHING = "--enable-prefix-caching", "--no-enable-prefix-caching"
 LAYOUTS = ("tp8", "dp8+ep")
 WITHIN_S = 30.0
 
@@ -45,7 +46,7 @@ def replay(trace: Path, count: int, layout: str, root: Path, *, caching: bool) -
         workloads=(f"trace:{trace}",),
         request_rates=(RATE_PER_S,),
         num_runs=1,
-        server=ServerOptions(args=("--enable-prefix-caching",) if caching else ()),
+        server=ServerOptions(args=(PREFIX_CACHING if caching else NO_PREFIX_CACHING,)),
     )
     start, before = time.perf_counter(), time.process_time()
     asyncio.run(run_whole(experiment, root))
@@ -74,8 +75,8 @@ def write(path: Path, count: int) -> None:
         if not sessions or rng.random() < 1 / 4:
             sessions.append(list(system))
         held = sessions[rng.integers(max(0, len(sessions) - 200), len(sessions))]
-        held += [next(fresh) for _ in range(int(rng.geometric(1 / 7)))]
-        held = held[: 120_000 // BLOCK]
+        held += [next(fresh) for _ in range(int(rng.geometric(1 / 8)))]
+        held = held[: LONGEST // BLOCK]
         length = (len(held) - 1) * BLOCK + int(rng.integers(1, BLOCK + 1))
         output = int(min(2000, 1 + rng.exponential(OUTPUT)))
         asked = {"timestamp": int(when_s * 1e3), "input_length": length, "output_length": output}

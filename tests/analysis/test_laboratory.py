@@ -102,6 +102,7 @@ def test_neither_a_fit_nor_the_predictor_takes_a_mean_length_for_all_lengths() -
     assert only.skipped[NOT_USED] == (rows["workload"] == REAL).sum()
 
 
+@pytest.mark.slow
 def test_one_file_with_three_layouts_ends_in_a_page_that_says_whether_the_winner_changes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,6 +82,7 @@ def test_missing_counts_are_nullable_and_odd_times_stay_as_they_are() -> None:
     pd.testing.assert_frame_equal(as_floats(made), frame)
 
 
+@pytest.mark.slow
 def test_every_analysis_says_the_same_of_whole_numbers_and_of_floats(results: Path) -> None:
     floats, counted = load_floats(results), moeserve.load(results)
     spec = ComparisonSpec(reference="tp")
@@ -109,6 +110,7 @@ def test_answers_and_contrasts_print_themselves_and_have_frames(results: Path) -
     assert table["factor"].tolist() == ["max_concurrency", "strategy"]
 
 
+@pytest.mark.slow
 def test_a_report_and_a_figure_go_where_they_are_asked_to(results: Path, tmp_path: Path) -> None:
     assert moeserve.report(results) == results / "report.html"
     assert moeserve.report([results], tmp_path / "r.html") == tmp_path / "r.html"

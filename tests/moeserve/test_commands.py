@@ -64,6 +64,7 @@ def test_the_list_is_shown_without_loading_a_command() -> None:
     assert loaded_by_help_of([""], HEAVY | AT_WORK | LIGHT) == {}
 
 
+@pytest.mark.slow
 def test_a_command_s_help_loads_nothing_that_it_computes_with() -> None:
     below = [f"{name} {sub}" for name in COMMANDS for sub in getattr(load(name), "commands", ())]
     assert loaded_by_help_of([*COMMANDS, *below], HEAVY | AT_WORK) == {}

@@ -41,6 +41,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["table", "csv", "json"])
 def test_a_reader_that_has_gone_is_no_error(results: Path, format_: str) -> None:
     code, told = to_nobody("results", str(results), "--format", format_)
@@ -53,6 +54,7 @@ def test_a_help_page_nobody_reads_to_its_end_is_no_error() -> None:
     assert to_nobody("--help")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_to_its_end_when_nobody_reads_its_progress(tmp_path: Path) -> None:
     code, _ = to_nobody("run", *TINY, "-o", str(tmp_path / "out"), both=True)
     assert code == 0

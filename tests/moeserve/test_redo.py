@@ -99,6 +99,7 @@ def test_a_taken_port_is_one_line_before_anything_starts(
     assert f"--port: got {port}, allowed: a free port" in line
 
 
+@pytest.mark.slow
 def test_report_and_plot_go_beside_the_results(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

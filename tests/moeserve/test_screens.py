@@ -129,6 +129,7 @@ def test_results_is_the_table_of_run_with_every_column_in_csv(
     assert loads == sorted(loads)
 
 
+@pytest.mark.slow
 def test_every_table_of_runs_ends_with_an_answer_and_the_next_command(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

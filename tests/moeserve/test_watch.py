@@ -51,6 +51,7 @@ def test_a_directory_without_results_is_refused(
     assert "is not a results directory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_report_is_written_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

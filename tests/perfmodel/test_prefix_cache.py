@@ -115,6 +115,7 @@ def crowded(rng: np.random.Generator) -> tuple[list[Request], BatchLimits]:
     return requests, small
 
 
+@pytest.mark.slow
 def test_every_hit_and_every_preemption_is_that_of_the_plain_cache() -> None:
     for seed in range(1500):
         requests, small = crowded(np.random.default_rng(seed))

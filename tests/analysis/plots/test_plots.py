@@ -154,6 +154,7 @@ def test_figures_are_as_wide_as_a_papers_columns(small: Study, tmp_path: Path) -
         draw(small(), "bars", sheet=Sheet(style=tmp_path / "absent"))
 
 
+@pytest.mark.slow
 def test_nothing_of_a_narrow_figure_is_cut_off_or_written_over(study: Study) -> None:
     for kind in ("throughput", "bars", "latency-bars", "heatmap", "pareto"):
         figure = draw(study(2), kind, sheet=Sheet(1))

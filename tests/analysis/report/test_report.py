@@ -181,6 +181,7 @@ def payload_of(text: str) -> dict[str, Any]:
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
 
 
+@pytest.mark.slow
 def test_figures_know_what_was_in_flight_and_on_which_gpus(small: Study) -> None:
     rows = small().assign(effective_concurrency=lambda f: 0.9 * f["max_concurrency"])
     made = payload_of(report_html(rows))

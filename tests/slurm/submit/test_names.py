@@ -148,6 +148,7 @@ def test_containers_get_the_results_directory_and_the_command() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_slurm_each_command_says_so_in_one_line_and_exits_3(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": str(tmp_path)}
     for words in (["submit", "-o", "x"], ["status", "."], ["collect", "."], ["cancel", "."]):
