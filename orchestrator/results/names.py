@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog.errors import BadFile, ResultsError
+from catalog.inside import read_inside
 from catalog.secrets import redact
 
 SAID = frozenset({"host", "hostname", "node", "node_name", "user", "username", "user_name"})
@@ -42,7 +43,9 @@ class Names:
         with contextlib.suppress(KeyError, OSError):
             found.add(getpass.getuser())
         for path in root.rglob("*.json"):
-            found |= set(_named(_decoded(path, path.read_bytes())))
+            if path.is_file() and not path.is_symlink():
+                data = read_inside(root, path.relative_to(root).as_posix())
+                found |= set(_named(_decoded(path, data)))
         words = [re.escape(name) for name in found if _is_name(name)]
         return cls(re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(words)) or '(?!)'})(?![\w-])"))
 

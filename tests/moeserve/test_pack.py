@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import socket
 import tarfile
@@ -132,6 +133,19 @@ def test_rows_whose_hash_is_published_are_refused_where_they_hold_a_name(tmp_pat
     with pytest.raises(BadFile, match="--with-names"):
         names.refuse_in(tmp_path / "requests.parquet", file.getvalue())
     Names.asked(tmp_path, kept=True).refuse_in(tmp_path / "requests.parquet", file.getvalue())
+
+
+def test_links_and_pipes_of_a_directory_are_neither_read_nor_packed(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = study.parent / "outside.json"
+    outside.write_text('{"user": "tokens"}')
+    (study / "quality").mkdir()
+    (study / "quality" / "link.json").symlink_to(outside)
+    (study / "quality" / "linked").symlink_to(study.parent, target_is_directory=True)
+    os.mkfifo(study / "quality" / "pipe.json")
+    root = opened(packed(study, capsys))
+    assert not (root / "quality").exists()
 
 
 def test_a_damaged_study_is_not_packed(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
