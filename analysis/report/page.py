@@ -47,6 +47,8 @@ class Page:
     """What the runs of each workload were sent; empty where no requests are kept."""
     agreement: list[str]
     """How far estimates are from measurements; empty without both."""
+    unfinished: str = ""
+    """In words what is missing of the study; empty where nothing is known to be."""
 
     @property
     def compared(self) -> bool:

@@ -42,6 +42,8 @@ class ReportOptions:
     pooling: Pooling = NOTHING_SAID
     where: tuple[str, ...] = ()
     """Rows to take: `COLUMN=VALUE`."""
+    unfinished: str = ""
+    """In words what is missing of the study; empty where nothing is known to be."""
     own: OwnNames = NO_OWN_NAMES
     """Columns of other names, and what is the same in all rows."""
 
@@ -99,6 +101,7 @@ def report_html(
         carried=bool(lines),
         sent=sent_traffics(arms, results),
         agreement=agreement_sentences(with_arms(frame)),
+        unfinished=options.unfinished,
     )
     return render(page, payload_of(arms, groups, counts, lines))
 

@@ -143,8 +143,10 @@ def report(
     from analysis.data.own_names import parse_own_names
     from analysis.report import ReportOptions, write_report
     from analysis.report.place import beside
+    from slurm.watch.whole import unfinished
 
     options = ReportOptions(
+        unfinished=" ".join(filter(None, map(unfinished, filter(Path.is_dir, results)))),
         title=title,
         reference=reference,
         margin=margin,

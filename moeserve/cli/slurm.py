@@ -24,6 +24,7 @@ from moeserve.cli.slurm_flags import (
     QosOption,
     RehearseOption,
     RequeueOption,
+    RoundsOption,
     SbatchOption,
     SharedDirOption,
     ThenOption,
@@ -90,6 +91,7 @@ def submit(
     cluster: ClusterOption = None,
     profile: ProfileOption = None,
     then: ThenOption = None,
+    rounds: RoundsOption = 0,
     dry_run: DryRunOption = False,
     output: FormatOption = Format.table,
 ) -> None:
@@ -107,6 +109,7 @@ def submit(
         cluster=cluster,
         profile=profile,
         then=parse_follow_ups(then),
+        rounds=rounds,
     )
     rows = asyncio.run(submit_study(request, result_dir, dry_run=dry_run))
     show(rows, output)
@@ -148,6 +151,10 @@ def collect(
     retry: Annotated[
         bool, typer.Option("--retry", help="Submit again what is missing and no task is at.")
     ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option("--rounds", min=1, help="With --retry: rounds left, this one included."),
+    ] = None,
     output: FormatOption = Format.table,
 ) -> None:
     from moeserve.cli.slurm_submit import retry_missing
@@ -168,8 +175,11 @@ def collect(
             told = f"{task.state}{': ' if task.failure else ''}{task.failure}"
             note(f"{task.group.group_id}: {told}, {task.done} of {len(task.group.runs)} runs")
     if retry and collected.retry:
-        rows = asyncio.run(retry_missing(directory.absolute(), collected))
-        note(f"submitted again: {', '.join(str(row['job']) for row in rows)}")
+        rows = asyncio.run(
+            retry_missing(directory.absolute(), collected, rounds=rounds, active=found.active)
+        )
+        again = ", ".join(str(row["job"]) for row in rows)
+        note(f"submitted again: {again}" if rows else "not submitted again: these failures last")
     raise typer.Exit(5 if collected.missing else 0)
 
 

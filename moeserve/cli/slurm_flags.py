@@ -52,6 +52,16 @@ ProfileOption = Annotated[
 ThenOption = Annotated[
     OptionalText, _option("--then", help="Jobs after all tasks: collect, or collect,report.")
 ]
+RoundsOption = Annotated[
+    int,
+    typer.Option(
+        "--rounds",
+        min=0,
+        max=100,
+        rich_help_panel="Slurm",
+        help="How often what is missing is submitted again by itself.",
+    ),
+]
 DryRunOption = Annotated[bool, _option("--dry-run", help="Print script and plan; submit nothing.")]
 
 

@@ -1,7 +1,7 @@
 """Submitting from the command line: options from all sides, a plan shown, arrays sent."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from slurm.submit.plan_elsewhere import remote_plan
 from slurm.submit.submission import Submission, SubmissionStore
 from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
 from slurm.watch.collect import CollectResult
-from slurm.watch.status import status
+from slurm.watch.status import TaskStatus, status
 
 REHEARSAL = ("cpus", "memory", "time")
 """Options of a study that rehearses which hold for the rehearsal alone."""
@@ -41,6 +41,7 @@ class SubmitRequest:
     cluster: str | None = None
     profile: Path | None = None
     then: tuple[str, ...] = ()
+    rounds: int = 0
 
 
 async def submit_study(
@@ -63,20 +64,26 @@ async def submit_study(
     if left_out := notices("", plan):
         note(left_out)
     root = (directory or default_directory(request.experiment)).absolute()
-    submit_plan = SubmitPlan(plan, engine, options, root, request.then)
+    # Only the follow-up can begin another round.
+    then = tuple(dict.fromkeys(("collect", *request.then))) if request.rounds else request.then
+    submit_plan = SubmitPlan(plan, engine, options, root, then, request.rounds)
     if slurm is None:
         made = draft(submit_plan, missing_of(plan, root), config, queued=0)
         _warn(made, options, config)
         return _show_plan(made.submission)
-    groups = await _to_submit(plan, root, slurm, dry_run=dry_run)
+    groups, active = await _to_submit(plan, root, slurm, dry_run=dry_run)
     made = draft(submit_plan, groups, config, queued=len(await slurm.queue()))
     _warn(made, options, config)
     if dry_run:
         return _show_plan(made.submission)
-    if not groups and not request.then:
+    if not groups and not then:
         note(f"nothing to submit: every run is published or in the queue; results in {root}")
         return []
-    return await _send(slurm, root, made.submission)
+    return await _send(slurm, root, made.submission, beside=_jobs(active))
+
+
+def _jobs(tasks: Iterable[TaskStatus]) -> list[int]:
+    return sorted({task.job for task in tasks if task.job is not None})
 
 
 async def _reach(slurm: Slurm | None, *, dry_run: bool) -> tuple[Slurm | None, SlurmConfig]:
@@ -102,8 +109,10 @@ def _without_rehearsal(study: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in study.items() if name not in (*mine, "rehearse")}
 
 
-async def _to_submit(plan: Plan, root: Path, slurm: Slurm, *, dry_run: bool) -> list[ServerGroup]:
-    """Return the groups with missing runs that no task is waiting for or running."""
+async def _to_submit(
+    plan: Plan, root: Path, slurm: Slurm, *, dry_run: bool
+) -> tuple[list[ServerGroup], tuple[TaskStatus, ...]]:
+    """Return the groups with missing runs that no task is at, and the tasks that are at some."""
     if not dry_run:
         Store(root).create(plan.experiment)
         if not plan.experiment.find_max:  # how many runs a search takes nobody knows
@@ -114,11 +123,13 @@ async def _to_submit(plan: Plan, root: Path, slurm: Slurm, *, dry_run: bool) -> 
     active = {task.group.group_id for task in stand.active}
     if active:
         note(f"{len(active)} server groups are in the queue already")
-    return [group for group in missing if group.group_id not in active]
+    return [group for group in missing if group.group_id not in active], stand.active
 
 
-async def _send(slurm: Slurm, root: Path, submission: Submission) -> list[Row]:
-    jobs = await submit(slurm, SubmissionStore(root), submission)
+async def _send(
+    slurm: Slurm, root: Path, submission: Submission, *, beside: Sequence[int]
+) -> list[Row]:
+    jobs = await submit(slurm, SubmissionStore(root), submission, beside=beside)
     note(f"results in {root}: moeserve slurm status {root}")
     rows = [{**row, "job": jobs[str(row["name"])]} for row in _rows(submission)]
     after: list[Row] = [{"name": job.name, "job": jobs[job.name]} for job in submission.follow_ups]
@@ -126,21 +137,37 @@ async def _send(slurm: Slurm, root: Path, submission: Submission) -> list[Row]:
 
 
 async def retry_missing(
-    directory: Path, collected: CollectResult, *, slurm: Slurm | None = None
+    directory: Path,
+    collected: CollectResult,
+    *,
+    slurm: Slurm | None = None,
+    rounds: int | None = None,
+    active: Iterable[TaskStatus] = (),
 ) -> list[Row]:
-    """Submit again what is missing, as it was submitted last, but not on nodes that failed."""
+    """Submit again what is missing, as it was submitted last, but not on nodes that failed.
+
+    With the same follow-ups: with `rounds`, of which this is one, they may do so again, and what
+    failed for a reason that lasts is left out.
+    """
     slurm = slurm or SlurmCommands()
     store = SubmissionStore(directory)
     last = store.submissions()[-1]
+    groups = [g for g in collected.retry if rounds is None or g.group_id not in collected.lasting]
+    if not groups:
+        return []
     options = last.options
     if collected.bad_nodes:
         note(f"not on {', '.join(collected.bad_nodes)}")
         options = _without(options, collected.bad_nodes)
-    submit_plan = SubmitPlan(last.plan(), last.engine, options, store.root)
-    queued = len(await slurm.queue())
-    made = draft(submit_plan, collected.retry, await slurm.config(), queued=queued)
-    _warn(made, options, await slurm.config())
-    return await _send(slurm, store.root, made.submission)
+    then = next((each.then for each in reversed(store.submissions()) if each.then), ())
+    left = max(0, (rounds or 0) - 1)
+    submit_plan = SubmitPlan(
+        last.plan(), last.engine, options, store.root, then, left, by_itself=rounds is not None
+    )
+    config, queued = await slurm.config(), len(await slurm.queue())
+    made = draft(submit_plan, groups, config, queued=queued)
+    _warn(made, options, config)
+    return await _send(slurm, store.root, made.submission, beside=_jobs(active))
 
 
 def _without(options: SubmitOptions, nodes: Sequence[str]) -> SubmitOptions:

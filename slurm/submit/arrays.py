@@ -34,6 +34,9 @@ def array_request(group: ServerGroup, options: SubmitOptions, ray: RayOptions) -
     if virtual or setup.hardware in ("", "CPU"):
         return ArrayRequest(0, "")
     gpus = gpus_by_node(setup, options.gpus_per_node, ray)
+    if len(gpus) > 1 and options.container is not None:
+        allowed = f"none for {group.group_id}: on {len(gpus)} nodes Ray is started through srun, "
+        raise BadValue("container", options.container.image, f"{allowed}which is not in there")
     return ArrayRequest(max(gpus), setup.hardware, len(gpus))
 
 

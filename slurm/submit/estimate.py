@@ -1,5 +1,6 @@
 """How long a task will take: from earlier runs of the same cells, else from the analytic model."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class Estimator:
             group_id=group.group_id,
             expected_s=start_s + sum(known) if whole else None,
             run_s=max(known, default=0.0) if whole else None,
+            start_s=start_s,
         )
 
     def start_room_s(self, groups: Iterable[ServerGroup]) -> float:
@@ -89,10 +91,18 @@ class Estimator:
         return [(self._measured | self._modelled)[run.cell.cell_id] for run in runs]
 
 
-def time_limit(requested: str | int | None, tasks: list[TaskSpec], room_s: float) -> str | None:
+def time_limit(
+    requested: str | int | None,
+    tasks: list[TaskSpec],
+    room_s: float,
+    *,
+    rounds: int = 0,
+    lead_s: float = 0.0,
+) -> str | None:
     """Return the limit to ask for, with `room_s` over the expected time and its margin.
 
-    One that a task is not expected to fit is refused.
+    One that a task is not expected to fit is refused, in as many further `rounds` as there may be:
+    `lead_s` before the limit a task begins nothing new, and the next round goes on from there.
     """
     expected = [task.expected_s for task in tasks if task.expected_s is not None]
     needed_s = max(expected, default=0.0)
@@ -104,8 +114,27 @@ def time_limit(requested: str | int | None, tasks: list[TaskSpec], room_s: float
     limit_s = parse_duration(str(requested))
     if limit_s is not None and needed_s > limit_s:
         longest = max(tasks, key=lambda task: task.expected_s or 0.0)
+        if rounds:
+            _check_rounds(str(requested), longest, limit_s - lead_s, rounds)
+            return str(requested)
         allowed = (
             f"at least {write_duration(needed_s)}, which {longest.group_id} is expected to take"
         )
         raise BadValue("--time", str(requested), allowed)
     return str(requested)
+
+
+def _check_rounds(requested: str, task: TaskSpec, limit_s: float, rounds: int) -> None:
+    """Refuse a limit in which a task does not get through in this many rounds after the first."""
+    run_s, runs_s = task.run_s or 0.0, (task.expected_s or 0.0) - task.start_s
+    usable_s = limit_s - task.start_s
+    if usable_s < run_s:
+        allowed = f"more: the start and one run of {task.group_id} take "
+        allowed += f"{write_duration(task.start_s + run_s)}, beside the lead of the signal"
+        raise BadValue("--time", requested, allowed)
+    # A round ends with what no further run fits, so it does this much at least.
+    at_least_s = max(run_s, usable_s - run_s)
+    needed = math.ceil(runs_s / at_least_s) - 1
+    if needed > rounds:
+        allowed = f"--rounds {needed} for {task.group_id}, or a longer limit"
+        raise BadValue("--time", f"{requested} with --rounds {rounds}", allowed)

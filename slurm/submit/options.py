@@ -53,6 +53,27 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     python: str = "python3"
 
 
+class FollowUpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the jobs after a study run; None is as the study's tasks."""
+
+    partition: str | None = None
+    qos: str | None = None
+    memory: str = "4G"
+    time: str | int = "1:00:00"
+    sbatch: tuple[str, ...] | None = None
+    """Instead of the study's own, of which those about GPUs, nodes and memory are left out."""
+
+    def __post_init__(self) -> None:
+        if self.partition is not None:
+            check_names("follow_up.partition", self.partition)
+        if self.qos is not None:
+            check_name("follow_up.qos", self.qos)
+        check_memory(self.memory)
+        check_duration("follow_up.time", str(self.time))
+        for option in self.sbatch or ():
+            check_free_option(option)
+
+
 class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything a submission may say; None leaves it to Slurm's own default."""
 
@@ -89,6 +110,8 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Node-local disk for caches."""
     export: tuple[str, ...] = ()
     sbatch: tuple[str, ...] = ()
+    follow_up: FollowUpOptions = FollowUpOptions()
+    """Of the jobs of `--then`, which need no GPU."""
     job_name: str = "{job}"
     """A template, for sites that want their own beginning: `project:{job}`."""
     comment: str = "moeserve:{token}"

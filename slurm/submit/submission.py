@@ -41,6 +41,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Wall time of the runs still missing, servers' start included; None if nothing is known."""
     run_s: float | None
     """Of its longest run."""
+    start_s: float = 0.0
+    """Of the expected time, what passes before the first run."""
 
 
 class ArraySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,6 +79,10 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     chained: bool = False
     """Each array waits for the one before, so that a throttle holds over all of them."""
     follow_ups: tuple[FollowUp, ...] = ()
+    then: tuple[str, ...] = ()
+    """What the follow-ups do, so that what is submitted again is followed by the same."""
+    rounds: int = 0
+    """How often the follow-up may submit again what is missing."""
 
     def plan(self) -> Plan:
         """Make the plan again that this submission was made from."""

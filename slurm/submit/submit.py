@@ -18,21 +18,21 @@ from orchestrator.plan import Plan
 from orchestrator.results.store import Store
 from slurm.scheduler.command import Slurm, SlurmConfig, SlurmUnreachable
 from slurm.scheduler.parse import parse_duration
+from slurm.scheduler.states import state_of
 from slurm.submit.arrays import (
     array_arguments,
-    bookkeeping,
     by_request,
     program,
     resource_arguments,
 )
 from slurm.submit.estimate import Estimator, measured_s, time_limit
+from slurm.submit.follow_ups import follow_ups
 from slurm.submit.names import memory_bytes
 from slurm.submit.needs import Needs, needs_of, shortage, together
 from slurm.submit.options import SubmitOptions
 from slurm.submit.plan_elsewhere import pool_of
 from slurm.submit.submission import (
     ArraySpec,
-    FollowUp,
     PoolSpec,
     Submission,
     SubmissionStore,
@@ -40,7 +40,6 @@ from slurm.submit.submission import (
     new_token,
 )
 
-FOLLOW_UP_LIMIT = "1:00:00"
 ATTEMPTS = 4
 FIRST_PAUSE_S = 2.0
 CLOCK_SKEW = timedelta(hours=26)
@@ -66,6 +65,10 @@ class SubmitPlan:
     options: SubmitOptions
     root: Path
     then: tuple[str, ...] = ()
+    rounds: int = 0
+    """How often the follow-up may submit again what is missing."""
+    by_itself: bool = False
+    """Whether nobody is there to be refused: tasks then do what fits their limit."""
 
 
 def missing_of(plan: Plan, root: Path) -> list[ServerGroup]:
@@ -94,8 +97,13 @@ def draft(
             estimator.task(g, tuple(run for run in g.runs if run.run_id not in finished))
             for g in listed
         ]
+        lead_s = options.signal_lead_s
         limit = time_limit(
-            options.time, tasks, options.signal_lead_s + estimator.start_room_s(listed)
+            options.time,
+            tasks,
+            lead_s + estimator.start_room_s(listed),
+            rounds=sys.maxsize if submit_plan.by_itself else submit_plan.rounds,
+            lead_s=lead_s,
         )
         name = options.job_name.replace("{job}", f"moeserve-{token}-{len(arrays)}")
         models = submit_plan.plan.models
@@ -165,39 +173,27 @@ def _submission(
         kill_wait_s=config.kill_wait_s,
         arrays=tuple(arrays),
         chained=submit_plan.options.max_parallel is not None,
-        follow_ups=_follow_ups(submit_plan, token),
+        follow_ups=follow_ups(
+            submit_plan.then,
+            token,
+            root=submit_plan.root.resolve(),
+            options=submit_plan.options,
+            rounds=submit_plan.rounds,
+        ),
+        then=submit_plan.then,
+        rounds=submit_plan.rounds,
     )
 
 
-def _follow_ups(submit_plan: SubmitPlan, token: str) -> tuple[FollowUp, ...]:
-    """Return the jobs that come after the arrays: each a command of moeserve's own."""
-    root, options = submit_plan.root.resolve(), submit_plan.options
-    commands = {
-        "collect": ["slurm", "collect", str(root)],
-        "report": ["report", str(root), "-o", str(root / "report.html")],
-    }
-    found = []
-    for what in submit_plan.then:
-        name = options.job_name.replace("{job}", f"moeserve-{token}-{what}")
-        words = program(sys.executable, root, options, ["-P", "-m", "moeserve", *commands[what]])
-        place = {"partition": options.partition, "account": options.account, "qos": options.qos,
-                 "mem": options.memory}  # fmt: skip
-        arguments = [
-            *bookkeeping(name, token, root, options),
-            *(f"--{option}={value}" for option, value in place.items() if value is not None),
-            "--nodes=1",
-            "--ntasks=1",
-            f"--time={FOLLOW_UP_LIMIT}",
-            f"--output=slurm/{token}/logs/{what}.log",
-            *options.sbatch,
-            *words,
-        ]
-        found.append(FollowUp(name=name, arguments=tuple(arguments)))
-    return tuple(found)
+async def submit(
+    slurm: Slurm, store: SubmissionStore, submission: Submission, *, beside: Sequence[int] = ()
+) -> dict[str, int]:
+    """Write a submission down and have Slurm take all of it; return the job ids by name.
 
-
-async def submit(slurm: Slurm, store: SubmissionStore, submission: Submission) -> dict[str, int]:
-    """Write a submission down and have Slurm take all of it; return the job ids by name."""
+    Follow-ups wait for its arrays and for the jobs `beside` it, and take the place of those of
+    earlier submissions that still wait: these would see half a study.
+    """
+    earlier = store.submissions()
     store.write(submission)
     token, before = submission.token, ""
     taken: dict[str, int] = {}
@@ -208,7 +204,7 @@ async def submit(slurm: Slurm, store: SubmissionStore, submission: Submission) -
         )
         store.record_job(token, SubmittedJob(name=array.name, job=taken[array.name]))
         before = str(taken[array.name])
-    after = ":".join(str(job) for job in taken.values())
+    after = ":".join(str(job) for job in dict.fromkeys((*beside, *taken.values())))
     for follow_up in submission.follow_ups:
         waits = [f"--dependency=afterany:{after}"] if after else []
         job = await submit_once(
@@ -216,7 +212,16 @@ async def submit(slurm: Slurm, store: SubmissionStore, submission: Submission) -
         )
         store.record_job(token, SubmittedJob(name=follow_up.name, job=job))
         taken[follow_up.name], after = job, str(job)
+    if submission.follow_ups:
+        await _cancel_waiting(slurm, [job.name for each in earlier for job in each.follow_ups])
     return taken
+
+
+async def _cancel_waiting(slurm: Slurm, names: Sequence[str]) -> None:
+    """Cancel the jobs of these names that have not begun."""
+    if names:
+        waiting = [i for i in await slurm.queue(names) if state_of(i.state) == "pending"]
+        await slurm.cancel([str(info.task) for info in waiting])
 
 
 async def submit_once(slurm: Slurm, name: str, arguments: Sequence[str], *, since: str) -> int:

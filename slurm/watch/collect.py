@@ -9,6 +9,7 @@ import msgspec
 from catalog.errors import ClusterError
 from catalog.inside import read_inside
 from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.measure.failure_table import lasting
 from orchestrator.results.store import Manifest, Store
 from orchestrator.run.outcome import failed_record, identity_of
 from slurm.scheduler.nodes import parse_nodes
@@ -28,6 +29,8 @@ class CollectResult:
     """Failures that were written down now."""
     retry: tuple[ServerGroup, ...]
     """Server groups with missing runs of which no task is waiting or running."""
+    lasting: frozenset[str]
+    """Of these the ids of groups whose failure another start would meet again."""
     bad_nodes: tuple[str, ...]
     """Nodes on which a task was lost or found no clean GPU."""
 
@@ -46,7 +49,8 @@ def collect(root: Path, status: StudyStatus) -> CollectResult:
         published=len(finished),
         missing=len(status.missing),
         recorded=recorded,
-        retry=tuple(each.group for each in retry),
+        retry=(*(each.group for each in retry), *status.unsubmitted),
+        lasting=frozenset(each.group.group_id for each in retry if lasting(each.failure)),
         bad_nodes=bad_nodes(status.tasks),
     )
 

@@ -41,18 +41,19 @@ class SlurmJobs:
         # Accounting lags: what it still calls active has ended if the queue says so.
         return queued if kept is not None and state_of(kept.state) in ACTIVE and queued else kept
 
-    def knows(self, job: int | None, task: int) -> bool:
+    def knows(self, job: int | None, task: int, *, ended: bool = False) -> bool:
         """Return whether all were heard who could say where this task is.
 
         The queue alone knows what is in it. Accounts alone may not know yet of a task that was
-        queued again, and only both together can say that there is no such task.
+        queued again, and only both together can say that there is no such task. Where the task
+        has said itself that it `ended`, no account of that is needed.
         """
         if job is not None and (job, task) in self.queue:
             return True
         kept = self.accounting.get((job, task)) if job is not None else None
         if kept is not None:
             return not self.queue_silent or state_of(kept.state) in ACTIVE
-        return not self.silent
+        return not self.queue_silent and (ended or not self.accounts_silent)
 
 
 async def query_jobs(

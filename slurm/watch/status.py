@@ -68,6 +68,8 @@ class StudyStatus:
 
     tasks: tuple[TaskStatus, ...]
     missing: tuple[Run, ...]
+    unsubmitted: tuple[ServerGroup, ...] = ()
+    """Groups with runs missing that no task was ever submitted for: there was no room."""
     silent: tuple[str, ...] = ()
     """The words of each command of Slurm's that was asked and told nothing."""
 
@@ -111,7 +113,12 @@ async def status(slurm: Slurm, store: SubmissionStore) -> StudyStatus:
             before = newest.get(task.group.group_id)
             if before is None or _rank(task) >= _rank(before):
                 newest[task.group.group_id] = task
-    return StudyStatus(tuple(newest.values()), tuple(missing.values()), slurm_jobs.silent)
+    groups = {group.group_id: group for plan in plans for group in plan.groups}
+    seen = {*newest, *done}
+    unsubmitted = tuple(g for name, g in groups.items() if name not in seen)
+    return StudyStatus(
+        tuple(newest.values()), tuple(missing.values()), unsubmitted, slurm_jobs.silent
+    )
 
 
 def _rank(task: TaskStatus) -> int:
@@ -138,6 +145,7 @@ def _tasks(
             group = groups[spec.group_id]
             paths = journals.get((job or 0, index), [])
             logs = store.folder / submission.token / "logs"
+            entries = tuple(read_journal(paths[-1])) if paths else ()
             yield decide_state(
                 TaskStatus(
                     token=submission.token,
@@ -149,10 +157,10 @@ def _tasks(
                     done=sum(run.run_id in finished for run in group.runs),
                     attempts=len(paths),
                     log=logs / f"{job}_{index}.log",
-                    entries=tuple(read_journal(paths[-1])) if paths else (),
+                    entries=entries,
                 ),
                 slurm_jobs.info_of(job, index),
-                known=slurm_jobs.knows(job, index),
+                known=slurm_jobs.knows(job, index, ended=_ended(entries) is not None),
             )
 
 
@@ -182,10 +190,12 @@ def decide_state(task: TaskStatus, info: JobInfo | None, *, known: bool) -> Task
     slurm_state = state_of(info.state) if info else "unknown"
     if slurm_state in ACTIVE:
         return replace(task, state=slurm_state)
-    ended = next((entry for entry in task.entries if entry.event == "ended"), None)
+    ended = _ended(task.entries)
     if ended is not None:
         state, failure = ENDED.get(ended.verdict, ("failed", "FAILED"))
-        return replace(task, state=state, failure=_failure(task, failure, info), reason="")
+        found = replace(task, failure=_failure(task, failure, info), reason="")
+        # A task that was told to end may have been put back into the queue.
+        return replace(found, state=state) if known else found
     return _by_slurm_alone(task, info, known=known)
 
 
@@ -205,6 +215,10 @@ def _by_slurm_alone(task: TaskStatus, info: JobInfo | None, *, known: bool) -> T
     return replace(
         task, state="failed" if slurm_state == "unknown" else slurm_state, failure=failure
     )
+
+
+def _ended(entries: Iterable[JournalEntry]) -> JournalEntry | None:
+    return next((entry for entry in entries if entry.event == "ended"), None)
 
 
 def _failure(task: TaskStatus, failure: str, info: JobInfo | None) -> str:

@@ -127,24 +127,25 @@ def test_a_task_near_its_time_limit_ends_itself_and_the_rest_is_submitted_again(
     assert {m.record.verdict for m in read_manifests(root)} == {"interrupted"}
 
 
-def test_one_cancelled_task_does_not_stop_the_others(
+def test_a_cancelled_task_stops_no_other_and_is_submitted_again_by_itself(
     cluster: Any, tmp_path: Path, study: Study
 ) -> None:
     root = tmp_path / "out"
-    (row,) = cluster.submit(str(study()), "-o", str(root), "--then", "collect")[:1]
+    (row,) = cluster.submit(str(study()), "-o", str(root), "--rounds", "1", "--then", "report")[:1]
     until(lambda: len(events(root, "run_started")) >= 2, 90)
     cluster.slurm("scancel", f"{row['job']}_1")
     cluster.until_over()
-    by_task = {task["task"]: task for task in cluster.tasks(root)}
-    assert by_task[f"{row['job']}_0"]["state"] == "done"
-    cancelled = by_task[f"{row['job']}_1"]
-    assert (cancelled["state"], cancelled["failure"]) == ("failed", "CANCELLED")
+    cluster.assert_all_done(root)
     assert {entry["verdict"] for entry in events(root, "ended")} == {"done", "terminated"}
-    assert list(root.glob("slurm/*/logs/collect.log"))
-    cluster.moeserve("collect", str(root), "--retry", codes=(5,))
-    cluster.until_over()
+    first, second = sorted(root.glob("slurm/*/logs/collect.log"))
+    assert "cancelled" in first.read_text() or "CANCELLED" in first.read_text()
+    assert "submitted again" in first.read_text()
+    assert "submitted again" not in second.read_text()
     cluster.moeserve("collect", str(root))
     assert_all_once(root)
+    # The report that waited behind the first round was taken back: this one has seen them all.
+    assert len(list(root.glob("slurm/*/logs/report.log"))) == 1
+    assert "Not the whole study" not in (root / "report.html").read_text()
 
 
 def test_a_task_killed_for_memory_says_so(cluster: Any, tmp_path: Path, study: Study) -> None:

@@ -143,7 +143,8 @@ def test_a_silent_controller_leaves_states_unknown_and_results_known(
     told = cluster.moeserve("status", str(root), "--format", "json", path=str(shim))
     assert sorted(row["state"] for row in json.loads(told.stdout)) == ["done", "unknown"]
     before = cluster.slurm("squeue", "-h", "-t", "all", "-o", "%A")
-    cluster.moeserve("collect", str(root), "--retry", codes=(5,), path=str(shim))
+    refused = cluster.moeserve("collect", str(root), "--retry", codes=(3,), path=str(shim))
+    assert "whether 1 of 2 tasks wait, run or have ended" in refused.stderr
     assert cluster.slurm("squeue", "-h", "-t", "all", "-o", "%A") == before
 
 

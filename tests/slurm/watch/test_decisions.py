@@ -73,7 +73,7 @@ def test_what_nobody_can_say_is_unknown_and_what_slurm_has_not_is_gone() -> None
     assert decided(task(), told("NODE_FAIL"), known=False) == ("unknown", "NODE_FAIL")
     assert decided(task(), told("PENDING"), known=False) == ("pending", "")
     ended = entry("ended", verdict="failed")
-    assert decided(task(ended), None, known=False) == ("failed", "RUNS_FAILED")
+    assert decided(task(ended), None, known=False) == ("unknown", "RUNS_FAILED")
     assert task(job=None).task_id == ""
     assert task().task_id == "7_2"
 
@@ -166,6 +166,8 @@ def test_who_must_be_heard_before_a_task_s_place_is_known(
     listed = [{(7, 2): told(state)} if state else {} for state in (queue, accounting)]
     assert SlurmJobs(listed[0], listed[1], {}, *silent).knows(7, 2) is knows
     assert SlurmJobs({}, {}, {}, *silent).knows(None, 2) is (silent == ("", ""))
+    own_word = SlurmJobs({}, {}, {}, *silent).knows(7, 2, ended=True)
+    assert own_word is (not silent[0]), "it may have been queued again"
 
 
 def test_a_state_that_is_new_to_us_may_be_one_of_those_that_wait_or_run() -> None:
