@@ -17,6 +17,7 @@ from analysis.data.frame import load as load_frame
 from analysis.data.kinds import as_counted, as_floats
 from analysis.data.where import where as chosen_rows
 from orchestrator.experiment.experiment import Experiment, experiment_from, read_experiment
+from orchestrator.results.archive import opened
 from orchestrator.results.directory import default_directory
 from orchestrator.run.events import EventListener, RunEvent
 from orchestrator.study import prepare, run_study
@@ -147,7 +148,7 @@ def report(results: str | Path | Sequence[str | Path], output: str | Path | None
     from analysis.report import write_report
     from analysis.report.place import beside
 
-    paths = [Path(p) for p in ([results] if isinstance(results, str | Path) else results)]
+    paths = [opened(Path(p)) for p in ([results] if isinstance(results, str | Path) else results)]
     return write_report(paths, Path(output) if output else beside(paths[0], "report.html"))
 
 

@@ -178,7 +178,7 @@ not with what there is here, or there is nothing to show.
 
 def paper_row(item: PaperItem) -> tuple[str, ...]:
     found = "; ".join(said(each, each.gives) for each in item.readings) or item.comes_out
-    told = " ".join(f"{each.rstrip('.')}." for each in (found, item.because) if each)
+    told = " ".join(f"{each.rstrip('.')}." for each in (found, item.why) if each)
     quick = " ⚡" if item.quick else ""
     command = f"`{cell(item.command)}`" if item.command else "–"
     return cell(item.item), cell(item.says), item.verdict + quick, cell(told), command

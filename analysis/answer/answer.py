@@ -24,6 +24,7 @@ from analysis.question import ComparisonSpec, reference_of
 from analysis.statistics.confounding import confound_notes, confounded
 from analysis.statistics.contrast import planned_runs
 from analysis.winners import winners
+from orchestrator.results.given import given_as
 from orchestrator.results.record import MEASURED
 from workloads.figures.capacity import statements
 
@@ -182,6 +183,8 @@ def alone(rows: pd.DataFrame) -> str:
 
 def next_command(found: Sequence[Answer], results: Path, *, invalid: int = 0) -> str:
     """The command that tells more: further replicates where the runs are too few, else the page."""
+    if (packed := given_as(results)) != results:
+        return f"moeserve report {packed}"  # nothing is run into a packed study
     study = results / "experiment.json"
     measured = [each for each in found if each.provenance == MEASURED and study.is_file()]
     if invalid and study.is_file():

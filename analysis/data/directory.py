@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.data.read import typed
 from catalog.errors import BadFile
+from orchestrator.results.given import given_as
 from orchestrator.results.record import COLUMNS, ColumnValue
 from orchestrator.table import run_rows
 
@@ -17,7 +18,7 @@ def read_directory(path: Path) -> pd.DataFrame:
     if not rows:
         raise BadFile(path, "a results directory without a finished run")
     frame = rows_frame(rows, str(path))
-    return frame.assign(source_file=str(path), source_row=range(1, len(frame) + 1))
+    return frame.assign(source_file=str(given_as(path)), source_row=range(1, len(frame) + 1))
 
 
 def rows_frame(rows: Sequence[Mapping[str, ColumnValue]], where: str) -> pd.DataFrame:

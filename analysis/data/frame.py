@@ -13,6 +13,7 @@ from analysis.data.read import read_table, refuse_beyond
 from analysis.data.source_location import source_of
 from analysis.data.units import check_units
 from catalog.errors import BadFile, BadValue
+from orchestrator.results.archive import opened
 from orchestrator.results.record import COLUMNS
 
 
@@ -36,6 +37,7 @@ def load(*paths: str | Path, own: OwnNames = NO_OWN_NAMES) -> pd.DataFrame:
 def _read(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise BadFile(path, "no such file or directory")
+    path = opened(path)
     return read_directory(path) if path.is_dir() else read_table(path)
 
 

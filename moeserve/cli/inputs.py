@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moeserve.cli.show import note
+from orchestrator.results.given import ENDING
 from orchestrator.results.record import Row
 
 if TYPE_CHECKING:
@@ -17,10 +18,22 @@ if TYPE_CHECKING:
     from analysis.data.conditions import Pooling
     from orchestrator.results.quantities import Better
 
+
+def opened_all(results: list[Path]) -> list[Path]:
+    """Give a folder for every packed study."""
+    if not any(path.name.endswith(ENDING) for path in results):
+        return results
+    from orchestrator.results.archive import opened
+
+    return [opened(path) for path in results]
+
+
 ResultsArgument = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RESULTS...", help="Results directories, or CSV or Parquet files of runs."
+        metavar="RESULTS...",
+        help="Results directories, packed studies, or CSV or Parquet files of runs.",
+        callback=opened_all,
     ),
 ]
 ProvenanceOption = Annotated[

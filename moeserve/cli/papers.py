@@ -82,7 +82,7 @@ def _row(item: "PaperItem") -> Row:
     from moeserve.papers.check import said
 
     found = "; ".join(said(each, each.gives) for each in item.readings) or item.comes_out
-    return {**_named(item), "comes_out": found, "because": item.because, "command": item.command}
+    return {**_named(item), "comes_out": found, "because": item.why, "command": item.command}
 
 
 def _checked_row(each: "CheckedItem") -> Row:

@@ -106,7 +106,7 @@ def fit(
 
     _check_folder(output_file)
     parts = [_field(objective, calibration).cases] if field else []
-    if named := _named(results, field=field):
+    if named := _named(results, shipped=field):
         pick = _Pick(where, pool, column, constant)
         parts.insert(0, _cases(named, objective, calibration, pick=pick))
     cases = joined(parts)
@@ -158,7 +158,7 @@ def evaluate(
     from analysis.predict.published import evaluate_published, published_curve
 
     pick, rows = _Pick(where, pool, column, constant), list[Row]()
-    if named := _named(results, field=field):
+    if named := _named(results, shipped=field or published):
         cases = _cases(named, objective, calibration, tie=tie, pick=pick)
         rows += _judged(cases, split, curve=curve, seed=seed)
     if published:
@@ -188,10 +188,11 @@ def _judged(cases: "Cases", split: list[str] | None, *, curve: bool, seed: int) 
     return rows
 
 
-def _named(results: list[str] | None, *, field: bool) -> list[str]:
-    """The results asked about: none only where the shipped measurements are."""
-    if not results and not field:
-        raise BadValue("RESULTS", "none", "a results directory, CSV or Parquet; or --field")
+def _named(results: list[str] | None, *, shipped: bool) -> list[str]:
+    """The results asked about: none only where shipped measurements are."""
+    if not results and not shipped:
+        allowed = "a results directory, CSV or Parquet; or --field, and to evaluate --published"
+        raise BadValue("RESULTS", "none", allowed)
     return results or []
 
 

@@ -7,14 +7,22 @@ from typing import Annotated
 
 import typer
 
-from catalog.errors import BadValue
+from catalog.errors import BadFile, BadValue
 from moeserve.cli.answer import say_answer_of
 from moeserve.cli.run_table import SUMMARY, in_order
 from moeserve.cli.show import Format, FormatOption, note, show
 
 RESULTS_HELP = """Print the run table of a results directory, one row a run.
 
-Example: moeserve results out --format csv > runs.csv
+Examples:
+
+  moeserve results out --format csv > runs.csv
+
+  moeserve results pack out -o study.tar.zst
+
+`pack` makes one file of a finished study, which every command reads in the directory's place:
+manifests, rows, environments, the last part of logs; no secrets, and no names of hosts and users
+unless --with-names asks for them.
 
 Of a mix, `--by part` gives a row for each run and class, which anova and compare read as well.
 """
@@ -53,7 +61,15 @@ class TableFormat(StrEnum):
     parquet = "parquet"
 
 
-DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")]
+PACK = "pack"
+DirectoryArgument = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="A results directory, or a packed study."),
+]
+WordsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="[pack] DIR", help="A results directory, or a packed study."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,7 +78,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def results(
-    directory: DirectoryArgument,
+    words: WordsArgument,
     requests: Annotated[
         bool, typer.Option("--requests", help="The request table: one row a request.")
     ] = False,
@@ -73,9 +89,19 @@ def results(
         TableFormat,
         typer.Option("--format", help="Print a table, JSON, CSV, or Parquet into a file or pipe."),
     ] = TableFormat.table,
+    output_file: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Of pack: a file, as study.tar.zst.")
+    ] = None,
+    with_names: Annotated[
+        bool, typer.Option("--with-names", help="Of pack: keep names of hosts and users.")
+    ] = False,
 ) -> None:
     from orchestrator.table import request_table, run_rows
 
+    if words[0] == PACK and words[1:]:
+        _pack(words[1:], output_file, with_names=with_names)
+        return
+    directory = _one(words, output_file, with_names=with_names)
     if by is not None and (requests or output is TableFormat.parquet):
         allowed = "without --requests, whose rows name part and turn; as table, json or csv"
         raise BadValue("--by", by.value, allowed)
@@ -123,10 +149,38 @@ def _write_parquet(directory: Path, *, requests: bool) -> None:
     sys.stdout.buffer.write(file.getvalue())
 
 
-def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:
+def _one(words: list[str], output: Path | None, *, with_names: bool) -> Path:
+    """The one directory to print, unpacked if it is a packed study."""
+    from orchestrator.results.archive import opened
+
+    if words[1:] or output or with_names:
+        given = " ".join(words[1:]) or "-o or --with-names"
+        raise BadValue("results", given, "one DIR; or: results pack DIR -o FILE.tar.zst")
+    return opened(Path(words[0]))
+
+
+def _pack(directories: list[str], output: Path | None, *, with_names: bool) -> None:
+    """One file of a study that is whole."""
+    from orchestrator.results.archive import pack
+    from orchestrator.results.names import Names
     from orchestrator.verify import verify_directory
 
-    problems = verify_directory(directory)
+    if directories[1:] or output is None:
+        raise BadValue("results pack", " ".join(directories), "one DIR and -o FILE.tar.zst")
+    root = Path(directories[0])
+    if problems := verify_directory(root):
+        first = problems[0]
+        raise BadFile(root, f"is not whole: {first.run_id}: {first.problem}; see moeserve verify")
+    count = pack(root, output, Names.asked(root, kept=with_names))
+    names = "with names of hosts and users" if with_names else "without names of hosts and users"
+    note(f"{output}: {count} files, {output.stat().st_size:,} bytes, {names}")
+
+
+def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:
+    from orchestrator.results.archive import opened
+    from orchestrator.verify import verify_directory
+
+    problems = verify_directory(opened(directory))
     show([{"run_id": p.run_id, "problem": p.problem} for p in problems], output)
     if problems:
         note(f"{len(problems)} problems")

@@ -40,11 +40,17 @@ class CheckedItem:
 
 
 def verdict_of(item: PaperItem, values: Sequence[Value | None]) -> Verdict:
-    """What values make of an item's claims; the item's own word where the paper claims nothing."""
+    """What values make of an item's claims; the item's own word where the paper claims nothing.
+
+    An item of which something is left to show is in part at best, and may be none at all: figures
+    that agree with the paper because they are the paper's prove nothing.
+    """
     pairs = zip(item.readings, values, strict=True)
     agreed = [reading.agrees(value) for reading, value in pairs if reading.claims]
     if not agreed:
         return item.verdict
+    if all(agreed) and item.left:
+        return "cannot be" if item.verdict == "cannot be" else "in part"
     if all(agreed):
         return "reproduced"
     return "in part" if any(agreed) else "contradicted"
@@ -72,6 +78,8 @@ def shown(value: Value | None) -> str:
         return value
     if value.is_integer() and abs(value) < 1e6:
         return f"{value:,.0f}"
+    if abs(value) >= 1e6:
+        return f"{value / 1e9:.4g}e9"
     return f"{value:.4g}"
 
 

@@ -78,12 +78,21 @@ class PaperItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     readings: tuple[Reading, ...] = ()
     comes_out: str = ""
     """Of items without readings, which say it themselves."""
+    left: str = ""
+    """What of it is not shown by its readings; with it nothing is reproduced but in part."""
     verdict: Verdict
     because: str = ""
 
     @property
     def quick(self) -> bool:
         return bool(self.readings)
+
+    @property
+    def why(self) -> str:
+        """The verdict's reason, with what is left."""
+        return " ".join(
+            each for each in (self.left and f"Left: {self.left}.", self.because) if each
+        )
 
     @property
     def needs(self) -> str:

@@ -25,8 +25,8 @@ CAPITAL_H = ord("H")
 """How a head begins, and no chunk."""
 EVENTS_PER_POLL = 512
 WOKEN = -2
-HANDLED_PER_SEND = 8
-"""Answers begun or ended, after which a reading stops so that what became due can be sent."""
+ENDED_PER_SEND = 8
+"""Answers that ended, after which a reading stops so that what became due can be sent."""
 
 
 class ResponseHandler(Protocol):
@@ -91,14 +91,13 @@ class Reader:
 
     def _read_compiled(self, reader: "CompiledReader", until: float) -> int:
         segment = self._trace.current
-        before, handled = len(segment.datas), 0
+        before, idle = len(segment.datas), len(self._pool.idle)
         while (
             fd := reader.read(segment.datas, segment.fds, segment.stamps, self._trace.limit, until)
         ) >= 0:
             self._handle_socket(fd, reader.error, reader.mask)
             until = 0.0
-            handled += 1
-            if handled == HANDLED_PER_SEND or self.checks_every_read:
+            if len(self._pool.idle) - idle >= ENDED_PER_SEND or self.checks_every_read:
                 break
         self.woken = fd == WOKEN
         # By the next reading a socket told of now may be closed, and its number somebody else's.

@@ -98,3 +98,14 @@ def test_published_measurements_judge_and_teach_without_results_of_ones_own(
     assert code == 0
     assert all({"low", "high", "tied_with"} <= set(row) for row in json.loads(out))
     assert "imported options" in err
+
+
+def test_table_vi_is_judged_without_results_of_ones_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "evaluate", "--published", "--format", "json"])
+    assert ended.value.code == 0
+    found = {row["method"]: row["accuracy"] for row in json.loads(capsys.readouterr().out)}
+    assert found["always-tp"] == pytest.approx(7 / 9)
+    assert found["paper-heuristic"] == pytest.approx(5 / 9)

@@ -1,5 +1,6 @@
 """A figure is taken from exactly the rows it is said to be of, or refused."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +87,14 @@ def test_a_figure_that_moved_or_a_verdict_that_turned_is_not_as_stated() -> None
     both = item("in part", near, reading(gives=3.0, at_most=2.0))
     assert CheckedItem(both, (10.0, 3.0)).as_stated
     assert CheckedItem(both, (10.0, 1.0)).verdict == "reproduced"
+
+
+def test_what_is_left_to_show_is_never_reproduced() -> None:
+    near = reading(gives=10.0, printed=10.1)
+    part = msgspec.structs.replace(item("in part", near), left="the rest")
+    none = msgspec.structs.replace(part, verdict="cannot be")
+    assert [CheckedItem(each, (10.0,)).verdict for each in (part, none)] == ["in part", "cannot be"]
+    assert CheckedItem(part, (11.0,)).verdict == "contradicted"
 
 
 def test_figures_are_said_beside_the_paper_s() -> None:
