@@ -21,8 +21,8 @@ run: .venv/core ## the main job on the embedded engine
 test: test-quick ## all tests, clusters beside the rest; those that need what is not installed are skipped
 	$(BIN)/pytest -m slow -n 2 --dist loadscope --durations=25
 
-test-quick: .venv/dev ## the tests of a few seconds each; in three processes, since many of them wait
-	$(BIN)/pytest -m "not slow" -n 3 --dist loadfile
+test-quick: .venv/dev ## the tests of a few seconds each; in four processes, since many of them wait
+	$(BIN)/pytest -m "not slow" -n 4 --dist loadfile
 
 check: .venv/dev ## style, types and who may import whom
 	$(BIN)/ruff check .

@@ -98,6 +98,7 @@ def test_every_analysis_says_the_same_of_whole_numbers_and_of_floats(results: Pa
     assert len(report_html(counted)) == pytest.approx(len(report_html(floats)), abs=50)
 
 
+@pytest.mark.slow
 def test_answers_and_contrasts_print_themselves_and_have_frames(results: Path) -> None:
     found = moeserve.answer(results)
     assert "Mixtral-8x7B: by the model, use tp" in str(found)

@@ -51,6 +51,7 @@ def packed(study: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> Path
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -87,6 +87,7 @@ def test_a_latency_limit_is_met_and_costs_throughput() -> None:
     assert limited[0].batch < free[0].b_max
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(NAMES),
     st.floats(0.004, 0.2),

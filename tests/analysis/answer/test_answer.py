@@ -197,6 +197,7 @@ def test_the_next_command_asks_for_runs_where_they_are_too_few_else_for_the_page
     assert next_command(sure, tmp_path) == f"moeserve report {tmp_path}"
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     ratios=st.tuples(*[st.floats(0.8, 1.25)] * 3),

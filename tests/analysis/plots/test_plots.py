@@ -62,6 +62,7 @@ def ticks(axis: Axis) -> list[str]:
     return [text for text in shown if text]
 
 
+@pytest.mark.slow
 @given(st.floats(1e-3, 1e6), st.floats(1.001, 1e5))
 def test_a_logarithmic_axis_has_plain_ticks_and_enough_of_them(low: float, span: float) -> None:
     axes = Figure().subplots()

@@ -170,6 +170,7 @@ def test_copies_of_a_load_that_was_not_reached_are_valid_runs(small: Study) -> N
     assert "max_concurrency 64 was not reached" in text
 
 
+@pytest.mark.slow
 def test_the_papers_own_numbers_stand_only_where_they_were_asked_for(study: Study) -> None:
     text = report_html(study())
     assert "Table IV" in text
@@ -195,6 +196,7 @@ def test_figures_know_what_was_in_flight_and_on_which_gpus(small: Study) -> None
     assert set(payload_of(report_html(small()))["cells"]["in_flight"]) == {None}
 
 
+@pytest.mark.slow
 def test_price_and_energy_are_measures_where_they_are_known(small: Study) -> None:
     priced = small().assign(
         usd_per_million_output_tokens=1.5, joules_per_output_token=0.25, p99_itl_ms=np.nan

@@ -1,6 +1,7 @@
 """What prompts share, in blocks as in tokens."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def test_a_shorter_piece_of_a_key_is_the_beginning_of_a_longer_one() -> None:
         assert np.array_equal(middle, long[:33])
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(KEYS, min_size=1, max_size=5), min_size=2, max_size=4), st.integers(1, 9))
 def test_blocks_are_equal_exactly_as_far_as_the_tokens_are(
     chains: list[list[int]], block: int
