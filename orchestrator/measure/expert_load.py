@@ -89,7 +89,8 @@ def count_tokens(routed: Sequence[str], experts: int) -> TokenCounts:
 
     Layers without experts, whose rows a server leaves zero, are left out. Raises EndpointError.
     """
-    return counts_by_answer(routed, experts).sum(axis=0)
+    counts: TokenCounts = counts_by_answer(routed, experts).sum(axis=0)
+    return counts
 
 
 def counts_by_answer(routed: Sequence[str], experts: int) -> NDArray[np.int64]:
