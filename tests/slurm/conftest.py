@@ -123,7 +123,7 @@ def cluster(
     if shape.get("ACCT") == "dbd" and not (shutil.which("slurmdbd") and shutil.which("mariadbd")):
         pytest.skip("no accounting here: slurmdbd and mariadbd not installed")
     state = tmp_path_factory.mktemp("slurm")
-    for folder in (state, *state.parents[:2]):  # another user's daemon goes through them
+    for folder in (state, *state.parents[:3]):  # another user's daemon goes through them
         folder.chmod(folder.stat().st_mode | 0o055)
     port = str(13000 + os.getpid() % 400 * 20)
     # A bridge of an interrupted session lives on, and must not be met again.
