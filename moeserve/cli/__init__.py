@@ -25,7 +25,7 @@ commands = Commands(
 
 INTERRUPTED = 130
 # vLLM's own flags take several values after one name: --goodput ttft:200 tpot:50.
-SEVERAL_VALUES = {"--goodput": re.compile(r"(?:[^\s=]+\.)?(ttft|tpot|e2el):.*")}
+SEVERAL_VALUES = {"--goodput": re.compile(r"(?:[^\s=]{1,100}\.)?(ttft|tpot|e2el):.*")}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,8 +14,8 @@ LISTS = ("models", "strategies", "techniques", "workloads", "request_rates")
 LISTS_IN = {"server": ("args", "command"), "endpoint_options": ("omit_fields",)}
 TEXTS = ("concurrency",)
 """Fields that hold a list as text: `1,4,8`."""
-_MISSED = re.compile(r"unknown field `(.*?)`(?: - at `\$\.?(.*?)`)?$", re.DOTALL)
-_WRONG = re.compile(r"Expected `(.*?)`, got `(.*?)` - at `\$\.?(.*?)`$", re.DOTALL)
+_MISSED = re.compile(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?$")
+_WRONG = re.compile(r"Expected `([^`]*)`, got `([^`]*)` - at `\$\.?([^`]*)`$")
 
 
 def as_fields(document: object) -> object:
@@ -85,7 +85,7 @@ def _singular(name: str, known: tuple[str, ...]) -> list[str]:
 
 def _struct_at(of: type[msgspec.Struct], place: str) -> type[msgspec.Struct]:
     """The struct that a path such as `server` or `own_gpus[0]` leads to."""
-    for name in filter(None, re.sub(r"\[.*?\]", "", place).split(".")):
+    for name in filter(None, re.sub(r"\[[^][]*\]", "", place).split(".")):
         of = next(_structs(get_type_hints(of).get(name)), of)
     return of
 

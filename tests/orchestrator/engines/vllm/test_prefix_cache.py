@@ -17,7 +17,6 @@ from orchestrator.engines.vllm.engine import VllmEngine
 from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.measure.http_session import HttpSession
 from orchestrator.plan import make_plan
-from perfmodel.balance import Balancer
 from perfmodel.batching import Batcher, BatchLimits
 from perfmodel.prefix_cache import block_hashes
 from perfmodel.serving import ServerModel, server
@@ -51,15 +50,20 @@ def prompts() -> list[list[int]]:
     return asked
 
 
-async def served(session: HttpSession, asked: list[list[int]]) -> tuple[list[list[int]], list[int]]:
-    """Send one after another; return each answer, and what usage says was cached."""
+async def served(
+    session: HttpSession, asked: list[list[int]], dp: int
+) -> tuple[list[list[int]], list[int]]:
+    """Send one after another, to replicas in turn; return each answer, and what usage says was
+    cached.
+    """
     answers, cached = [], []
     url = f"{session.target.base_url}/v1/completions"
     body = {"model": session.target.model, "max_tokens": OUTPUT, "temperature": 0}
     body |= {"ignore_eos": True, "return_token_ids": True}
     async with aiohttp.ClientSession() as client:
-        for prompt in asked:
-            async with client.post(url, json={**body, "prompt": prompt}) as reply:
+        for number, prompt in enumerate(asked):
+            rank = {"X-data-parallel-rank": str(number % dp)}
+            async with client.post(url, json={**body, "prompt": prompt}, headers=rank) as reply:
                 whole = await reply.json()
             answers.append(whole["choices"][0]["token_ids"])
             details: dict[str, Any] | None = whole["usage"]["prompt_tokens_details"]
@@ -69,9 +73,9 @@ async def served(session: HttpSession, asked: list[list[int]]) -> tuple[list[lis
 
 def simulated(asked: list[list[int]], answers: list[list[int]], dp: int) -> list[int]:
     limits = BatchLimits(kv_blocks=BLOCKS, block_tokens=SIZE, prefix_caching=True)
-    batchers, balancer, cached = [Batcher(limits) for _ in range(dp)], Balancer(), []
+    batchers, cached = [Batcher(limits) for _ in range(dp)], []
     for number, (prompt, answer) in enumerate(zip(asked, answers, strict=True)):
-        batcher = batchers[balancer.choose([0] * dp)]
+        batcher = batchers[number % dp]
         hashes = block_hashes(prompt + answer, SIZE)
         sequence = batcher.add(
             number, prompt_tokens=len(prompt), output_tokens=len(answer), hashes=hashes
@@ -107,14 +111,14 @@ async def test_what_vllm_finds_in_its_prefix_cache_is_found_in_ours(
     asked = prompts()
     async with VllmEngine().open(group, context, Callbacks()) as session:
         assert isinstance(session, HttpSession)
-        answers, theirs = await served(session, asked)
+        answers, theirs = await served(session, asked, dp)
         measured = (await session.measure(group.runs[0], Callbacks())).figures
     virtual = serve(group.runs[0], small_server(layout))
-    for name in ("queries", "hits"):
-        told = measured[f"server_prefix_cache_{name}"]
-        assert told == pytest.approx(getattr(virtual, f"prefix_{name}"), rel=0.01)
-    ours = simulated(asked, answers, dp)
+    assert measured["server_prefix_cache_queries"] == virtual.prefix_queries
+    hits = measured["server_prefix_cache_hits"]
+    if dp == 1:
+        assert hits == pytest.approx(virtual.prefix_hits, rel=0.01)
+    else:  # which replica is taken hangs on the moment: their loads are told each 100 ms
+        assert 0 < hits <= serve(group.runs[0], small_server("single")).prefix_hits
     assert sum(theirs) > 0.3 * sum(map(len, asked))
-    assert sum(ours) == pytest.approx(sum(theirs), rel=0.01)
-    # A front end's count of who is busy may lag, so that of two replicas the other is taken.
-    assert sum(one != other for one, other in zip(ours, theirs, strict=True)) <= len(asked) // 20
+    assert simulated(asked, answers, dp) == theirs
