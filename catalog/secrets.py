@@ -9,7 +9,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from catalog.secret_names import is_secret_name
@@ -83,12 +83,20 @@ def secrets_in(text: str) -> Iterator[str]:
 
 def redact(text: str) -> str:
     """Mask what looks like a secret, and every secret that this process knows."""
-    if not text:
-        return text
-    for secret in _known():
-        if secret in text:
-            text = text.replace(secret, MASK)
-    return VALUES.sub(MASK, text)
+    return masker()(text) if text else text
+
+
+def masker() -> Callable[[str], str]:
+    """`redact` for many texts of one moment: this process is asked for its keys once."""
+    known = _known()
+
+    def mask(text: str) -> str:
+        for secret in known:
+            if secret in text:
+                text = text.replace(secret, MASK)
+        return VALUES.sub(MASK, text)
+
+    return mask
 
 
 def _known() -> list[str]:

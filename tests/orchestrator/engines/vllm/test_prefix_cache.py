@@ -115,7 +115,7 @@ async def test_what_vllm_finds_in_its_prefix_cache_is_found_in_ours(
         measured = (await session.measure(group.runs[0], Callbacks())).figures
     virtual = serve(group.runs[0], small_server(layout))
     assert measured["server_prefix_cache_queries"] == virtual.prefix_queries
-    hits = measured["server_prefix_cache_hits"]
+    hits = float(measured["server_prefix_cache_hits"] or 0)
     if dp == 1:
         assert hits == pytest.approx(virtual.prefix_hits, rel=0.01)
     else:  # which replica is taken hangs on the moment: their loads are told each 100 ms
