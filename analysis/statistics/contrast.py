@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
-from statsmodels.stats.multitest import multipletests
+from scipy import special
 
 from analysis.statistics.intervals import Interval
 
@@ -134,6 +133,8 @@ def adjusted(p: list[float | None], method: Adjustment) -> list[float | None]:
     if len(known) < 2 or method == "none":
         return p
     names = {"holm": "holm", "bh": "fdr_bh"}
+    from statsmodels.stats.multitest import multipletests  # slow to load, and often not needed
+
     values = iter(multipletests(known, method=names[method])[1])
     return [None if value is None else float(next(values)) for value in p]
 
@@ -171,7 +172,7 @@ def _runs(effect: float, spread: float, rule: Rule, family: int) -> int:
         return fewest
     size, level = effect / spread, rule.planning_level(family)
     # The normal approximation is never above the answer, so the search may start there.
-    normal = (stats.norm.ppf(1 - level / 2) + stats.norm.ppf(rule.power)) / size
+    normal = (special.ndtri(1 - level / 2) + special.ndtri(rule.power)) / size
     enough = max(fewest, min(MOST_RUNS, math.ceil(normal**2)))
     while enough < MOST_RUNS and not _power(size, enough, level) >= rule.power:
         enough += 1

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 RESAMPLES = 4999
 
@@ -54,8 +54,8 @@ def positive_ratio_of_means(
     n, x, y = len(over), float(np.mean(under)), float(np.mean(over))
     if n < 2 or not ((over > 0).all() and (under > 0).all()):
         return ratio_of_means(over, under, level=level)
-    error = float(stats.sem(over / y - under / x))
-    half = math.exp(float(stats.t.ppf((1 + level) / 2, n - 1)) * error)
+    error = float(np.std(over / y - under / x, ddof=1)) / math.sqrt(n)
+    half = math.exp(float(special.stdtrit(n - 1, (1 + level) / 2)) * error)
     return Interval(y / x, y / x / half, y / x * half, n)
 
 
@@ -71,7 +71,7 @@ def ratio_of_means(over: np.ndarray, under: np.ndarray, *, level: float = 0.95) 
     if n < 2:
         return Interval(y / x, None, None, n)
     (var_y, cov), (_, var_x) = np.cov(over, under)
-    h = float(stats.t.ppf((1 + level) / 2, n - 1)) ** 2 / n
+    h = float(special.stdtrit(n - 1, (1 + level) / 2)) ** 2 / n
     a, b, c = x * x - h * var_x, x * y - h * cov, y * y - h * var_y
     if a <= 0:
         return Interval(y / x, None, None, n)
@@ -86,6 +86,8 @@ def resampled_ratio(over: np.ndarray, under: np.ndarray, *, level: float = 0.95)
     value = float(over.mean()) / below if below else math.nan
     if n < 2 or math.isnan(value):
         return Interval(value, None, None, n)
+    from scipy import stats  # slow to load, and hardly ever needed
+
     found = stats.bootstrap(
         (over, under),
         lambda y, x, axis: y.mean(axis=axis) / x.mean(axis=axis),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from analysis.data.conditions import cells
 from analysis.data.order import shown
@@ -50,7 +50,7 @@ def _drift(logs: pd.Series, key: pd.Series, block: pd.Series) -> Iterator[str]:
     spread = float((x * x).sum())
     slope = float((x * y).sum()) / spread
     error = math.sqrt(float(((y - slope * x) ** 2).sum()) / freedom / spread)
-    p = 2 * stats.t.sf(abs(slope) / error, freedom) if error > 0 else float(slope == 0)
+    p = 2 * special.stdtr(freedom, -abs(slope) / error) if error > 0 else float(slope == 0)
     change = float(np.expm1(slope * np.ptp(block)))
     if p < ALPHA and abs(change) > SMALLEST_DRIFT:
         yield (

@@ -154,8 +154,10 @@ class SimulatedSession:
         traffic = unwritten(run)
         cached = self.server.limits.prefix_caching
         for row in rows_of_simulation(result, traffic.requests.input_lens):
-            told = result.cached_tokens[row.request] if cached else None
-            callbacks.on_row(replace(traffic.labelled(row), cached_tokens=told))
+            asked = traffic.labelled(row)
+            if cached:
+                asked = replace(asked, cached_tokens=result.cached_tokens[row.request])
+            callbacks.on_row(asked)
         return Measurement(
             figures={
                 **(shared_figures(traffic) if cached else {}),
