@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from moeserve.cli import main, one_line, repeat_flags
+from tests.needs import needs_vllm
 
 SMALL = ["--engine", "simulated", "--strategy", "tp,ep", "--workload", "16:8:6", "-c", "1,4"]
 
@@ -97,6 +98,7 @@ def test_verify_is_clean_after_a_run_and_not_after_damage(
     assert "is missing" in capsys.readouterr().out
 
 
+@needs_vllm
 def test_a_plan_shows_the_servers_and_starts_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from moeserve.cli import main
+from tests.needs import needs_vllm
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -33,7 +34,11 @@ def test_techniques_are_listed_with_the_engines_that_do_them(
         (("-t", "fp9"), "Did you mean fp8?"),
         (("-t", "expert-offload:resident=1"), "needs --engine transformers"),
         (("-t", "kv-fp8", "--endpoint", "http://127.0.0.1:1"), "engine endpoint: none, label"),
-        (("--engine", "vllm", "-t", "fp8+int8"), "one method that changes the weights"),
+        pytest.param(
+            ("--engine", "vllm", "-t", "fp8+int8"),
+            "one method that changes the weights",
+            marks=needs_vllm,
+        ),
         (("--engine", "transformers", "-t", "expert-offload"), "one of resident=N"),
     ],
 )

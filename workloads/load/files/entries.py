@@ -42,14 +42,20 @@ class _Turn:
 @lru_cache(maxsize=8)
 def read_entries(source: PromptFile) -> tuple[Entry, ...]:
     """Return a file's requests; text without a tokenizer stays text."""
-    tokenizer = tokenizer_in(Path(source.tokenizer)) if source.tokenizer else None
     if source.cut is not None:
-        return tuple(_pieces(source, source.cut, tokenizer))
+        return tuple(_pieces(source, source.cut, _tokenizer(source)))
+    found = read_prompts(source.path, source.digest)
+    # Ids need no tokenizer, nor the library that reads one.
+    tokenizer = _tokenizer(source) if any(each.ids is None for each in found) else None
     return tuple(
         entry
-        for session, recorded in enumerate(read_prompts(source.path, source.digest))
+        for session, recorded in enumerate(found)
         for entry in _entries(source, recorded, session, tokenizer)
     )
+
+
+def _tokenizer(source: PromptFile) -> Tokenizer | None:
+    return tokenizer_in(Path(source.tokenizer)) if source.tokenizer else None
 
 
 def _pieces(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from catalog.errors import BadFile, BadValue
 from workloads.load.build import comparable, pinned
@@ -14,6 +13,8 @@ from workloads.load.files.entries import read_entries
 from workloads.load.files.prompts import read_prompts
 from workloads.load.profiles import TEXTS, parse_workload
 from workloads.load.workload import PromptFile, Workload
+
+tokenizers = pytest.importorskip("tokenizers", reason="moeserve[hf] brings it")
 
 CHAT = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c d e"},
         {"role": "user", "content": "a"}]  # fmt: skip
@@ -27,8 +28,10 @@ TEMPLATE = (
 def folder(tmp_path: Path) -> Path:
     """A tokenizer of one token a word, with a chat template."""
     words = ["?", "user", "assistant", *"abcdefgh"]
-    built = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="?"))
-    built.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    built = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="?")
+    )
+    built.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     place = tmp_path / "model"
     place.mkdir()
     built.save(str(place / "tokenizer.json"))
