@@ -13,7 +13,8 @@ import pytest
 from moeserve.cli import main
 from moeserve.cli.table import shown
 
-WIDTHS = (80, 120, 200)
+SLOW = pytest.mark.slow
+WIDTHS = (80, pytest.param(120, marks=SLOW), pytest.param(200, marks=SLOW))
 STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|.*\r")
 STUDY = [
     "--engine", "simulated", "--model", "mixtral,olmoe", "--strategy", "tp,ep,tp+ep",
