@@ -52,24 +52,20 @@ class Quantisation:
 
     def of(self, names: Iterable[str], *, routed: bool = False) -> Scheme:
         """Return how a projection under these names is stored."""
-        names = tuple(names)
-        if any(each.match(names) for each in self.left_out):
-            return self.plain
-        for rule, scheme in self.rules:
-            if rule.match(names):
-                return scheme
-        return (self.experts if routed else None) or self.linear or self.plain
+        usual = (self.experts if routed else None) or self.linear or self.plain
+        return self._by_name(names) or usual
 
     def of_table(self, names: Iterable[str], *, head: bool) -> Scheme:
         """Return how the embedding or the head is stored: plain unless something says otherwise."""
+        quantised = self.whole or (head and self.head)
+        return self._by_name(names) or (self.linear if quantised else None) or self.plain
+
+    def _by_name(self, names: Iterable[str]) -> Scheme | None:
+        """Return what is said of these very names; None where nothing is."""
         names = tuple(names)
         if any(each.match(names) for each in self.left_out):
             return self.plain
-        for rule, scheme in self.rules:
-            if rule.match(names):
-                return scheme
-        quantised = self.whole or (head and self.head)
-        return (self.linear if quantised else None) or self.plain
+        return next((scheme for rule, scheme in self.rules if rule.match(names)), None)
 
 
 def quantisation(fields: Fields, beside: Mapping[str, object] | None) -> Quantisation:

@@ -25,7 +25,7 @@ from perfmodel.noise import Noise, launch_factor
 from perfmodel.serving import ServerModel, server
 from perfmodel.simulate import Hashes, Simulated, simulate
 from servers.simulated.arguments import ServerArguments, server_arguments
-from workloads.load.traffic import Requests
+from workloads.load.traffic import Requests, Traffic
 from workloads.transcript import RequestRow
 
 
@@ -72,7 +72,10 @@ def _server(group: ServerGroup, model: Model, requested: ServerArguments) -> Ser
 
 def serve(run: Run, on: ServerModel, noise: Noise | None = None) -> Simulated:
     """Send one run's requests to a simulated server that is empty."""
-    traffic = unwritten(run)
+    return _serve(unwritten(run), on, noise)
+
+
+def _serve(traffic: Traffic, on: ServerModel, noise: Noise | None) -> Simulated:
     requests = traffic.requests
     lengths = list(zip(requests.input_lens.tolist(), requests.output_lens.tolist(), strict=True))
     hashes = _hashes(requests, on.limits) if on.limits.prefix_caching else None
@@ -150,8 +153,8 @@ class SimulatedSession:
         }
 
     async def measure(self, run: Run, callbacks: Callbacks) -> Measurement:
-        result = serve(run, self.server, self._noise(run))
         traffic = unwritten(run)
+        result = _serve(traffic, self.server, self._noise(run))
         cached = self.server.limits.prefix_caching
         for row in rows_of_simulation(result, traffic.requests.input_lens):
             asked = traffic.labelled(row)
