@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,18 +22,18 @@ def told_while_it_computes(
     cluster: MemorySlurm, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> list[int]:
     """Let the cluster work; each task gets a signal within its first run. Returns exit codes."""
-    serve, codes = simulated.serve, list[int]()
+    simulate, codes = simulated.simulate, list[int]()
 
-    def serve_and_be_told(*arguments: object) -> object:
+    def simulate_and_be_told(*arguments: Any, **options: Any) -> object:
         signal.raise_signal(number)
-        return serve(*arguments)  # type: ignore[arg-type]
+        return simulate(*arguments, **options)
 
     def noted(command: Sequence[str], variables: Mapping[str, str]) -> int:
         codes.append(program(command, variables))
         return codes[-1]
 
     with monkeypatch.context() as patched:
-        patched.setattr(simulated, "serve", serve_and_be_told)
+        patched.setattr(simulated, "simulate", simulate_and_be_told)
         cluster.work(noted)
     return codes
 
