@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from moeserve.cli.slurm_submit import retry_missing
-from orchestrator.engines.simulated import engine as simulated
 from orchestrator.results.store import Store
+from perfmodel.simulate import simulate
 from slurm.watch.collect import collect
 from tests.slurm.memory_slurm import MemorySlurm
 from tests.slurm.studies import look, program, states, submit
 
+SIMULATED = "orchestrator.engines.simulated.engine"
 pytestmark = pytest.mark.usefixtures("hurried")
 
 
@@ -22,7 +23,7 @@ def told_while_it_computes(
     cluster: MemorySlurm, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> list[int]:
     """Let the cluster work; each task gets a signal within its first run. Returns exit codes."""
-    simulate, codes = simulated.simulate, list[int]()
+    codes = list[int]()
 
     def simulate_and_be_told(*arguments: Any, **options: Any) -> object:
         signal.raise_signal(number)
@@ -33,7 +34,7 @@ def told_while_it_computes(
         return codes[-1]
 
     with monkeypatch.context() as patched:
-        patched.setattr(simulated, "simulate", simulate_and_be_told)
+        patched.setattr(f"{SIMULATED}.simulate", simulate_and_be_told)
         cluster.work(noted)
     return codes
 
