@@ -41,6 +41,8 @@ def open_inside(root: Path, name: str | PurePosixPath) -> BufferedReader:
         except FileNotFoundError:
             raise
         except OSError as error:
+            if not root.is_dir():
+                raise BadFile(root, "is no directory") from error
             raise BadFile(root / name, _why(error)) from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)

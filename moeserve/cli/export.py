@@ -34,7 +34,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results directory.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A results directory, or a packed study.")
+    ],
     to: Annotated[Target, typer.Option("--to", help="Who is to read them.")],
     experiment: Annotated[
         str, typer.Option("--experiment", help="MLflow: the experiment they become runs of.")
@@ -44,9 +46,10 @@ def export(
         typer.Option("--tracking-uri", help="MLflow: its server; default as MLflow finds it."),
     ] = None,
 ) -> None:
+    from orchestrator.results.archive import opened
     from orchestrator.table import run_rows
 
-    rows = run_rows(directory)
+    rows = run_rows(opened(directory))
     if to is Target.prometheus:
         from moeserve.exports.prometheus import prometheus_text
 

@@ -17,6 +17,7 @@ from catalog.errors import BadFile
 from catalog.python import python_module
 from moeserve.cli.serve import refuse_taken
 from moeserve.cli.show import note
+from orchestrator.results.given import ENDING
 
 WATCH_HELP = """Show a study in the browser: progress, results so far, failures with their logs.
 
@@ -41,6 +42,9 @@ def watch(
     ),
     beside_run: Annotated[bool, typer.Option("--beside-run", hidden=True)] = False,
 ) -> None:
+    if directory.name.endswith(ENDING) and directory.is_file():
+        still = f"is a packed study, in which nothing happens: moeserve report {directory}"
+        raise BadFile(directory, still)
     if not beside_run and not (directory / "runs").is_dir():
         raise BadFile(directory, "is not a results directory: it has no runs/ in it")
     if beside_run:

@@ -62,6 +62,7 @@ def packed(study: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> Path
         "anova {} --factor strategy --format json",
         "compare {} --reference tp --format json",
         "select {} --maximize output_throughput --format json",
+        "export {} --to otlp",
     ],
 )
 def test_a_packed_study_says_what_its_directory_says(
@@ -72,6 +73,17 @@ def test_a_packed_study_says_what_its_directory_says(
     assert told[0][0] == told[1][0]
     assert json.loads(told[0][1]) == json.loads(told[1][1])
     assert str(given_as(opened(file))) == str(file)
+
+
+def test_a_packed_study_is_not_watched_and_what_is_no_directory_is_called_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, command in (("done.tar.zst", ["watch"]), ("rows.csv", ["export", "--to", "otlp"])):
+        (tmp_path / name).write_text("")
+        code, out, err = run(capsys, *command, str(tmp_path / name))
+        assert (code, out) == (2, "")
+        assert "a packed study" in err or "is no directory" in err
+        assert "link" not in err
 
 
 def test_pages_and_figures_go_beside_the_file_and_never_into_what_is_removed(
