@@ -108,18 +108,19 @@ def storm(cluster: Cluster, user: User, asked: argparse.Namespace, root: Path) -
     hurried = threading.Thread(target=user.hurry, args=(stop, rng))
     hurried.start()
     began = time.monotonic()
-    with Chaos(cluster, nodes=NODES, seed=asked.seed):
-        while time.monotonic() - began < 60 * asked.minutes:
-            time.sleep(5)
-            published = len(Store(root).finished())
-            if int(time.monotonic() - began) % 60 < 5:
-                cluster.tell(f"{published} runs published")
-            if published == asked.cells:
-                break
-        minutes = (time.monotonic() - began) / 60
+    try:
+        with Chaos(cluster, nodes=NODES, seed=asked.seed):
+            while time.monotonic() - began < 60 * asked.minutes:
+                time.sleep(5)
+                published = len(Store(root).finished())
+                if int(time.monotonic() - began) % 60 < 5:
+                    cluster.tell(f"{published} runs published")
+                if published == asked.cells:
+                    break
+            return (time.monotonic() - began) / 60
+    finally:
         stop.set()
         hurried.join()
-    return minutes
 
 
 def finish(cluster: Cluster, user: User, limit_s: float = 3600.0) -> int:
