@@ -86,9 +86,8 @@ class Chaos:
         while not self._stop.is_set():
             try:
                 work(rng)
-            except (subprocess.CalledProcessError, psutil.Error) as error:
-                self._cluster.tell(f"the chaos itself failed: {error}")
-                self._cluster.done["of the chaos itself"] += 1
+            except psutil.NoSuchProcess:
+                continue  # it ended by itself
 
     def _away(self, what: str, node: str, after: float, down_s: float) -> None:
         """Take something away after a while, and bring it back after another."""
@@ -98,7 +97,13 @@ class Chaos:
         self._cluster.do(f"kill-{what}", node)
         self._cluster.done[what] += 1
         self._stop.wait(down_s)
-        self._cluster.do(f"start-{what}", node)
+        while True:
+            try:
+                return self._cluster.do(f"start-{what}", node)
+            except subprocess.CalledProcessError:
+                # slurmctld does not start while slurmdbd is away.
+                self._cluster.tell(f"{what} {node} did not start")
+                time.sleep(5)
 
     def _controller(self, rng: random.Random) -> None:
         self._away("controller", "", rng.uniform(30, 120), rng.uniform(1, 25))
@@ -154,16 +159,14 @@ class Watch:
                 continue
             self.looks += 1
             rows = [line.split("|") for line in told.splitlines()]
-            counted = Counter(
-                _group(self._root, groups, name, int(index))
-                for name, index, _ in rows
-                if index.isdecimal()
-            )
-            for group, count in counted.items():
-                if count > 1 and group not in self.doubled:
+            at: dict[str, list[str]] = {}
+            for name, index, task in rows:
+                if index.isdecimal():
+                    at.setdefault(_group(self._root, groups, name, int(index)), []).append(task)
+            for group, tasks in at.items():
+                if len(tasks) > 1 and group not in self.doubled:
                     self.doubled.add(group)
-                    where = [row for row in rows if _group(self._root, groups, row[0], int(row[1])) == group]  # fmt: skip
-                    self._cluster.tell(f"twice in the queue: {group}: {where}")
+                    self._cluster.tell(f"twice in the queue: {group}: {' '.join(tasks)}")
 
 
 def _group(root: Path, known: dict[str, list[str]], name: str, index: int) -> str:

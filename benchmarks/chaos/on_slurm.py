@@ -42,6 +42,7 @@ SHAPE = {"NET": "ns", "ACCT": "dbd", "NODES": str(NODES), "CPUS": "2", "MEM": "6
          "SUBNET": "10.79.7", "BASE_PORT": "29400"}  # fmt: skip
 LOCKS = f"moeserve-ports-{os.getuid()}"
 """A folder that stays: the user's processes agree in it on ports."""
+SAID = (["collect"], ["collect"], ["submit", "submit"], ["submit", "collect"])
 EXPECTED = {0, 3, 5}
 """Exit codes of commands in a storm: done, no Slurm, not all runs there."""
 
@@ -94,7 +95,7 @@ class User:
     def hurry(self, stop: threading.Event, rng: random.Random) -> None:
         """Say the same again and again, some of it twice at one time."""
         while not stop.wait(rng.uniform(3, 20)):
-            said = rng.choice((["collect"], ["collect"], ["submit", "submit"], ["submit", "collect"]))
+            said = rng.choice(SAID)
             threads = [threading.Thread(target=self.say, args=(each,)) for each in said]
             for thread in threads:
                 thread.start()
@@ -103,7 +104,7 @@ class User:
 
 
 def storm(cluster: Cluster, user: User, asked: argparse.Namespace, root: Path) -> float:
-    """Let the study run under faults for the time asked, or until it is done; return the minutes."""
+    """Let the study run under faults for the time asked or until it is done; return minutes."""
     stop, rng = threading.Event(), random.Random(f"user {asked.seed}")
     hurried = threading.Thread(target=user.hurry, args=(stop, rng))
     hurried.start()
@@ -155,7 +156,8 @@ def left(cluster: Cluster) -> list[str]:
 
 def counts(root: Path, user: User, watch: Watch, cells: int) -> dict[str, object]:
     published = Store(root).finished()
-    planned = {run.run_id for each in SubmissionStore(root).submissions() for run in each.plan().runs}
+    submissions = SubmissionStore(root).submissions()
+    planned = {run.run_id for each in submissions for run in each.plan().runs}
     records = [m.record for m in read_manifests(root) if m.files]
     tasks = list(root.glob("slurm/*/tasks/*.jsonl"))
     return {
@@ -165,7 +167,7 @@ def counts(root: Path, user: User, watch: Watch, cells: int) -> dict[str, object
         "doubled": len(records) - len({record.run_id for record in records}),
         "verdicts": dict(Counter(record.verdict for record in records)),
         "attempts_at_runs": sum(1 for _ in (root / "attempts").iterdir()),
-        "submissions": len(SubmissionStore(root).submissions()),
+        "submissions": len(submissions),
         "attempts_at_tasks": len(tasks),
         "groups_twice_in_queue": sorted(watch.doubled),
         "looks_at_the_queue": watch.looks,
@@ -188,8 +190,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the cluster is stopped on the way out
     for name in ("scratch", "tmp"):
         (state / name).mkdir()
-    own = {"SLURM_CONF": str(state / "slurm.conf"), "HOME": str(state), "TMPDIR": str(state / "tmp"),
-           "XDG_RUNTIME_DIR": ""}  # fmt: skip
+    own = {"SLURM_CONF": str(state / "slurm.conf"), "HOME": str(state)}
+    own |= {"TMPDIR": str(state / "tmp"), "XDG_RUNTIME_DIR": ""}
     path = {"PYTHONPATH": str(Path(__file__).parents[2])}
     cluster = Cluster(state, {**os.environ, **SHAPE, **own, **path})
     root, document = state / "out", study(state, asked.cells, asked.slow)
@@ -199,7 +201,8 @@ def main() -> None:
         user.say("submit")
         with Watch(cluster, root) as watch:
             minutes = storm(cluster, user, asked, root)
-            cluster.tell(f"peace after {minutes:.1f} minutes, {len(Store(root).finished())} published")
+            published = len(Store(root).finished())
+            cluster.tell(f"peace after {minutes:.1f} minutes, {published} published")
             rounds = finish(cluster, user)
         found = {"minutes": round(minutes, 1), "faults": dict(cluster.done), "rounds_after": rounds,
                  **counts(root, user, watch, asked.cells), "left": left(cluster)}  # fmt: skip

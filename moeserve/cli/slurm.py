@@ -158,7 +158,8 @@ def collect(
     ] = None,
     output: FormatOption = Format.table,
 ) -> None:
-    raise typer.Exit(asyncio.run(_collect(directory, output, retry=retry, rounds=rounds)))
+    code = asyncio.run(_collect(directory.absolute(), output, retry=retry, rounds=rounds))
+    raise typer.Exit(code)
 
 
 async def _collect(directory: Path, output: Format, *, retry: bool, rounds: int | None) -> int:
@@ -171,16 +172,16 @@ async def _collect(directory: Path, output: Format, *, retry: bool, rounds: int 
     from slurm.watch.status import status as look
 
     slurm, store = SlurmCommands(), SubmissionStore(directory).check()
-    async with turn(directory.absolute(), note):
+    async with turn(directory, note):
         found = await look(slurm, store)
         collected = join(directory, found)
         _show_collected(found, collected, output)
         if retry and collected.retry:
             rows = await retry_missing(
-                directory.absolute(), collected, slurm=slurm, rounds=rounds, active=found.active
+                directory, collected, slurm=slurm, rounds=rounds, active=found.active
             )
-            again = ", ".join(str(row["job"]) for row in rows)
-            note(f"submitted again: {again}" if rows else "not submitted again: these failures last")
+            jobs = ", ".join(str(row["job"]) for row in rows)
+            note(f"submitted again: {jobs}" if rows else "not submitted again: these failures last")
     return 5 if collected.missing else 0
 
 

@@ -204,8 +204,8 @@ def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
         note(
             f"{made.held_back} tasks do not fit the queue now: the same command submits them later"
         )
-    for short in made.shortages:
-        note(short)
+    for words in (*made.shortages, *made.starts):
+        note(words)
     if options.requeue:
         note("requeue: a lost task may run twice for a while; each run is still published once")
     if config.kill_wait_s < 10:

@@ -117,7 +117,7 @@ def _left_open(
 
 
 def _of(told: Mapping[Key, JobInfo], job: int | None, task: int, name: str) -> JobInfo | None:
-    """Return what is told of this array's task: a controller that lost its state gives ids twice."""
+    """What is told of this array's task: a controller that lost its state gives ids twice."""
     info = told.get((job, task)) if job is not None else None
     return info if info is not None and info.name == name else None
 

@@ -138,9 +138,7 @@ def test_what_the_accounts_call_running_runs_only_while_the_queue_is_silent() ->
     assert found is not None
     assert found.state == "RUNNING"
     forgotten = SlurmJobs({}, kept, {})
-    gone = decide_state(
-        task(), forgotten.info_of(7, 2, "a"), known=forgotten.knows(7, 2, "a")
-    )
+    gone = decide_state(task(), forgotten.info_of(7, 2, "a"), known=forgotten.knows(7, 2, "a"))
     assert (gone.state, gone.failure) == ("gone", "NO_RECORD")
 
 
