@@ -34,6 +34,7 @@ from moeserve.cli.slurm_flags import (
 )
 
 if TYPE_CHECKING:
+    from slurm.scheduler.parse import JobInfo
     from slurm.watch.collect import CollectResult
     from slurm.watch.status import StudyStatus
 
@@ -201,12 +202,20 @@ def _show_collected(found: "StudyStatus", collected: "CollectResult", output: Fo
 
 
 def cancel(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:
-    from slurm.scheduler.command import SlurmCommands
-    from slurm.submit.submission import SubmissionStore
-    from slurm.watch.cancel import cancel as end
-
-    jobs, left = asyncio.run(end(SlurmCommands(), SubmissionStore(directory).check()))
+    jobs, left = asyncio.run(_cancel(directory.absolute()))
     show([{"job": job, "cancelled": True} for job in jobs], output)
     if left:
         raise ClusterError(f"not ended yet: {', '.join(str(each.task) for each in left[:10])}")
     note(f"{len(jobs)} jobs cancelled" if jobs else "no job of this directory is in the queue")
+
+
+async def _cancel(directory: Path) -> "tuple[list[int], list[JobInfo]]":
+    """Cancel in a turn: half of what is being submitted would come after it."""
+    from slurm.scheduler.command import SlurmCommands
+    from slurm.submit.submission import SubmissionStore
+    from slurm.submit.turn import turn
+    from slurm.watch.cancel import cancel as end
+
+    slurm, store = SlurmCommands(), SubmissionStore(directory).check()
+    async with turn(directory, note):
+        return await end(slurm, store)
