@@ -34,6 +34,8 @@ from moeserve.cli.slurm_flags import (
 )
 
 if TYPE_CHECKING:
+    from slurm.scheduler.parse import JobInfo
+    from slurm.watch.collect import CollectResult
     from slurm.watch.status import StudyStatus
 
 SUBMIT_HELP = """Submit what is missing of an experiment, one array task a server group.
@@ -157,11 +159,34 @@ def collect(
     ] = None,
     output: FormatOption = Format.table,
 ) -> None:
-    from moeserve.cli.slurm_submit import retry_missing
-    from slurm.watch.collect import collect as join
+    code = asyncio.run(_collect(directory.absolute(), output, retry=retry, rounds=rounds))
+    raise typer.Exit(code)
 
-    found = asyncio.run(_look(directory))
-    collected = join(directory, found)
+
+async def _collect(directory: Path, output: Format, *, retry: bool, rounds: int | None) -> int:
+    """Look, record and submit again in one turn; return the exit code."""
+    from moeserve.cli.slurm_submit import retry_missing
+    from slurm.scheduler.command import SlurmCommands
+    from slurm.submit.submission import SubmissionStore
+    from slurm.submit.turn import turn
+    from slurm.watch.collect import collect as join
+    from slurm.watch.status import status as look
+
+    slurm, store = SlurmCommands(), SubmissionStore(directory).check()
+    async with turn(directory, note):
+        found = await look(slurm, store)
+        collected = join(directory, found)
+        _show_collected(found, collected, output)
+        if retry and collected.retry:
+            rows = await retry_missing(
+                directory, collected, slurm=slurm, rounds=rounds, active=found.active
+            )
+            jobs = ", ".join(str(row["job"]) for row in rows)
+            note(f"submitted again: {jobs}" if rows else "not submitted again: these failures last")
+    return 5 if collected.missing else 0
+
+
+def _show_collected(found: "StudyStatus", collected: "CollectResult", output: Format) -> None:
     show(
         [{
             "published": collected.published, "missing": collected.missing,
@@ -174,22 +199,23 @@ def collect(
         if task.state not in ("done", "pending", "running"):
             told = f"{task.state}{': ' if task.failure else ''}{task.failure}"
             note(f"{task.group.group_id}: {told}, {task.done} of {len(task.group.runs)} runs")
-    if retry and collected.retry:
-        rows = asyncio.run(
-            retry_missing(directory.absolute(), collected, rounds=rounds, active=found.active)
-        )
-        again = ", ".join(str(row["job"]) for row in rows)
-        note(f"submitted again: {again}" if rows else "not submitted again: these failures last")
-    raise typer.Exit(5 if collected.missing else 0)
 
 
 def cancel(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:
-    from slurm.scheduler.command import SlurmCommands
-    from slurm.submit.submission import SubmissionStore
-    from slurm.watch.cancel import cancel as end
-
-    jobs, left = asyncio.run(end(SlurmCommands(), SubmissionStore(directory).check()))
+    jobs, left = asyncio.run(_cancel(directory.absolute()))
     show([{"job": job, "cancelled": True} for job in jobs], output)
     if left:
         raise ClusterError(f"not ended yet: {', '.join(str(each.task) for each in left[:10])}")
     note(f"{len(jobs)} jobs cancelled" if jobs else "no job of this directory is in the queue")
+
+
+async def _cancel(directory: Path) -> "tuple[list[int], list[JobInfo]]":
+    """Cancel in a turn: half of what is being submitted would come after it."""
+    from slurm.scheduler.command import SlurmCommands
+    from slurm.submit.submission import SubmissionStore
+    from slurm.submit.turn import turn
+    from slurm.watch.cancel import cancel as end
+
+    slurm, store = SlurmCommands(), SubmissionStore(directory).check()
+    async with turn(directory, note):
+        return await end(slurm, store)

@@ -25,6 +25,7 @@ from slurm.submit.options import SubmitOptions, merge_options, site_options
 from slurm.submit.plan_elsewhere import remote_plan
 from slurm.submit.submission import Submission, SubmissionStore
 from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
+from slurm.submit.turn import turn
 from slurm.watch.collect import CollectResult
 from slurm.watch.status import TaskStatus, status
 
@@ -73,12 +74,25 @@ async def submit_study(
         made = draft(submit_plan, missing_of(plan, root), config, queued=0)
         _warn(made, options, config)
         return _show_plan(made.submission)
-    groups, active = await _to_submit(plan, root, slurm, dry_run=dry_run)
-    made = draft(submit_plan, groups, config, queued=len(await slurm.queue()))
-    _warn(made, options, config)
     if dry_run:
+        groups, _ = await _to_submit(plan, root, slurm)
+        made = draft(submit_plan, groups, config, queued=len(await slurm.queue()))
+        _warn(made, options, config)
         return _show_plan(made.submission)
-    if not groups and not then:
+    Store(root).create(plan.experiment)
+    if not plan.experiment.find_max:  # how many runs a search takes nobody knows
+        keep_planned(root, plan.runs)
+    async with turn(root, note):
+        return await _submit_missing(submit_plan, slurm, config)
+
+
+async def _submit_missing(submit_plan: SubmitPlan, slurm: Slurm, config: SlurmConfig) -> list[Row]:
+    """Submit what no task is at; nobody else may between the look and the submission."""
+    root = submit_plan.root
+    groups, active = await _to_submit(submit_plan.plan, root, slurm)
+    made = draft(submit_plan, groups, config, queued=len(await slurm.queue()))
+    _warn(made, submit_plan.options, config)
+    if not groups and not submit_plan.then:
         note(f"nothing to submit: every run is published or in the queue; results in {root}")
         return []
     return await _send(slurm, root, made.submission, beside=_jobs(active))
@@ -112,13 +126,9 @@ def _without_rehearsal(study: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _to_submit(
-    plan: Plan, root: Path, slurm: Slurm, *, dry_run: bool
+    plan: Plan, root: Path, slurm: Slurm
 ) -> tuple[list[ServerGroup], tuple[TaskStatus, ...]]:
     """Return the groups with missing runs that no task is at, and the tasks that are at some."""
-    if not dry_run:
-        Store(root).create(plan.experiment)
-        if not plan.experiment.find_max:  # how many runs a search takes nobody knows
-            keep_planned(root, plan.runs)
     missing = missing_of(plan, root)
     stand = await status(slurm, SubmissionStore(root))
     stand.check_known("nothing was submitted", {group.group_id for group in missing})
@@ -194,8 +204,8 @@ def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
         note(
             f"{made.held_back} tasks do not fit the queue now: the same command submits them later"
         )
-    for short in made.shortages:
-        note(short)
+    for words in (*made.shortages, *made.starts):
+        note(words)
     if options.requeue:
         note("requeue: a lost task may run twice for a while; each run is still published once")
     if config.kill_wait_s < 10:

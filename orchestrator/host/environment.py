@@ -77,7 +77,7 @@ def launch_env() -> str:
     return " ".join(
         f"{name}={value}"
         for name, value in steering_variables().items()
-        if not name.endswith(_PLACES)
+        if name not in CACHES and not name.endswith(_PLACES)
     )
 
 

@@ -1,6 +1,7 @@
 """Run a plan: each server group is started once, and measured run by run."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -100,6 +101,7 @@ class _ServerStart:
         self._runner, self._group, self._missing = runner, group, missing
         self._last = last
         self._failed_attempt: int | None = None
+        self._start_s: float | None = None
         self._folder = runner.store.new_server_folder(group.group_id)
 
     async def run(self) -> bool:
@@ -116,9 +118,10 @@ class _ServerStart:
         callbacks = Callbacks(
             on_stage=lambda text: runner.listen(Stage(group, text)), stop=runner.stop
         )
-        remaining = list(self._missing)
+        remaining, began = list(self._missing), time.monotonic()
         try:
             async with runner.engine.open(group, context, callbacks) as session:
+                self._start_s = round(time.monotonic() - began, 3)
                 check_same_server(runner.store.root, session.details)
                 while remaining and runner.may_continue(remaining[0]):
                     finished = await self._run_one(remaining[0], session)
@@ -273,6 +276,8 @@ class _ServerStart:
             "goodput": dict(self._runner.plan.experiment.goodput),
             "server_folder": str(self._folder.relative_to(self._runner.store.root)),
             "server": dict(session.details) if session else {},
+            # From the launch until it has proved ready: what the next start may take.
+            **({} if self._start_s is None else {"start_s": self._start_s}),
             **self._runner.limits.details,
         }
 

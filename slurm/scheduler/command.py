@@ -158,6 +158,8 @@ async def _run(command: Sequence[str], limit_s: float) -> str:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            # A submission's lock stays held while an sbatch that outlives it may still be heard.
+            close_fds=False,
             env={**environment, **fixed},
         )
     except OSError as error:

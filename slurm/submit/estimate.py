@@ -1,17 +1,15 @@
-"""How long a task will take: from earlier runs of the same cells, else from the analytic model."""
+"""How long a task will take: from earlier runs and starts of the same, else from models of both."""
 
 import math
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 
 from catalog.errors import BadValue
 from orchestrator.engines.registry import engine_kind
 from orchestrator.experiment.cells import Run
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.plan import Plan
-from orchestrator.results.record import MEASURED
-from orchestrator.results.store import read_manifests
 from slurm.scheduler.parse import parse_duration, write_duration
+from slurm.submit.earlier import NOTHING, Earlier, kind_of
 from slurm.submit.needs import checkpoint_bytes
 from slurm.submit.submission import TaskSpec
 
@@ -22,26 +20,17 @@ READ_BYTES_PER_S = 1e9
 MARGIN = 1.5
 """The time limit requested over the expected time; a limit of the user's must hold the latter."""
 ROUND_S = 300.0
-
-
-def measured_s(root: Path) -> dict[str, float]:
-    """Return the longest measured duration of each cell that has runs in this directory."""
-    longest: dict[str, float] = {}
-    if not (root / "runs").is_dir():
-        return longest
-    for manifest in read_manifests(root):
-        record = manifest.record
-        if record.duration is not None and record.provenance == MEASURED:
-            longest[record.cell_id] = max(longest.get(record.cell_id, 0.0), record.duration)
-    return longest
+START_MARGIN, LEAST_START_S = 2.0, 300.0
+"""A start may take so many times the longest one seen, or so long if that is more: the weights may
+no longer be in the file system's cache."""
 
 
 class Estimator:
     """Estimates the tasks of a plan."""
 
-    def __init__(self, plan: Plan, measured: Mapping[str, float]) -> None:
-        self._plan = plan
-        self._measured: dict[str, float | None] = dict(measured)
+    def __init__(self, plan: Plan, earlier: Earlier = NOTHING) -> None:
+        self._plan, self._starts = plan, earlier.starts
+        self._measured: dict[str, float | None] = dict(earlier.runs_s)
         self._modelled: dict[str, float | None] = {}
 
     def task(self, group: ServerGroup, missing: tuple[Run, ...]) -> TaskSpec:
@@ -60,23 +49,47 @@ class Estimator:
     def start_room_s(self, groups: Iterable[ServerGroup]) -> float:
         """Return the longest that a server may take to start beyond what is expected of it.
 
-        A limit without it would end a task that moeserve itself would have waited for.
+        A limit without it would end a task that moeserve itself would have waited for: as long as
+        its start time-out, or where starts of such servers were seen, with a margin over those.
         """
-        allowed_s = self._plan.experiment.server.start_timeout_s
         return max(
             (
-                max(0.0, allowed_s - self._start_s(group))
+                max(0.0, self._allowed_s(group) - self._start_s(group))
                 for group in groups
                 if engine_kind(group.setup.engine).start_s
             ),
             default=0.0,
         )
 
+    def told_starts(self, groups: Iterable[ServerGroup]) -> list[str]:
+        """Say of which servers' starts the limits rest on those that were seen."""
+        of_kind = {kind_of(group): group for group in groups}
+        return [
+            f"{' '.join(kind[:2])}: {starts.count} earlier starts took up to "
+            f"{write_duration(math.ceil(starts.longest_s))}; the limit allows "
+            f"{write_duration(self._allowed_s(group))} for one"
+            for kind, group in of_kind.items()
+            if (starts := self._starts.get(kind)) and engine_kind(kind[0]).start_s
+        ]
+
+    def _allowed_s(self, group: ServerGroup) -> float:
+        """Return how long a start may take, Python's own apart from it."""
+        timeout_s = self._plan.experiment.server.start_timeout_s
+        seen = self._starts.get(kind_of(group))
+        if seen is None:
+            return timeout_s
+        return min(timeout_s, max(START_MARGIN * seen.longest_s, LEAST_START_S))
+
     def _start_s(self, group: ServerGroup) -> float:
-        """Expect the engine's own start, and the weights to come through a shared file system."""
+        """Expect the longest start that was seen, else the engine's own and the weights' reading.
+
+        These come through a shared file system.
+        """
         kind_s = engine_kind(group.setup.engine).start_s
         if not kind_s:
             return TASK_START_S
+        if seen := self._starts.get(kind_of(group)):
+            return TASK_START_S + seen.longest_s
         dummy = self._plan.experiment.server.weights == "dummy"
         size = None if dummy else checkpoint_bytes(group, self._plan.models[group.setup.model])
         return TASK_START_S + kind_s + (size or 0.0) / READ_BYTES_PER_S

@@ -25,7 +25,8 @@ from slurm.submit.arrays import (
     program,
     resource_arguments,
 )
-from slurm.submit.estimate import Estimator, measured_s, time_limit
+from slurm.submit.earlier import earlier
+from slurm.submit.estimate import Estimator, time_limit
 from slurm.submit.follow_ups import follow_ups
 from slurm.submit.names import memory_bytes
 from slurm.submit.needs import Needs, needs_of, shortage, together
@@ -54,6 +55,8 @@ class Draft:
     held_back: int
     shortages: tuple[str, ...] = ()
     """What was asked for by name though the tasks are expected to need more."""
+    starts: tuple[str, ...] = ()
+    """Of which servers the time limits rest on starts that were seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def draft(
         0, min(options.max_submit or config.max_job_count, config.max_job_count) - queued
     )
     chosen, token = list(groups)[:capacity], new_token()
-    estimator = Estimator(submit_plan.plan, measured_s(root))
+    estimator = Estimator(submit_plan.plan, earlier(root))
     finished = Store(root).finished() if root.is_dir() else set()
     arrays: list[ArraySpec] = []
     shortages: list[str] = []
@@ -126,7 +129,8 @@ def draft(
         ]
         arrays.append(ArraySpec(name=name, arguments=tuple(arguments), tasks=tuple(tasks)))
     submission = _submission(submit_plan, token, arrays, config)
-    return Draft(submission, len(groups) - len(chosen), tuple(shortages))
+    starts = () if options.time else tuple(estimator.told_starts(chosen))
+    return Draft(submission, len(groups) - len(chosen), tuple(shortages), starts)
 
 
 def _filled(options: SubmitOptions, needs: Needs) -> SubmitOptions:

@@ -32,25 +32,27 @@ class SlurmJobs:
     def silent(self) -> tuple[str, ...]:
         return tuple(words for words in (self.queue_silent, self.accounts_silent) if words)
 
-    def info_of(self, job: int | None, task: int) -> JobInfo | None:
-        if job is None:
-            return None
-        queued, kept = self.queue.get((job, task)), self.accounting.get((job, task))
-        if queued is not None and (kept is None or state_of(queued.state) in ACTIVE):
+    def info_of(self, job: int | None, task: int, name: str) -> JobInfo | None:
+        """Return what is known of a task of the array of this name; None if nothing is."""
+        queued, kept = _of(self.queue, job, task, name), _of(self.accounting, job, task, name)
+        if kept is None or (queued is not None and state_of(queued.state) in ACTIVE):
             return queued
-        # Accounting lags: what it still calls active has ended if the queue says so.
-        return queued if kept is not None and state_of(kept.state) in ACTIVE and queued else kept
+        # Accounting lags, and never hears of the end of a job that a killed controller forgot:
+        # what it still calls active is as the queue says, and nowhere if that has not got it.
+        if state_of(kept.state) in ACTIVE and not self.queue_silent:
+            return queued
+        return kept
 
-    def knows(self, job: int | None, task: int, *, ended: bool = False) -> bool:
+    def knows(self, job: int | None, task: int, name: str, *, ended: bool = False) -> bool:
         """Return whether all were heard who could say where this task is.
 
         The queue alone knows what is in it. Accounts alone may not know yet of a task that was
         queued again, and only both together can say that there is no such task. Where the task
         has said itself that it `ended`, no account of that is needed.
         """
-        if job is not None and (job, task) in self.queue:
+        if _of(self.queue, job, task, name) is not None:
             return True
-        kept = self.accounting.get((job, task)) if job is not None else None
+        kept = _of(self.accounting, job, task, name)
         if kept is not None:
             return not self.queue_silent or state_of(kept.state) in ACTIVE
         return not self.queue_silent and (ended or not self.accounts_silent)
@@ -70,8 +72,14 @@ async def query_jobs(
     if not _left_open(listed, by_task, jobs, done):
         return SlurmJobs(by_task, {}, jobs, queue_silent)
     accounts, accounts_silent = await _accounts(slurm, listed)
+    known = _by_task(accounts)
+    if any(state_of(info.state) in ACTIVE and key not in by_task for key, info in known.items()):
+        # Submitted since, or forgotten by the queue: that can say which.
+        queue, queue_silent = await _queue(slurm, listed)
+        by_task |= _by_task(queue)
+        jobs |= {info.name: info.task.job for info in queue}
     jobs = {info.name: info.task.job for info in accounts} | jobs
-    return SlurmJobs(by_task, _by_task(accounts), jobs, queue_silent, accounts_silent)
+    return SlurmJobs(by_task, known, jobs, queue_silent, accounts_silent)
 
 
 async def _queue(slurm: Slurm, listed: list[Submission]) -> tuple[list[JobInfo], str]:
@@ -106,6 +114,12 @@ def _left_open(
                 if spec.group_id not in done and not active:
                     return True
     return False
+
+
+def _of(told: Mapping[Key, JobInfo], job: int | None, task: int, name: str) -> JobInfo | None:
+    """What is told of this array's task: a controller that lost its state gives ids twice."""
+    info = told.get((job, task)) if job is not None else None
+    return info if info is not None and info.name == name else None
 
 
 def _names(listed: Iterable[Submission]) -> list[str]:

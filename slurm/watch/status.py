@@ -159,8 +159,8 @@ def _tasks(
                     log=logs / f"{job}_{index}.log",
                     entries=entries,
                 ),
-                slurm_jobs.info_of(job, index),
-                known=slurm_jobs.knows(job, index, ended=_ended(entries) is not None),
+                slurm_jobs.info_of(job, index, array.name),
+                known=slurm_jobs.knows(job, index, array.name, ended=_ended(entries) is not None),
             )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.host.environment import describe
+from orchestrator.host.environment import describe, launch_env
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,8 +27,10 @@ def test_tasks_on_equal_nodes_have_one_environment(monkeypatch: pytest.MonkeyPat
     for number in ("1", "2"):
         for name in ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES", "VLLM_HOST_IP", "VLLM_CACHE_ROOT"):
             monkeypatch.setenv(name, number)
-        told.append(describe()["variables"])
+        monkeypatch.setenv("FLASHINFER_WORKSPACE_BASE", f"/tmp/task-{number}/flashinfer")
+        told.append((describe()["variables"], launch_env()))
     assert told[0] == told[1]
-    assert told[0]["NCCL_SOCKET_IFNAME"] == "hsn0"
+    assert told[0][1] == "NCCL_SOCKET_IFNAME=hsn0", "and its runs are pooled with the others'"
+    assert told[0][0]["NCCL_SOCKET_IFNAME"] == "hsn0"
     monkeypatch.setenv("NCCL_SOCKET_IFNAME", "eth0")
-    assert describe()["variables"] != told[0], "another network is another environment"
+    assert describe()["variables"] != told[0][0], "another network is another environment"

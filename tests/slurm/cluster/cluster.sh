@@ -4,7 +4,8 @@
 #   stop             end all of it
 #   kill-node NODE   power off: slurmd, every job process and all they started die at once
 #   start-node NODE  power on again
-#   restart-controller   kill -9 of slurmctld, and a new one
+#   kill-slurmd|start-slurmd NODE   kill -9 of the node's slurmd alone, whose jobs run on, and a new one
+#   restart-controller   kill -9 of slurmctld, and a new one; kill-controller|start-controller: one of the two
 #   kill-accounts|start-accounts   kill -9 of slurmdbd, and a new one (ACCT=dbd)
 #   cut|heal NODE    take the node off the network and back (NET=ns)
 # Environment of start: NODES=2 CPUS=8 MEM=8000 GPUS=4 MAX_ARRAY=1001 KILL_WAIT=10 BASE_PORT=18000
@@ -161,6 +162,12 @@ start_node() {
   [ "$NET" = ports ] || enter=(nsenter --net="/run/netns/$bridge-$1" unshare --uts)
   spawn "$1" "${enter[@]}" unshare --mount --pid --ipc --fork --kill-child=KILL --mount-proc bash "$here/node.sh" "$S" "$1" "$NET"
 }
+slurmds() { pgrep -f "^slurmd -D -N $1 -f $S/slurm.conf" || true; }
+start_slurmd() { # on a node that has power
+  local init; init=$(pgrep -P "$(cat "$S/run/$1.pid")")
+  setsid nsenter --target "$init" --mount --uts --ipc --net --pid \
+    slurmd -D -N "$1" -f "$S/slurm.conf" >>"$S/log/slurmd.$1.err" 2>&1 </dev/null &
+}
 end_network() {
   local i
   for i in $(seq "$NODES"); do ip netns del "$bridge-node$i" 2>/dev/null || true; done
@@ -199,6 +206,10 @@ stop)
   [ "$NET" = ports ] || end_network ;;
 kill-node) end "$node" KILL ;;
 start-node) start_node "$node" ;;
+kill-slurmd) for pid in $(slurmds "$node"); do kill -KILL "$pid" 2>/dev/null || true; done ;;
+start-slurmd) start_slurmd "$node" ;;
+kill-controller) end slurmctld KILL ;;
+start-controller) start_controller ;;
 restart-controller) end slurmctld KILL; start_controller ;;
 kill-accounts) end slurmdbd KILL ;;
 start-accounts) start_slurmdbd ;;

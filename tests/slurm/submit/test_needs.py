@@ -12,8 +12,11 @@ from catalog.units import GIB
 from moeserve.cli.slurm_submit import SubmitRequest, submit_study
 from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.plan import Plan
+from orchestrator.results.store import Manifest, Store
+from orchestrator.run.outcome import failed_record, identity_of
 from slurm.scheduler.parse import parse_duration
 from slurm.submit.arrays import ArrayRequest, bookkeeping, resource_arguments
+from slurm.submit.earlier import Starts, earlier
 from slurm.submit.estimate import Estimator
 from slurm.submit.needs import Needs, needs_of, shortage, together
 from slurm.submit.options import SubmitOptions, merge_options
@@ -127,11 +130,53 @@ def test_the_limit_leaves_a_server_the_start_that_moeserve_would_wait_for(tmp_pa
 def test_a_start_is_expected_to_read_the_checkpoint() -> None:
     big, little = (plan_of(models=(name,), strategies=("tp8",)) for name in
                    ("Mixtral-8x7B", "OLMoE-1B-7B"))  # fmt: skip
-    starts = [Estimator(plan, {}).start_room_s(plan.groups) for plan in (big, little)]
+    starts = [Estimator(plan).start_room_s(plan.groups) for plan in (big, little)]
     weights = [plan.models[plan.groups[0].setup.model].held.total for plan in (big, little)]
     assert starts[1] - starts[0] == pytest.approx((weights[0] - weights[1]) / 1e9)
     simulated = asyncio.run(remote_plan(small(), SubmitOptions()))[0]
-    assert Estimator(simulated, {}).start_room_s(simulated.groups) == 0
+    assert Estimator(simulated).start_room_s(simulated.groups) == 0
+
+
+def seen(root: Path, *starts: tuple[str, float], reasons: str = "") -> None:
+    """Publish a run of Mixtral's on each of these servers, which took so long to start."""
+    real = plan_of(strategies=("tp4",), concurrency="1", num_runs=len(starts))
+    for (folder, start_s), run in zip(starts, real.runs, strict=True):
+        identity = identity_of(run, real.groups[0], None, attempt=1, started_at="2026-01-01",
+                               server_group=folder)  # fmt: skip
+        error = ClusterError(f"{reasons}: x") if reasons else ClusterError("x")
+        record = failed_record(error, "failed", identity=identity)
+        (root / "runs").mkdir(exist_ok=True)
+        Store(root).publish(Manifest(record=record, details={"start_s": start_s}))
+
+
+def test_starts_that_were_seen_say_what_the_next_may_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = small(engine="vllm", models=("Mixtral-8x7B",), strategies=("tp8",), hardware="H100")
+
+    def limit_s() -> float:
+        return parse_duration(str(asked(real, tmp_path / "out")["time"])) or 0.0
+
+    unseen_s = limit_s()
+    (tmp_path / "out").mkdir()
+    seen(tmp_path / "out", ("s1", 120.0), ("s2", 400.2))
+    assert limit_s() <= unseen_s - (1800 - 2 * 400.2) + 300 + 1.5 * 400.2
+    assert limit_s() > 2 * 400.2
+    told = capsys.readouterr().err
+    words = "vllm Mixtral-8x7B: 2 earlier starts took up to 0-00:06:41; the limit allows 0-00:13:20"
+    assert words in told
+    other = small(engine="vllm", models=("OLMoE-1B-7B",), strategies=("tp8",), hardware="H100")
+    asked(other, tmp_path / "out")
+    assert "earlier starts" not in capsys.readouterr().err, "another model's tell nothing"
+
+
+def test_a_start_that_was_cut_off_takes_the_others_word_away(tmp_path: Path) -> None:
+    seen(tmp_path, ("s1", 120.0))
+    ((kind, starts),) = earlier(tmp_path).starts.items()
+    assert (kind[1], starts) == ("Mixtral-8x7B", Starts(1, 120.0))
+    next((tmp_path / "runs").iterdir()).unlink()
+    seen(tmp_path, ("s1", 120.0), reasons="START_TIMEOUT")
+    assert earlier(tmp_path).starts == {}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from catalog.errors import BadValue, Infeasible
 from moeserve.cli.slurm_submit import SubmitRequest
+from slurm.submit.earlier import Earlier
 from slurm.submit.estimate import Estimator
 from slurm.submit.options import merge_options
 from slurm.submit.plan_elsewhere import remote_plan
@@ -42,9 +43,9 @@ def test_earlier_runs_correct_the_estimate(tmp_path: Path) -> None:
     site = merge_options({"gpus": {"H100": {"per_node": 8}}})
     plan, _ = asyncio.run(remote_plan(small(engine="vllm"), site))
     group = plan.groups[0]
-    model = Estimator(plan, {}).task(group, group.runs)
+    model = Estimator(plan).task(group, group.runs)
     known = {run.cell.cell_id: 1000.0 for run in group.runs}
-    measured = Estimator(plan, known).task(group, group.runs)
+    measured = Estimator(plan, Earlier(known, {})).task(group, group.runs)
     assert measured.run_s == 1000.0
     assert measured.expected_s is not None
     assert model.expected_s is not None

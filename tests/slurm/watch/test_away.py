@@ -1,12 +1,14 @@
 """Each part of Slurm away at each step: nothing is submitted twice, and what is unknown is said."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from catalog.errors import ClusterError
-from moeserve.cli.slurm_submit import SubmitRequest, retry_missing
+from moeserve.cli.slurm_submit import SubmitRequest, retry_missing, submit_study
+from slurm.scheduler.parse import JobInfo
 from slurm.submit.submission import SubmissionStore
 from slurm.watch.cancel import cancel
 from slurm.watch.collect import collect
@@ -119,3 +121,33 @@ def test_cancel_says_that_it_could_not(tmp_path: Path, part: str) -> None:
     with pytest.raises(ClusterError, match="refused"):
         asyncio.run(cancel(cluster, SubmissionStore(tmp_path)))
     assert tasks_of(cluster) == 3
+
+
+def test_a_task_that_only_the_accounts_call_running_is_done_again(tmp_path: Path) -> None:
+    """A controller that was killed had forgotten it, and nobody told the accounts of its end."""
+    cluster = MemorySlurm()
+    submit(cluster, tmp_path)
+    cluster.forget(1, 1, "RUNNING")
+    cluster.away = {"squeue"}
+    assert states(cluster, tmp_path)[1] == ("running", ""), "the accounts are all there is"
+    cluster.away = set()
+    assert states(cluster, tmp_path)[1] == ("gone", "NO_RECORD")
+    assert [row["tasks"] for row in submit(cluster, tmp_path)] == [1]
+
+
+def test_a_task_submitted_between_the_two_questions_is_in_the_queue(tmp_path: Path) -> None:
+    class Late(MemorySlurm):
+        """Its queue does not have the second task when it is asked first."""
+
+        asked = 0
+
+        async def queue(self, names: Sequence[str] = ()) -> list[JobInfo]:
+            listed = await super().queue(names)
+            self.asked += 1
+            return [info for info in listed if self.asked > 1 or info.task.task != 1]
+
+    cluster = Late()
+    request = SubmitRequest(SMALL)
+    asyncio.run(submit_study(request, tmp_path, dry_run=False, slurm=cluster))
+    cluster.asked = 0
+    assert {state for state, _ in states(cluster, tmp_path)} == {"pending"}

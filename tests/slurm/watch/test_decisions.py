@@ -118,7 +118,7 @@ def test_where_a_task_waits_or_runs_is_shown() -> None:
         ("RUNNING", "COMPLETED", "RUNNING"),
         ("FAILED", "COMPLETED", "COMPLETED"),
         ("FAILED", "RUNNING", "FAILED"),
-        (None, "RUNNING", "RUNNING"),
+        (None, "RUNNING", None),
         (None, None, None),
     ],
 )
@@ -126,8 +126,20 @@ def test_of_queue_and_accounts_the_one_that_is_ahead_is_believed(
     queue: str | None, accounting: str | None, seen: str | None
 ) -> None:
     listed = [{(7, 2): told(state)} if state else {} for state in (queue, accounting)]
-    found = SlurmJobs(listed[0], listed[1], {}).info_of(7, 2)
+    jobs = SlurmJobs(listed[0], listed[1], {})
+    found = jobs.info_of(7, 2, "a")
     assert (found and found.state) == seen
+    assert jobs.info_of(7, 2, "b") is None, "a controller that lost its state gives an id twice"
+
+
+def test_what_the_accounts_call_running_runs_only_while_the_queue_is_silent() -> None:
+    kept = {(7, 2): told("RUNNING")}
+    found = SlurmJobs({}, kept, {}, queue_silent="Connection refused").info_of(7, 2, "a")
+    assert found is not None
+    assert found.state == "RUNNING"
+    forgotten = SlurmJobs({}, kept, {})
+    gone = decide_state(task(), forgotten.info_of(7, 2, "a"), known=forgotten.knows(7, 2, "a"))
+    assert (gone.state, gone.failure) == ("gone", "NO_RECORD")
 
 
 def test_the_end_of_the_log_is_the_server_s_or_the_task_s_own(tmp_path: Path) -> None:
@@ -166,9 +178,9 @@ def test_who_must_be_heard_before_a_task_s_place_is_known(
     queue: str | None, accounting: str | None, silent: tuple[str, str], knows: bool
 ) -> None:
     listed = [{(7, 2): told(state)} if state else {} for state in (queue, accounting)]
-    assert SlurmJobs(listed[0], listed[1], {}, *silent).knows(7, 2) is knows
-    assert SlurmJobs({}, {}, {}, *silent).knows(None, 2) is (silent == ("", ""))
-    own_word = SlurmJobs({}, {}, {}, *silent).knows(7, 2, ended=True)
+    assert SlurmJobs(listed[0], listed[1], {}, *silent).knows(7, 2, "a") is knows
+    assert SlurmJobs({}, {}, {}, *silent).knows(None, 2, "a") is (silent == ("", ""))
+    own_word = SlurmJobs({}, {}, {}, *silent).knows(7, 2, "a", ended=True)
     assert own_word is (not silent[0]), "it may have been queued again"
 
 
