@@ -131,20 +131,31 @@ def test_the_example_profile_is_one(tmp_path: Path) -> None:
         assert msgspec.to_builtins(options)
 
 
-def test_containers_get_the_results_directory_and_the_command() -> None:
+def test_an_image_that_holds_moeserve_gets_the_results_directory_and_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "none"))
     root = Path("/shared/out")
     boxed = merge_options(
-        {"container": {"kind": "pyxis", "image": "a.sqsh", "mounts": ["/models"]}}
+        {
+            "container": {
+                "kind": "pyxis",
+                "image": "a.sqsh",
+                "mounts": ["/models"],
+                "python": "py",
+            },
+            "scratch": "$TMPDIR",
+        }
     )
     assert program("python3", root, boxed, ["-m", "x"])[1:] == [
         "srun", "--ntasks=1", "--container-image=a.sqsh",
         "--container-mounts=/shared/out:/shared/out,/models:/models",
-        "--container-workdir=/shared/out", "python3", "-m", "x",
+        "--container-workdir=/shared/out", "--no-container-entrypoint", "py", "-m", "x",
     ]  # fmt: skip
-    boxed = merge_options({"container": {"kind": "apptainer", "image": "a.sif"}})
+    boxed = merge_options({"container": {"kind": "apptainer", "image": "a.sif", "python": "py"}})
     assert program("python3", root, boxed, ["-m", "x"])[1:] == [
-        "apptainer", "exec", "--nv", "--bind", "/shared/out", "--pwd", "/shared/out", "a.sif",
-        "python3", "-m", "x",
+        "apptainer", "exec", "--nv", "--bind", "/shared/out:/shared/out", "--bind", "/tmp:/tmp",
+        "--pwd", "/shared/out", "a.sif", "py", "-m", "x",
     ]  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def test_a_container_on_several_nodes_is_refused_before_anything_is_submitted(
     spread = small(engine="vllm", strategies=("dp8+ep",), hardware="A100-80GB")
     site = {
         "gpus": {"A100-80GB": {"per_node": 4}},
-        "container": {"kind": "apptainer", "image": "i.sif"},
+        "container": {"kind": "apptainer", "image": "docker://i", "python": "py"},
     }
     cluster = MemorySlurm()
     with pytest.raises(BadValue, match="on 2 nodes Ray is started through srun"):
