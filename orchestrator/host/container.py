@@ -23,6 +23,8 @@ RUNTIMES = {"pyxis": "srun", "apptainer": "apptainer", "podman": "podman"}
 """The program that each needs."""
 HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+OF_THE_HOST = {"PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "HOME"}
+"""Where the host's programs are: in an image they would lead to others, or to nothing."""
 NVIDIA, AMD = Path("/dev/nvidiactl"), Path("/dev/kfd")
 # A step of a step must not take its parent's place for its own.
 OF_THE_JOB = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_CLUSTER_NAME")
@@ -53,7 +55,7 @@ def given_container() -> Container | None:
 def enter(
     box: Container, command: Sequence[str], variables: Mapping[str, str], folder: Path
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the command that starts a server in a container, and the environment it needs.
+    """Return the command that starts a server in a container, and the environment it is run in.
 
     `variables` are those that the server is given, `folder` is where it works. ServerStartFailed
     (`CONTAINER`) where the runtime or a mount is not on this node.
@@ -70,11 +72,18 @@ def enter(
         if not Path(source := mount.partition(":")[0]).exists():
             raise _refused(f"there is no {source} to mount")
     words = {"pyxis": _pyxis, "apptainer": _apptainer, "podman": _podman}[box.kind]
-    environment = dict(inside)
+    return [*words(box, mounts, inside, folder), *command], _environment(box, inside)
+
+
+def _environment(box: Container, inside: Mapping[str, str]) -> dict[str, str]:
+    """The variables of the runtime itself."""
+    own = dict(os.environ)
     if box.kind == "apptainer":
         # --cleanenv keeps the host's PYTHONPATH and the like out; what has this beginning crosses.
-        environment |= {f"APPTAINERENV_{name}": value for name, value in inside.items()}
-    return [*words(box, mounts, inside, folder), *command], environment
+        own |= {f"APPTAINERENV_{name}": value for name, value in inside.items()}
+    if box.kind == "pyxis":
+        own = {n: v for n, v in own.items() if n in OF_THE_JOB or not n.startswith("SLURM")}
+    return {**own, **inside}
 
 
 def _crossing(box: Container) -> dict[str, str]:
@@ -83,8 +92,8 @@ def _crossing(box: Container) -> dict[str, str]:
     Those that steer how it computes (the same that are recorded), where models and caches lie, and
     the profile's `export`.
     """
-    names = dict.fromkeys((*HUB, *CACHES, *VISIBLE, *box.export))
-    own = {name: os.environ[name] for name in names if name in os.environ}
+    names = {*HUB, *CACHES, *VISIBLE, *box.export} - OF_THE_HOST
+    own = {name: os.environ[name] for name in sorted(names) if name in os.environ}
     return {**launch_variables(), **own, "HF_HOME": str(_hub()), "PYTHONNOUSERSITE": "1"}
 
 
@@ -120,15 +129,13 @@ def _pyxis(
     box: Container, mounts: Sequence[str], inside: Mapping[str, str], folder: Path
 ) -> list[str]:
     names = ",".join(sorted(inside))
-    unset = [name for name in os.environ if name.startswith("SLURM_") and name not in OF_THE_JOB]
     cpus = os.environ.get("SLURM_CPUS_PER_TASK")
     gpus = [f"{name}={inside[name]}" for name in VISIBLE if name in inside]
     return [
-        *("env", *(word for name in unset for word in ("-u", name))),
         *("srun", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={_node()}"),
         *((f"--cpus-per-task={cpus}",) if cpus else ()),
-        # All others stay outside, and the image's own of these names give way.
-        *(f"--export={names}", f"--container-env={names}"),
+        # All others stay outside. The image's PATH holds as it is, its own of the rest give way.
+        *(f"--export=HOME,PATH,{names}", f"--container-env={names}"),
         *(f"--container-image={box.image}", f"--container-mounts={','.join(mounts)}"),
         *(f"--container-workdir={folder}", "--no-container-entrypoint"),
         # Slurm tells a step of all GPUs of the job again.

@@ -63,7 +63,9 @@ class ServerProcess:
         self.marker = uuid.uuid4().hex
         self._container = container = within.container
         variables = {**environment_for(command), **env, MARKER: self.marker}
-        if container is not None:
+        if container is None:
+            variables = {**os.environ, **variables}
+        else:
             command, variables = enter(container, command, variables, log.parent)
         self.command = tuple(command)
         self._grace_s = GRACE_S if grace_s is None else grace_s
@@ -79,7 +81,7 @@ class ServerProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **variables},
+                    env=variables,
                     pass_fds=(read_end,),
                     start_new_session=True,  # Ctrl-C is for us: the server ends in our order
                 )
