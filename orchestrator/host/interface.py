@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 import psutil
 
@@ -23,12 +24,15 @@ def interface_variables(name: str | None, ucx_devices: str | None = None) -> Map
 
 
 def address_of(name: str) -> str:
-    """Return this host's IPv4 address on an interface; UnknownName where it has no such one."""
+    """Return this host's IPv4 address on an interface, at which others can reach it.
+
+    UnknownName where it has no such one; loopback is none, whatever it is called.
+    """
     found = {
         interface: address.address
         for interface, addresses in psutil.net_if_addrs().items()
         for address in addresses
-        if address.family == socket.AF_INET
+        if address.family == socket.AF_INET and not ip_address(address.address).is_loopback
     }
     if name not in found:
         at = f"with an IPv4 address on {socket.gethostname()}"

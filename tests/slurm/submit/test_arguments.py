@@ -9,7 +9,6 @@ from orchestrator.experiment.ray_options import RayOptions
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.plan import make_plan
 from slurm.submit.arrays import (
-    JOB_SCRIPT,
     ArrayRequest,
     array_arguments,
     array_request,
@@ -18,7 +17,9 @@ from slurm.submit.arrays import (
     program,
     resource_arguments,
 )
-from slurm.submit.options import Container, GpuOptions, SubmitOptions
+from slurm.submit.container import Container
+from slurm.submit.job_script import JOB_SCRIPT
+from slurm.submit.options import GpuOptions, SubmitOptions
 from slurm.submit.plan_elsewhere import remote_plan
 from tests.slurm.studies import small
 

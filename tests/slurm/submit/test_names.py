@@ -13,12 +13,12 @@ import yaml
 from catalog.errors import BadFile, BadValue, InputError, UnknownName
 from orchestrator.experiment.experiment import Experiment
 from slurm.submit.arrays import (
-    JOB_SCRIPT,
     ArrayRequest,
     array_arguments,
     program,
     resource_arguments,
 )
+from slurm.submit.job_script import JOB_SCRIPT
 from slurm.submit.names import MANAGED, check_free_option
 from slurm.submit.options import SubmitOptions, merge_options, site_options
 

@@ -9,8 +9,9 @@ import pytest
 from catalog.errors import BadValue
 from moeserve.cli.slurm_submit import SubmitRequest, retry_missing, submit_study
 from orchestrator.results.store import Store
+from slurm.submit.container import Container
 from slurm.submit.estimate import time_limit
-from slurm.submit.options import Container, FollowUpOptions, SubmitOptions
+from slurm.submit.options import FollowUpOptions, SubmitOptions
 from slurm.submit.submission import FollowUp, SubmissionStore, TaskSpec
 from slurm.watch.collect import collect
 from slurm.watch.whole import unfinished
