@@ -22,6 +22,7 @@ from slurm.submit.job_script import JOB_SCRIPT
 from slurm.submit.names import MANAGED, check_free_option
 from slurm.submit.options import SubmitOptions, merge_options, site_options
 
+PROFILES = Path(__file__).parents[3] / "examples" / "slurm"
 PARTS = ("$(touch PWNED)", "`touch PWNED`", "; touch PWNED", "| touch PWNED", "&& touch PWNED",
          "\n#SBATCH --wrap=touch PWNED", "\ntouch PWNED\n", "'", '"', "\\", "../", "../../etc/x",
          "%x", "%j", "\x00", "\x1b[2J", "--wrap=touch PWNED", "-p", " ", "é", "\u202e", "a100",
@@ -124,8 +125,8 @@ def test_flags_go_over_the_experiment_and_that_over_the_site(tmp_path: Path) -> 
         site_options(path, cluster=None, found="")
 
 
-def test_the_example_profile_is_one(tmp_path: Path) -> None:
-    path = Path(__file__).parents[3] / "examples" / "slurm" / "profile.yaml"
+@pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_profile_is_one(path: Path) -> None:
     for cluster in yaml.safe_load(path.read_text())["clusters"]:
         options = merge_options(site_options(path, cluster=cluster, found=""))
         assert msgspec.to_builtins(options)
