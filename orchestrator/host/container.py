@@ -7,9 +7,11 @@ variables cross by the environment and never in an argument, where every user of
 read them.
 """
 
+import contextlib
 import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from orchestrator.host.scratch import CACHES
 
 RUNTIMES = {"pyxis": "srun", "apptainer": "apptainer", "podman": "podman"}
 """The program that each needs."""
+LABEL = "moeserve"
+FILTER = ("--filter", f"label={LABEL}")
+TIDY_S = 20.0
 HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 OF_THE_HOST = {"PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "HOME"}
@@ -53,12 +58,13 @@ def given_container() -> Container | None:
 
 
 def enter(
-    box: Container, command: Sequence[str], variables: Mapping[str, str], folder: Path
+    box: Container, command: Sequence[str], variables: Mapping[str, str], folder: Path, name: str
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command that starts a server in a container, and the environment it is run in.
 
-    `variables` are those that the server is given, `folder` is where it works. ServerStartFailed
-    (`CONTAINER`) where the runtime or a mount is not on this node.
+    `variables` are those that the server is given, `folder` is where it works, `name` is the
+    container's where it has one. ServerStartFailed (`CONTAINER`) where the runtime or a mount is
+    not on this node.
     """
     program = RUNTIMES[box.kind]
     if shutil.which(program) is None:
@@ -72,7 +78,22 @@ def enter(
         if not Path(source := mount.partition(":")[0]).exists():
             raise _refused(f"there is no {source} to mount")
     words = {"pyxis": _pyxis, "apptainer": _apptainer, "podman": _podman}[box.kind]
-    return [*words(box, mounts, inside, folder), *command], _environment(box, inside)
+    into = words(box, mounts, inside, folder)
+    if box.kind == "podman":
+        into[2:2] = [f"--name={name}", f"--label={LABEL}"]
+    return [*into, *command], _environment(box, inside)
+
+
+def tidy(box: Container, name: str) -> None:
+    """Remove what a container that has ended left in its runtime's store, others' of ours too.
+
+    Podman's `--rm` does not get there where it is ended along with the server.
+    """
+    if box.kind != "podman":
+        return
+    for words in (["rm", "--force", "--ignore", name], ["container", "prune", "--force", *FILTER]):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(["podman", *words], capture_output=True, timeout=TIDY_S, check=False)
 
 
 def _environment(box: Container, inside: Mapping[str, str]) -> dict[str, str]:

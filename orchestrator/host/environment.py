@@ -82,8 +82,7 @@ def steering_variables() -> dict[str, str]:
 def launch_variables() -> dict[str, str]:
     """Those that say how a server computes, not where."""
     every = steering_variables().items()
-    places = (*CACHES, GIVEN)
-    return {n: value for n, value in every if n not in places and not n.endswith(_PLACES)}
+    return {n: value for n, value in every if n not in CACHES and not n.endswith(_PLACES)}
 
 
 def launch_env() -> str:

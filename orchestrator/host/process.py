@@ -18,7 +18,7 @@ import psutil
 from catalog.python import environment_for
 from catalog.secrets import redact
 from orchestrator.host import supervisor as supervisor_script
-from orchestrator.host.container import Container, enter
+from orchestrator.host.container import Container, enter, tidy
 from orchestrator.host.logs import bounded
 
 MARKER = "MOESERVE_ATTEMPT"
@@ -62,11 +62,12 @@ class ServerProcess:
         self.log = log
         self.marker = uuid.uuid4().hex
         self._container = container = within.container
+        self._name = f"moeserve-{self.marker}"
         variables = {**environment_for(command), **env, MARKER: self.marker}
         if container is None:
             variables = {**os.environ, **variables}
         else:
-            command, variables = enter(container, command, variables, log.parent)
+            command, variables = enter(container, command, variables, log.parent, self._name)
         self.command = tuple(command)
         self._grace_s = GRACE_S if grace_s is None else grace_s
         self._bounds = contextlib.ExitStack()
@@ -158,6 +159,8 @@ class ServerProcess:
         for process in marked_processes(self.marker):
             with contextlib.suppress(psutil.Error):
                 process.kill()
+        if self._container is not None:
+            await asyncio.to_thread(tidy, self._container, self._name)
         self._bounds.close()
 
 

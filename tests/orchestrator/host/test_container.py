@@ -37,7 +37,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def entered(kind: str, node: Path, *mounts: str) -> tuple[list[str], dict[str, str]]:
     box = Container(kind=kind, image="IMAGE", mounts=mounts, export=("SITE", "PYTHONPATH"))
     variables = {"VLLM_API_KEY": SECRET, "CUDA_VISIBLE_DEVICES": "2,3"}
-    return enter(box, (*COMMAND, f"--chat-template={node}/bin"), variables, node / "hub")
+    return enter(box, (*COMMAND, f"--chat-template={node}/bin"), variables, node / "hub", "NAME")
 
 
 def test_pyxis_starts_a_step_of_this_node_in_the_image(node: Path) -> None:
@@ -66,7 +66,7 @@ def test_apptainer_and_podman_let_the_named_variables_in_and_no_others(node: Pat
     crossed = {name for name in environment if name.startswith("APPTAINERENV_")}
     assert not crossed & {"APPTAINERENV_PYTHONPATH", "APPTAINERENV_CUDA_HOME"}
     words, environment = entered("podman", node)
-    assert words[:6] == ["podman", "run", "--rm", "--network=host", "--ipc=host", "--pid=host"]
+    assert words[:5] == ["podman", "run", "--name=NAME", "--label=moeserve", "--rm"]
     assert words[words.index("--device") + 1] == "nvidia.com/gpu=all"
     named = [words[i + 1] for i, word in enumerate(words) if word == "--env"]
     assert "VLLM_API_KEY" in named
