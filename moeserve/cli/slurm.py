@@ -17,6 +17,7 @@ from moeserve.cli.slurm_flags import (
     CpusOption,
     DryRunOption,
     GpuTypeOption,
+    InterfaceOption,
     MaxParallelOption,
     MemoryOption,
     PartitionOption,
@@ -86,6 +87,7 @@ def submit(
     cpus: CpusOption = None,
     memory: MemoryOption = None,
     container: ContainerImageOption = None,
+    interface: InterfaceOption = None,
     sbatch: SbatchOption = None,
     max_parallel: MaxParallelOption = None,
     requeue: RequeueOption = None,
@@ -102,7 +104,7 @@ def submit(
     given: dict[str, Any] = {
         "partition": partition, "account": account, "qos": qos, "constraint": constraint,
         "gpu_type": gpu_type, "time": time, "cpus": cpus, "memory": memory,
-        "container": parse_container(container), "sbatch": sbatch or None,
+        "container": parse_container(container), "interface": interface, "sbatch": sbatch or None,
         "max_parallel": max_parallel, "requeue": requeue, "rehearse": rehearse,
     }  # fmt: skip
     request = SubmitRequest(

@@ -7,6 +7,7 @@ import typer
 
 from catalog.errors import BadValue, UnknownName
 
+RUNTIMES = ("pyxis", "apptainer", "podman")
 FOLLOW_UPS = ("collect", "report")
 
 
@@ -30,7 +31,11 @@ TimeOption = Annotated[
 CpusOption = Annotated[int | None, _option("--cpus", help="CPUs of a task.")]
 MemoryOption = Annotated[OptionalText, _option("--memory", help="Of a task, such as 64G.")]
 ContainerImageOption = Annotated[
-    OptionalText, _option("--container", help="pyxis:IMAGE or apptainer:IMAGE.")
+    OptionalText,
+    _option("--container", help="pyxis:, apptainer: or podman:IMAGE, which holds the server."),
+]
+InterfaceOption = Annotated[
+    OptionalText, _option("--interface", help="Between nodes, as in ip link: ib0.")
 ]
 SbatchOption = Annotated[
     list[str] | None, _option("--sbatch", help="--sbatch=--exclude=n7; repeatable.")
@@ -70,8 +75,10 @@ def parse_container(text: str | None) -> dict[str, str] | None:
     if text is None:
         return None
     kind, colon, image = text.partition(":")
-    if kind not in ("pyxis", "apptainer") or not colon or not image:
-        raise BadValue("--container", text, "pyxis:IMAGE or apptainer:IMAGE")
+    if not colon or not image:
+        raise BadValue("--container", text, " or ".join(f"{each}:IMAGE" for each in RUNTIMES))
+    if kind not in RUNTIMES:
+        raise UnknownName("container runtime", kind, RUNTIMES)
     return {"kind": kind, "image": image}
 
 

@@ -20,10 +20,11 @@ from orchestrator.results.record import Row
 from orchestrator.results.store import Store
 from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig
 from slurm.scheduler.parse import write_duration
-from slurm.submit.arrays import JOB_SCRIPT
+from slurm.submit.container import check_container
+from slurm.submit.job_script import script_text
 from slurm.submit.options import SubmitOptions, merge_options, site_options
 from slurm.submit.plan_elsewhere import remote_plan
-from slurm.submit.submission import Submission, SubmissionStore
+from slurm.submit.submission import Submission, SubmissionStore, scripts
 from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
 from slurm.submit.turn import turn
 from slurm.watch.collect import CollectResult
@@ -58,14 +59,12 @@ async def submit_study(
     plan, engine = await remote_plan(request.experiment, options)
     if study.get("rehearse") and engine_kind(engine).devices != "none":
         options = merge_options(site, _without_rehearsal(study), request.flags)
+    if options.container is not None:
+        check_container(options.container, engine_kind(engine))
     if engine_kind(engine).running_model:
         # Tasks beside each other would measure each other's load on the one server.
         options = msgspec.structs.replace(options, max_parallel=1)
-    for refused in plan.refused:
-        setup = refused.setup
-        note(f"not run: {setup.model} {setup.strategy}: {'; '.join(refused.reasons)}")
-    if left_out := notices("", plan):
-        note(left_out)
+    _tell_left_out(plan)
     root = (directory or default_directory(request.experiment)).absolute()
     # Only the follow-up can begin another round.
     then = tuple(dict.fromkeys(("collect", *request.then))) if request.rounds else request.then
@@ -96,6 +95,14 @@ async def _submit_missing(submit_plan: SubmitPlan, slurm: Slurm, config: SlurmCo
         note(f"nothing to submit: every run is published or in the queue; results in {root}")
         return []
     return await _send(slurm, root, made.submission, beside=_jobs(active))
+
+
+def _tell_left_out(plan: Plan) -> None:
+    for refused in plan.refused:
+        setup = refused.setup
+        note(f"not run: {setup.model} {setup.strategy}: {'; '.join(refused.reasons)}")
+    if left_out := notices("", plan):
+        note(left_out)
 
 
 def _jobs(tasks: Iterable[TaskStatus]) -> list[int]:
@@ -213,7 +220,10 @@ def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
 
 
 def _show_plan(submission: Submission) -> list[Row]:
-    note(JOB_SCRIPT.read_text())
+    for text in dict.fromkeys(
+        (script_text(submission.options.setup), *scripts(submission.options).values())
+    ):
+        note(text)
     for array in submission.arrays:
         note(f"sbatch --parsable {shlex.join(array.arguments)}")
     for follow_up in submission.follow_ups:

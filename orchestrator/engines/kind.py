@@ -109,6 +109,8 @@ class EngineKind:
     """Whether it needs the sizes of a model: one that cannot be counted is refused."""
     spans_nodes: bool = False
     """Whether a server can be started in parts on several nodes, and listen beyond loopback."""
+    in_an_image: bool = False
+    """Whether its server is a program that a stock image holds, moeserve staying outside."""
     running_model: Callable[[Experiment, Tell], Awaitable[RunningModel]] | None = None
     """Asks a server that already runs; None where moeserve starts the server."""
     reports_experts: bool = False

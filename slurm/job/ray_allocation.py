@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import re
 import secrets
 import socket
 import time
@@ -14,31 +15,37 @@ from catalog.errors import ClusterError
 from catalog.python import SAFE_PATH, python_module
 from orchestrator.cluster.access import QUIET_ENV, ClusterAccess, check_access, check_installed
 from orchestrator.experiment.ray_options import RayOptions
+from orchestrator.host.interface import address_of
+from orchestrator.host.ports import port_range
 from orchestrator.host.process import ServerProcess
+from orchestrator.measure.failures import diagnose
 from slurm.scheduler.nodes import parse_nodes
 from workloads.transcript import clean_error
 
-FIRST_PORT, PORTS = 20000, 10000
 JOIN_S = 180.0
 POLL_S = 2.0
 GRACE_S = 8.0
 SWEEP_S = 5.0
 STORE_BYTES = 200_000_000
+ERRORS = re.compile(
+    r"^\w*(?:Error|Exception)\b|\b(?:error|fatal|failed to|cannot|could not)\b", re.I
+)
+NO_REASON = re.compile(r"logs? (?:will be|are) saved|ray stop|^-+$|Ray runtime started")
 
 
 @contextlib.asynccontextmanager
 async def ray_on_allocation(
-    environment: Mapping[str, str], folder: Path, *, gpus: int
+    environment: Mapping[str, str], folder: Path, *, gpus: int, interface: str | None = None
 ) -> AsyncIterator[ClusterAccess]:
     """Start Ray on every node of this job, with `gpus` on each; it ends with the block.
 
     `folder` is on a file system that all nodes see; the token lies there, for this user alone.
+    The head listens on the address of `interface`, and the others come to it over theirs.
     """
     check_installed()
     hosts = parse_nodes(environment["SLURM_JOB_NODELIST"])
     token = _private_token(folder)
-    job = int(environment["SLURM_JOB_ID"])
-    address = f"{address_of_head(hosts)}:{_free_port(FIRST_PORT + job % PORTS)}"
+    head_host = address_of(interface) if interface else address_of_head(hosts)
     variables = {
         **QUIET_ENV,
         **SAFE_PATH,
@@ -46,8 +53,10 @@ async def ray_on_allocation(
         "RAY_AUTH_TOKEN_PATH": str(token),
     }
     steps: list[ServerProcess] = []
-    temporary = _temporary()
+    temporary, held = _temporary(), contextlib.ExitStack()
     try:
+        ports = held.enter_context(port_range())
+        address = f"{head_host}:{ports.start}"
         await asyncio.gather(*(_make(host, temporary) for host in hosts))
         for host in hosts:
             head = host == hosts[0]
@@ -62,6 +71,7 @@ async def ray_on_allocation(
         await asyncio.gather(*(step.stop() for step in reversed(steps)))
         token.unlink(missing_ok=True)
         await asyncio.gather(*(_sweep(host, temporary) for host in hosts))
+        held.close()
 
 
 async def _make(host: str, temporary: str) -> None:
@@ -96,14 +106,18 @@ def _private_token(folder: Path) -> Path:
 
 
 def _step(host: str) -> list[str]:
-    return ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={host}", "--export=ALL"]
+    # Since Slurm 22.05 a step no longer has the CPUs that its job asked for by itself.
+    cpus = os.environ.get("SLURM_CPUS_PER_TASK")
+    each = [f"--cpus-per-task={cpus}"] if cpus else []
+    place = ["--overlap", "--nodes=1", "--ntasks=1", *each, f"--nodelist={host}"]
+    return ["srun", *place, "--export=ALL"]
 
 
 def _ray(address: str, temporary: str, *, gpus: int, head: bool) -> list[str]:
     host, _, port = address.rpartition(":")
     part = (
         ["--head", f"--node-ip-address={host}", f"--port={port}", "--include-dashboard=false",
-         f"--ray-client-server-port={_free_port(int(port) + 1)}", "--no-monitor"]
+         f"--ray-client-server-port={int(port) + 1}", "--no-monitor"]
         if head
         else [f"--address={address}"]
     )  # fmt: skip
@@ -152,17 +166,6 @@ def _towards(host: str) -> str:
     return ""
 
 
-def _free_port(first: int) -> int:
-    """Return the first port from here on that nobody on this node listens on."""
-    for port in range(first, first + PORTS):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("", port))
-                return port
-    raise ClusterError(f"RAY_START: no free port from {first}")
-
-
 async def _until_listening(address: str, head: ServerProcess) -> None:
     host, _, port = address.rpartition(":")
     deadline = time.monotonic() + JOIN_S
@@ -189,5 +192,17 @@ async def _joined(options: RayOptions, count: int, steps: list[ServerProcess]) -
 
 def _check_lives(step: ServerProcess, deadline: float) -> None:
     if step.exit_code is not None or time.monotonic() > deadline:
-        lines = step.log_tail().strip().splitlines()
-        raise ClusterError(f"RAY_START: not up on every node: {lines[-1] if lines else ''}")
+        raise ClusterError(f"RAY_START: not up on {step.log.stem}: {own_words(step.whole_log())}")
+
+
+def own_words(log: str) -> str:
+    """Return the line with which a part says why it failed, else the last of its own.
+
+    What Ray prints of where it keeps its logs comes last, and is no reason.
+    """
+    if (found := diagnose(log)) is not None and found.code != "START_FAILED":
+        return f"{found.code}: {found.advice}"
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    telling = [line for line in lines if ERRORS.search(line)]
+    others = [line for line in lines if not NO_REASON.search(line)]
+    return clean_error((telling or others or lines or ["it says nothing"])[-1])

@@ -4,19 +4,17 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from catalog.errors import BadValue, MoeserveError, ResultsError
+from catalog.errors import ClusterError, MoeserveError, ResultsError
 from catalog.inside import own_folder
 from catalog.secrets import redact
 from orchestrator.engines.registry import engine_kind
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.host.devices import Inventory, inventory
-from orchestrator.host.scratch import scratch
 from orchestrator.plan import Plan, Study
 from orchestrator.results.store import Store
 from orchestrator.run.limits import RunLimits
@@ -25,12 +23,15 @@ from orchestrator.study import environment_of
 from slurm.job.deadline import Deadline, deadline_of
 from slurm.job.gpu_check import GpuCheckedEngine
 from slurm.job.journal import Journal, TaskAttempt, this_attempt
+from slurm.job.place import server_place
 from slurm.job.signals import SignalHandler
 from slurm.scheduler.parse import parse_duration
-from slurm.submit.arrays import array_request
+from slurm.scheduler.states import SETUP_FAILED
+from slurm.submit.arrays import ArrayRequest, array_request
+from slurm.submit.job_script import FAILED
 from slurm.submit.submission import Submission, SubmissionStore, TaskSpec
+from workloads.transcript import clean_error
 
-SCRATCH_PREFIX = "moeserve-task-"
 INTERRUPTED, TERMINATED, INCOMPLETE = 130, 143, 5
 KILL_RESERVE_S = 5.0
 """What is left of the time between TERM and KILL once the server has had its part."""
@@ -46,10 +47,10 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         try:
             with SignalHandler(journal) as signals:
                 spec = submission.arrays[array].tasks[attempt.task]
+                _check_setup(environment, root / "slurm" / token / "logs", attempt)
                 deadline = _deadline(submission, array, environment)
                 task = TaskRunner(root, submission, attempt, spec, journal)
-                with _caches(submission):
-                    verdict, exit_code = asyncio.run(task.run(signals, deadline))
+                verdict, exit_code = asyncio.run(task.run(signals, deadline))
         except MoeserveError as error:
             journal.end("failed", error.exit_code, str(error))
             raise
@@ -57,15 +58,16 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         return exit_code
 
 
-def _caches(submission: Submission) -> contextlib.AbstractContextManager[object]:
-    """A folder on the node's own disk for real servers: a home directory is slow, and shared."""
-    if engine_kind(submission.engine).devices == "none":
-        return contextlib.nullcontext()
-    asked = submission.options.scratch
-    base = os.path.expandvars(asked)
-    if not Path(base).is_dir():
-        raise BadValue("scratch", asked, f"a folder on the node {socket.gethostname()}")
-    return scratch(base, SCRATCH_PREFIX)
+def _check_setup(environment: Mapping[str, str], logs: Path, attempt: TaskAttempt) -> None:
+    """Fail where a setup line did not succeed, with the last words of the job before."""
+    failed = environment.get(FAILED)
+    if not failed:
+        return
+    with contextlib.suppress(OSError):
+        log = (logs / f"{attempt.array_job}_{attempt.task}.log").read_text(errors="replace")
+        said = [line for line in log.splitlines() if line.strip() and SETUP_FAILED not in line]
+        failed += f": {clean_error(said[-1])}" if said else ""
+    raise ClusterError(f"SETUP_FAILED: {failed}")
 
 
 def _deadline(submission: Submission, array: int, environment: Mapping[str, str]) -> Deadline:
@@ -109,8 +111,20 @@ class TaskRunner:
         self, plan: Plan, group: ServerGroup, signals: SignalHandler, deadline: Deadline
     ) -> None:
         """Run the group on this node, or over all nodes of the job through Ray."""
-        kind, options = engine_kind(self._submission.engine), self._submission.options
+        options = self._submission.options
         request = array_request(group, options, plan.experiment.ray)
+        with server_place(self._submission, self._store.root, nodes=request.nodes):
+            await self._run_on(request, plan, group, signals, deadline)
+
+    async def _run_on(
+        self,
+        request: ArrayRequest,
+        plan: Plan,
+        group: ServerGroup,
+        signals: SignalHandler,
+        deadline: Deadline,
+    ) -> None:
+        kind, options = engine_kind(self._submission.engine), self._submission.options
         limits = self._limits(signals, deadline)
         if request.nodes > 1:
             # Here, so that a task on one node does not load any of it.
@@ -119,7 +133,9 @@ class TaskRunner:
 
             folder = own_folder(self._store.root, "slurm", self._submission.token, "ray")
             own = folder / self._attempt.attempt_id
-            async with ray_on_allocation(os.environ, own, gpus=request.gpus) as access:
+            async with ray_on_allocation(
+                os.environ, own, gpus=request.gpus, interface=options.interface
+            ) as access:
                 study = Study(plan, kind.name, "", (), access.nodes)
                 await run_with_access(
                     study,

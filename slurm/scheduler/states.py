@@ -5,6 +5,8 @@ from typing import Literal
 State = Literal["held back", "pending", "running", "done", "failed", "cancelled", "gone", "unknown"]
 """`gone`: Slurm answered and has no such task any more; `unknown`: nobody says if it has."""
 ACTIVE = ("pending", "running")
+SETUP_FAILED = "moeserve: SETUP_FAILED:"
+"""What the job script says of a setup line."""
 
 PENDING = frozenset(
     ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT",
@@ -56,6 +58,8 @@ def class_of(slurm_state: str, exit_code: str, log_tail: str) -> str:
     # Without cgroups Slurm kills for memory with signal 9 and says so in the output alone.
     if word == "FAILED" and killed and "exceeded" in log_tail and "memory limit" in log_tail:
         return "OUT_OF_MEMORY"
+    if word == "FAILED" and SETUP_FAILED in log_tail:  # the program could not start either
+        return "SETUP_FAILED"
     if word == "COMPLETED":
         return "NO_RECORD"
     return FAILED.get(word, "UNKNOWN")

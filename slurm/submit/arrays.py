@@ -9,11 +9,11 @@ from orchestrator.engines.registry import engine_kind
 from orchestrator.experiment.ray_options import RayOptions
 from orchestrator.experiment.server_group import ServerGroup
 from slurm.scheduler.parse import write_indices
+from slurm.submit.container import whole_task
+from slurm.submit.job_script import JOB_SCRIPT
 from slurm.submit.multinode import gpus_by_node
-from slurm.submit.names import check_path
-from slurm.submit.options import EXPORT, SubmitOptions
-
-JOB_SCRIPT = Path(__file__).with_name("job.sh")
+from slurm.submit.names import EXPORT, check_path
+from slurm.submit.options import SubmitOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,12 @@ def array_request(group: ServerGroup, options: SubmitOptions, ray: RayOptions) -
     if virtual or setup.hardware in ("", "CPU"):
         return ArrayRequest(0, "")
     gpus = gpus_by_node(setup, options.gpus_per_node, ray)
-    if len(gpus) > 1 and options.container is not None:
-        allowed = f"none for {group.group_id}: on {len(gpus)} nodes Ray is started through srun, "
-        raise BadValue("container", options.container.image, f"{allowed}which is not in there")
+    if len(gpus) > 1 and options.container is not None and options.container.python is not None:
+        allowed = (
+            f"without container.python for {group.group_id}: on {len(gpus)} nodes Ray is started "
+            "through srun, which is not in the image; then moeserve stays outside of it"
+        )
+        raise BadValue("container", options.container.image, allowed)
     return ArrayRequest(max(gpus), setup.hardware, len(gpus))
 
 
@@ -117,19 +120,15 @@ def array_arguments(
     ]
 
 
-def program(python: str, root: Path, options: SubmitOptions, arguments: Sequence[str]) -> list[str]:
-    """Return the job script and what it is to run, in the container if there is one."""
+def program(
+    python: str,
+    root: Path,
+    options: SubmitOptions,
+    arguments: Sequence[str],
+    script: Path = JOB_SCRIPT,
+) -> list[str]:
+    """Return the job script and what it is to run, within the image that holds moeserve if any."""
     box = options.container
-    if box is None:
-        return [str(JOB_SCRIPT), options.python or python, *arguments]
-    mounts = [str(root), *box.mounts]
-    if box.kind == "pyxis":
-        if any("," in mount for mount in mounts):
-            raise BadValue("mounts", mounts, "paths without commas: pyxis lists them")
-        listed = ",".join(mount if ":" in mount else f"{mount}:{mount}" for mount in mounts)
-        into = ["srun", "--ntasks=1", f"--container-image={box.image}",
-                f"--container-mounts={listed}", f"--container-workdir={root}"]  # fmt: skip
-    else:
-        binds = [word for mount in mounts for word in ("--bind", mount)]
-        into = ["apptainer", "exec", "--nv", *binds, "--pwd", str(root), box.image]
-    return [str(JOB_SCRIPT), *into, box.python, *arguments]
+    if box is None or box.python is None:
+        return [str(script), options.python or python, *arguments]
+    return [str(script), *whole_task(box, root, options.scratch, options.export), *arguments]

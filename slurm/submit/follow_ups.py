@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from slurm.submit.arrays import bookkeeping, program
+from slurm.submit.job_script import FOLLOW_UP, script_path
 from slurm.submit.options import SubmitOptions
 from slurm.submit.submission import FollowUp
 
@@ -26,10 +27,13 @@ def follow_ups(
     }
     # A container has no sbatch in it, and what follows needs none of its engine.
     outside = msgspec.structs.replace(options, container=None)
+    script = script_path(root, token, options.follow_up_setup, FOLLOW_UP)
     found = []
     for what in then:
         name = options.job_name.replace("{job}", f"moeserve-{token}-{what}")
-        words = program(sys.executable, root, outside, ["-P", "-m", "moeserve", *commands[what]])
+        words = program(
+            sys.executable, root, outside, ["-P", "-m", "moeserve", *commands[what]], script
+        )
         arguments = [
             *bookkeeping(name, token, root, options),
             *_place(options),

@@ -5,11 +5,15 @@ import re
 from catalog.errors import BadValue
 from catalog.secret_names import is_secret_name
 
+# Names alone: sbatch takes the values from the environment it is called in.
+EXPORT = ("HOME", "PATH", "LANG", "USER", "LD_LIBRARY_PATH", "HF_HOME", "HF_HUB_OFFLINE",
+          "MOESERVE_DEBUG")  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMES = re.compile(rf"{NAME.pattern}(,{NAME.pattern}){{0,31}}")
 CONSTRAINT = re.compile(r"[A-Za-z0-9\[(][A-Za-z0-9._\-,&|*:()\[\]]{0,255}")
 MEMORY = re.compile(r"[1-9][0-9]{0,8}[KMGT]?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:,-]{0,127}")
 FREE_OPTION = re.compile(r"--[a-z][a-z0-9-]{0,63}(=[^\x00-\x1f\x7f]{0,1024})?")
 JOB_NAME = re.compile(r"[A-Za-z0-9._:@+-]{0,64}\{job\}[A-Za-z0-9._:@+-]{0,64}")
 COMMENT = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
@@ -62,6 +66,11 @@ def check_gres(text: str) -> str:
             "(gpu_type, gpus, or gpu_request: none and your own request)"
         )  # fmt: skip
     return text
+
+
+def check_device(what: str, text: str) -> str:
+    """Return the name of a network interface or device, or refuse it."""
+    return _check(what, text, DEVICE, "its name as `ip link` has it, such as ib0")
 
 
 def check_variable(text: str) -> str:

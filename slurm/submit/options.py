@@ -11,9 +11,12 @@ from msgspec.structs import force_setattr
 from catalog.errors import BadFile, BadValue, UnknownName
 from orchestrator.experiment.hardware import canonical
 from slurm.scheduler.command import check_duration
+from slurm.submit.container import Container
+from slurm.submit.job_script import check_setup
 from slurm.submit.names import (
     check_comment,
     check_constraint,
+    check_device,
     check_free_option,
     check_gres,
     check_job_name,
@@ -26,9 +29,6 @@ from slurm.submit.names import (
 from strategies.own_gpus import is_hashed
 
 PROFILE = Path("~/.config/moeserve/slurm.yaml")
-# Names alone: sbatch takes the values from the environment it is called in.
-EXPORT = ("HOME", "PATH", "LANG", "USER", "LD_LIBRARY_PATH", "HF_HOME", "HF_HUB_OFFLINE",
-          "MOESERVE_DEBUG")  # fmt: skip
 
 GRES = "--gres="
 
@@ -43,16 +43,6 @@ class GpuOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     partition: str | None = None
 
 
-class Container(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An image that holds moeserve and the engine."""
-
-    kind: Literal["pyxis", "apptainer"]
-    image: str
-    mounts: tuple[str, ...] = ()
-    """Besides the results directory."""
-    python: str = "python3"
-
-
 class FollowUpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the jobs after a study run; None is as the study's tasks."""
 
@@ -62,6 +52,8 @@ class FollowUpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     time: str | int = "1:00:00"
     sbatch: tuple[str, ...] | None = None
     """Instead of the study's own, of which those about GPUs, nodes and memory are left out."""
+    setup: tuple[str, ...] | None = None
+    """Instead of the study's own."""
 
     def __post_init__(self) -> None:
         if self.partition is not None:
@@ -72,6 +64,7 @@ class FollowUpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         check_duration("follow_up.time", str(self.time))
         for option in self.sbatch or ():
             check_free_option(option)
+        check_setup(self.setup or ())
 
 
 class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +97,12 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     rehearse: bool = False
     """Ask for the GPUs of simulated servers too."""
     container: Container | None = None
+    setup: tuple[str, ...] = ()
+    """Lines of bash that run before anything else in a job: `module load …`, `ulimit …`."""
+    interface: str | None = None
+    """The network interface over which servers on several nodes talk, as `ip link` has it."""
+    ucx_devices: str | None = None
+    """The devices that UCX is to use there: `mlx5_0:1`."""
     python: str | None = None
     """The interpreter on the nodes; None is this one."""
     scratch: str = "/tmp"  # noqa: S108 (a folder of the job's own is made in it)
@@ -126,6 +125,12 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def other_options(self) -> tuple[str, ...]:
         """The user's options of sbatch but `--gres`."""
         return tuple(option for option in self.sbatch if not option.startswith(GRES))
+
+    @property
+    def follow_up_setup(self) -> tuple[str, ...]:
+        """The setup lines of the jobs that follow a study."""
+        own = self.follow_up.setup
+        return self.setup if own is None else own
 
     @property
     def gpus_per_node(self) -> dict[str, int]:
@@ -170,9 +175,10 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         check_path("scratch", self.scratch)
         if self.python is not None:
             check_path("python", self.python)
-        if self.container is not None:
-            for text in (self.container.image, self.container.python, *self.container.mounts):
-                check_path("container", text)
+        for field in ("interface", "ucx_devices"):
+            if (text := getattr(self, field)) is not None:
+                check_device(field, text)
+        check_setup(self.setup)
 
 
 def _check_gpu_option(option: str, request: str) -> None:
@@ -240,7 +246,7 @@ def merge_options(*layers: Mapping[str, Any]) -> SubmitOptions:
     together: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
-            joined = name in ("sbatch", "export") and isinstance(value, list | tuple)
+            joined = name in ("sbatch", "export", "setup") and isinstance(value, list | tuple)
             together[name] = [*together.get(name, ()), *value] if joined else value
     try:
         options = msgspec.convert(together, SubmitOptions, strict=True)

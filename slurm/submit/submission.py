@@ -1,6 +1,7 @@
 """Submissions as files: written before sbatch is called, so that nothing is submitted twice.
 
 DIR/slurm/TOKEN/submission.json     what each array's tasks are to do; never changed
+DIR/slurm/TOKEN/task.sh             the job script, where the site's profile has setup lines for it
 DIR/slurm/TOKEN/jobs/NAME.json      the job id that Slurm assigned to an array
 DIR/slurm/TOKEN/tasks/ATTEMPT.jsonl the journal of each attempt at a task
 DIR/slurm/TOKEN/logs/JOB_TASK.log   output of a task, all its attempts one after the other
@@ -19,6 +20,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_group import Pool
 from orchestrator.host.files import publish_once
 from orchestrator.plan import Plan, make_plan
+from slurm.submit.job_script import FOLLOW_UP, TASK, script_text
 from slurm.submit.multinode import only_spreadable
 from slurm.submit.options import SubmitOptions
 
@@ -108,6 +110,12 @@ def new_token() -> str:
     return datetime.now(UTC).strftime("%y%m%d%H%M%S%f") + secrets.token_hex(3)
 
 
+def scripts(options: SubmitOptions) -> dict[str, str]:
+    """Return the texts of a submission's own job scripts by name."""
+    setups = {TASK: options.setup, FOLLOW_UP: options.follow_up_setup}
+    return {name: script_text(lines) for name, lines in setups.items() if lines}
+
+
 class SubmissionStore:
     """The submissions of one results directory."""
 
@@ -120,6 +128,8 @@ class SubmissionStore:
         home = self.folder / submission.token
         for name in ("jobs", "tasks", "logs"):
             own_folder(self.root, "slurm", submission.token, name)
+        for name, text in scripts(submission.options).items():
+            publish_once(home / name, text.encode())
         publish_once(home / "submission.json", msgspec.json.encode(submission))
 
     def record_job(self, token: str, job: SubmittedJob) -> None:

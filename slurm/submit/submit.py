@@ -28,6 +28,7 @@ from slurm.submit.arrays import (
 from slurm.submit.earlier import earlier
 from slurm.submit.estimate import Estimator, time_limit
 from slurm.submit.follow_ups import follow_ups
+from slurm.submit.job_script import TASK, script_path
 from slurm.submit.names import memory_bytes
 from slurm.submit.needs import Needs, needs_of, shortage, together
 from slurm.submit.options import SubmitOptions
@@ -125,7 +126,13 @@ def draft(
             *resource_arguments(array_request, _filled(options, needs)),
             *([f"--time={limit}"] if limit else []),
             *options.other_options,
-            *program(sys.executable, root, options, _task_words(root, token, len(arrays))),
+            *program(
+                sys.executable,
+                root,
+                options,
+                _task_words(root, token, len(arrays)),
+                script_path(root, token, options.setup, TASK),
+            ),
         ]
         arrays.append(ArraySpec(name=name, arguments=tuple(arguments), tasks=tuple(tasks)))
     submission = _submission(submit_plan, token, arrays, config)

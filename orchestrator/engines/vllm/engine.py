@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import secrets
 from collections.abc import AsyncIterator
-from importlib.util import find_spec
 
 from catalog.errors import ServerStartFailed, install_line
 from orchestrator.engine import Callbacks, LaunchContext, Session
@@ -16,16 +15,18 @@ from orchestrator.engines.vllm.command import (
     base_command,
     caches_prefixes,
     cores_of,
+    is_own,
     server_command,
     server_environment,
 )
 from orchestrator.engines.vllm.oldest import refuse_old
 from orchestrator.engines.vllm.server_info import asking
 from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.host.container import given_container
 from orchestrator.host.environment import launch_env
 from orchestrator.host.gpu_check import misplaced, wait_until_free
 from orchestrator.host.ports import port_range
-from orchestrator.host.process import ServerProcess
+from orchestrator.host.process import ServerProcess, Within
 from orchestrator.measure.control import Control, provenance_of
 from orchestrator.measure.expert_load import RoutedExperts
 from orchestrator.measure.expert_session import ExpertSession
@@ -69,7 +70,7 @@ def start_server(
             "--server-command, or use --engine simulated",
             stage="launch",
         )
-    guard, dev_mode, _ = asking(context.host, own=_is_own(context))
+    guard, dev_mode, _ = asking(context.host, own=is_own(context.experiment))
     command = server_command(
         group,
         dataclasses.replace(context, args=(*guard, *context.args)),
@@ -86,7 +87,7 @@ def start_server(
             env=environment,
             grace_s=context.stop_grace_s,
             detached=context.detached,
-            cores=cores_of(group),
+            within=Within(cores_of(group), given_container()),
         )
     except OSError as error:
         raise ServerStartFailed(f"SERVER_MISSING: {base[0]}: {error}", stage="launch") from error
@@ -149,13 +150,13 @@ async def _ready(
             "command": list(process.command),
             "version": version,
             **account.details,
-            "chosen": {**account.chosen, "launch_env": launch_env()},
-            "server_info": asking(context.host, own=_is_own(context))[2] or "asked",
+            "chosen": {**account.chosen, "launch_env": launch_env(), **_image()},
+            "server_info": asking(context.host, own=is_own(context.experiment))[2] or "asked",
         },
         num_warmups=context.experiment.num_warmups,
         client_workers=context.experiment.client_workers,
         alive=alive,
-        pid=process.pid,
+        pid=process.root,
         gpus=sampled_gpus(context, group),
     )
     experts = context.model.experts
@@ -165,9 +166,10 @@ async def _ready(
     return ExpertSession(session, RoutedExperts(experts.count, ranks), process.log)
 
 
-def _is_own(context: LaunchContext) -> bool:
-    """Whether the server runs in this Python, and can load a module of ours."""
-    return not context.experiment.server.command and find_spec("vllm") is not None
+def _image() -> dict[str, str]:
+    """The image that a server runs in, a column of its rows."""
+    box = given_container()
+    return {"image": str(box)} if box else {}
 
 
 def _rebalanced(context: LaunchContext) -> bool:

@@ -22,6 +22,7 @@ from orchestrator.experiment.effective_model import loaded_model
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_dtypes import requested_model
 from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.host.container import given_container
 from orchestrator.host.cpu import cpu_flags
 from orchestrator.host.requirements import Requirement, version_of
 from strategies.engine_support import refuse_on_cpu
@@ -59,7 +60,7 @@ def _check_host(experiment: Experiment) -> None:
             "--server-command, or use --engine simulated",
             stage="launch",
         )
-    if not experiment.server.command:
+    if not experiment.server.command and not given_container():
         refuse_old(next((v for name in PACKAGES if (v := version_of(name))), None))
 
 
@@ -116,6 +117,7 @@ KIND = EngineKind(
     cpu=cpu_of,
     run_seconds=_run_seconds,
     spans_nodes=True,
+    in_an_image=True,
     reports_experts=True,
     requirements=_requirements,
 )

@@ -57,7 +57,7 @@ def asking(host: str, *, own: bool) -> tuple[tuple[str, ...], dict[str, str], st
         )
         return (), {DEV_MODE: "0"}, why
     if not own:
-        return (), {}, "not asked: a command of the user's own is left as it is"
+        return (), {}, "not asked: a command or an image of the user's own is left as it is"
     return GUARD, {DEV_MODE: "1"}, ""
 
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from orchestrator.host.ports import port_range
-from orchestrator.host.process import MARKER, ServerProcess, marked_processes
+from orchestrator.host.process import MARKER, ServerProcess, Within, marked_processes
 from tests.machine import until_async
 
 # A server with a child in a session of its own that ignores TERM, as an engine's workers may.
@@ -179,7 +179,7 @@ async def test_a_server_and_what_it_starts_stay_on_the_cores_they_are_given(
     program = f"import subprocess, sys; {told}; subprocess.run([sys.executable, '-c', {told!r}])"
     for cores in ((last,), ()):
         server = ServerProcess(
-            [sys.executable, "-c", program], log=tmp_path / f"{cores}", env={}, cores=cores
+            [sys.executable, "-c", program], log=tmp_path / f"{cores}", env={}, within=Within(cores)
         )
         await until_async(lambda each=server: each.exit_code is not None)
         await server.stop()

@@ -6,7 +6,8 @@ import pytest
 from catalog.errors import BadValue
 from moeserve.cli.slurm_submit import SubmitRequest
 from orchestrator.host.scratch import scratch
-from slurm.job.task import SCRATCH_PREFIX, main
+from slurm.job.place import SCRATCH_PREFIX
+from slurm.job.task import main
 from tests.slurm.memory_slurm import MemorySlurm
 from tests.slurm.studies import small, submit
 
@@ -46,7 +47,7 @@ def test_a_site_s_own_name_for_its_scratch_is_read_on_the_node(
         used.append(base)
         raise InterruptedError
 
-    monkeypatch.setattr("slurm.job.task.scratch", seen)
+    monkeypatch.setattr("slurm.job.place.scratch", seen)
     with pytest.raises(InterruptedError):
         main(arguments, task)
     assert used == [str(tmp_path / "local")]

@@ -13,15 +13,16 @@ import yaml
 from catalog.errors import BadFile, BadValue, InputError, UnknownName
 from orchestrator.experiment.experiment import Experiment
 from slurm.submit.arrays import (
-    JOB_SCRIPT,
     ArrayRequest,
     array_arguments,
     program,
     resource_arguments,
 )
+from slurm.submit.job_script import JOB_SCRIPT
 from slurm.submit.names import MANAGED, check_free_option
 from slurm.submit.options import SubmitOptions, merge_options, site_options
 
+PROFILES = Path(__file__).parents[3] / "examples" / "slurm"
 PARTS = ("$(touch PWNED)", "`touch PWNED`", "; touch PWNED", "| touch PWNED", "&& touch PWNED",
          "\n#SBATCH --wrap=touch PWNED", "\ntouch PWNED\n", "'", '"', "\\", "../", "../../etc/x",
          "%x", "%j", "\x00", "\x1b[2J", "--wrap=touch PWNED", "-p", " ", "é", "\u202e", "a100",
@@ -124,27 +125,38 @@ def test_flags_go_over_the_experiment_and_that_over_the_site(tmp_path: Path) -> 
         site_options(path, cluster=None, found="")
 
 
-def test_the_example_profile_is_one(tmp_path: Path) -> None:
-    path = Path(__file__).parents[3] / "examples" / "slurm" / "profile.yaml"
+@pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_profile_is_one(path: Path) -> None:
     for cluster in yaml.safe_load(path.read_text())["clusters"]:
         options = merge_options(site_options(path, cluster=cluster, found=""))
         assert msgspec.to_builtins(options)
 
 
-def test_containers_get_the_results_directory_and_the_command() -> None:
+def test_an_image_that_holds_moeserve_gets_the_results_directory_and_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "none"))
     root = Path("/shared/out")
     boxed = merge_options(
-        {"container": {"kind": "pyxis", "image": "a.sqsh", "mounts": ["/models"]}}
+        {
+            "container": {
+                "kind": "pyxis",
+                "image": "a.sqsh",
+                "mounts": ["/models"],
+                "python": "py",
+            },
+            "scratch": "$TMPDIR",
+        }
     )
     assert program("python3", root, boxed, ["-m", "x"])[1:] == [
         "srun", "--ntasks=1", "--container-image=a.sqsh",
         "--container-mounts=/shared/out:/shared/out,/models:/models",
-        "--container-workdir=/shared/out", "python3", "-m", "x",
+        "--container-workdir=/shared/out", "--no-container-entrypoint", "py", "-m", "x",
     ]  # fmt: skip
-    boxed = merge_options({"container": {"kind": "apptainer", "image": "a.sif"}})
+    boxed = merge_options({"container": {"kind": "apptainer", "image": "a.sif", "python": "py"}})
     assert program("python3", root, boxed, ["-m", "x"])[1:] == [
-        "apptainer", "exec", "--nv", "--bind", "/shared/out", "--pwd", "/shared/out", "a.sif",
-        "python3", "-m", "x",
+        "apptainer", "exec", "--nv", "--bind", "/shared/out:/shared/out", "--bind", "/tmp:/tmp",
+        "--pwd", "/shared/out", "a.sif", "py", "-m", "x",
     ]  # fmt: skip
 
 

@@ -9,8 +9,9 @@ import pytest
 from catalog.errors import BadValue
 from moeserve.cli.slurm_submit import SubmitRequest, retry_missing, submit_study
 from orchestrator.results.store import Store
+from slurm.submit.container import Container
 from slurm.submit.estimate import time_limit
-from slurm.submit.options import Container, FollowUpOptions, SubmitOptions
+from slurm.submit.options import FollowUpOptions, SubmitOptions
 from slurm.submit.submission import FollowUp, SubmissionStore, TaskSpec
 from slurm.watch.collect import collect
 from slurm.watch.whole import unfinished
@@ -138,7 +139,7 @@ def test_a_container_on_several_nodes_is_refused_before_anything_is_submitted(
     spread = small(engine="vllm", strategies=("dp8+ep",), hardware="A100-80GB")
     site = {
         "gpus": {"A100-80GB": {"per_node": 4}},
-        "container": {"kind": "apptainer", "image": "i.sif"},
+        "container": {"kind": "apptainer", "image": "docker://i", "python": "py"},
     }
     cluster = MemorySlurm()
     with pytest.raises(BadValue, match="on 2 nodes Ray is started through srun"):
