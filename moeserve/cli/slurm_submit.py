@@ -21,6 +21,7 @@ from orchestrator.results.store import Store
 from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig
 from slurm.scheduler.parse import write_duration
 from slurm.submit.arrays import JOB_SCRIPT
+from slurm.submit.bill import bill_of, total
 from slurm.submit.options import SubmitOptions, merge_options, site_options
 from slurm.submit.plan_elsewhere import remote_plan
 from slurm.submit.submission import Submission, SubmissionStore
@@ -194,8 +195,10 @@ def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
         note(
             f"{made.held_back} tasks do not fit the queue now: the same command submits them later"
         )
-    for short in made.shortages:
-        note(short)
+    for words in (*made.shortages, *made.packing):
+        note(words)
+    if billed := total(bill_of(array) for array in made.submission.arrays).told:
+        note(billed)
     if options.requeue:
         note("requeue: a lost task may run twice for a while; each run is still published once")
     if config.kill_wait_s < 10:
@@ -216,11 +219,12 @@ def _rows(submission: Submission) -> list[Row]:
     for array in submission.arrays:
         expected: Sequence[float | None] = [task.expected_s for task in array.tasks]
         known = [each for each in expected if each is not None]
-        asked = _asked(array.arguments)
+        asked, bill = _asked(array.arguments), bill_of(array)
         rows.append(
             {
                 "name": array.name,
-                "tasks": len(array.tasks),
+                "groups": len(array.tasks),
+                "tasks": len(array.by_index),
                 "first": array.tasks[0].group_id,
                 "last": array.tasks[-1].group_id,
                 "gres": asked.get("gres", ""),
@@ -229,6 +233,9 @@ def _rows(submission: Submission) -> list[Row]:
                 "memory": asked.get("mem", ""),
                 "time": asked.get("time", ""),
                 "longest_task": write_duration(max(known)) if known else "",
+                "gpu_hours": bill.gpu_hours,
+                "max_gpu_hours": bill.max_gpu_hours,
+                "usd": bill.usd if array.gpus else None,
                 "expected_s": sum(known) if len(known) == len(expected) else None,
             }
         )

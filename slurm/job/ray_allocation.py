@@ -36,6 +36,7 @@ async def ray_on_allocation(
     """
     check_installed()
     hosts = parse_nodes(environment["SLURM_JOB_NODELIST"])
+    cpus = cpus_of_a_node(environment)
     token = _private_token(folder)
     job = int(environment["SLURM_JOB_ID"])
     address = f"{address_of_head(hosts)}:{_free_port(FIRST_PORT + job % PORTS)}"
@@ -51,7 +52,8 @@ async def ray_on_allocation(
         await asyncio.gather(*(_make(host, temporary) for host in hosts))
         for host in hosts:
             head = host == hosts[0]
-            command = [*_step(host), *_ray(address, temporary, gpus=gpus, head=head)]
+            ray = _ray(address, temporary, gpus=gpus, cpus=cpus, head=head)
+            command = [*_step(host, cpus), *ray]
             log = folder / f"{host}.log"
             steps.append(ServerProcess(command, log=log, env=variables, grace_s=GRACE_S))
             if head:
@@ -95,11 +97,20 @@ def _private_token(folder: Path) -> Path:
     return token
 
 
-def _step(host: str) -> list[str]:
-    return ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={host}", "--export=ALL"]
+def _step(host: str, cpus: int = 1) -> list[str]:
+    """Begin a step on a node with so many CPUs: srun itself takes one, whatever the job has."""
+    return ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--cpus-per-task={cpus}", "--mem=0",
+            f"--nodelist={host}", "--export=ALL"]  # fmt: skip
 
 
-def _ray(address: str, temporary: str, *, gpus: int, head: bool) -> list[str]:
+def cpus_of_a_node(environment: Mapping[str, str]) -> int:
+    """Return the CPUs that the job has on each of its nodes: the fewest of `8(x2),4`."""
+    listed = environment.get("SLURM_JOB_CPUS_PER_NODE", "1").split(",")
+    counts = [each.partition("(")[0] for each in listed]
+    return min((int(each) for each in counts if each.isdecimal()), default=1)
+
+
+def _ray(address: str, temporary: str, *, gpus: int, cpus: int, head: bool) -> list[str]:
     host, _, port = address.rpartition(":")
     part = (
         ["--head", f"--node-ip-address={host}", f"--port={port}", "--include-dashboard=false",
@@ -109,7 +120,9 @@ def _ray(address: str, temporary: str, *, gpus: int, head: bool) -> list[str]:
     )  # fmt: skip
     return [
         *(*python_module("ray.scripts.scripts", "-W", "ignore"), "start", "--block", *part),
-        *(f"--num-gpus={gpus}", f"--temp-dir={temporary}", "--disable-usage-stats"),
+        # A count of Ray's own, one an agent: there is room for a group a GPU, whatever the CPUs.
+        *(f"--num-gpus={gpus}", f"--num-cpus={max(cpus, gpus + 1)}"),
+        *(f"--temp-dir={temporary}", "--disable-usage-stats"),
         *("--min-worker-port=0", "--max-worker-port=0", f"--object-store-memory={STORE_BYTES}"),
     ]
 
