@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,7 @@ def connected(
         if ray.is_initialized():
             yield
             return
+        _check_seen(access.address)
         handlers = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
         try:
             ray.init(
@@ -54,6 +56,27 @@ def connected(
             yield
         finally:
             call_with_timeout(SHUTDOWN_TIMEOUT_S, ray.shutdown)
+
+
+def _check_seen(address: str) -> None:
+    """Refuse a head on loopback that Ray would look for elsewhere, and without an end.
+
+    Ray takes 127.0.0.1 for this host's address in its network, where such a head does not listen.
+    """
+    import ray
+
+    host, port = split_address(address)
+    if host not in ("localhost", "127.0.0.1", "::1"):
+        return
+    seen = ray.util.get_node_ip_address()
+    try:
+        socket.create_connection((seen, port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ClusterError(
+            f"RAY_CONNECT: {address}: Ray takes this host for {seen}, where its head does not "
+            f"listen ({error}): give the head another --node-ip-address, or set "
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 for it and for moeserve"
+        ) from None
 
 
 def _job_config() -> Any:

@@ -12,6 +12,7 @@ from catalog.errors import ClusterError, MoeserveError, ServerStartFailed
 from orchestrator.cluster.client import remote_client
 from orchestrator.cluster.messages import LaunchRequest, ServerReady
 from orchestrator.cluster.multinode_args import multinode_args, uses_ray_executor
+from orchestrator.cluster.neighbours import neighbours
 from orchestrator.cluster.node_pool import NodePool
 from orchestrator.cluster.placement_groups import PlacementFailed, ServerPlacement
 from orchestrator.cluster.remote import AgentHandle
@@ -103,7 +104,9 @@ class _ServerLaunch:
             provenance=ready.provenance,
             gpu_type=ready.gpu_type,
             details={**ready.details, **await self._details(client, gpus)},
-            colocated_groups=lambda: self._engine.node_pool.colocated_groups(placement.node_ids),
+            client_on=self._client_on(client),
+            neighbours=lambda: neighbours(self._engine.node_pool, placement.node_ids),
+            real=self._real,
         )
 
     async def shut_down(self) -> None:
@@ -223,6 +226,10 @@ class _ServerLaunch:
                 "gpus": [list(each) for each in gpus],
             },
         }
+
+    def _client_on(self, client: AgentClient | DriverClient) -> str:
+        """Name where the client is, alike for all servers that have theirs beside them."""
+        return "server" if client.location == self._placement.nodes[0].name else client.location
 
     @property
     def _ray_executor(self) -> bool:

@@ -8,11 +8,13 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from catalog.errors import ClusterError
 from catalog.python import SAFE_PATH, python_module
 from orchestrator.cluster.access import QUIET_ENV, ClusterAccess, check_access, check_installed
+from orchestrator.cluster.head import LOOPBACK
 from orchestrator.experiment.ray_options import RayOptions
 from orchestrator.host.process import ServerProcess
 from slurm.scheduler.nodes import parse_nodes
@@ -39,9 +41,13 @@ async def ray_on_allocation(
     cpus = cpus_of_a_node(environment)
     token = _private_token(folder)
     job = int(environment["SLURM_JOB_ID"])
-    address = f"{address_of_head(hosts)}:{_free_port(FIRST_PORT + job % PORTS)}"
+    alone = len(hosts) == 1  # a node by itself need not listen to any other
+    head_address = "127.0.0.1" if alone else address_of_head(hosts)
+    listening = LOOPBACK if alone else {}
+    address = f"{head_address}:{_free_port(FIRST_PORT + job % PORTS)}"
     variables = {
         **QUIET_ENV,
+        **listening,
         **SAFE_PATH,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
@@ -59,7 +65,8 @@ async def ray_on_allocation(
             if head:
                 await _until_listening(address, steps[0])
         options = RayOptions(address=address, token_file=str(token))
-        yield await _joined(options, len(hosts), steps)
+        access = await _joined(options, len(hosts), steps)
+        yield replace(access, env={**access.env, **listening})
     finally:
         await asyncio.gather(*(step.stop() for step in reversed(steps)))
         token.unlink(missing_ok=True)
