@@ -12,7 +12,12 @@ from slurm.scheduler.parse import write_indices
 from slurm.submit.multinode import gpus_by_node
 from slurm.submit.names import check_path
 from slurm.submit.options import EXPORT, SubmitOptions
-from slurm.submit.whole_nodes import check_packable, gpus_of_a_node
+from slurm.submit.whole_nodes import (
+    EXCLUSIVE,
+    check_packable,
+    gpus_of_a_node,
+    takes_whole_nodes,
+)
 
 JOB_SCRIPT = Path(__file__).with_name("job.sh")
 
@@ -42,7 +47,7 @@ def array_request(group: ServerGroup, options: SubmitOptions, ray: RayOptions) -
     if len(gpus) > 1 and options.container is not None:
         allowed = f"none for {group.group_id}: on {len(gpus)} nodes Ray is started through srun, "
         raise BadValue("container", options.container.image, f"{allowed}which is not in there")
-    if not options.whole_nodes:
+    if not takes_whole_nodes(setup.hardware, options):
         return ArrayRequest(max(gpus), setup.hardware, len(gpus))
     packed = ray.share_nodes and len(gpus) == 1
     if packed:
@@ -89,7 +94,8 @@ def resource_arguments(request: ArrayRequest, options: SubmitOptions) -> list[st
 def _whole_arguments(options: SubmitOptions) -> list[str]:
     """Ask for nodes alone, and for all of their memory where nobody says how much."""
     said = options.memory is not None or any(word.startswith("--mem") for word in options.sbatch)
-    return ["--exclusive", *([] if said else ["--mem=0"])]
+    exclusive = [] if EXCLUSIVE in options.sbatch else [EXCLUSIVE]
+    return [*exclusive, *([] if said else ["--mem=0"])]
 
 
 def _gpu_arguments(request: ArrayRequest, options: SubmitOptions) -> list[str]:

@@ -10,6 +10,18 @@ from orchestrator.experiment.server_group import ServerGroup
 from slurm.submit.options import SubmitOptions
 from slurm.submit.submission import TaskSpec
 
+EXCLUSIVE = "--exclusive"
+
+
+def takes_whole_nodes(hardware: str, options: SubmitOptions) -> bool:
+    """Whether tasks have their nodes alone: as asked, or by an option of sbatch's own.
+
+    In the latter case only where it is known what a node is billed as.
+    """
+    return options.whole_nodes or (
+        EXCLUSIVE in options.sbatch and hardware in options.gpus_per_node
+    )
+
 
 def gpus_of_a_node(hardware: str, options: SubmitOptions) -> int:
     """Return how many of these GPUs a whole node has; BadValue where the site does not say."""
@@ -18,7 +30,7 @@ def gpus_of_a_node(hardware: str, options: SubmitOptions) -> int:
         allowed = f"with gpus: {{{hardware}: {{per_node: N}}}}, the GPUs that a node is billed by"
         raise BadValue("whole_nodes", "true", allowed)
     for option in options.sbatch:
-        if option.startswith("--exclusive="):
+        if option.startswith(f"{EXCLUSIVE}="):
             raise BadValue("sbatch", option, "no other --exclusive with whole_nodes")
     return gpus
 

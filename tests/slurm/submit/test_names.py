@@ -124,8 +124,9 @@ def test_flags_go_over_the_experiment_and_that_over_the_site(tmp_path: Path) -> 
         site_options(path, cluster=None, found="")
 
 
-def test_the_example_profile_is_one(tmp_path: Path) -> None:
-    path = Path(__file__).parents[3] / "examples" / "slurm" / "profile.yaml"
+@pytest.mark.parametrize("name", ["profile.yaml", "packed_nodes.yaml"])
+def test_the_example_profile_is_one(name: str) -> None:
+    path = Path(__file__).parents[3] / "examples" / "slurm" / name
     for cluster in yaml.safe_load(path.read_text())["clusters"]:
         options = merge_options(site_options(path, cluster=cluster, found=""))
         assert msgspec.to_builtins(options)
