@@ -140,7 +140,7 @@ async def _send(
         if not asked or not any(words in str(error) for words in TOO_MUCH):
             raise
         told = f"a task asks for {asked[0]}: --cpus and --memory ask for less"
-        raise ClusterError(f"{error}; {told}") from error
+        raise ClusterError(f"{error}; {told}{_of_large_groups(submission)}") from error
     note(f"results in {root}: moeserve slurm status {root}")
     rows = [{**row, "job": jobs[str(row["name"])]} for row in _rows(submission)]
     after: list[Row] = [{"name": job.name, "job": jobs[job.name]} for job in submission.follow_ups]
@@ -203,6 +203,18 @@ def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
         note("requeue: a lost task may run twice for a while; each run is still published once")
     if config.kill_wait_s < 10:
         note(f"this cluster kills {config.kill_wait_s:g} s after TERM: servers get no time to end")
+
+
+def _of_large_groups(submission: Submission) -> str:
+    """Say how groups larger than a node are spread, where nobody said how large nodes are."""
+    most = max((array.gpus for array in submission.arrays), default=0)
+    if most < 2 or submission.options.gpus_per_node or submission.pool is None:
+        return ""
+    name = submission.pool.hardware or next(iter(submission.options.gpus), "GPU")
+    return (
+        f"; up to {most} GPUs are asked for on one node: gpus: {{{name}: {{per_node: N}}}} says how "
+        "many a node has, and larger layouts are then spread over several"
+    )
 
 
 def _show_plan(submission: Submission) -> list[Row]:

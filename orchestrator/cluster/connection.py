@@ -21,7 +21,9 @@ from orchestrator.host.nodes import Node, parse_node
 T = TypeVar("T")
 RAY_TIMEOUT_S, SHUTDOWN_TIMEOUT_S = 5.0, 10.0
 HEAD_LOST_S = 8.0
-"""How long the head may be silent before its cluster counts as gone."""
+"""How long nobody may listen at the head's address before its cluster counts as gone."""
+HEAD_SILENT_S, ASK_EVERY_S = 20.0, 3.0
+"""How long a head that listens may leave questions unanswered: one that is frozen still listens."""
 
 
 @contextlib.contextmanager
@@ -154,20 +156,35 @@ class HeadMonitor:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._last_answer_s = time.monotonic()
+        self._listened_s = self._answered_s = time.monotonic()
 
     async def check(self) -> None:
-        """ClusterError once the head has not answered for a while."""
+        """ClusterError once the head has gone, or has not answered for a while."""
+        await self._check_listens()
+        await self._check_answers()
+
+    async def _check_listens(self) -> None:
         host, port = split_address(self._address)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, writer = await asyncio.open_connection(host, port)
         except (TimeoutError, OSError) as error:
-            if time.monotonic() - self._last_answer_s > HEAD_LOST_S:
-                raise ClusterError(
-                    f"RAY_HEAD_LOST: the head at {self._address} has gone: {error}; published runs "
-                    "are kept, and the same command goes on once there is a cluster again"
-                ) from None
+            if time.monotonic() - self._listened_s > HEAD_LOST_S:
+                raise self._lost(f"has gone: {error}") from None
             return
         writer.close()
-        self._last_answer_s = time.monotonic()
+        self._listened_s = time.monotonic()
+
+    async def _check_answers(self) -> None:
+        if time.monotonic() - self._answered_s < ASK_EVERY_S:
+            return
+        if await current_nodes() is not None:
+            self._answered_s = time.monotonic()
+        elif time.monotonic() - self._answered_s > HEAD_SILENT_S:
+            raise self._lost(f"listens, and has answered nothing for {HEAD_SILENT_S:.0f} s")
+
+    def _lost(self, how: str) -> ClusterError:
+        return ClusterError(
+            f"RAY_HEAD_LOST: the head at {self._address} {how}; published runs are kept, and the "
+            "same command goes on once there is a cluster again"
+        )

@@ -215,11 +215,19 @@ class _ServerLaunch:
     async def _details(
         self, client: AgentClient | DriverClient, gpus: list[tuple[str, ...]]
     ) -> dict[str, Any]:
-        placement, head = self._placement, self._readers[0].agent
-        described = await head.call("describe", client.location == head.node.name and self._real)
+        placement = self._placement
+        on_bundles = [each.agent for each in self._readers[: len(gpus)]]
+        kept = [
+            self._engine.keep_environment(
+                await agent.call("describe", client.location == agent.node.name and self._real)
+            )
+            for agent in on_bundles
+        ]
         return {
-            "node_environment": self._engine.keep_environment(described),
+            "node_environment": kept[0],
             "ray": {
+                "environments": kept,
+                "interfaces": [await a.call("interface", a.node.address) for a in on_bundles],
                 "placement_group": placement.group.id.hex(),
                 "nodes": [node.name for node in placement.nodes],
                 "node_ids": list(placement.node_ids),

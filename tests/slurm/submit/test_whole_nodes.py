@@ -1,6 +1,7 @@
 """Whole nodes: what is asked for, which groups share one, what it costs, and who else is there."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.errors import BadValue
+from catalog.errors import BadValue, ClusterError
 from moeserve.cli.slurm_submit import SubmitRequest, submit_study
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.ray_options import RayOptions
@@ -162,3 +163,14 @@ def test_other_jobs_are_counted_only_by_who_sees_its_own(tmp_path: Path) -> None
     assert other_jobs({"SLURM_JOB_ID": "70"}, tmp_path) == 1
     process(4, b"slurmstepd: [70.batch]\0")
     assert other_jobs({"SLURM_JOB_ID": "71"}, tmp_path) == 1
+
+
+def test_a_group_larger_than_a_node_is_told_what_the_profile_lacks(tmp_path: Path) -> None:
+    class FourGpuNodes(MemorySlurm):
+        async def submit(self, arguments: Sequence[str]) -> int:
+            raise ClusterError("sbatch: error: Requested node configuration is not available")
+
+    experiment = small(engine="vllm", strategies=("dp8+ep",), hardware=GPU)
+    asked = submit_study(SubmitRequest(experiment), tmp_path, dry_run=False, slurm=FourGpuNodes())
+    with pytest.raises(ClusterError, match=rf"8 GPUs .* gpus: {{{GPU}: {{per_node: N}}}} says how"):
+        asyncio.run(asked)
