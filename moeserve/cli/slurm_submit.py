@@ -20,6 +20,7 @@ from orchestrator.results.record import Row
 from orchestrator.results.store import Store
 from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig
 from slurm.scheduler.parse import write_duration
+from slurm.submit.bill import bill_of, total
 from slurm.submit.container import check_container
 from slurm.submit.job_script import script_text
 from slurm.submit.options import SubmitOptions, merge_options, site_options
@@ -156,7 +157,7 @@ async def _send(
         if not asked or not any(words in str(error) for words in TOO_MUCH):
             raise
         told = f"a task asks for {asked[0]}: --cpus and --memory ask for less"
-        raise ClusterError(f"{error}; {told}") from error
+        raise ClusterError(f"{error}; {told}{_of_large_groups(submission)}") from error
     note(f"results in {root}: moeserve slurm status {root}")
     rows = [{**row, "job": jobs[str(row["name"])]} for row in _rows(submission)]
     after: list[Row] = [{"name": job.name, "job": jobs[job.name]} for job in submission.follow_ups]
@@ -211,12 +212,26 @@ def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
         note(
             f"{made.held_back} tasks do not fit the queue now: the same command submits them later"
         )
-    for words in (*made.shortages, *made.starts):
+    for words in (*made.shortages, *made.starts, *made.packing):
         note(words)
+    if billed := total(bill_of(array) for array in made.submission.arrays).told:
+        note(billed)
     if options.requeue:
         note("requeue: a lost task may run twice for a while; each run is still published once")
     if config.kill_wait_s < 10:
         note(f"this cluster kills {config.kill_wait_s:g} s after TERM: servers get no time to end")
+
+
+def _of_large_groups(submission: Submission) -> str:
+    """Say how groups larger than a node are spread, where nobody said how large nodes are."""
+    most = max((array.gpus for array in submission.arrays), default=0)
+    if most < 2 or submission.options.gpus_per_node or submission.pool is None:
+        return ""
+    name = submission.pool.hardware or next(iter(submission.options.gpus), "GPU")
+    return (
+        f"; up to {most} GPUs are asked for on one node: gpus: {{{name}: {{per_node: N}}}} says "
+        "how many a node has, and larger layouts are then spread over several"
+    )
 
 
 def _show_plan(submission: Submission) -> list[Row]:
@@ -236,11 +251,12 @@ def _rows(submission: Submission) -> list[Row]:
     for array in submission.arrays:
         expected: Sequence[float | None] = [task.expected_s for task in array.tasks]
         known = [each for each in expected if each is not None]
-        asked = _asked(array.arguments)
+        asked, bill = _asked(array.arguments), bill_of(array)
         rows.append(
             {
                 "name": array.name,
-                "tasks": len(array.tasks),
+                "groups": len(array.tasks),
+                "tasks": len(array.by_index),
                 "first": array.tasks[0].group_id,
                 "last": array.tasks[-1].group_id,
                 "gres": asked.get("gres", ""),
@@ -249,6 +265,9 @@ def _rows(submission: Submission) -> list[Row]:
                 "memory": asked.get("mem", ""),
                 "time": asked.get("time", ""),
                 "longest_task": write_duration(max(known)) if known else "",
+                "gpu_hours": bill.gpu_hours,
+                "max_gpu_hours": bill.max_gpu_hours,
+                "usd": bill.usd if array.gpus else None,
                 "expected_s": sum(known) if len(known) == len(expected) else None,
             }
         )

@@ -8,15 +8,18 @@ of a measurement.
 import asyncio
 import contextlib
 import os
+import time
 from typing import Any
 
 import msgspec
 
 from orchestrator.cluster.event_stream import EventLog
 from orchestrator.cluster.messages import AgentEvent, LaunchRequest, ServerClosed
+from orchestrator.cluster.orphan import end_if_abandoned
 from orchestrator.experiment.cells import Run
 from orchestrator.host.devices import devices
 from orchestrator.host.environment import describe
+from orchestrator.host.network_interface import interface_of
 from orchestrator.host.ports import port_range
 
 
@@ -34,6 +37,7 @@ class Agent:
         self._gpus: tuple[str, ...] = ()
         self._stack = contextlib.ExitStack()
         self._port: int | None = None
+        self._called_s = time.monotonic()
 
     def describe(self, client: bool) -> dict[str, Any]:
         """Describe this node and, where one will run, the client's calibration on it."""
@@ -46,6 +50,10 @@ class Agent:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 described["client"] = msgspec.to_builtins(runner.run(calibrate()))
         return described
+
+    def interface(self, address: str) -> dict[str, str | int | None] | None:
+        """Return name and speed of the interface by which Ray knows this node."""
+        return interface_of(address)
 
     def node_id(self) -> str:
         """Return Ray's id of the node this runs on."""
@@ -63,6 +71,7 @@ class Agent:
     def open(self, request: LaunchRequest) -> tuple[str, ...]:
         """Start the server and return its GPUs at once; its progress comes as events."""
         if self._server is None:
+            end_if_abandoned(lambda: time.monotonic() - self._called_s, self.node_id())
             self._gpus = granted_gpus() if request.use_gpus else ()
             if request.ray_executor:
                 prepare_ray_executor()
@@ -70,13 +79,14 @@ class Agent:
         return self._gpus
 
     def events(self, acknowledged: int) -> list[AgentEvent]:
-        """Return the events after the first `acknowledged`."""
+        """Return the events after the first `acknowledged`; a driver asks all the time."""
+        self._called_s = time.monotonic()
         return self._events.fetch(acknowledged)
 
     def measure(self, run: Run, number: int) -> None:
         """Load the server with a run; `number` counts the driver's runs."""
         if self._server is not None and number > self._last_run:
-            self._last_run = number
+            self._last_run, self._called_s = number, time.monotonic()
             self._server.measure(run)
 
     def stop(self) -> None:

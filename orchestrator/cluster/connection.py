@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,9 @@ from orchestrator.host.nodes import Node, parse_node
 T = TypeVar("T")
 RAY_TIMEOUT_S, SHUTDOWN_TIMEOUT_S = 5.0, 10.0
 HEAD_LOST_S = 8.0
-"""How long the head may be silent before its cluster counts as gone."""
+"""How long nobody may listen at the head's address before its cluster counts as gone."""
+HEAD_SILENT_S, ASK_EVERY_S = 20.0, 3.0
+"""How long a head that listens may leave questions unanswered: one that is frozen still listens."""
 
 
 @contextlib.contextmanager
@@ -34,6 +37,7 @@ def connected(
         if ray.is_initialized():
             yield
             return
+        _check_seen(access.address)
         handlers = {number: signal.getsignal(number) for number in (SIGTERM, SIGINT)}
         try:
             ray.init(
@@ -54,6 +58,27 @@ def connected(
             yield
         finally:
             call_with_timeout(SHUTDOWN_TIMEOUT_S, ray.shutdown)
+
+
+def _check_seen(address: str) -> None:
+    """Refuse a head on loopback that Ray would look for elsewhere, and without an end.
+
+    Ray takes 127.0.0.1 for this host's address in its network, where such a head does not listen.
+    """
+    import ray
+
+    host, port = split_address(address)
+    if host not in ("localhost", "127.0.0.1", "::1"):
+        return
+    seen = ray.util.get_node_ip_address()
+    try:
+        socket.create_connection((seen, port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ClusterError(
+            f"RAY_CONNECT: {address}: Ray takes this host for {seen}, where its head does not "
+            f"listen ({error}): give the head another --node-ip-address, or set "
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 for it and for moeserve"
+        ) from None
 
 
 def _job_config() -> Any:
@@ -131,20 +156,35 @@ class HeadMonitor:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._last_answer_s = time.monotonic()
+        self._listened_s = self._answered_s = time.monotonic()
 
     async def check(self) -> None:
-        """ClusterError once the head has not answered for a while."""
+        """ClusterError once the head has gone, or has not answered for a while."""
+        await self._check_listens()
+        await self._check_answers()
+
+    async def _check_listens(self) -> None:
         host, port = split_address(self._address)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, writer = await asyncio.open_connection(host, port)
         except (TimeoutError, OSError) as error:
-            if time.monotonic() - self._last_answer_s > HEAD_LOST_S:
-                raise ClusterError(
-                    f"RAY_HEAD_LOST: the head at {self._address} has gone: {error}; published runs "
-                    "are kept, and the same command goes on once there is a cluster again"
-                ) from None
+            if time.monotonic() - self._listened_s > HEAD_LOST_S:
+                raise self._lost(f"has gone: {error}") from None
             return
         writer.close()
-        self._last_answer_s = time.monotonic()
+        self._listened_s = time.monotonic()
+
+    async def _check_answers(self) -> None:
+        if time.monotonic() - self._answered_s < ASK_EVERY_S:
+            return
+        if await current_nodes() is not None:
+            self._answered_s = time.monotonic()
+        elif time.monotonic() - self._answered_s > HEAD_SILENT_S:
+            raise self._lost(f"listens, and has answered nothing for {HEAD_SILENT_S:.0f} s")
+
+    def _lost(self, how: str) -> ClusterError:
+        return ClusterError(
+            f"RAY_HEAD_LOST: the head at {self._address} {how}; published runs are kept, and the "
+            "same command goes on once there is a cluster again"
+        )

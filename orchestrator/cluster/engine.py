@@ -12,6 +12,7 @@ from catalog.errors import ClusterError, MoeserveError, ServerStartFailed
 from orchestrator.cluster.client import remote_client
 from orchestrator.cluster.messages import LaunchRequest, ServerReady
 from orchestrator.cluster.multinode_args import multinode_args, uses_ray_executor
+from orchestrator.cluster.neighbours import neighbours
 from orchestrator.cluster.node_pool import NodePool
 from orchestrator.cluster.placement_groups import PlacementFailed, ServerPlacement
 from orchestrator.cluster.remote import AgentHandle
@@ -103,7 +104,9 @@ class _ServerLaunch:
             provenance=ready.provenance,
             gpu_type=ready.gpu_type,
             details={**ready.details, **await self._details(client, gpus)},
-            colocated_groups=lambda: self._engine.node_pool.colocated_groups(placement.node_ids),
+            client_on=self._client_on(client),
+            neighbours=lambda: neighbours(self._engine.node_pool, placement.node_ids),
+            real=self._real,
         )
 
     async def shut_down(self) -> None:
@@ -212,17 +215,29 @@ class _ServerLaunch:
     async def _details(
         self, client: AgentClient | DriverClient, gpus: list[tuple[str, ...]]
     ) -> dict[str, Any]:
-        placement, head = self._placement, self._readers[0].agent
-        described = await head.call("describe", client.location == head.node.name and self._real)
+        placement = self._placement
+        on_bundles = [each.agent for each in self._readers[: len(gpus)]]
+        kept = [
+            self._engine.keep_environment(
+                await agent.call("describe", client.location == agent.node.name and self._real)
+            )
+            for agent in on_bundles
+        ]
         return {
-            "node_environment": self._engine.keep_environment(described),
+            "node_environment": kept[0],
             "ray": {
+                "environments": kept,
+                "interfaces": [await a.call("interface", a.node.address) for a in on_bundles],
                 "placement_group": placement.group.id.hex(),
                 "nodes": [node.name for node in placement.nodes],
                 "node_ids": list(placement.node_ids),
                 "gpus": [list(each) for each in gpus],
             },
         }
+
+    def _client_on(self, client: AgentClient | DriverClient) -> str:
+        """Name where the client is, alike for all servers that have theirs beside them."""
+        return "server" if client.location == self._placement.nodes[0].name else client.location
 
     @property
     def _ray_executor(self) -> bool:

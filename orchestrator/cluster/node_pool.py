@@ -1,6 +1,6 @@
 """Which nodes are free for a group, as this driver counts: for real and for predicted time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.cluster.resources import ResourceRequest
 from orchestrator.host.nodes import Node
@@ -49,6 +49,19 @@ class NodePool:
     def colocated_groups(self, node_ids: Iterable[str]) -> int:
         """Return how many other groups run on the nodes of a group."""
         return sum(max(0, self._groups[node_id] - 1) for node_id in node_ids)
+
+    def foreign_gpus(self, node_ids: Iterable[str], free: Mapping[str, float]) -> int | None:
+        """Return the GPUs on these nodes that are neither ours nor `free`.
+
+        None where a node is not among those that Ray tells of, or has no GPUs to count.
+        """
+        foreign = 0
+        for node_id in node_ids:
+            node = self.nodes.get(node_id)
+            if node is None or not node.gpus or node_id not in free:
+                return None
+            foreign += max(0, round(self._free(node) - free[node_id]))
+        return foreign
 
     def record_failure(self, node_ids: Iterable[str]) -> list[Node]:
         """Count a failure against each node; return those that are avoided from now on."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from orchestrator.cluster.messages import (
     StageChanged,
     decode_error,
 )
+from orchestrator.cluster.neighbours import Neighbours
 from orchestrator.cluster.remote import AgentHandle
 from orchestrator.engine import Callbacks, Measurement, Stopped
 from orchestrator.experiment.cells import Run
@@ -168,18 +169,24 @@ class RemoteSession:
     provenance: Provenance
     gpu_type: str
     details: Mapping[str, Any]
-    colocated_groups: Callable[[], int]
-    """How many other groups run on the same nodes."""
+    client_on: str
+    """`server` where the client is beside it, else `driver` or a node's name."""
+    neighbours: Callable[[], Awaitable[Neighbours]]
+    """Who else is on its nodes."""
+    real: bool
+    """Whether neighbours disturb it: nobody does in virtual time."""
 
     async def measure(self, run: Run, callbacks: Callbacks) -> Measurement:
-        before = self.colocated_groups()
+        before = await self.neighbours()
         measuring = asyncio.ensure_future(self.client.measure(run, callbacks))
         measurement = await result_or_first_error(measuring, self.monitors)
+        beside = before | await self.neighbours()
         figures = {
             **measurement.figures,
             **choice_figures(self.details),
             "nodes": ";".join(self.details["ray"]["nodes"]),
-            "client_on": self.client.location,
-            "co_located_groups": max(before, self.colocated_groups()),
+            "client_on": self.client_on,
+            "co_located_groups": beside.groups,
+            **({"node_shared": beside.told} if self.real else {}),
         }
         return replace(measurement, figures=figures)

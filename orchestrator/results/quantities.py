@@ -68,7 +68,7 @@ _MEASURES: tuple[tuple[str, Measure], ...] = (
     (r"(?:total|mean|median|p\d+|max)_(?:input|output)_tokens", Measure("", "tokens")),
     (r"(?:server_|num_)?preemptions|steady_\w+|tool_(?!version|name)\w+|peak_\w+|\w+_share"
      r"|\w+_samples|\w+_clock_mhz|dead_experts|resident_experts|forward_passes|nodes_used"
-     r"|server_(?:prefix_cache_\w+|requests)|prefix_(?:hits|queries)"
+     r"|server_(?:prefix_cache_\w+|requests)|prefix_(?:hits|queries)|co_located_\w+"
      r"|client_(?:cpu_\w+|coalesced_reads|reconnects)|gpu_(?:ecc_errors|foreign_processes|xid)"
      r"|expert_(?:gini|max_over_mean\w*|host_computed|moved_bytes|tokens)|quality_tokens|kl_mass"
      r"|quality_window|spec_decode_\w+|max_concurrent_requests|max_output_tokens_per_s"
@@ -92,7 +92,7 @@ _RECORD = (
     r"|(?:started|finished|ended|created|recorded)_at|(?:start|end|launch|measured?)_(?:time|date)"
     r"|date|time|timestamp|day|hour"
     r"|verdict\w*|error|errors_text|notes?|comments?|remarks?|reasons?|rank|pareto|rejected_because"
-    r"|server_group|label_columns|slo_attainment_by_part|goodput_limits|slo_target|num_prompts_source|row|column|index|assumptions|unit"
+    r"|server_group|nodes|label_columns|slo_attainment_by_part|goodput_limits|slo_target|num_prompts_source|row|column|index|assumptions|unit"
     r"|source_file|source_row|sha256|digest|path|load|load_kind|asked_concurrency|_\w+|unnamed\w*"
     r"|reference|calibration|feasible|bound|tied_with|why|same_perplexity|step|step_bound"
     r"|part|part_bound"
@@ -128,6 +128,7 @@ CONDITION: Mapping[str, str] = {
     "burstiness": "burstiness {}", "rate_curve": "rate over time {}", "text": "text {}",
     **CHOICES,
     "request_form": "asked as {}", "served_model": "serving {}", "answered_by": "answered by {}",
+    "client_on": "client on {}", "node_shared": "node shared: {}",
 }  # fmt: skip
 
 

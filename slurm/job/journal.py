@@ -26,6 +26,8 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     text: str = ""
     log_tail: str = ""
     node: str = ""
+    group: str = ""
+    """The server group that an event is about, where it is about one and no run of it."""
     exit_code: int | None = None
 
 
@@ -77,13 +79,20 @@ class Journal:
                 self.verdicts.append(record.verdict)
                 text = "; ".join(reasons)
                 self.write("run_finished", run_id=record.run_id, verdict=record.verdict, text=text)
-            case GroupFailed(_, error, _, log_tail):
-                self.write("group_failed", text=error, log_tail=log_tail)
+            case GroupFailed(group, error, _, log_tail):
+                self.write("group_failed", text=error, log_tail=log_tail, group=group.group_id)
 
     def write(
-        self, event: str, *, run_id: str = "", verdict: str = "", text: str = "", log_tail: str = ""
+        self,
+        event: str,
+        *,
+        run_id: str = "",
+        verdict: str = "",
+        text: str = "",
+        log_tail: str = "",
+        group: str = "",
     ) -> None:
-        self._put(JournalEntry(at=_now(), event=event, run_id=run_id, verdict=verdict,
+        self._put(JournalEntry(at=_now(), event=event, run_id=run_id, verdict=verdict, group=group,
                         text=redact(text), log_tail=redact(log_tail)))  # fmt: skip
 
     def start(self, node: str) -> None:

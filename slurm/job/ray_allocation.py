@@ -9,11 +9,13 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from catalog.errors import ClusterError
 from catalog.python import SAFE_PATH, python_module
 from orchestrator.cluster.access import QUIET_ENV, ClusterAccess, check_access, check_installed
+from orchestrator.cluster.head import LOOPBACK
 from orchestrator.experiment.ray_options import RayOptions
 from orchestrator.host.interface import address_of
 from orchestrator.host.ports import port_range
@@ -27,6 +29,7 @@ POLL_S = 2.0
 GRACE_S = 8.0
 SWEEP_S = 5.0
 STORE_BYTES = 200_000_000
+LOOPBACK_ADDRESS = "127.0.0.1"
 ERRORS = re.compile(
     r"^\w*(?:Error|Exception)\b|\b(?:error|fatal|failed to|cannot|could not)\b", re.I
 )
@@ -44,10 +47,14 @@ async def ray_on_allocation(
     """
     check_installed()
     hosts = parse_nodes(environment["SLURM_JOB_NODELIST"])
+    cpus = cpus_of_a_node(environment)
     token = _private_token(folder)
-    head_host = address_of(interface) if interface else address_of_head(hosts)
+    alone = len(hosts) == 1  # a node by itself need not listen to any other
+    listening = LOOPBACK if alone else {}
+    head_host = LOOPBACK_ADDRESS if alone else _head_address(hosts, interface)
     variables = {
         **QUIET_ENV,
+        **listening,
         **SAFE_PATH,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
@@ -60,13 +67,15 @@ async def ray_on_allocation(
         await asyncio.gather(*(_make(host, temporary) for host in hosts))
         for host in hosts:
             head = host == hosts[0]
-            command = [*_step(host), *_ray(address, temporary, gpus=gpus, head=head)]
+            ray = _ray(address, temporary, gpus=gpus, cpus=cpus, head=head)
+            command = [*_step(host, cpus), *ray]
             log = folder / f"{host}.log"
             steps.append(ServerProcess(command, log=log, env=variables, grace_s=GRACE_S))
             if head:
                 await _until_listening(address, steps[0])
         options = RayOptions(address=address, token_file=str(token))
-        yield await _joined(options, len(hosts), steps)
+        access = await _joined(options, len(hosts), steps)
+        yield replace(access, env={**access.env, **listening})
     finally:
         await asyncio.gather(*(step.stop() for step in reversed(steps)))
         token.unlink(missing_ok=True)
@@ -105,15 +114,20 @@ def _private_token(folder: Path) -> Path:
     return token
 
 
-def _step(host: str) -> list[str]:
-    # Since Slurm 22.05 a step no longer has the CPUs that its job asked for by itself.
-    cpus = os.environ.get("SLURM_CPUS_PER_TASK")
-    each = [f"--cpus-per-task={cpus}"] if cpus else []
-    place = ["--overlap", "--nodes=1", "--ntasks=1", *each, f"--nodelist={host}"]
-    return ["srun", *place, "--export=ALL"]
+def _step(host: str, cpus: int = 1) -> list[str]:
+    """Begin a step on a node with so many CPUs: srun itself takes one, whatever the job has."""
+    return ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--cpus-per-task={cpus}", "--mem=0",
+            f"--nodelist={host}", "--export=ALL"]  # fmt: skip
 
 
-def _ray(address: str, temporary: str, *, gpus: int, head: bool) -> list[str]:
+def cpus_of_a_node(environment: Mapping[str, str]) -> int:
+    """Return the CPUs that the job has on each of its nodes: the fewest of `8(x2),4`."""
+    listed = environment.get("SLURM_JOB_CPUS_PER_NODE", "1").split(",")
+    counts = [each.partition("(")[0] for each in listed]
+    return min((int(each) for each in counts if each.isdecimal()), default=1)
+
+
+def _ray(address: str, temporary: str, *, gpus: int, cpus: int, head: bool) -> list[str]:
     host, _, port = address.rpartition(":")
     part = (
         ["--head", f"--node-ip-address={host}", f"--port={port}", "--include-dashboard=false",
@@ -123,7 +137,9 @@ def _ray(address: str, temporary: str, *, gpus: int, head: bool) -> list[str]:
     )  # fmt: skip
     return [
         *(*python_module("ray.scripts.scripts", "-W", "ignore"), "start", "--block", *part),
-        *(f"--num-gpus={gpus}", f"--temp-dir={temporary}", "--disable-usage-stats"),
+        # A count of Ray's own, one an agent: there is room for a group a GPU, whatever the CPUs.
+        *(f"--num-gpus={gpus}", f"--num-cpus={max(cpus, gpus + 1)}"),
+        *(f"--temp-dir={temporary}", "--disable-usage-stats"),
         *("--min-worker-port=0", "--max-worker-port=0", f"--object-store-memory={STORE_BYTES}"),
     ]
 
@@ -131,6 +147,10 @@ def _ray(address: str, temporary: str, *, gpus: int, head: bool) -> list[str]:
 def _temporary() -> str:
     """Name Ray's folder on a node's own disk: short, since its sockets lie in it."""
     return f"/tmp/moeserve-{secrets.token_hex(8)}"  # noqa: S108 (nobody can make it before us)
+
+
+def _head_address(hosts: Sequence[str], interface: str | None) -> str:
+    return address_of(interface) if interface else address_of_head(hosts)
 
 
 def address_of_head(hosts: Sequence[str]) -> str:

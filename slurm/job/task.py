@@ -1,11 +1,11 @@
-"""One array task, `python -m slurm.job.task DIR TOKEN ARRAY`: it runs a server group."""
+"""One array task, `python -m slurm.job.task DIR TOKEN ARRAY`: it runs its server groups."""
 
 import asyncio
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from orchestrator.study import environment_of
 from slurm.job.deadline import Deadline, deadline_of
 from slurm.job.gpu_check import GpuCheckedEngine
 from slurm.job.journal import Journal, TaskAttempt, this_attempt
+from slurm.job.neighbours import NeighbourEngine
 from slurm.job.place import server_place
 from slurm.job.signals import SignalHandler
 from slurm.scheduler.parse import parse_duration
@@ -46,10 +47,10 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         journal.start(environment.get("SLURMD_NODENAME", ""))
         try:
             with SignalHandler(journal) as signals:
-                spec = submission.arrays[array].tasks[attempt.task]
+                specs = submission.arrays[array].by_index[attempt.task]
                 _check_setup(environment, root / "slurm" / token / "logs", attempt)
                 deadline = _deadline(submission, array, environment)
-                task = TaskRunner(root, submission, attempt, spec, journal)
+                task = TaskRunner(root, submission, attempt, specs, journal)
                 verdict, exit_code = asyncio.run(task.run(signals, deadline))
         except MoeserveError as error:
             journal.end("failed", error.exit_code, str(error))
@@ -80,38 +81,34 @@ def _deadline(submission: Submission, array: int, environment: Mapping[str, str]
 
 
 class TaskRunner:
-    """An attempt at a server group."""
+    """An attempt at a server group, or at several beside each other on one node."""
 
     def __init__(
         self,
         root: Path,
         submission: Submission,
         attempt: TaskAttempt,
-        spec: TaskSpec,
+        specs: Sequence[TaskSpec],
         journal: Journal,
     ) -> None:
         self._store, self._submission = Store(root), submission
-        self._attempt, self._spec, self._journal = attempt, spec, journal
+        self._attempt, self._specs, self._journal = attempt, specs, journal
 
     async def run(self, signals: SignalHandler, deadline: Deadline) -> tuple[str, int]:
-        """Do what is missing of the group; return how it ended and the exit code."""
+        """Do what is missing of its groups; return how it ended and the exit code."""
         plan = self._submission.plan()
-        group = _group(plan, self._spec.group_id)
+        groups = tuple(_group(plan, spec.group_id) for spec in self._specs)
         signals.start(deadline, lead_s=float(self._submission.options.signal_lead_s))
-        work = asyncio.ensure_future(
-            self._work(replace(plan, groups=(group,)), group, signals, deadline)
-        )
+        work = asyncio.ensure_future(self._work(replace(plan, groups=groups), signals, deadline))
         signals.work = work
         # When it is cancelled, the engine's context takes the server down on the way.
         with contextlib.suppress(asyncio.CancelledError):
             await work
-        return self._verdict(group, signals)
+        return self._verdict(groups, signals)
 
-    async def _work(
-        self, plan: Plan, group: ServerGroup, signals: SignalHandler, deadline: Deadline
-    ) -> None:
-        """Run the group on this node, or over all nodes of the job through Ray."""
-        options = self._submission.options
+    async def _work(self, plan: Plan, signals: SignalHandler, deadline: Deadline) -> None:
+        """Run the group on this node, or what spans or shares the job's nodes through Ray."""
+        options, group = self._submission.options, plan.groups[0]
         request = array_request(group, options, plan.experiment.ray)
         with server_place(self._submission, self._store.root, nodes=request.nodes):
             await self._run_on(request, plan, group, signals, deadline)
@@ -126,7 +123,7 @@ class TaskRunner:
     ) -> None:
         kind, options = engine_kind(self._submission.engine), self._submission.options
         limits = self._limits(signals, deadline)
-        if request.nodes > 1:
+        if request.nodes > 1 or request.packed:
             # Here, so that a task on one node does not load any of it.
             from orchestrator.cluster.launch import run_with_access
             from slurm.job.ray_allocation import ray_on_allocation
@@ -150,9 +147,10 @@ class TaskRunner:
         seen = inventory() if real else Inventory()
         found = seen.devices
         serving = kind.build()
+        checked = GpuCheckedEngine(serving, found, seen.why) if real else serving
         runner = Runner(
             plan=plan,
-            engine=GpuCheckedEngine(serving, found, seen.why) if real else serving,
+            engine=serving if kind.virtual else NeighbourEngine(checked),
             store=self._store,
             environment=self._store.keep_environment(
                 await environment_of(Study(plan, kind.name, "", found))
@@ -171,18 +169,19 @@ class TaskRunner:
             "token": self._submission.token,
             "job": self._attempt.job,
         }
+        runs_s = [spec.run_s for spec in self._specs if spec.run_s is not None]
         return RunLimits(
-            may_start=lambda _: signals.may_start(deadline, self._spec.run_s),
+            may_start=lambda _: signals.may_start(deadline, max(runs_s, default=None)),
             may_publish=lambda: not signals.terminated,
             stop_grace_s=grace_s,
             details={"slurm": made_by},
         )
 
-    def _verdict(self, group: ServerGroup, signals: SignalHandler) -> tuple[str, int]:
+    def _verdict(self, groups: Iterable[ServerGroup], signals: SignalHandler) -> tuple[str, int]:
         finished = self._store.finished()
         if signals.terminated:
             return "terminated", TERMINATED
-        if all(run.run_id in finished for run in group.runs):
+        if all(run.run_id in finished for group in groups for run in group.runs):
             return "done", 0
         if signals.closing:
             return "interrupted", INTERRUPTED

@@ -14,6 +14,12 @@ from slurm.submit.job_script import JOB_SCRIPT
 from slurm.submit.multinode import gpus_by_node
 from slurm.submit.names import EXPORT, check_path
 from slurm.submit.options import SubmitOptions
+from slurm.submit.whole_nodes import (
+    EXCLUSIVE,
+    check_packable,
+    gpus_of_a_node,
+    takes_whole_nodes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,10 @@ class ArrayRequest:
     hardware: str
     """Empty where any node will do."""
     nodes: int = 1
+    whole: bool = False
+    """Whether nobody else is on the nodes; `gpus` are then all that a node has."""
+    packed: bool = False
+    """Whether a task may run several groups beside each other on its node."""
 
 
 def array_request(group: ServerGroup, options: SubmitOptions, ray: RayOptions) -> ArrayRequest:
@@ -40,7 +50,13 @@ def array_request(group: ServerGroup, options: SubmitOptions, ray: RayOptions) -
             "through srun, which is not in the image; then moeserve stays outside of it"
         )
         raise BadValue("container", options.container.image, allowed)
-    return ArrayRequest(max(gpus), setup.hardware, len(gpus))
+    if not takes_whole_nodes(setup.hardware, options):
+        return ArrayRequest(max(gpus), setup.hardware, len(gpus))
+    packed = ray.share_nodes and len(gpus) == 1
+    if packed:
+        check_packable(options)
+    all_gpus = gpus_of_a_node(setup.hardware, options)
+    return ArrayRequest(all_gpus, setup.hardware, len(gpus), whole=True, packed=packed)
 
 
 def by_request(
@@ -74,7 +90,15 @@ def resource_arguments(request: ArrayRequest, options: SubmitOptions) -> list[st
     words = [f"--{name}={value}" for name, value in given.items() if value is not None]
     each = ["--ntasks-per-node=1"] if request.nodes > 1 else []
     place = [f"--nodes={request.nodes}", f"--ntasks={request.nodes}", *each]
-    return [*place, *words, *_gpu_arguments(request, options)]
+    whole = _whole_arguments(options) if request.whole else []
+    return [*place, *words, *whole, *_gpu_arguments(request, options)]
+
+
+def _whole_arguments(options: SubmitOptions) -> list[str]:
+    """Ask for nodes alone, and for all of their memory where nobody says how much."""
+    said = options.memory is not None or any(word.startswith("--mem") for word in options.sbatch)
+    exclusive = [] if EXCLUSIVE in options.sbatch else [EXCLUSIVE]
+    return [*exclusive, *([] if said else ["--mem=0"])]
 
 
 def _gpu_arguments(request: ArrayRequest, options: SubmitOptions) -> list[str]:

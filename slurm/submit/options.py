@@ -96,6 +96,8 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     requeue: bool = False
     rehearse: bool = False
     """Ask for the GPUs of simulated servers too."""
+    whole_nodes: bool = False
+    """Take whole nodes, where a site bills by them; `ray.share_nodes` packs groups onto one."""
     container: Container | None = None
     setup: tuple[str, ...] = ()
     """Lines of bash that run before anything else in a job: `module load …`, `ulimit …`."""

@@ -45,15 +45,30 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of its longest run."""
     start_s: float = 0.0
     """Of the expected time, what passes before the first run."""
+    index: int | None = None
+    """Its task of the array, where several groups run in one; None is its place in the list."""
 
 
 class ArraySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Tasks that ask Slurm for the same; a task's index is its place in the list."""
+    """Server groups whose tasks ask Slurm for the same."""
 
     name: str
     arguments: tuple[str, ...]
     """Of sbatch, but for what is known only then: the dependency."""
     tasks: tuple[TaskSpec, ...]
+    gpus: int = 0
+    """That a task is billed for, on all its nodes."""
+    price_per_hour_usd: float | None = None
+    """Of one of them, as it was when this was submitted."""
+
+    @property
+    def by_index(self) -> dict[int, tuple[TaskSpec, ...]]:
+        """The groups of each task, by the task's index."""
+        found: dict[int, tuple[TaskSpec, ...]] = {}
+        for place, spec in enumerate(self.tasks):
+            index = place if spec.index is None else spec.index
+            found[index] = (*found.get(index, ()), spec)
+        return found
 
 
 class FollowUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

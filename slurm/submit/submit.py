@@ -16,6 +16,7 @@ from orchestrator.engines.registry import engine_kind
 from orchestrator.experiment.server_group import Pool, ServerGroup
 from orchestrator.plan import Plan
 from orchestrator.results.store import Store
+from orchestrator.run.outcome import price_per_hour
 from slurm.scheduler.command import Slurm, SlurmConfig, SlurmUnreachable
 from slurm.scheduler.parse import parse_duration
 from slurm.scheduler.states import state_of
@@ -41,6 +42,7 @@ from slurm.submit.submission import (
     SubmittedJob,
     new_token,
 )
+from slurm.submit.whole_nodes import packed, told_of_nodes
 
 ATTEMPTS = 4
 FIRST_PAUSE_S = 2.0
@@ -58,6 +60,8 @@ class Draft:
     """What was asked for by name though the tasks are expected to need more."""
     starts: tuple[str, ...] = ()
     """Of which servers the time limits rest on starts that were seen."""
+    packing: tuple[str, ...] = ()
+    """How whole nodes are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ def draft(
     finished = Store(root).finished() if root.is_dir() else set()
     arrays: list[ArraySpec] = []
     shortages: list[str] = []
+    packing: list[str] = []
     for array_request, listed in by_request(
         chosen, options, submit_plan.plan.experiment.ray, longest=config.max_array_size
     ):
@@ -101,6 +106,10 @@ def draft(
             estimator.task(g, tuple(run for run in g.runs if run.run_id not in finished))
             for g in listed
         ]
+        if array_request.packed:
+            tasks = packed(tasks, listed, array_request.gpus)
+        if array_request.whole:
+            packing.append(told_of_nodes(tasks, listed, array_request.gpus, array_request.nodes))
         lead_s = options.signal_lead_s
         limit = time_limit(
             options.time,
@@ -111,12 +120,14 @@ def draft(
         )
         name = options.job_name.replace("{job}", f"moeserve-{token}-{len(arrays)}")
         models = submit_plan.plan.models
-        needs = together(needs_of(g, models[g.setup.model], array_request) for g in listed)
+        needs = Needs()  # of a whole node there is no more than all of it
+        if not array_request.whole:
+            needs = together(needs_of(g, models[g.setup.model], array_request) for g in listed)
         if short := shortage(needs, options.cpus, _asked_bytes(options)):
             shortages.append(f"tasks of {listed[0].group_id} and others like it: {short}")
         arguments = [
             *array_arguments(
-                count=len(tasks),
+                count=len({task.index for task in tasks}) if array_request.packed else len(tasks),
                 name=name,
                 token=token,
                 root=root,
@@ -134,10 +145,22 @@ def draft(
                 script_path(root, token, options.setup, TASK),
             ),
         ]
-        arrays.append(ArraySpec(name=name, arguments=tuple(arguments), tasks=tuple(tasks)))
+        arrays.append(
+            ArraySpec(
+                name=name,
+                arguments=tuple(arguments),
+                tasks=tuple(tasks),
+                gpus=array_request.gpus * array_request.nodes,
+                price_per_hour_usd=price_per_hour(
+                    listed[0].setup, submit_plan.plan.experiment.price_per_hour_usd
+                ),
+            )
+        )
     submission = _submission(submit_plan, token, arrays, config)
     starts = () if options.time else tuple(estimator.told_starts(chosen))
-    return Draft(submission, len(groups) - len(chosen), tuple(shortages), starts)
+    return Draft(
+        submission, len(groups) - len(chosen), tuple(shortages), starts, packing=tuple(packing)
+    )
 
 
 def _filled(options: SubmitOptions, needs: Needs) -> SubmitOptions:

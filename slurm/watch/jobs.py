@@ -108,10 +108,10 @@ def _left_open(
     for submission in listed:
         for array in submission.arrays:
             job = jobs.get(array.name)
-            for index, spec in enumerate(array.tasks):
+            for index, specs in array.by_index.items():
                 info = queue.get((job, index)) if job is not None else None
                 active = info is not None and state_of(info.state) in ACTIVE
-                if spec.group_id not in done and not active:
+                if not active and any(spec.group_id not in done for spec in specs):
                     return True
     return False
 

@@ -141,11 +141,12 @@ def _tasks(
     journals = journals_of(store, submission.token)
     for array in submission.arrays:
         job = job_ids.get(array.name, slurm_jobs.jobs.get(array.name))
-        for index, spec in enumerate(array.tasks):
+        specs = [(index, spec) for index, each in array.by_index.items() for spec in each]
+        for index, spec in specs:
             group = groups[spec.group_id]
             paths = journals.get((job or 0, index), [])
             logs = store.folder / submission.token / "logs"
-            entries = tuple(read_journal(paths[-1])) if paths else ()
+            entries = _of_group(group, read_journal(paths[-1])) if paths else ()
             yield decide_state(
                 TaskStatus(
                     token=submission.token,
@@ -162,6 +163,12 @@ def _tasks(
                 slurm_jobs.info_of(job, index, array.name),
                 known=slurm_jobs.knows(job, index, array.name, ended=_ended(entries) is not None),
             )
+
+
+def _of_group(group: ServerGroup, entries: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
+    """Leave out what a task's journal says of other groups beside this one on its node."""
+    runs = {"", *(run.run_id for run in group.runs)}
+    return tuple(e for e in entries if e.run_id in runs and e.group in ("", group.group_id))
 
 
 def journals_of(store: SubmissionStore, token: str) -> dict[tuple[int, int], list[Path]]:

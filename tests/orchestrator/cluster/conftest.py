@@ -29,7 +29,13 @@ class RayTestCluster:
     """The nodes in a process tree of their own; `env` is what it takes to get in."""
 
     def __init__(
-        self, folder: Path, names: tuple[str, ...], *, token: bool, path: str = ""
+        self,
+        folder: Path,
+        names: tuple[str, ...],
+        *,
+        token: bool,
+        path: str = "",
+        **variables: str,
     ) -> None:
         self.folder, self.token = folder, folder / "token"
         self.token.write_text(secrets.token_hex(32))
@@ -42,6 +48,7 @@ class RayTestCluster:
                 **QUIET,
                 **(mode if token else {"RAY_AUTH_MODE": "disabled"}),
                 **({"PYTHONPATH": path} if path else {}),
+                **variables,
             },
             grace_s=5,
         )

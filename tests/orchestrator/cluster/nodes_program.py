@@ -1,15 +1,19 @@
 """Run a Ray cluster of several nodes in one process tree; told what to do through a Unix socket.
 
 `nodes_program.py FOLDER SLOWNESS NODES` writes FOLDER/address once it is up. A line on
-FOLDER/socket is `add NAME`, `remove NAME` or `head`, which ends the head. Every node has four
-GPUs that are made up.
+FOLDER/socket is `add NAME`, `remove NAME`, `freeze NAME` and `thaw NAME` (SIGSTOP and SIGCONT to
+all of the node), `head`, which ends the head, or `freeze-head`. Every node has four GPUs that are
+made up.
 """
 
+import signal
 import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 from ray.cluster_utils import Cluster
 
 STORE_BYTES = 80 << 20
@@ -34,6 +38,18 @@ def add(cluster: Cluster, name: str, kind: str = "A100") -> object:
         object_store_memory=STORE_BYTES,
         resources={f"accelerator_type:{kind}": 1},
     )
+
+
+def raylet_of(node: Any) -> int:
+    pid: int = node.all_processes["raylet"][0].process.pid
+    return pid
+
+
+def tell(pid: int, word: str) -> None:
+    """Stop a process and all that it started, parents first, or let them go on."""
+    first = psutil.Process(pid)
+    for process in (first, *first.children(recursive=True)):
+        process.send_signal(signal.SIGSTOP if word == "freeze" else signal.SIGCONT)
 
 
 def main(folder: Path, slowness: float, names: list[str]) -> None:
@@ -63,6 +79,10 @@ def main(folder: Path, slowness: float, names: list[str]) -> None:
                     cluster.wait_for_nodes()
                 elif word == "remove":
                     cluster.remove_node(nodes.pop(name), allow_graceful=False)
+                elif word in ("freeze", "thaw"):
+                    tell(raylet_of(nodes[name]), word)
+                elif word == "freeze-head":
+                    tell(cluster.head_node.all_processes["gcs_server"][0].process.pid, "freeze")
                 elif word == "head":
                     cluster.head_node.kill_gcs_server(check_alive=False)
                 time.sleep(0.1)
