@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from catalog.errors import BadValue
+from strategies import pruning
 from strategies.methods import METHODS
 from strategies.technique import NONE, Technique
 
@@ -66,6 +67,9 @@ def _check_knobs(technique: Technique) -> None:
         group, offloaded = int(layers.get("group", "8")), int(layers.get("layers", "2"))
         if offloaded > group:
             raise BadValue("knob layers of layer-offload", offloaded, f"up to group = {group}")
+    for part in technique.parts:
+        if part.method in pruning.METHODS:
+            pruning.check_knobs(part.method, dict(part.values))
     experts = technique.knobs("expert-offload")
     if experts is not None:
         budgets = [name for name in ("resident", "memory", "share") if name in experts]

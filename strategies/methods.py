@@ -63,8 +63,15 @@ def _is_size(text: str) -> bool:
     return (size_bytes(text) or 0.0) > 0
 
 
+def _is_part(text: str) -> bool:
+    return _is_share(text) and float(text) < 1
+
+
 SIZE = Parameter("a size such as 8GiB", _is_size)
 SHARE = Parameter("a share over 0 up to 1, such as 0.25", _is_share)
+PART = Parameter("a share over 0 and below 1, such as 0.25", _is_part)
+PRUNED_BY = ("use", "weight", "router")
+TEXT = Parameter("a text file, no colon, + or comma in its path", lambda text: bool(text.strip()))
 HQQ_BITS = (8, 4, 3, 2)
 TORCHAO_GROUPS = ("32", "64", "128", "256")
 HQQ_GROUPS = ("8", "16", *TORCHAO_GROUPS)
@@ -232,6 +239,18 @@ METHODS: dict[str, Method] = {
             "experts": _one_of("full", "int8"),
             "compute": _one_of("move", "host", "measured"),
         },
+    ),
+    "prune-experts": Method(
+        about="this share of each layer's experts is left out while loading, the least used first",
+        engines=("simulated", "transformers"),
+        changes=("number of experts",),
+        knobs={"share": PART, "by": _one_of(*PRUNED_BY), "text": TEXT},
+    ),
+    "prune-width": Method(
+        about="this share of each expert's width is left out while loading, least norm first",
+        engines=("simulated", "transformers"),
+        changes=("width of experts",),
+        knobs={"share": PART},
     ),
     "host-experts": Method(
         about="experts, of the first `layers` or of all, stay in host memory, computed there",

@@ -12,6 +12,7 @@ SERVER_FIGURES = (
     "kv_tokens_capacity",
     "device_memory_bytes",
     "quantised_share",
+    "pruned_share",
 )
 """Of what the server says of itself once: columns of every run on it."""
 DECODER_COUNTERS = (

@@ -7,8 +7,10 @@ from catalog.models import Model
 from orchestrator.engines.kind import Request
 from orchestrator.experiment.server_dtypes import requested_dtype
 from servers.huggingface.offload.options import budget_of, check_offload
+from servers.huggingface.pruning import options as pruning
 from servers.huggingface.quant import options as quant
 from strategies.technique import Technique
+from workloads.quality.windows import read_text
 
 NAME = "transformers"
 
@@ -19,6 +21,7 @@ def check_transformers(request: Request) -> None:
     for model, technique in product(request.models.values(), request.techniques):
         _check_experts(technique, model)
         _check_library(technique, model, dtype=dtype)
+        _check_pruning(technique, model)
 
 
 def _check_experts(technique: Technique, model: Model) -> None:
@@ -44,7 +47,18 @@ def _check_library(technique: Technique, model: Model, *, dtype: str | None) -> 
         return
     if not model.sized:
         return
-    options.check_widths(quant.widths_of(model), model.name)
+    options.check_widths(quant.widths_of(technique.stored(model)), model.name)
     if dtype is None:
         others = tuple(part for part in technique.parts if part.method != options.scheme)
         options.check_dtype(Technique(parts=others).stored(model).weight_dtype)
+
+
+def _check_pruning(technique: Technique, model: Model) -> None:
+    """Refuse a share that the model cannot lose, and a text that is not there; a variant is checked later."""
+    options = pruning.options_of(technique)
+    if options is None:
+        return
+    if technique.checkpoint is None:
+        technique.stored(model)
+    if options.text is not None:
+        read_text(options.text)

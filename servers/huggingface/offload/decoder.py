@@ -11,6 +11,7 @@ from servers.huggingface.causal import (
     checkpoint_folder,
     device_of,
     eos_of,
+    model_in_host_memory,
     recorder_of,
 )
 from servers.huggingface.decoder_registry import Loaded
@@ -67,9 +68,8 @@ def load(args: argparse.Namespace) -> Loaded:
         if (value := getattr(options, name)) is not None and value <= 0:
             raise BadValue(f"--{name.replace('_', '-')}", value, "above 0")
     folder, device = checkpoint_folder(args.model), device_of(args.device)
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=args.dtype).eval()
+    text = load_text(folder)
+    model, pruned = model_in_host_memory(folder, text, args)
     residency = install(model, options, device=device)
     details: dict[str, str | int | float] = {
         "decoder": "offload",
@@ -80,6 +80,7 @@ def load(args: argparse.Namespace) -> Loaded:
         "arena_bytes": residency.arena.nbytes,
         "device_memory_bytes": device_weight_bytes(model, residency.arena),
         **_measured(residency),
+        **pruned,
     }
     decoder = OffloadDecoder(
         model,
@@ -89,7 +90,7 @@ def load(args: argparse.Namespace) -> Loaded:
         recorder_of(model, args),
         residency=residency,
     )
-    return Loaded(decoder, load_text(folder))
+    return Loaded(decoder, text)
 
 
 def _measured(residency: Residency) -> dict[str, float]:
