@@ -54,7 +54,7 @@ def _check_library(technique: Technique, model: Model, *, dtype: str | None) -> 
 
 
 def _check_pruning(technique: Technique, model: Model) -> None:
-    """Refuse a share that the model cannot lose, and a text that is not there; a variant is checked later."""
+    """Refuse a share that the model cannot lose, and a text that is missing."""
     options = pruning.options_of(technique)
     if options is None:
         return
