@@ -64,6 +64,10 @@ def _is_size(text: str) -> bool:
 
 
 SIZE = Parameter("a size such as 8GiB", _is_size)
+THRESHOLD = Parameter(
+    "0 to 1, such as 0.05",
+    lambda text: re.fullmatch(r"0?\.\d{1,6}|0|1(\.0*)?", text) is not None,
+)
 SHARE = Parameter("a share over 0 up to 1, such as 0.25", _is_share)
 HQQ_BITS = (8, 4, 3, 2)
 TORCHAO_GROUPS = ("32", "64", "128", "256")
@@ -229,9 +233,19 @@ METHODS: dict[str, Method] = {
             "share": SHARE,
             "cache": _one_of("lru", "activation"),
             "prefetch": _count(64),
+            "ahead": _count(8, 1),
+            "split": _one_of("none", "layers"),
+            "skip": THRESHOLD,
             "experts": _one_of("full", "int8"),
             "compute": _one_of("move", "host", "measured"),
         },
+    ),
+    "accelerate-offload": Method(
+        about="accelerate's device map: layers on the GPU up to `gpu`, then in host memory up to "
+        "`cpu`, then on disk; all of a layer is brought in for every pass",
+        engines=("transformers", "simulated"),
+        changes=("place", "experts", "quantisation"),
+        knobs={"gpu": SIZE, "cpu": SIZE},
     ),
     "host-experts": Method(
         about="experts, of the first `layers` or of all, stay in host memory, computed there",

@@ -6,6 +6,7 @@ from catalog.errors import BadValue
 from catalog.models import Model
 from orchestrator.engines.kind import Request
 from orchestrator.experiment.server_dtypes import requested_dtype
+from servers.huggingface.dispatch import options as dispatch
 from servers.huggingface.offload.options import budget_of, check_offload
 from servers.huggingface.quant import options as quant
 from strategies.technique import Technique
@@ -19,6 +20,10 @@ def check_transformers(request: Request) -> None:
     for model, technique in product(request.models.values(), request.techniques):
         _check_experts(technique, model)
         _check_library(technique, model, dtype=dtype)
+    for technique in request.techniques:
+        spread = dispatch.options_of(technique)
+        if spread is not None:
+            spread.require_library()
 
 
 def _check_experts(technique: Technique, model: Model) -> None:
