@@ -78,3 +78,6 @@ def _check_knobs(technique: Technique) -> None:
             raise BadValue(
                 "technique expert-offload", given, "one of resident=N, memory=SIZE, share=0.5"
             )
+        if "ahead" in experts and int(experts.get("prefetch", "0")) == 0:
+            allowed = "beside prefetch=N, whose layers it counts"
+            raise BadValue("knob ahead of expert-offload", experts["ahead"], allowed)

@@ -68,6 +68,10 @@ def _is_part(text: str) -> bool:
 
 
 SIZE = Parameter("a size such as 8GiB", _is_size)
+THRESHOLD = Parameter(
+    "0 to 1, such as 0.05",
+    lambda text: re.fullmatch(r"0?\.\d{1,6}|0|1(\.0*)?", text) is not None,
+)
 SHARE = Parameter("a share over 0 up to 1, such as 0.25", _is_share)
 PART = Parameter("a share over 0 and below 1, such as 0.25", _is_part)
 PRUNED_BY = ("use", "weight", "router")
@@ -236,6 +240,9 @@ METHODS: dict[str, Method] = {
             "share": SHARE,
             "cache": _one_of("lru", "activation"),
             "prefetch": _count(64),
+            "ahead": _count(8, 1),
+            "split": _one_of("none", "layers"),
+            "skip": THRESHOLD,
             "experts": _one_of("full", "int8"),
             "compute": _one_of("move", "host", "measured"),
         },
@@ -251,6 +258,13 @@ METHODS: dict[str, Method] = {
         engines=("simulated", "transformers"),
         changes=("width of experts",),
         knobs={"share": PART},
+    ),
+    "accelerate-offload": Method(
+        about="accelerate's device map: layers on the GPU up to `gpu`, then in host memory up to "
+        "`cpu`, then on disk; all of a layer is brought in for every pass",
+        engines=("transformers", "simulated"),
+        changes=("place", "experts", "quantisation", "number of experts", "width of experts"),
+        knobs={"gpu": SIZE, "cpu": SIZE},
     ),
     "host-experts": Method(
         about="experts, of the first `layers` or of all, stay in host memory, computed there",

@@ -38,6 +38,11 @@ class CausalDecoder:
     def max_context(self) -> int:
         return int(self.model.config.max_position_embeddings)
 
+    @property
+    def device(self) -> Any:
+        """Where prompts are to be."""
+        return self.model.device
+
     def check(self, request: CompletionRequest) -> None:
         """The server's own checks are enough."""
 
@@ -47,7 +52,7 @@ class CausalDecoder:
     def score(self, prompt: Sequence[int], top: int) -> list[TokenLogprobs]:
         import torch
 
-        given = torch.tensor([list(prompt)], device=self.model.device)
+        given = torch.tensor([list(prompt)], device=self.device)
         with torch.inference_mode():
             logits = self.model(given, use_cache=False).logits[0]
         self._passes += 1
@@ -61,7 +66,7 @@ class CausalDecoder:
     def _decode(self, batch: Sequence[CompletionRequest]) -> Passes:
         import torch
 
-        given = torch.tensor([request.prompt for request in batch], device=self.model.device)
+        given = torch.tensor([request.prompt for request in batch], device=self.device)
         cache = None
         for left in reversed(range(batch[0].max_tokens)):
             with torch.inference_mode():

@@ -12,6 +12,7 @@ from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.measure.expert_load import RoutedExperts
 from orchestrator.measure.expert_session import ExpertSession
 from servers.huggingface.causal import require_transformers
+from servers.huggingface.dispatch import options as dispatch
 from servers.huggingface.offload.options import arguments_of, budget_of
 from servers.huggingface.pruning import options as pruning
 from servers.huggingface.quant import options as quant
@@ -60,7 +61,10 @@ def transformers_command(
 
 
 def _decoder(technique: Technique) -> list[str]:
-    """The plain decoder, one that quantises, or one that packs experts: offloaded, or as int8."""
+    """The plain decoder, one that quantises or spreads, or one that packs experts."""
+    spread = dispatch.options_of(technique)
+    if spread is not None:
+        return ["dispatch", *dispatch.arguments_of(spread)]
     quantised = quant.options_of(technique)
     if quantised is not None:
         return ["quant", *quant.arguments_of(quantised)]

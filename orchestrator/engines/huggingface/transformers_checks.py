@@ -4,8 +4,12 @@ from itertools import product
 
 from catalog.errors import BadValue
 from catalog.models import Model
+from catalog.units import DTYPE_BYTES, MIB
 from orchestrator.engines.kind import Request
-from orchestrator.experiment.server_dtypes import requested_dtype
+from orchestrator.experiment.cells import Setup
+from orchestrator.experiment.effective_model import checkpoint_of
+from orchestrator.experiment.server_dtypes import requested_dtype, requested_model
+from servers.huggingface.dispatch import options as dispatch
 from servers.huggingface.offload.options import budget_of, check_offload
 from servers.huggingface.pruning import options as pruning
 from servers.huggingface.quant import options as quant
@@ -22,6 +26,32 @@ def check_transformers(request: Request) -> None:
         _check_experts(technique, model)
         _check_library(technique, model, dtype=dtype)
         _check_pruning(technique, model)
+    for setup in request.setups:
+        _check_spread(setup, request.models[setup.model])
+
+
+def _check_spread(setup: Setup, model: Model) -> None:
+    """Refuse a missing library, a GPU's budget on a CPU, and one below a layer's experts."""
+    spread = dispatch.options_of(setup.technique)
+    if spread is None:
+        return
+    spread.require_library()
+    on_cpu = setup.hardware == "CPU"
+    if on_cpu and spread.gpu_bytes is not None:
+        allowed = "cpu=SIZE alone on a CPU: its memory is the device's, the rest is on disk"
+        raise BadValue("knob gpu of accelerate-offload", setup.technique.name, allowed)
+    most = spread.cpu_bytes if on_cpu else spread.gpu_bytes
+    held = requested_model(setup.technique, checkpoint_of(setup, model), setup.server_args)
+    if most is None or held is None or not held.sized or held.experts is None:
+        return
+    stored = held.expert_dtype or held.weight_dtype
+    layer = held.experts.count * held.experts.params_per_expert(held.hidden) * DTYPE_BYTES[stored]
+    if layer > most:
+        raise BadValue(
+            f"knob {'cpu' if on_cpu else 'gpu'} of accelerate-offload",
+            f"{most / MIB:.4g} MiB",
+            f"{layer / MIB:.4g} MiB or more: the experts of a layer are brought in at once",
+        )
 
 
 def _check_experts(technique: Technique, model: Model) -> None:
