@@ -4,14 +4,8 @@ import pytest
 
 from tests.needs import needs_transformers
 from tests.servers.huggingface.offload.test_offload import Quality, answers, loaded
-from tests.servers.huggingface.tiny_models import learn
 
 pytestmark = [pytest.mark.slow, needs_transformers]
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return learn(tmp_path_factory.mktemp("learned"), num_hidden_layers=3)
 
 
 async def test_a_growing_threshold_moves_fewer_experts_and_costs_perplexity(
@@ -34,7 +28,7 @@ async def test_a_growing_threshold_moves_fewer_experts_and_costs_perplexity(
         perplexities.append((await quality_over_http(served)).perplexity)
         held = decoder.residency  # type: ignore[attr-defined]
         assert 0 < held.peak_bytes <= held.arena.nbytes
-        assert sum(len(cache.slots) for cache in held.caches) == held.arena.count == 6
+        assert sum(len(cache.slots) for cache in held.caches) == held.arena.count == 4
     assert perplexities[0] == pytest.approx(before.perplexity, rel=1e-6)
     assert moved == sorted(moved, reverse=True)
     assert moved[-1] < 0.75 * moved[0]
@@ -42,15 +36,3 @@ async def test_a_growing_threshold_moves_fewer_experts_and_costs_perplexity(
     assert shares[-1] == 0.5  # each token keeps one of two
     assert perplexities == sorted(perplexities)
     assert perplexities[-1] > 1.005 * perplexities[0]
-
-
-def test_fetching_further_ahead_keeps_the_tokens_and_the_budget(learned: str) -> None:
-    expected = answers(loaded("causal", learned).decoder)
-    near = loaded("offload", learned, "--share", "0.5", "--prefetch", "2").decoder
-    far = loaded("offload", learned, "--share", "0.5", "--prefetch", "2", "--ahead", "2").decoder
-    assert answers(near) == answers(far) == expected
-    for decoder in (near, far):
-        held = decoder.residency  # type: ignore[attr-defined]
-        assert held.peak_bytes <= held.arena.nbytes
-    prefetched = [each.counters()["expert_prefetched"] for each in (near, far)]  # type: ignore[attr-defined]
-    assert prefetched[1] > prefetched[0]
