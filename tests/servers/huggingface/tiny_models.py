@@ -25,18 +25,19 @@ def tiny_model(family: str, **changes: Any) -> Any:
         bos_token_id=0,
         eos_token_id=0,
         pad_token_id=0,
-        **{"num_hidden_layers": 2, **changes},
+        num_hidden_layers=2,
+        **changes,
     )
     return getattr(transformers, f"{family}ForCausalLM")(config).eval()
 
 
-def learn(folder: Path, **changes: Any) -> str:
+def learn(folder: Path) -> str:
     """Write a tiny Mixtral that has seen the text that ships a few times."""
     import torch
 
     from servers import tiny_checkpoint as tiny
 
-    model, tokenizer = tiny_model("Mixtral", num_local_experts=8, **changes), tiny.tokenizer(512)
+    model, tokenizer = tiny_model("Mixtral", num_local_experts=8), tiny.tokenizer(512)
     ids = tokenizer(read_text("sample"), add_special_tokens=False)["input_ids"]
     windows = torch.tensor(windows_of(ids, window=128, limit=4096).astype(np.int64))
     adam = torch.optim.AdamW(model.parameters(), lr=4e-3)

@@ -11,7 +11,7 @@ from catalog.errors import BadValue
 from servers.huggingface.__main__ import parser_for
 from servers.huggingface.decoder_registry import Loaded, decoder_module
 from servers.huggingface.quant.options import QuantOptions
-from tests.servers.huggingface.tiny_models import learn, tiny_model
+from tests.servers.huggingface.tiny_models import tiny_model
 from workloads.quality.compare import compare
 from workloads.quality.scores import Scores
 
@@ -172,11 +172,6 @@ def test_the_server_refuses_what_it_cannot_load_before_it_does(tmp_path: Path) -
     config.save_pretrained(tmp_path)
     with pytest.raises(BadValue, match="full precision: this one is quantised already"):
         loaded("quant", str(tmp_path), "--scheme", "bnb-nf4")
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return learn(tmp_path_factory.mktemp("learned"))
 
 
 BITS = {
