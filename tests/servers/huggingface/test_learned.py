@@ -21,53 +21,34 @@ def read(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
-@pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few steps on a little text."""
-    import torch
-
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # it would stay so
-    monkeypatch.setattr(learned, "help_topics", lambda: help_topics()[:30_000])
-    for name, small in (("STEPS", 20), ("STUDENT_STEPS", 12), ("BATCH", 8)):
-        monkeypatch.setattr(learned, name, small)
-
-
-def text_ids() -> Any:
-    import torch
-
-    return torch.tensor(tiny.tokenizer(512)(help_topics()[-1000:])["input_ids"][:512])[None]
-
-
-@pytest.mark.usefixtures("brief")
-def test_a_teacher_learns_the_text(tmp_path: Path) -> None:
-    import torch
-
-    learned.make(MODELS[TEACHER], tmp_path)
-    with torch.inference_mode():
-        loss = read(tmp_path)(text_ids(), labels=text_ids()).loss
-    assert float(loss.exp()) < 150  # of 512 tokens
-
-
-@pytest.mark.usefixtures("brief")
-def test_a_student_comes_closer_to_its_teacher_than_pruning_left_it(
+def test_a_student_comes_closer_to_a_teacher_that_learned_than_pruning_left_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
-    teacher = tiny.checkpoint("tiny-mixtral")  # random, and every expert counts
-    monkeypatch.setattr(tiny, "checkpoint", lambda _: teacher)
-    learned.make(MODELS[STUDENT], tmp_path / "student")
+    text = help_topics()[:30_000]
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # it would stay so
+    monkeypatch.setattr(learned, "help_topics", lambda: text)
+    monkeypatch.setattr(tiny, "checkpoint", lambda name: tmp_path / name)
+    for name, small in (("STEPS", 70), ("STUDENT_STEPS", 20), ("BATCH", 8)):
+        monkeypatch.setattr(learned, name, small)
+    learned.make(MODELS[TEACHER], tmp_path / TEACHER)
+    monkeypatch.setattr(learned, "RATE", 5e-4)  # few steps so close to the teacher are small ones
+    learned.make(MODELS[STUDENT], tmp_path / STUDENT)
     monkeypatch.setattr(learned, "train", lambda *_: None)
     learned.make(MODELS[STUDENT], tmp_path / "pruned")
+    ids = torch.tensor(tiny.tokenizer(512)(text[:1000])["input_ids"][:512]).reshape(4, 128)
     far = {}
     with torch.inference_mode():
-        wanted = read(teacher)(text_ids()).logits.log_softmax(-1)
-        for name in ("pruned", "student"):
+        teacher = read(tmp_path / TEACHER)
+        assert float(teacher(ids, labels=ids).loss.exp()) < 60  # of 512 tokens
+        wanted = teacher(ids).logits.log_softmax(-1)
+        for name in ("pruned", STUDENT):
             model = read(tmp_path / name)
             assert sum(each.numel() for each in model.parameters()) == MODELS[STUDENT].total_params
-            found = model(text_ids()).logits.log_softmax(-1)
+            found = model(ids).logits.log_softmax(-1)
             far[name] = float((wanted.exp() * (wanted - found)).sum(-1).mean())
-    assert far["student"] < 0.9 * far["pruned"], far
+    assert far[STUDENT] < 0.8 * far["pruned"], far
 
 
 def test_a_learned_checkpoint_is_made_by_the_module_that_trains(
