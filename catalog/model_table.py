@@ -60,7 +60,11 @@ def _gpt_oss(name: str, layers: int, experts: int) -> Model:
     )
 
 
-def _tiny(name: str, attention: Attention, experts: Experts) -> Model:
+SEEDED = "moeserve's own seeded random checkpoint: the shape of a real model, no skill"
+TRAINED = "moeserve's own checkpoint, trained for a minute on Python's help topics"
+
+
+def _tiny(name: str, attention: Attention, experts: Experts, source: str = SEEDED) -> Model:
     return Model(
         name=name,
         hf_id=None,
@@ -73,7 +77,7 @@ def _tiny(name: str, attention: Attention, experts: Experts) -> Model:
         tied_embeddings=False,
         max_context=2048,
         weight_dtype="float32",
-        source="moeserve's own seeded random checkpoint: the shape of a real model, no skill",
+        source=source,
     )
 
 
@@ -236,6 +240,18 @@ _ROWS = (
         Experts(count=64, top_k=8, width=64, layers=2),
     ),
     _tiny("tiny-mixtral", _gqa(4, 2, 32), Experts(count=8, top_k=2, width=64, layers=2)),
+    _tiny(
+        "tiny-mixtral-learned",
+        _gqa(4, 2, 32),
+        Experts(count=8, top_k=2, width=64, layers=2),
+        TRAINED,
+    ),
+    _tiny(
+        "tiny-mixtral-distilled",
+        _gqa(4, 2, 32),
+        Experts(count=4, top_k=2, width=64, layers=2),
+        f"{TRAINED}, then by the probabilities of tiny-mixtral-learned",
+    ),
     _tiny(
         "tiny-qwen",
         GroupedQueryAttention(heads=4, kv_heads=4, head_dim=32, bias=True),

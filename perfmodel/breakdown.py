@@ -116,6 +116,7 @@ def _other_parts(
         ("expert dispatch", exchange.expert_s, FORMULA),
         ("pipeline hops", exchange.pipeline_s, FORMULA),
         ("context exchange", context_s, FORMULA),
+        ("weights brought in", step_model.brought_s, FORMULA),
     )
     parts = [
         StepPart(name, 0.0, 0.0, seconds, "communication", by)

@@ -12,6 +12,7 @@ from perfmodel.constants import DEFAULT, VLLM_2026_KERNELS, Constants
 from perfmodel.experts import UNIFORM, RoutingSkew
 from perfmodel.kernel_tables.source import KernelTables
 from perfmodel.memory import VLLM, Conventions, Memory, memory
+from perfmodel.offload import WeightLimits, spread_weights
 from perfmodel.step import StepModel
 from strategies.feasible import layout_violations
 from strategies.layout import Layout
@@ -33,6 +34,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """None takes the default calibration; beside measured experts, the one fitted to them."""
     kernel_tables: KernelTables | None = None
     """Measured kernels in the place of formulas, where they have a shape."""
+    weights: WeightLimits | None = None
+    """Set where weights are spread over host memory and disk and brought in for every step."""
 
     @property
     def assumed_constants(self) -> Constants:
@@ -78,12 +81,18 @@ def server(
     if model.experts:
         setup.routing.check(model.name, model.experts)
     budget = memory(model, layout, gpu, setup.conventions)
+    brought_s = 0.0
     try:
+        if setup.weights is not None:
+            spread = spread_weights(budget, setup.weights, longest)
+            budget, brought_s = spread.memory, spread.seconds(gpu)
         budget.check(longest)
     except Infeasible as error:
         raise Infeasible(f"{model.name} in {layout.name} on {gpu.name}: {error}") from None
     limits = _limits(budget, longest, setup, gpu, reach=model.reach)
-    return ServerModel(_step_model(model, layout, gpu, setup), limits, budget)
+    step_model = _step_model(model, layout, gpu, setup)
+    step_model.brought_s = brought_s
+    return ServerModel(step_model, limits, budget)
 
 
 def _limits(

@@ -132,6 +132,9 @@ class StepModel:
         self._experts_s = functools.lru_cache(MOST_REMEMBERED)(self._price_experts)
         self._local_s = functools.lru_cache(MOST_REMEMBERED)(self._price_local)
         self._exchange = functools.lru_cache(MOST_REMEMBERED)(self.fabric.exchange)
+        self.brought_s = 0.0
+        """Weights brought in from host memory and disk, each step; set before the first is priced.
+        """
         self.launch_s = launches_per_step(model, layout, self.constants) * self.constants.kernel_s
 
     def use(self, tables: KernelTables) -> None:
@@ -181,7 +184,7 @@ class StepModel:
             shown_s = exposed(exchange.tensor_s, slowest.seconds, overlap=overlap)
             shown_s = shown_s + exposed(exchange.expert_s, memory_s + compute_s, overlap=overlap)
             shown_s = shown_s + exchange.pipeline_s
-        shown_s = shown_s + max(self.context_s(load) for load in loads)
+        shown_s = shown_s + max(self.context_s(load) for load in loads) + self.brought_s
         return self._compose(
             _Rank(slowest.memory_s + memory_s, slowest.compute_s + compute_s),
             shown_s,

@@ -3,7 +3,8 @@
     python -m servers.tiny_checkpoint NAME DIRECTORY
 
 The shapes are the catalog's rows `tiny-olmoe`, `tiny-mixtral` and `tiny-qwen`. The weights are
-drawn wide (standard deviation 0.3), so that greedy decoding does not settle on one token.
+drawn wide (standard deviation 0.3), so that greedy decoding does not settle on one token. Those of
+the LEARNED ones are trained, by a module of their own (`servers/huggingface/learned.py`).
 """
 
 import os
@@ -27,7 +28,9 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-NAMES = ("tiny-olmoe", "tiny-mixtral", "tiny-qwen")
+LEARNED = ("tiny-mixtral-learned", "tiny-mixtral-distilled")
+NAMES = ("tiny-olmoe", "tiny-mixtral", "tiny-qwen", *LEARNED)
+SEEDED_MODULE, LEARNED_MODULE = "servers.tiny_checkpoint", "servers.huggingface.learned"
 
 
 def folder_of(name: str) -> Path:
@@ -36,11 +39,10 @@ def folder_of(name: str) -> Path:
     return cache / "moeserve" / "models" / f"v{VERSION}" / name
 
 
-def checkpoint(
-    name: str, *, python: str = sys.executable, module: str = "servers.tiny_checkpoint"
-) -> Path:
+def checkpoint(name: str, *, python: str = sys.executable, module: str = "") -> Path:
     """Return the checkpoint's directory, made on first use by a module with that Python."""
     folder = folder_of(name)
+    module = module or (LEARNED_MODULE if name in LEARNED else SEEDED_MODULE)
     if (folder / "config.json").exists():
         return check_own(folder)
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,12 +71,13 @@ def make(model: Model, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(SEED)
-    weights = AutoModelForCausalLM.from_config(_config(model), dtype=torch.float32)
+    weights = AutoModelForCausalLM.from_config(config_of(model), dtype=torch.float32)
     weights.save_pretrained(folder)
     tokenizer(model.vocab).save_pretrained(folder)
 
 
-def _config(model: Model) -> Any:
+def config_of(model: Model, *, initializer_range: float = 0.3) -> Any:
+    """Return a catalog row as transformers' configuration."""
     import transformers
 
     assert isinstance(model.attention, GroupedQueryAttention)
@@ -86,7 +89,7 @@ def _config(model: Model) -> Any:
         "num_key_value_heads": model.attention.kv_heads,
         "vocab_size": model.vocab,
         "max_position_embeddings": CONTEXT,
-        "initializer_range": 0.3,
+        "initializer_range": initializer_range,
         "tie_word_embeddings": model.tied_embeddings,
         "num_experts_per_tok": model.experts.top_k,
         "bos_token_id": 0,
@@ -95,7 +98,7 @@ def _config(model: Model) -> Any:
         "dtype": "float32",
     }
     count, width = model.experts.count, model.experts.width
-    if model.name == "tiny-mixtral":
+    if model.name.startswith("tiny-mixtral"):
         return transformers.MixtralConfig(
             num_local_experts=count, intermediate_size=width, sliding_window=None, **common
         )

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from catalog.errors import BadValue
+from strategies import pruning
 from strategies.methods import METHODS
 from strategies.technique import NONE, Technique
 
@@ -66,6 +67,9 @@ def _check_knobs(technique: Technique) -> None:
         group, offloaded = int(layers.get("group", "8")), int(layers.get("layers", "2"))
         if offloaded > group:
             raise BadValue("knob layers of layer-offload", offloaded, f"up to group = {group}")
+    for part in technique.parts:
+        if part.method in pruning.METHODS:
+            pruning.check_knobs(part.method, dict(part.values))
     experts = technique.knobs("expert-offload")
     if experts is not None:
         budgets = [name for name in ("resident", "memory", "share") if name in experts]
@@ -74,3 +78,6 @@ def _check_knobs(technique: Technique) -> None:
             raise BadValue(
                 "technique expert-offload", given, "one of resident=N, memory=SIZE, share=0.5"
             )
+        if "ahead" in experts and int(experts.get("prefetch", "0")) == 0:
+            allowed = "beside prefetch=N, whose layers it counts"
+            raise BadValue("knob ahead of expert-offload", experts["ahead"], allowed)

@@ -63,8 +63,19 @@ def _is_size(text: str) -> bool:
     return (size_bytes(text) or 0.0) > 0
 
 
+def _is_part(text: str) -> bool:
+    return _is_share(text) and float(text) < 1
+
+
 SIZE = Parameter("a size such as 8GiB", _is_size)
+THRESHOLD = Parameter(
+    "0 to 1, such as 0.05",
+    lambda text: re.fullmatch(r"0?\.\d{1,6}|0|1(\.0*)?", text) is not None,
+)
 SHARE = Parameter("a share over 0 up to 1, such as 0.25", _is_share)
+PART = Parameter("a share over 0 and below 1, such as 0.25", _is_part)
+PRUNED_BY = ("use", "weight", "router")
+TEXT = Parameter("a text file, no colon, + or comma in its path", lambda text: bool(text.strip()))
 HQQ_BITS = (8, 4, 3, 2)
 TORCHAO_GROUPS = ("32", "64", "128", "256")
 HQQ_GROUPS = ("8", "16", *TORCHAO_GROUPS)
@@ -229,9 +240,31 @@ METHODS: dict[str, Method] = {
             "share": SHARE,
             "cache": _one_of("lru", "activation"),
             "prefetch": _count(64),
+            "ahead": _count(8, 1),
+            "split": _one_of("none", "layers"),
+            "skip": THRESHOLD,
             "experts": _one_of("full", "int8"),
             "compute": _one_of("move", "host", "measured"),
         },
+    ),
+    "prune-experts": Method(
+        about="this share of each layer's experts is left out while loading, the least used first",
+        engines=("simulated", "transformers"),
+        changes=("number of experts",),
+        knobs={"share": PART, "by": _one_of(*PRUNED_BY), "text": TEXT},
+    ),
+    "prune-width": Method(
+        about="this share of each expert's width is left out while loading, least norm first",
+        engines=("simulated", "transformers"),
+        changes=("width of experts",),
+        knobs={"share": PART},
+    ),
+    "accelerate-offload": Method(
+        about="accelerate's device map: layers on the GPU up to `gpu`, then in host memory up to "
+        "`cpu`, then on disk; all of a layer is brought in for every pass",
+        engines=("transformers", "simulated"),
+        changes=("place", "experts", "quantisation", "number of experts", "width of experts"),
+        knobs={"gpu": SIZE, "cpu": SIZE},
     ),
     "host-experts": Method(
         about="experts, of the first `layers` or of all, stay in host memory, computed there",

@@ -7,6 +7,7 @@ import msgspec
 from catalog.errors import BadValue, UnknownName, shown
 from catalog.models import Model
 from catalog.units import size_bytes
+from strategies import pruning
 from strategies.methods import METHODS, Method
 
 NONE = "none"
@@ -70,7 +71,10 @@ class Technique(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return all(part.meaning.weights_known for part in self.parts)
 
     def stored(self, model: Model) -> Model:
-        """Return the model with its weights stored as the technique stores them."""
+        """Return the model with what pruning leaves, stored as the technique stores it."""
+        for part in self.parts:
+            if part.method in pruning.METHODS:
+                model = pruning.pruned(model, part.method, dict(part.values))
         # What is quantised was in the named type before, whichever is written first.
         for part in sorted(self.parts, key=lambda part: "quantisation" in part.meaning.changes):
             method = part.meaning

@@ -124,7 +124,9 @@ def drawing(
         selected["as_asked"] = True
         return drawing(frame, of_paper.kind, view, sheet, **selected)
     if kind not in KINDS:
-        raise UnknownName("kind of plot", kind, [*KINDS, *FIGURES, "timeline", "traffic"])
+        raise UnknownName(
+            "kind of plot", kind, [*KINDS, *FIGURES, "timeline", "traffic", "landscape"]
+        )
     chosen = KINDS[kind]
     response = view.response or chosen.response
     narrow = narrowed(frame, models=view.models, workloads=view.workloads)

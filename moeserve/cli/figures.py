@@ -36,6 +36,8 @@ Examples:
 
   moeserve plot out --kind throughput --workload decode-heavy -o throughput.svg
 
+  moeserve plot out mixtral-a6000 --kind landscape -o landscape.svg
+
   moeserve plot out --kind figure-2 --columns 1 --style paper.mplstyle -o figure2.pdf
 """,
     "report": """Write one self-contained HTML page: question, answer, and the evidence.
@@ -62,7 +64,8 @@ def plot(
             "--kind",
             "-k",
             help="throughput, latency, bars, latency-bars, pareto, scaling, heatmap, residuals, "
-            "timeline, traffic; or figure-2, figure-3, figure-4 of the parallelism paper.",
+            "timeline, traffic, landscape; or figure-2, figure-3, figure-4 of the parallelism "
+            "paper.",
         ),
     ] = "throughput",
     response: Annotated[str, typer.Option("--response", help="Column on the axis.")] = "",
@@ -83,6 +86,9 @@ def plot(
     run: Annotated[
         str | None, typer.Option("--run", help="Run of the timeline, of the traffic.")
     ] = None,
+    output_len: Annotated[
+        int, typer.Option("--output-len", min=1, help="Tokens of the landscape's latency.")
+    ] = 50,
     columns: Annotated[
         int | None,
         typer.Option("--columns", help="Width for a paper of two columns: 1 (3.5 in) or 2."),
@@ -95,6 +101,7 @@ def plot(
 ) -> None:
     need_extra("plot")
     from analysis.plots import PlotSelection, Sheet, drawing, save
+    from analysis.plots.landscape import landscape_figure_of
     from analysis.plots.timeline import timeline_of
     from analysis.plots.traffic import traffic_figure_of
     from analysis.report.place import beside
@@ -106,6 +113,8 @@ def plot(
         if run is None or len(results) > 1:
             raise BadValue("--run", run, "the id of one run of one results directory")
         figure = of_one_run[kind](results[0], run, sheet)
+    elif kind == "landscape":
+        figure = landscape_figure_of(results, output_len, sheet)
     else:
         view = PlotSelection(
             response,

@@ -12,17 +12,24 @@ SERVER_FIGURES = (
     "kv_tokens_capacity",
     "device_memory_bytes",
     "quantised_share",
+    "pruned_share",
+    "host_weight_bytes",
+    "disk_weight_bytes",
 )
 """Of what the server says of itself once: columns of every run on it."""
 DECODER_COUNTERS = (
+    "disk_read_bytes",
+    "expert_chosen",
     "expert_hits",
     "expert_host_computed",
     "expert_misses",
     "expert_moved_bytes",
     "expert_prefetch_hits",
     "expert_prefetched",
+    "expert_skipped",
     "forward_passes",
     "positions_computed",
+    "weights_moved_bytes",
 )
 """Of our own decoders; any other name would let a server write columns of its choice."""
 
@@ -59,4 +66,7 @@ def decoder_figures(before: str | None, after: str | None) -> dict[str, Figure]:
     looked_up = risen.get("expert_hits", 0.0) + risen.get("expert_misses", 0.0)
     if looked_up:
         risen["expert_hit_rate"] = risen.get("expert_hits", 0.0) / looked_up
+    chosen = risen.pop("expert_chosen", 0.0)
+    if chosen:
+        risen["expert_skip_share"] = risen.get("expert_skipped", 0.0) / chosen
     return dict(risen)

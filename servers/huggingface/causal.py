@@ -12,9 +12,10 @@ from servers import tiny_checkpoint as tiny
 from servers.http.routed_experts import FIELD
 from servers.huggingface.decoder import CompletionRequest, Passes, TokenChunk
 from servers.huggingface.decoder_registry import Loaded
+from servers.huggingface.pruning import options as pruning
 from servers.huggingface.routing import FLAG, RoutingRecorder
 from servers.huggingface.scoring import TokenLogprobs, prompt_logprobs
-from servers.huggingface.text import load_text
+from servers.huggingface.text import TextCodec, load_text
 
 
 @dataclass(slots=True)
@@ -37,6 +38,11 @@ class CausalDecoder:
     def max_context(self) -> int:
         return int(self.model.config.max_position_embeddings)
 
+    @property
+    def device(self) -> Any:
+        """Where prompts are to be."""
+        return self.model.device
+
     def check(self, request: CompletionRequest) -> None:
         """The server's own checks are enough."""
 
@@ -46,7 +52,7 @@ class CausalDecoder:
     def score(self, prompt: Sequence[int], top: int) -> list[TokenLogprobs]:
         import torch
 
-        given = torch.tensor([list(prompt)], device=self.model.device)
+        given = torch.tensor([list(prompt)], device=self.device)
         with torch.inference_mode():
             logits = self.model(given, use_cache=False).logits[0]
         self._passes += 1
@@ -60,7 +66,7 @@ class CausalDecoder:
     def _decode(self, batch: Sequence[CompletionRequest]) -> Passes:
         import torch
 
-        given = torch.tensor([request.prompt for request in batch], device=self.model.device)
+        given = torch.tensor([request.prompt for request in batch], device=self.device)
         cache = None
         for left in reversed(range(batch[0].max_tokens)):
             with torch.inference_mode():
@@ -81,24 +87,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1; auto takes a GPU")
     parser.add_argument("--dtype", default="auto", help="of the weights; auto is the checkpoint's")
     parser.add_argument(FLAG, dest="routed_experts", action="store_true")
+    pruning.add_arguments(parser)
 
 
 def load(args: argparse.Namespace) -> Loaded:
     folder = checkpoint_folder(args.model)
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=args.dtype)
-    model = model.to(device_of(args.device)).eval()
-    details = {
+    text = load_text(folder)
+    model, pruned = model_in_host_memory(folder, text, args)
+    model = model.to(device_of(args.device))
+    details: dict[str, str | int | float] = {
         "decoder": "causal",
         "device": str(model.device),
         "dtype": str(model.dtype),
         "device_memory_bytes": sum(parameter.nbytes for parameter in model.parameters()),
+        **pruned,
     }
     decoder = CausalDecoder(
         model, eos_of(model.config), args.max_batch, details, recorder_of(model, args)
     )
-    return Loaded(decoder, load_text(folder))
+    return Loaded(decoder, text)
+
+
+def model_in_host_memory(
+    folder: Path | str, text: TextCodec, args: argparse.Namespace
+) -> tuple[Any, Mapping[str, str | int | float]]:
+    """Read a checkpoint and prune it where that is asked; return it with what was left out."""
+    options = pruning.parsed(args)
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if options and getattr(AutoConfig.from_pretrained(str(folder)), "quantization_config", None):
+        allowed = "a checkpoint in full precision: this one is quantised already"
+        raise BadValue("technique prune-experts or prune-width", args.model, allowed)
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=args.dtype).eval()
+    if options is None:
+        return model, {}
+    from servers.huggingface.pruning.install import prune
+
+    return model, prune(model, options, text)
 
 
 def recorder_of(model: Any, args: argparse.Namespace) -> RoutingRecorder | None:

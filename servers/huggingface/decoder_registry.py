@@ -31,6 +31,7 @@ class DecoderModule(Protocol):
 DECODERS: dict[str, str] = {
     "causal": "servers.huggingface.causal",
     "offload": "servers.huggingface.offload.decoder",
+    "dispatch": "servers.huggingface.dispatch.decoder",
     "quant": "servers.huggingface.quant.decoder",
     "diffusion": "servers.huggingface.diffusion.load",
 }

@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 
 from catalog.errors import BadValue
+from catalog.hardware_table import gpu
+from catalog.model_table import MODELS
+from catalog.units import GIB
 from orchestrator.engine import LaunchContext
 from orchestrator.engines.vllm.command import server_command
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.host.cpu import cpu_flags
 from orchestrator.measure.traffic import traffic_of
 from orchestrator.plan import make_plan
+from perfmodel.breakdown import step_cost
+from perfmodel.load import decode_load
+from perfmodel.memory import memory
+from perfmodel.offload import WeightLimits, spread_weights
+from perfmodel.serving import ServerSettings, server
+from perfmodel.step import StepModel
+from strategies.parse import parse_layout
 
 STUDY = Experiment(
     models=("mixtral",),
@@ -94,3 +104,40 @@ def test_instruction_sets_are_read_where_linux_lists_them(tmp_path: Path) -> Non
     listing.write_text("processor\t: 0\nflags\t\t: fpu avx2 amx_tile\n")
     assert cpu_flags(listing) == {"fpu", "avx2", "amx_tile"}
     assert cpu_flags(tmp_path / "absent") == frozenset()
+
+
+def test_weights_brought_in_are_left_out_with_the_reason_where_they_have_no_price() -> None:
+    techniques = ("accelerate-offload,accelerate-offload:cpu=30GB",)
+    study = Experiment(
+        models=("mixtral",),
+        strategies=("single", "pp3"),
+        techniques=techniques,
+        workloads=("16:8:4",),
+        concurrency="1",
+        hardware="A6000",
+    )
+    plan = make_plan(study, "simulated")
+    (kept,) = plan.setups
+    assert (kept.strategy, kept.technique.name) == ("single", "accelerate-offload")
+    why = {(each.setup.strategy, each.setup.technique.name): each.reasons for each in plan.refused}
+    disk = why["single", "accelerate-offload:cpu=30GB"]
+    assert "disk_bytes_per_s of A6000: got None" in " ".join(disk)
+    assert "is priced on one GPU, pp3 needs more" in why["pp3", "accelerate-offload"][0]
+
+
+def test_a_step_that_brings_weights_in_takes_that_much_longer() -> None:
+    row = gpu("A6000")
+    small = {"gpu_bytes": 20 * GIB, "host_bytes": None}
+    spread = spread_weights(
+        memory(MODELS["Mixtral-8x7B"], parse_layout("single"), row), WeightLimits(**small), 24
+    )
+    one = ServerSettings(weights=WeightLimits(**small))
+    model, single = MODELS["Mixtral-8x7B"], parse_layout("single")
+    brought = server(model, single, row, longest=24, setup=one).step_model
+    plain = StepModel(model, single, row)
+    load = [decode_load(1, 20)]
+    more = brought.times(load).total_s[0] - plain.times(load).total_s[0]
+    assert more == pytest.approx(spread.seconds(row), rel=1e-3)
+    assert brought.times(load).seconds_by_bound(1)["communication"] == pytest.approx(more, rel=1e-2)
+    parts = {part.name: part.seconds for part in step_cost(brought, load).parts}
+    assert parts["weights brought in"] == pytest.approx(spread.seconds(row))

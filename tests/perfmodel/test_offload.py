@@ -1,14 +1,24 @@
 """Weights in host memory, against sizes worked out by hand for Mixtral-8x7B in bfloat16."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog.errors import BadValue, Infeasible
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from catalog.units import GIB
 from perfmodel.memory import memory
-from perfmodel.offload import any_offloaded, experts_cached, layers_offloaded, offloaded_layers
+from perfmodel.offload import (
+    SpreadWeights,
+    WeightLimits,
+    any_offloaded,
+    experts_cached,
+    layers_offloaded,
+    offloaded_layers,
+    spread_weights,
+)
 from strategies.parse import parse_layout
 
 MIXTRAL = model("Mixtral-8x7B")
@@ -66,3 +76,36 @@ def test_offloaded_bytes_come_off_the_weights_until_none_are_left(size_gib: floa
     less = any_offloaded(WHOLE, size_gib * GIB)
     expected = max(0.0, WHOLE.weight_bytes - size_gib * GIB)
     assert less.weight_bytes == pytest.approx(expected, abs=1.0)
+
+
+def test_weights_fill_the_gpu_then_host_memory_then_the_disk() -> None:
+    # 87.0 GiB: 40 on the GPU, of which one layer's 2.7 are kept free for those brought in.
+    tables = 2 * 2 * 32000 * 4096
+    left = 32 * LAYER + tables - (40 * GIB - LAYER)
+    near = spread_weights(WHOLE, WeightLimits(gpu_bytes=40 * GIB), 128)
+    assert near.memory.weight_bytes == pytest.approx(40 * GIB)
+    assert (near.host_bytes, near.disk_bytes) == (pytest.approx(left, rel=1e-4), 0)
+    far = spread_weights(WHOLE, WeightLimits(gpu_bytes=40 * GIB, host_bytes=20 * GIB), 128)
+    assert far.host_bytes == 20 * GIB
+    assert far.disk_bytes == pytest.approx(left - 20 * GIB, rel=1e-4)
+    assert "20.0 GiB of weights in host memory" in far.memory.assumptions[-1]
+    assert spread_weights(WHOLE, WeightLimits(gpu_bytes=88 * GIB), 128).memory is WHOLE
+    with pytest.raises(Infeasible, match=r"one layer takes 2\.7 GiB .* the GPU may hold 2\.0 GiB"):
+        spread_weights(WHOLE, WeightLimits(gpu_bytes=2 * GIB), 128)
+
+
+def test_a_step_waits_for_disk_and_link_or_is_refused_without_their_speed() -> None:
+    spread = SpreadWeights(WHOLE, host_bytes=20e9, disk_bytes=7e9)
+    card = msgspec.structs.replace(gpu("RTX-4090"), disk_bytes_per_s=3.5e9)
+    assert spread.seconds(card) == pytest.approx(27e9 / 31.5e9 + 7e9 / 3.5e9)
+    with pytest.raises(BadValue, match="disk_bytes_per_s of RTX-4090: got None"):
+        spread.seconds(gpu("RTX-4090"))
+
+
+@pytest.mark.parametrize("name", ["A6000", "A100-80GB", "RTX-4090"])
+def test_a_gpu_left_to_itself_is_filled_to_the_room_for_one_sequence(name: str) -> None:
+    whole = memory(MIXTRAL, parse_layout("tp1"), gpu(name))
+    spread = spread_weights(whole, WeightLimits(), 4096)
+    spread.memory.check(4096)
+    assert spread.host_bytes > 0
+    assert spread.memory.kv_budget_bytes == pytest.approx(whole.kv_bytes_per_sequence(4096), abs=4)

@@ -80,6 +80,8 @@ def test_vllm_gets_its_own_flags() -> None:
         ("expert-offload:resident=0", "1 to 65536"),
         ("expert-offload:share=1.5", "a share over 0 up to 1"),
         ("expert-offload:resident=2:resident=3", "each knob once"),
+        ("expert-offload:resident=2:skip=1.5", "0 to 1, such as 0.05"),
+        ("expert-offload:resident=2:split=model", "none, layers"),
         ("none+fp8", "none alone, or methods"),
         ("bnb-nf4+hqq", "changes the quantisation: bnb-nf4 does"),
         ("int8+bnb-nf4", "changes the quantisation: int8 does"),
@@ -115,6 +117,9 @@ def test_an_engine_that_cannot_says_which_one_can() -> None:
 
 
 def test_offloading_needs_exactly_one_budget_and_groups_that_hold_their_layers() -> None:
+    ahead = parse_technique("expert-offload:resident=2:ahead=3")
+    with pytest.raises(BadValue, match="ahead of expert-offload: got '3', allowed: beside prefetch"):
+        refuse_unable(ahead, "transformers")
     for text in ("expert-offload", "expert-offload:resident=1:share=0.5"):
         with pytest.raises(BadValue, match="one of resident=N"):
             refuse_unable(parse_technique(text), "transformers")

@@ -7,11 +7,14 @@ from catalog.python import python_module
 from orchestrator.engine import Callbacks, LaunchContext, Session
 from orchestrator.engines.checkpoints import make_weights, weights
 from orchestrator.engines.one_device import OneDeviceServer
+from orchestrator.experiment.effective_model import stored_model
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.measure.expert_load import RoutedExperts
 from orchestrator.measure.expert_session import ExpertSession
 from servers.huggingface.causal import require_transformers
+from servers.huggingface.dispatch import options as dispatch
 from servers.huggingface.offload.options import arguments_of, budget_of
+from servers.huggingface.pruning import options as pruning
 from servers.huggingface.quant import options as quant
 from servers.huggingface.routing import FLAG
 from strategies.technique import Technique
@@ -34,7 +37,8 @@ class TransformersEngine:
         def command(port: int, served_name: str) -> list[str]:
             return transformers_command(group, context, port=port, served_name=served_name)
 
-        experts = context.model.experts if context.experiment.expert_load else None
+        served = stored_model(group.setup, context.model)
+        experts = served.experts if context.experiment.expert_load else None
         async with OneDeviceServer(group, context, command).serving(callbacks) as session:
             yield ExpertSession(session, RoutedExperts(experts.count, None)) if experts else session
 
@@ -50,13 +54,17 @@ def transformers_command(
         *("--served-model-name", served_name),
         *("--host", "127.0.0.1", "--port", str(port)),
         *(word for part in technique.parts for word in _dtype(part.method)),
+        *pruning.arguments_of(pruning.options_of(technique)),
         *((FLAG,) if context.experiment.expert_load else ()),
         *context.experiment.server.args,
     ]
 
 
 def _decoder(technique: Technique) -> list[str]:
-    """The plain decoder, one that quantises, or one that packs experts: offloaded, or as int8."""
+    """The plain decoder, one that quantises or spreads, or one that packs experts."""
+    spread = dispatch.options_of(technique)
+    if spread is not None:
+        return ["dispatch", *dispatch.arguments_of(spread)]
     quantised = quant.options_of(technique)
     if quantised is not None:
         return ["quant", *quant.arguments_of(quantised)]

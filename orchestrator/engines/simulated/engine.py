@@ -15,7 +15,12 @@ from numpy.typing import ArrayLike
 from catalog.models import Model
 from orchestrator.engine import Callbacks, LaunchContext, Measurement, Session
 from orchestrator.engines.checks import missing_link
-from orchestrator.engines.simulated.options import assumed_of, caching, held_model
+from orchestrator.engines.simulated.options import (
+    assumed_of,
+    caching,
+    held_model,
+    spread_unpriced,
+)
 from orchestrator.experiment.cells import Run
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.measure.traffic import dispatcher_of, shared_figures, unwritten
@@ -114,6 +119,8 @@ def expected_seconds(group: ServerGroup, runs: Iterable[Run], model: Model) -> l
     if setup.hardware == "CPU" or not priced or missing_link(setup):
         return [None for _ in runs]
     if not held_model(setup, model, ServerArguments()).sized:
+        return [None for _ in runs]
+    if spread_unpriced(setup, model, max(run.cell.workload.longest_tokens for run in group.runs)):
         return [None for _ in runs]
     on = _server(group, model, ServerArguments())
     return [float(serve(run, on).done_s.max()) for run in runs]

@@ -11,7 +11,7 @@ from catalog.python import python_module
 from orchestrator.engine import Engine, LaunchContext
 from orchestrator.engines.checks import TOKEN_BY_TOKEN, fits, missing_link
 from orchestrator.engines.kind import EngineKind, Request, ServerCommand, refuse_kind
-from orchestrator.engines.simulated.options import check_simulated, memory_short
+from orchestrator.engines.simulated.options import check_simulated, memory_short, spread_unpriced
 from orchestrator.experiment.cells import Run, Setup
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.host.requirements import Requirement
@@ -35,7 +35,7 @@ def _check(request: Request) -> None:
 
 
 def _violations(setup: Setup, model: Model, longest: int) -> tuple[str, ...]:
-    unknown = missing_link(setup)
+    unknown = spread_unpriced(setup, model, longest) or missing_link(setup)
     why = (*fits(setup, model, longest, None), *memory_short(setup, model, longest))
     return (*why, unknown) if unknown else why
 

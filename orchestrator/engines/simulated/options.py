@@ -15,8 +15,10 @@ from orchestrator.experiment.effective_model import checkpoint_of, loaded_model
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_dtypes import requested_model
 from perfmodel.memory import memory
+from perfmodel.offload import WeightLimits, spread_weights
 from perfmodel.priced import check_priced
 from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings
+from servers.huggingface.dispatch import options as dispatch
 from servers.simulated.arguments import ServerArguments, server_arguments
 from workloads.load.workload import Workload
 
@@ -76,7 +78,31 @@ def assumed_of(
     if kv_dtype:
         conventions = msgspec.structs.replace(base.conventions, kv_dtype=kv_dtype)
         base = msgspec.structs.replace(base, conventions=conventions)
+    spread = dispatch.options_of(setup.technique)
+    if spread is not None:
+        weights = WeightLimits(gpu_bytes=spread.gpu_bytes, host_bytes=spread.cpu_bytes)
+        base = msgspec.structs.replace(base, weights=weights)
     return requested.setup(base)
+
+
+def spread_unpriced(setup: Setup, model: Model, longest: int) -> str:
+    """Say why weights spread over host memory and disk have no price; empty where they have one."""
+    if dispatch.options_of(setup.technique) is None or not setup.layout or not setup.gpu:
+        return ""
+    if setup.layout.num_gpus > 1:
+        return f"accelerate-offload is priced on one GPU, {setup.layout.name} needs more"
+    requested = server_arguments(setup.server_args)
+    held, assumed = held_model(setup, model, requested), assumed_of(setup, requested)
+    if not held.sized or assumed.weights is None:
+        return ""
+    budget = memory(held, setup.layout, setup.gpu, assumed.conventions)
+    try:
+        spread_weights(budget, assumed.weights, requested.longest(longest)).seconds(setup.gpu)
+    except Infeasible:
+        return ""  # said with what else does not fit
+    except BadValue as error:
+        return str(error)
+    return ""
 
 
 def caching(
@@ -96,12 +122,13 @@ def memory_short(setup: Setup, model: Model, longest: int) -> tuple[str, ...]:
     if setup.layout is None or gpu is None or setup.hardware == "CPU":
         return ()
     requested = server_arguments(setup.server_args)
-    held, conventions = (
-        held_model(setup, model, requested),
-        assumed_of(setup, requested).conventions,
-    )
+    held, assumed = held_model(setup, model, requested), assumed_of(setup, requested)
+    longest = requested.longest(longest)
     try:
-        memory(held, setup.layout, gpu, conventions).check(requested.longest(longest))
+        budget = memory(held, setup.layout, gpu, assumed.conventions)
+        if assumed.weights is not None:
+            budget = spread_weights(budget, assumed.weights, longest).memory
+        budget.check(longest)
     except Infeasible as error:
         return (str(error),)
     return ()

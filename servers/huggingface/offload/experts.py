@@ -10,14 +10,15 @@ from torch.nn.functional import linear
 from servers.huggingface.offload.cache import ExpertCache, ExpertKey
 from servers.huggingface.offload.copies import SlotCopies
 from servers.huggingface.offload.costs import Costs
+from servers.huggingface.offload.gating import NOBODY, SkipRule
 from servers.huggingface.offload.packed import PackedExperts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Activation = Callable[["Tensor"], "Tensor"]
-ExpertPredictor = Callable[["Tensor"], "Tensor"]
-"""From a layer's input to the experts the next layer will probably want, (T, k)."""
+ExpertPredictor = Callable[["Tensor"], tuple["Tensor", "Tensor"]]
+"""From a layer's input to the experts a later layer will probably want and weights, (T, k)."""
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Residency:
     act: Activation
     where: str = "move"
     costs: Costs | None = None
+    rule: SkipRule | None = None
     moved_bytes: int = 0
     host_computed: int = 0
     peak_bytes: int = 0
@@ -104,19 +106,22 @@ class OffloadedExperts(nn.Module):  # type: ignore[misc]  # torch is untyped her
         layer: int,
         residency: Residency,
         *,
-        predictor: ExpertPredictor | None = None,
-        ahead: int = 0,
+        predictors: Sequence[ExpertPredictor] = (),
+        prefetch: int = 0,
     ) -> None:
         super().__init__()
         self.layer, self.residency = layer, residency
-        self.predictor, self.ahead = predictor, ahead
+        self.predictors, self.prefetch = predictors, prefetch
 
     def forward(self, hidden: "Tensor", chosen: "Tensor", weights: "Tensor") -> "Tensor":
         import torch
 
-        needed = {(self.layer, expert) for expert in chosen.unique().tolist()}
-        if self.predictor is not None and self.ahead:
-            self._prefetch(self.predictor(hidden), needed)
+        rule = self.residency.rule
+        if rule is not None:
+            chosen, weights = rule.apply(self.layer, chosen, weights)
+        needed = {(self.layer, expert) for expert in chosen.unique().tolist() if expert != NOBODY}
+        if self.prefetch:
+            self._fetch_ahead(hidden, needed)
         resident = self.residency.caches[self.layer].resident
         # Those that are there first: what is fetched meanwhile must not push them out.
         order = sorted(needed, key=lambda key: (key not in resident, key))
@@ -137,12 +142,27 @@ class OffloadedExperts(nn.Module):  # type: ignore[misc]  # torch is untyped her
         result = self.residency.compute(key, hidden[tokens])
         return tokens, result * weights[tokens, place, None]
 
-    def _prefetch(self, guessed: "Tensor", needed: set[ExpertKey]) -> None:
-        """Fetch the next layer's most wanted experts that are not there, at most `ahead`."""
+    def _fetch_ahead(self, hidden: "Tensor", needed: set[ExpertKey]) -> None:
+        """Fetch for the first later layer that lacks a guessed expert, at most `prefetch` of them.
+
+        AdapMoE (arXiv 2408.10284, section 4) looks further where the next layer has all it wants.
+        """
+        keep = set(needed)
+        for layer, predictor in enumerate(self.predictors, self.layer + 1):
+            wanted = self._wanted(layer, *predictor(hidden))
+            keep.update(wanted)
+            resident = self.residency.caches[layer].resident
+            missing = [key for key in wanted if key not in resident]
+            for key in missing[: self.prefetch]:
+                self.residency.fetch(key, keep=keep, guessed=True)
+            if missing:
+                return
+
+    def _wanted(self, layer: int, guessed: "Tensor", weights: "Tensor") -> list[ExpertKey]:
+        """The guessed experts, those of most tokens first, without what would be left out."""
+        rule = self.residency.rule
+        if rule is not None:
+            guessed = guessed.masked_fill(rule.spared(layer, weights), NOBODY)
         experts, votes = guessed.unique(return_counts=True)
         ranked = sorted(zip((-votes).tolist(), experts.tolist(), strict=True))
-        resident = self.residency.caches[self.layer + 1].resident
-        wanted = [(self.layer + 1, expert) for _, expert in ranked]
-        keep = needed | set(wanted)
-        for key in [key for key in wanted if key not in resident][: self.ahead]:
-            self.residency.fetch(key, keep=keep, guessed=True)
+        return [(layer, expert) for _, expert in ranked if expert != NOBODY]

@@ -26,24 +26,39 @@ class OffloadOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Of all experts, in one cache for all layers."""
     cache: Literal["lru", "activation"] = "lru"
     prefetch: int = 0
-    """Experts of the next layer fetched ahead, at most."""
+    """Experts of a later layer fetched ahead, at most."""
+    ahead: int = 1
+    """Layers looked at: the first of them that lacks a guessed expert is fetched for."""
+    split: Literal["none", "layers"] = "none"
+    """`layers`: a cache for each layer, as large as what a text used of it makes worth while."""
+    skip: float = 0.0
+    """AdapMoE's threshold T: experts whose absence moves the loss less than it are left out."""
     experts: Literal["full", "int8"] = "full"
     compute: Literal["move", "host", "measured"] = "move"
     """Where a missing expert is computed: on the device once moved, on the host, or the quicker."""
 
     @property
     def by_layer(self) -> bool:
-        return self.resident is not None
+        return self.resident is not None or self.split == "layers"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a text has to be run through the model first."""
+        return self.skip > 0 or self.split == "layers"
 
 
 def options_of(knobs: Mapping[str, str]) -> OffloadOptions:
     """Translate the knobs of the technique `expert-offload`, which have been checked."""
-    given = {name: knobs[name] for name in ("cache", "experts", "compute") if name in knobs}
+    given = {
+        name: knobs[name] for name in ("cache", "experts", "compute", "split") if name in knobs
+    }
     return OffloadOptions(
         resident=int(knobs["resident"]) if "resident" in knobs else None,
         memory_bytes=size_bytes(knobs["memory"]) if "memory" in knobs else None,
         share=float(knobs["share"]) if "share" in knobs else None,
         prefetch=int(knobs.get("prefetch", "0")),
+        ahead=int(knobs.get("ahead", "1")),
+        skip=float(knobs.get("skip", "0")),
         **given,  # type: ignore[arg-type]  # literals, checked by the technique's own table
     )
 
@@ -65,6 +80,9 @@ def arguments_of(options: OffloadOptions) -> list[str]:
         "--share": options.share,
         "--cache": options.cache,
         "--prefetch": options.prefetch,
+        "--ahead": options.ahead,
+        "--split": options.split,
+        "--skip": options.skip,
         "--experts": options.experts,
         "--compute": options.compute,
     }
@@ -92,10 +110,14 @@ def slots_of(options: OffloadOptions, *, layers: int, experts: int, expert_bytes
     else:
         assert options.share is not None
         slots, given = options.share * total, f"share {options.share:g} of {total} experts"
-    if slots < 1:
+    count = min(total, math.floor(slots + 1e-9))
+    if count < 1:
         needed = f"room for one expert: {_mib(expert_bytes)}, or 1 of {total}"
         raise BadValue("budget of expert-offload", given, needed)
-    return min(total, math.floor(slots + 1e-9))
+    if options.split == "layers" and count < layers:
+        each = f"with split=layers room for one expert of each layer: {layers} of {total} experts"
+        raise BadValue("budget of expert-offload", given, f"{each}, {_mib(layers * expert_bytes)}")
+    return count
 
 
 def _mib(size: float) -> str:

@@ -9,6 +9,7 @@ from servers.huggingface.causal import (
     checkpoint_folder,
     device_of,
     eos_of,
+    model_in_host_memory,
     recorder_of,
 )
 from servers.huggingface.decoder_registry import Loaded
@@ -33,12 +34,13 @@ def load(args: argparse.Namespace) -> Loaded:
     folder, device = checkpoint_folder(args.model), device_of(args.device)
     if options.scheme == "torchao-int4" and device == "cpu":
         raise BadValue("technique torchao-int4", device, "a GPU")
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     if getattr(AutoConfig.from_pretrained(str(folder)), "quantization_config", None):
         allowed = "a checkpoint in full precision: this one is quantised already"
         raise BadValue(f"technique {options.scheme}", args.model, allowed)
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=args.dtype).eval()
+    text = load_text(folder)
+    model, pruned = model_in_host_memory(folder, text, args)
     options.check_dtype(f"{model.dtype}".removeprefix("torch."))
     share = install(model, options, device=device)
     details: dict[str, str | int | float] = {
@@ -48,8 +50,9 @@ def load(args: argparse.Namespace) -> Loaded:
         "dtype": str(model.dtype),
         "quantised_share": share,
         "device_memory_bytes": tensor_bytes(model),
+        **pruned,
     }
     decoder = CausalDecoder(
         model, eos_of(model.config), args.max_batch, details, recorder_of(model, args)
     )
-    return Loaded(decoder, load_text(folder))
+    return Loaded(decoder, text)

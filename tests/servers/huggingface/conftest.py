@@ -19,6 +19,7 @@ from servers.huggingface.text import TextCodec
 from servers.huggingface.worker import DecodeWorker
 from servers.metrics import Metrics
 from tests.machine import limit
+from tests.servers.huggingface.tiny_models import learn
 from workloads.quality.client import QualityClient, client_session
 from workloads.quality.scores import Scores
 from workloads.quality.windows import read_text, windows_of
@@ -66,6 +67,12 @@ class CountingDecoder:
                 )
         finally:
             self.closed += 1
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny Mixtral that has seen the text that ships a few times, so that it can lose by it."""
+    return learn(tmp_path_factory.mktemp("learned"))
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ def plain() -> list[list[int]]:
         ("--share", "0.3", "--prefetch", "3", "--cache", "activation"),
         ("--resident", "2", "--compute", "host"),
         ("--share", "0.25", "--compute", "measured"),
+        ("--share", "0.5", "--prefetch", "2", "--ahead", "2", "--split", "layers"),
     ],
 )
 def test_the_tokens_are_those_without_offloading_and_the_budget_holds(

@@ -5,16 +5,15 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from catalog.errors import BadValue
 from servers.huggingface.__main__ import parser_for
 from servers.huggingface.decoder_registry import Loaded, decoder_module
 from servers.huggingface.quant.options import QuantOptions
+from tests.servers.huggingface.tiny_models import tiny_model
 from workloads.quality.compare import compare
 from workloads.quality.scores import Scores
-from workloads.quality.windows import read_text, windows_of
 
 LIBRARIES = ("torch", "transformers", "torchao", "bitsandbytes", "hqq")
 pytestmark = [
@@ -30,29 +29,6 @@ Quality = Callable[[Loaded], Coroutine[Any, Any, Scores]]
 def loaded(decoder: str, model: str, *words: str) -> Loaded:
     module = decoder_module(decoder)
     return module.load(parser_for(module).parse_args([decoder, "--model", model, *words]))
-
-
-def tiny_model(family: str, **changes: Any) -> Any:
-    """Two layers of eight small experts, drawn narrow enough that errors do not explode."""
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{family}Config")(
-        hidden_size=128,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=512,
-        num_experts_per_tok=2,
-        initializer_range=0.05,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=0,
-        **changes,
-    )
-    return getattr(transformers, f"{family}ForCausalLM")(config).eval()
 
 
 FAMILIES: dict[str, dict[str, int]] = {
@@ -196,27 +172,6 @@ def test_the_server_refuses_what_it_cannot_load_before_it_does(tmp_path: Path) -
     config.save_pretrained(tmp_path)
     with pytest.raises(BadValue, match="full precision: this one is quantised already"):
         loaded("quant", str(tmp_path), "--scheme", "bnb-nf4")
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny Mixtral that has seen the text that ships a few times, so that it can lose by it."""
-    import torch
-
-    from servers import tiny_checkpoint as tiny
-
-    model, tokenizer = tiny_model("Mixtral", num_local_experts=8), tiny.tokenizer(512)
-    ids = tokenizer(read_text("sample"), add_special_tokens=False)["input_ids"]
-    windows = torch.tensor(windows_of(ids, window=128, limit=4096).astype(np.int64))
-    adam = torch.optim.AdamW(model.parameters(), lr=4e-3)
-    for _ in range(40):
-        adam.zero_grad()
-        model(windows, labels=windows).loss.backward()
-        adam.step()
-    folder = tmp_path_factory.mktemp("learned")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 BITS = {
