@@ -1,16 +1,21 @@
 """Many small files of a results directory in few large ones, each under the path that it had.
 
-DIR/bundles/NUMBER.parquet is a Parquet file of rows (path, state, content): a file byte for byte,
-an empty folder, or a path that is no more. Of a path that several bundles know, the highest number
-counts; a plain file of the same path counts before all of them. So a bundle is published by one
-link, and what it holds is taken away only afterwards: whoever reads in between finds each once.
+DIR/bundles/NUMBER-CRC.parquet is a Parquet file of rows (path, state, content): a file byte for
+byte, an empty folder, or a path that is no more. Its pages have checksums of their own, and CRC is
+that of what they do not cover, the file's end.
+
+Of a path that several bundles know, the highest number counts; a plain file of the same path counts
+before all of them. So a bundle is published by one link, and what it holds is taken away only
+afterwards: whoever reads in between finds each once.
 """
 
 import os
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, BinaryIO, Literal, NamedTuple, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +24,8 @@ from catalog.errors import BadFile
 from catalog.inside import open_inside
 
 FOLDER, ENDING = "bundles", ".parquet"
+NAME = re.compile(r"\d{6,12}-[0-9a-f]{8}\.parquet", re.ASCII)
+MOST_FOOTER_BYTES = 2**28
 State = Literal["file", "folder", "gone"]
 SCHEMA_VERSION = "1"
 SCHEMA_KEY = b"moeserve_bundle"
@@ -115,12 +122,25 @@ def _listed(root: Path) -> list[tuple[str, int, int]]:
 
 
 def _is_one(entry: "os.DirEntry[str]") -> bool:
-    stem = entry.name.removesuffix(ENDING)
-    return entry.name.endswith(ENDING) and stem.isascii() and stem.isdigit()
+    return NAME.fullmatch(entry.name) is not None
 
 
 def number_of(name: str) -> int:
-    return int(name.removesuffix(ENDING))
+    return int(name.partition("-")[0])
+
+
+def checksum_of_end(file: BinaryIO) -> str:
+    """CRC-32 of a Parquet file's footer with its length and mark, 8 hex digits.
+
+    Readers of damaged footers do not always raise: some end the process.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    length = int.from_bytes(file.read(4), "little") + 8
+    file.seek(max(0, size - min(length, MOST_FOOTER_BYTES)))
+    found = zlib.crc32(file.read())
+    file.seek(0)
+    return f"{found:08x}"
 
 
 def _places(root: Path, name: str) -> Iterator[tuple[str, Place]]:
@@ -154,7 +174,9 @@ def groups(
         raise BadFile(path, f"is damaged, and what it holds with it ({said})") from None
 
 
-def _opened(path: Path, raw: Any) -> pq.ParquetFile:
+def _opened(path: Path, raw: BinaryIO) -> pq.ParquetFile:
+    if NAME.fullmatch(path.name) and checksum_of_end(raw) not in path.name:
+        raise BadFile(path, "is damaged, and what it holds with it (checksum of its end)")
     file = pq.ParquetFile(raw, page_checksum_verification=True)
     about, kept = file.metadata, file.schema_arrow
     version = (kept.metadata or {}).get(SCHEMA_KEY, b"").decode("ascii", "replace")

@@ -20,6 +20,7 @@ from orchestrator.results.bundles import (
     SCHEMA,
     State,
     bundles_of,
+    checksum_of_end,
     groups,
     number_of,
 )
@@ -42,8 +43,10 @@ def write_bundle(root: Path, entries: Iterable[Entry]) -> Path:
     temporary = folder / f".{uuid.uuid4().hex}.tmp"
     try:
         _check(root, temporary, _write(temporary, entries))
+        with temporary.open("rb") as written:
+            crc = checksum_of_end(written)
         while True:
-            path = folder / f"{_next_number(root):06}{ENDING}"
+            path = folder / f"{_next_number(root):06}-{crc}{ENDING}"
             try:
                 os.link(temporary, path)
             except FileExistsError:

@@ -77,6 +77,8 @@ def compact(root: Path, progress: Progress = lambda _done, _all: None) -> Compac
     store = Store(root)
     with store.locked():
         found = planned_compaction(root)
+        for left in (root / FOLDER).glob(".*.tmp"):  # of a compaction that was killed
+            left.unlink()
         kept, done = 0, 0
         for part in _parts(found.pieces):
             write_bundle(root, _entries(root, part))

@@ -8,7 +8,7 @@ DIR/failed/….traceback.txt         where a fault of moeserve's own was, of an 
 DIR/attempts/ATTEMPT/…             request rows of each attempt
 DIR/servers/START/server.log       the log of each server start
 DIR/environments/HASH.json         machine and software the runs were made with
-DIR/bundles/NUMBER.parquet         many of these files in one, once `moeserve results compact` ran
+DIR/bundles/NUMBER-CRC.parquet     many of these files in one, once `moeserve results compact` ran
 """
 
 import contextlib
