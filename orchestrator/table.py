@@ -1,6 +1,6 @@
 """The run table and the request table of a results directory."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,14 @@ from catalog.inside import check_inside, read_inside
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.quality.rows import quality_columns, with_quality
 from orchestrator.results.condition import server_columns, version_of, with_configuration
+from orchestrator.results.contents import is_stored, read_stored
 from orchestrator.results.record import ColumnValue, RunRecord
 from orchestrator.results.store import Manifest, read_manifests
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from orchestrator.results.rows import RowsSource
 
 
 def rows_of(records: Iterable[RunRecord]) -> list[dict[str, ColumnValue]]:
@@ -60,17 +63,23 @@ def _asked(root: Path) -> dict[str, str]:
     return server_columns(server.args, tuple(sorted(server.env.items())), experiment.endpoint)
 
 
-def request_files(root: Path, manifests: Iterable[Manifest] | None = None) -> list[Path]:
-    """Return the Parquet files with the request rows of all published runs."""
+def request_files(
+    root: Path, manifests: Iterable[Manifest] | None = None
+) -> "Iterator[RowsSource]":
+    """Yield the files with the request rows of published runs; of those in bundles their bytes."""
     listed = read_manifests(root) if manifests is None else manifests
-    names = [f.path for m in listed for f in m.files if f.path.endswith("/requests.parquet")]
-    return [_there(root, name) for name in names]
+    for manifest in listed:
+        for file in manifest.files:
+            if file.path.endswith("/requests.parquet"):
+                yield _there(root, file.path)
 
 
-def _there(root: Path, name: str) -> Path:
+def _there(root: Path, name: str) -> "RowsSource":
     try:
         return check_inside(root, name)
     except FileNotFoundError:
+        if is_stored(root, name):
+            return read_stored(root, name)
         raise ResultsError(f"{root / name}: is missing, though its run was published") from None
 
 

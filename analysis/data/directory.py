@@ -5,16 +5,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.data.read import typed
+from analysis.data.read import ColumnType, column_kinds, typed
 from catalog.errors import BadFile
 from orchestrator.results.given import given_as
-from orchestrator.results.record import COLUMNS, ColumnValue
+from orchestrator.results.record import COLUMNS, ColumnValue, Row
 from orchestrator.table import run_rows
+
+NUMBERS = {int, float, type(None)}
+TEXTS = {str, type(None)}
 
 
 def read_directory(path: Path) -> pd.DataFrame:
     """Every published run, and the last attempt of those that never finished, as rows."""
-    rows = run_rows(path)
+    return directory_frame(run_rows(path), path)
+
+
+def directory_frame(rows: Sequence[Row], path: Path) -> pd.DataFrame:
+    """The rows of a results directory as a frame that says where each came from."""
     if not rows:
         raise BadFile(path, "a results directory without a finished run")
     frame = rows_frame(rows, str(path))
@@ -24,9 +31,24 @@ def read_directory(path: Path) -> pd.DataFrame:
 def rows_frame(rows: Sequence[Mapping[str, ColumnValue]], where: str) -> pd.DataFrame:
     """Rows as a frame with every column of the run table; missing numbers are NaN."""
     names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
+    kinds = column_kinds()
     return pd.DataFrame(
         {
-            name: typed(pd.Series([row.get(name) for row in rows], name=name, dtype=object), where)
+            name: _column(name, kinds.get(name), [row.get(name) for row in rows], where)
             for name in names
         }
     )
+
+
+def _column(name: str, kind: ColumnType | None, values: list[ColumnValue], where: str) -> pd.Series:
+    """A column as `typed` reads it: numbers without the detour by their text, texts once each."""
+    types = set(map(type, values))
+    if kind in ("number", None) and types <= NUMBERS and types != {type(None)}:
+        return typed(pd.Series(values, name=name, dtype=float), where)
+    if kind in ("text", None) and types <= TEXTS:
+        each = dict.fromkeys(values)
+        if 2 * len(each) < len(values):
+            told = typed(pd.Series(list(each), name=name, dtype=object), where)
+            places = {value: place for place, value in enumerate(each)}
+            return told.take([places[value] for value in values]).reset_index(drop=True)
+    return typed(pd.Series(values, name=name, dtype=object), where)

@@ -1,11 +1,11 @@
 """The tidy frame: one row a run, read from result directories and tables, every cell checked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.data.directory import read_directory
+from analysis.data.directory import directory_frame, read_directory
 from analysis.data.likeness import said_missing
 from analysis.data.order import canonical_strategies
 from analysis.data.own_names import NO_OWN_NAMES, OwnNames
@@ -14,7 +14,7 @@ from analysis.data.source_location import source_of
 from analysis.data.units import check_units
 from catalog.errors import BadFile, BadValue
 from orchestrator.results.archive import opened
-from orchestrator.results.record import COLUMNS
+from orchestrator.results.record import COLUMNS, Row
 
 
 def load(*paths: str | Path, own: OwnNames = NO_OWN_NAMES) -> pd.DataFrame:
@@ -29,7 +29,16 @@ def load(*paths: str | Path, own: OwnNames = NO_OWN_NAMES) -> pd.DataFrame:
         raise BadValue("RESULTS", "", "a results directory, or a CSV or Parquet file")
     read = {path: _read(Path(path)) for path in dict.fromkeys(map(str, paths))}
     own.check(str(name) for frame in read.values() for name in frame)
-    frames = [_checked(own.applied(frame, path)) for path, frame in read.items()]
+    return _tidy([own.applied(frame, path) for path, frame in read.items()])
+
+
+def load_rows(rows: Sequence[Row], path: Path) -> pd.DataFrame:
+    """The frame that `load` makes of a results directory, of rows that were read from it."""
+    return _tidy([directory_frame(rows, path)])
+
+
+def _tidy(read: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    frames = [_checked(frame) for frame in read]
     frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     return _ordered(_no_run_twice(frame))
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from catalog.errors import BadFile, MoeserveError
 from catalog.inside import open_inside
 from catalog.plain_text import message
 from catalog.secrets import redact
+from orchestrator.results.contents import names_in
 from orchestrator.results.planned import Planned, read_planned
 from orchestrator.results.record import RunRecord
 from orchestrator.results.store import Manifest, read_manifest
@@ -96,13 +98,13 @@ class Onlooker:
     def _read(self, folder: str) -> None:
         """Read what is new in a folder of manifests; what was taken out again is forgotten."""
         known = self._published if folder == "runs" else self._failed
-        there = {entry.name: entry for entry in _entries(self.root / folder, ".json")}
+        there = dict.fromkeys(names_in(self.root, folder))
         for gone in known.keys() - there.keys():
             known.pop(gone)
         for name in there.keys() - known.keys():
             try:
                 manifest = read_manifest(self.root, self.root / folder / name)
-                when = there[name].stat().st_mtime
+                when = self._published_at(folder, name, manifest)
             except FileNotFoundError:
                 continue  # taken out since
             except MoeserveError as error:
@@ -112,6 +114,13 @@ class Onlooker:
                 self._published[name] = (manifest, when)
             else:
                 self._failed[name] = manifest
+
+    def _published_at(self, folder: str, name: str, manifest: Manifest) -> float:
+        """When a file appeared; of one in a bundle, when its run was started."""
+        try:
+            return (self.root / folder / name).stat().st_mtime
+        except FileNotFoundError:
+            return datetime.fromisoformat(manifest.record.started_at).timestamp()
 
     @staticmethod
     def _last_attempts(failures: list[Manifest]) -> list[RunRecord]:

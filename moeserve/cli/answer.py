@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from analysis.optional_dependencies import PARTS
 from catalog.errors import InputError, install_line
 from moeserve.cli.show import note
+from orchestrator.results.record import Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,15 +22,15 @@ def can_answer() -> bool:
     return all(find_spec(name) for name in PARTS)
 
 
-def say_answer_of(results: Path) -> None:
-    """Answer from a results directory; what keeps that from being done is said instead."""
+def say_answer_of(results: Path, rows: Sequence[Row]) -> None:
+    """Answer from rows of a results directory; what keeps that from being done is said instead."""
     if not can_answer():
         note(f"which layout, by how much and how sure: {install_line('analysis')}")
         return
-    from analysis.data.frame import load
+    from analysis.data.frame import load_rows
 
     try:
-        frame = load(results)
+        frame = load_rows(rows, results)
     except InputError as error:
         note(f"no answer: {error}")
         return

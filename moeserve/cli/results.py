@@ -20,6 +20,11 @@ Examples:
 
   moeserve results pack out -o study.tar.zst
 
+  moeserve results compact out --dry-run
+
+`compact` puts the small files of thousands of runs into few large ones, in place and whole at every
+moment; every command reads them as before. It refuses while something is being measured.
+
 `pack` makes one file of a finished study, which every command reads in the directory's place:
 manifests, rows, environments, the last part of logs; no secrets, and no names of hosts and users
 unless --with-names asks for them.
@@ -61,14 +66,14 @@ class TableFormat(StrEnum):
     parquet = "parquet"
 
 
-PACK = "pack"
+PACK, COMPACT = "pack", "compact"
 DirectoryArgument = Annotated[
     Path,
     typer.Argument(metavar="DIR", help="A results directory, or a packed study."),
 ]
 WordsArgument = Annotated[
     list[str],
-    typer.Argument(metavar="[pack] DIR", help="A results directory, or a packed study."),
+    typer.Argument(metavar="[pack|compact] DIR", help="A results directory, or a packed study."),
 ]
 
 
@@ -95,13 +100,29 @@ def results(
     with_names: Annotated[
         bool, typer.Option("--with-names", help="Of pack: keep names of hosts and users.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Of compact: say what it would do, and do nothing.")
+    ] = False,
 ) -> None:
-    from orchestrator.table import request_table, run_rows
-
     if words[0] == PACK and words[1:]:
         _pack(words[1:], output_file, with_names=with_names)
         return
-    directory = _one(words, output_file, with_names=with_names)
+    if words[0] == COMPACT and words[1:]:
+        from moeserve.cli.compact import compact_directory
+
+        if words[2:] or output_file or with_names or requests or by:
+            raise BadValue("results compact", " ".join(words[1:]), "one DIR, and --dry-run at most")
+        compact_directory(Path(words[1]), dry_run=dry_run)
+        return
+    if dry_run:
+        raise BadValue("--dry-run", "", "with compact: results compact DIR --dry-run")
+    _print(_one(words, output_file, with_names=with_names), output, requests=requests, by=by)
+
+
+def _print(directory: Path, output: TableFormat, *, requests: bool, by: By | None) -> None:
+    """Print one of the tables of a directory."""
+    from orchestrator.table import run_rows
+
     if by is not None and (requests or output is TableFormat.parquet):
         allowed = "without --requests, whose rows name part and turn; as table, json or csv"
         raise BadValue("--by", by.value, allowed)
@@ -115,16 +136,23 @@ def results(
         show(class_rows(directory, by.value), form, columns=(*SHOWN_BY, by.value, *SHOWN_CLASS))
         return
     if requests:
-        table = request_table(directory)
-        times = table["token_times_s"].to_pylist() if form is Format.json else None
-        rows = table.drop_columns(["token_times_s"]).to_pylist()
-        if times is not None:
-            rows = [{**row, "token_times_s": each} for row, each in zip(rows, times, strict=True)]
-        show(rows, form, columns=SHOWN_REQUESTS)
+        _print_requests(directory, form)
         return
-    show(in_order(run_rows(directory)), form, columns=SUMMARY)
+    rows = run_rows(directory)
+    show(in_order(rows), form, columns=SUMMARY)
     if form is Format.table:
-        say_answer_of(directory)
+        say_answer_of(directory, rows)
+
+
+def _print_requests(directory: Path, form: Format) -> None:
+    from orchestrator.table import request_table
+
+    table = request_table(directory)
+    times = table["token_times_s"].to_pylist() if form is Format.json else None
+    rows = table.drop_columns(["token_times_s"]).to_pylist()
+    if times is not None:
+        rows = [{**row, "token_times_s": each} for row, each in zip(rows, times, strict=True)]
+    show(rows, form, columns=SHOWN_REQUESTS)
 
 
 def _write_parquet(directory: Path, *, requests: bool) -> None:
@@ -155,7 +183,11 @@ def _one(words: list[str], output: Path | None, *, with_names: bool) -> Path:
 
     if words[1:] or output or with_names:
         given = " ".join(words[1:]) or "-o or --with-names"
-        raise BadValue("results", given, "one DIR; or: results pack DIR -o FILE.tar.zst")
+        raise BadValue(
+            "results",
+            given,
+            "one DIR; or: results pack DIR -o FILE.tar.zst; or: results compact DIR",
+        )
     return opened(Path(words[0]))
 
 

@@ -217,7 +217,9 @@ def _say_answer(rows: Sequence[Row], results: Path, *, limits: bool) -> None:
     several = len({row.get("strategy") for row in rows}) > 1
     if (several and limits) or not (several or can_answer()):
         _say_capacity(rows)
-    say_answer_of(results)
+    from orchestrator.table import run_rows
+
+    say_answer_of(results, run_rows(results))
 
 
 def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped: bool) -> int:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from catalog.plain_text import plain
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 GROUPED_FROM = 9_999.5
 """Numbers from which on thousands are set apart, and fractions say nothing."""
+
+MOST_DRAWN = 300
+"""Rows up to which Rich draws a table: it takes a millisecond for each."""
 
 
 def print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> Sequence[str]:
@@ -102,14 +106,45 @@ def _print(fitted: "Fitted", rows: range) -> None:
             width=width,
             no_wrap=True,
         )
-    for row in rows:
-        texts = (
-            each.cells[row] if each.is_numeric else "\n".join(wrapped(each.cells[row], width))
-            for each, width in fitted.kept
-        )
-        table.add_row(*map(Text, texts))
     total = BORDER + sum(width + BESIDE for _, width in fitted.kept)
-    Console(width=max(total, 1)).print(table)
+    console = Console(width=max(total, 1))
+    drawn = rows if len(rows) <= MOST_DRAWN else rows[:1]
+    for row in drawn:
+        table.add_row(*map(Text, ("\n".join(cell) for cell in _cells(fitted, row))))
+    if len(drawn) == len(rows):
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    *above, last = captured.get().splitlines()
+    side = above[-1][0]
+    sys.stdout.write("\n".join([*above, *_lines(fitted, rows[1:], side), last]) + "\n")
+
+
+def _cells(fitted: "Fitted", row: int) -> list[list[str]]:
+    """Lines of each cell of a row."""
+    from moeserve.cli.fit import wrapped
+
+    return [
+        [each.cells[row]] if each.is_numeric else wrapped(each.cells[row], width)
+        for each, width in fitted.kept
+    ]
+
+
+def _lines(fitted: "Fitted", rows: range, side: str) -> Iterator[str]:
+    """Lines of many rows, character for character as Rich draws them, in a fraction of its time."""
+    from rich.cells import cell_len
+
+    for row in rows:
+        cells = _cells(fitted, row)
+        for line in zip_longest(*cells, fillvalue=""):
+            padded = (
+                " " * (width - cell_len(text)) + text
+                if each.is_numeric
+                else text + " " * (width - cell_len(text))
+                for text, (each, width) in zip(line, fitted.kept, strict=True)
+            )
+            yield f"{side} {f' {side} '.join(padded)} {side}"
 
 
 def _print_one(columns: "Sequence[Column]") -> None:

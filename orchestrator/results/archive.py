@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from catalog.errors import BadFile, BadValue
-from catalog.inside import read_inside
+from orchestrator.results.bundles import bundles_of
+from orchestrator.results.contents import is_stored, read_stored
 from orchestrator.results.given import ENDING, stands_for
 from orchestrator.results.names import Names
 from orchestrator.results.store import FOLDERS, MOST_STORED_BYTES
@@ -82,14 +83,20 @@ def _whole_or_not_at_all(output: Path) -> Iterator[Path]:
 def _files(root: Path) -> Iterator[str]:
     """Names of what is packed, in an order that does not change."""
     yield from (name for name in TOP_LEVEL if (root / name).is_file())
+    bundled = bundles_of(root).places
     for folder in (*FOLDERS, QUALITY):
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
-                yield path.relative_to(root).as_posix()
+        plain = {
+            path.relative_to(root)
+            for path in (root / folder).rglob("*")
+            if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+        }
+        others = (Path(name) for name in bundled if name.startswith(f"{folder}/"))
+        plain.update(name for name in others if is_stored(root, name.as_posix()))
+        yield from (name.as_posix() for name in sorted(plain))
 
 
 def _content(root: Path, name: str, names: Names) -> bytes:
-    data = read_inside(root, name, most_bytes=MOST_STORED_BYTES)
+    data = read_stored(root, name, most_bytes=MOST_STORED_BYTES)
     folder, ending = PurePosixPath(name).parts[0], PurePosixPath(name).suffix
     if folder == "servers":
         return names.masked_text(data[-TAIL_BYTES:])

@@ -139,11 +139,17 @@ def with_configuration(rows: Sequence[Row]) -> list[dict[str, ColumnValue]]:
     every = dict.fromkeys(name for row in rows for name in row)
     told = labels_told(row.get(LABELS) for row in rows)
     names = condition_names({n: [row.get(n) for row in rows] for n in every}, labels=told)
-    conditions = [condition_of(row, names) for row in rows]
-    return [
-        {**row, NAME: digest(each), TEXT: text_of(each)}
-        for row, each in zip(rows, conditions, strict=True)
-    ]
+    # Replicates say the same: each condition is put into words once.
+    known: dict[tuple[object, ...], dict[str, ColumnValue]] = {}
+    found = []
+    for row in rows:
+        said = [row.get(name) for name in names]
+        key = (*said, *map(type, said), bool(row.get(NOT_ASKED)))
+        if key not in known:
+            condition = condition_of(row, names)
+            known[key] = {NAME: digest(condition), TEXT: text_of(condition)}
+        found.append({**row, **known[key]})
+    return found
 
 
 def condition_of(row: Row, names: Iterable[str]) -> dict[str, ColumnValue]:

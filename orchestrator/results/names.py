@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from catalog.errors import BadFile, ResultsError
 from catalog.inside import read_inside
 from catalog.secrets import redact
+from orchestrator.results.bundles import bundles_of
+from orchestrator.results.contents import is_stored, read_stored
 
 SAID = frozenset({"host", "hostname", "node", "node_name", "user", "username", "user_name"})
 """Keys of records under which a host or a user is named."""
@@ -46,6 +48,9 @@ class Names:
             if path.is_file() and not path.is_symlink():
                 data = read_inside(root, path.relative_to(root).as_posix())
                 found |= set(_named(_decoded(path, data)))
+        for name in bundles_of(root).places:
+            if name.endswith(".json") and is_stored(root, name):
+                found |= set(_named(_decoded(root / name, read_stored(root, name))))
         words = [re.escape(name) for name in found if _is_name(name)]
         return cls(re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(words)) or '(?!)'})(?![\w-])"))
 

@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from catalog.errors import BadFile
 from orchestrator.host.files import write_all, write_new
@@ -17,7 +19,10 @@ from orchestrator.results.columns import column
 from workloads.transcript import RequestRow
 
 SCHEMA_VERSION = 1
+RowsSource = Path | bytes | memoryview
+"""A file of request rows, or what is in it."""
 SYNC_EVERY = 1000
+WORTH_THREADS_BYTES = 2**22
 MOST_VALUES_PER_BYTE = 64
 """Token times of equal steps compress well."""
 
@@ -113,31 +118,54 @@ def write_parquet(path: Path, run_id: str, rows: Sequence[RequestRow]) -> None:
     write_new(path, file.getvalue())
 
 
-def read_parquet(paths: Iterable[Path], columns: Sequence[str] | None = None) -> pa.Table:
+def read_parquet(sources: Iterable[RowsSource], columns: Sequence[str] | None = None) -> pa.Table:
     """Read request rows of several runs, only the columns asked for."""
-    tables = [_table(path, list(columns) if columns else None) for path in paths]
+    tables = [read_columns(source, list(columns) if columns else None) for source in sources]
     return pa.concat_tables(tables, promote_options="default") if tables else SCHEMA.empty_table()
 
 
-def rows_of(path: Path) -> list[RequestRow]:
-    """Read a run's rows back as they were recorded."""
-    return [
-        RequestRow(**{**row, "token_times_s": np.array(row["token_times_s"], np.float64)})
-        for row in _table(path, _ROW_FIELDS).to_pylist()
-    ]
+def rows_of(source: RowsSource) -> list[RequestRow]:
+    """Read a run's rows back as they were recorded.
+
+    Token times are parts of one array: no float is made for each.
+    """
+    table = read_columns(source, _ROW_FIELDS)
+    names = [name for name in table.column_names if name in _ROW_FIELDS]
+    columns = (
+        _split(table[name]) if pa.types.is_list(table[name].type) else table[name].to_pylist()
+        for name in names
+    )
+    return [RequestRow(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
-def _table(path: Path, columns: Sequence[str] | None) -> pa.Table:
+def _split(lists: pa.ChunkedArray) -> list[NDArray[np.float64]]:
+    """Arrays of a column of lists: read-only parts of what Arrow holds. A list must be there."""
+    if lists.null_count:
+        raise TypeError("a request without a list of token times")
+    found = []
+    for chunk in lists.chunks:
+        values = chunk.values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        offsets = chunk.offsets.to_numpy()
+        found += [values[low:high] for low, high in pairwise(offsets.tolist())]
+    return found
+
+
+def read_columns(source: RowsSource, columns: Sequence[str] | None) -> pa.Table:
     """Read the columns a file has of these: one of an earlier version may lack some.
 
     Raises BadFile for more values than so small a file of request rows can hold: Parquet writes
     millions of equal ones in a few bytes.
     """
-    with pq.ParquetFile(path) as file:
-        found, size = file.metadata, path.stat().st_size
+    plain = isinstance(source, Path)
+    size = source.stat().st_size if plain else len(source)
+    with pq.ParquetFile(source if plain else pa.BufferReader(source)) as file:
+        found = file.metadata
         groups = [found.row_group(number) for number in range(found.num_row_groups)]
         values = [g.column(number).num_values for g in groups for number in range(g.num_columns)]
         if found.num_rows > size or max(values, default=0) > MOST_VALUES_PER_BYTE * size:
-            raise BadFile(path, f"holds {found.num_rows} rows in {size} bytes: no request rows")
+            told = f"holds {found.num_rows} rows in {size} bytes: no request rows"
+            raise BadFile(source if plain else "request rows of a bundle", told)
         there = file.schema_arrow.names
-        return file.read(columns=None if columns is None else [n for n in columns if n in there])
+        wanted = None if columns is None else [name for name in columns if name in there]
+        # Of a small file the threads cost more than they save, several times as much.
+        return file.read(columns=wanted, use_threads=size > WORTH_THREADS_BYTES)

@@ -8,6 +8,7 @@ DIR/failed/….traceback.txt         where a fault of moeserve's own was, of an 
 DIR/attempts/ATTEMPT/…             request rows of each attempt
 DIR/servers/START/server.log       the log of each server start
 DIR/environments/HASH.json         machine and software the runs were made with
+DIR/bundles/NUMBER-CRC.parquet     many of these files in one, once `moeserve results compact` ran
 """
 
 import contextlib
@@ -25,6 +26,9 @@ from catalog.errors import BadFile, BadValue, ChangedExperiment, ResultsError
 from catalog.inside import lock_file, own_folder, read_inside
 from orchestrator.experiment.experiment import NOT_STUDIED, Experiment
 from orchestrator.host.files import publish_once, write_durably
+from orchestrator.results.bundles import bundles_of
+from orchestrator.results.bundling import move_bundled
+from orchestrator.results.contents import names_in, read_stored
 from orchestrator.results.masked import masked, masked_record
 from orchestrator.results.record import RunRecord, Verdict
 from workloads.load.build import comparable
@@ -55,6 +59,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     record: RunRecord
     files: tuple[StoredFile, ...] = ()
     details: dict[str, Any] = {}
+
+
+_manifests = msgspec.json.Decoder(Manifest)
 
 
 class Store:
@@ -100,19 +107,32 @@ class Store:
 
     def finished(self) -> set[str]:
         """Ids of the runs that are published."""
-        return {path.stem for path in self.manifests.glob("*.json")}
+        return {name.removesuffix(".json") for name in names_in(self.root, "runs")}
 
     def new_attempt(self, run_id: str) -> tuple[int, Path]:
         """Make the folder of the next attempt at a run; return its number and the folder."""
-        return _numbered(self.root / "attempts", f"{run_id}.a")
+        return self._numbered("attempts", f"{run_id}.a")
 
     def new_server_folder(self, group_id: str) -> Path:
         """Make the folder of one server start, for its log."""
-        return _numbered(self.root / "servers", f"{group_id}.")[1]
+        return self._numbered("servers", f"{group_id}.")[1]
+
+    def _numbered(self, folder: str, prefix: str) -> tuple[int, Path]:
+        """Make `prefix` + the first free number; mkdir decides between two who want the same."""
+        number, taken = 1, bundles_of(self.root).taken
+        while True:
+            path = self.root / folder / f"{prefix}{number}"
+            with contextlib.suppress(FileExistsError):
+                if f"{folder}/{path.name}" not in taken:
+                    path.mkdir()
+                    return number, path
+            number += 1
 
     def publish(self, manifest: Manifest) -> bool:
         """Publish a finished run; False when another attempt at it was first."""
         path = self.manifests / f"{manifest.record.run_id}.json"
+        if bundles_of(self.root).has(f"runs/{path.name}"):
+            return False
         return publish_once(path, _encoded(manifest))
 
     def set_aside(self, verdict: Verdict) -> list[str]:
@@ -121,13 +141,24 @@ class Store:
         Such a run becomes an attempt that failed: its files stay, and so does its row until
         another attempt has one. Return the ids.
         """
-        taken = []
-        for path in sorted(self.manifests.glob("*.json")):
-            record = read_manifest(self.root, path).record
-            if record.verdict == verdict:
-                path.replace(self.root / "failed" / f"{record.run_id}.a{record.attempt}.json")
-                taken.append(record.run_id)
-        return taken
+        there = _read_all(self.root, "runs")
+        taken = [each.record for each in there if each.record.verdict == verdict]
+        moved = {
+            f"runs/{each.run_id}.json": f"failed/{each.run_id}.a{each.attempt}.json"
+            for each in taken
+        }
+        move_bundled(self.root, moved)
+        for name, target in moved.items():
+            with contextlib.suppress(FileNotFoundError):  # it lay in a bundle alone
+                (self.root / name).replace(self.root / target)
+        return [each.run_id for each in taken]
+
+    def failed_attempts(self, run_id: str) -> Iterator[bytes]:
+        """Yield the records of a run's attempts that failed, as they are stored."""
+        start = f"{run_id}.a"
+        for name in names_in(self.root, "failed"):
+            if name.startswith(start) and name[len(start) : -len(".json")].isdigit():
+                yield read_stored(self.root, f"failed/{name}")
 
     def record_failure(self, manifest: Manifest) -> None:
         record = manifest.record
@@ -163,18 +194,6 @@ def _encoded(manifest: Manifest) -> bytes:
     return msgspec.json.encode(kept)
 
 
-def _numbered(folder: Path, prefix: str) -> tuple[int, Path]:
-    """Make `prefix` + the first free number; mkdir decides between two who want the same one."""
-    number = 1
-    while True:
-        try:
-            path = folder / f"{prefix}{number}"
-            path.mkdir()
-            return number, path
-        except FileExistsError:
-            number += 1
-
-
 def fresh_directory(root: Path) -> Path | None:
     """Move an old results directory aside, so that nothing is lost; return where it went."""
     if not root.exists():
@@ -189,22 +208,25 @@ def read_manifests(root: Path) -> list[Manifest]:
     """Read every published run, and of runs that never finished the last failed attempt."""
     if not (root / "runs").is_dir():
         raise BadFile(root, "is not a results directory: it has no runs/ in it")
-    done = [read_manifest(root, path) for path in sorted((root / "runs").glob("*.json"))]
+    done = _read_all(root, "runs")
     finished = {manifest.record.run_id for manifest in done}
     failed = {m.record.run_id: m for m in _failures(root)}
     return done + [m for run_id, m in failed.items() if run_id not in finished]
 
 
 def _failures(root: Path) -> list[Manifest]:
-    found = [read_manifest(root, path) for path in (root / "failed").glob("*.json")]
-    return sorted(found, key=lambda manifest: manifest.record.attempt)
+    return sorted(_read_all(root, "failed"), key=lambda manifest: manifest.record.attempt)
+
+
+def _read_all(root: Path, folder: str) -> list[Manifest]:
+    return [read_manifest(root, root / folder / name) for name in names_in(root, folder)]
 
 
 def read_manifest(root: Path, path: Path) -> Manifest:
     """Read one run, or one failed attempt, of a results directory."""
-    data = read_inside(root, path.relative_to(root).as_posix())
+    data = read_stored(root, path.relative_to(root).as_posix())
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = _manifests.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ResultsError(f"{path}: is damaged: {error}") from error
     if manifest.schema > SCHEMA_VERSION:

@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 
 from catalog.errors import ClusterError
-from catalog.inside import read_inside
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.measure.failure_table import lasting
 from orchestrator.results.store import Manifest, Store
@@ -88,6 +87,4 @@ def _record(store: Store, task: TaskStatus, finished: set[str]) -> int:
 
 
 def _already_recorded(store: Store, run_id: str, marker: str) -> bool:
-    folder = store.root / "failed"
-    found = folder.glob(f"{run_id}.a*.json")
-    return any(marker.encode() in read_inside(folder, path.name) for path in found)
+    return any(marker.encode() in found for found in store.failed_attempts(run_id))

@@ -60,7 +60,7 @@ def test_a_simulated_study_loads_no_http_client_and_pandas_for_its_answer_alone(
     study = ["run", "--engine", "simulated", "-s", "tp", "-w", "16:4:3", "-c", "1", "-o", "out"]
     program = (
         "import sys; import moeserve.cli.answer as answer\n"
-        "answer.say_answer_of = lambda _: None\n"
+        "answer.say_answer_of = lambda *_: None\n"
         "from moeserve.cli import main\n"
         f"try: main({study!r})\n"
         "except SystemExit as ended: assert ended.code == 0\n"
