@@ -292,5 +292,6 @@ class LoadSession:
     async def close(self) -> None:
         self.waiting.end()
         self.alarm.close()
+        self.replay.close()
         await self.pool.close()
         self.poller.close()

@@ -9,6 +9,8 @@ from workloads.transcript import RequestRow, RequestStatus, clean_error
 
 NO_SOCKET = -1
 LONGEST_REASON = 40
+READ_BYTES = 56
+"""What a read takes beside its data: the object's head, its place in a list, its stamp."""
 
 
 class Exchange:
@@ -28,6 +30,7 @@ class Exchange:
         "requested_tokens",
         "sent",
         "stamps",
+        "taken_bytes",
     )
 
     def __init__(self, request: int, due_s: float, requested_tokens: int) -> None:
@@ -44,6 +47,8 @@ class Exchange:
         """When the last of the decoded reads came."""
         self.reads: list[bytes] = []
         self.stamps = array("d")
+        self.taken_bytes = 0
+        """What the reads hold that were taken and not yet decoded."""
         self._decoder: ResponseDecoder | None = None
         self._failure: Failure | None = None
 
@@ -57,6 +62,7 @@ class Exchange:
     def take(self, data: bytes, stamp: float) -> None:
         self.reads.append(data)
         self.stamps.append(stamp)
+        self.taken_bytes += len(data) + READ_BYTES
 
     def decode(self) -> None:
         """Decode what was taken so far."""
@@ -65,6 +71,7 @@ class Exchange:
             self.last_read_at = self.stamps[-1]
         self.reads.clear()
         del self.stamps[:]
+        self.taken_bytes = 0
 
     def fail(self, error_class: ErrorClass, detail: str) -> None:
         """Say why the answer stops; what it was worth up to there is still decoded."""

@@ -4,8 +4,11 @@ While the load runs the client only appends. Whose bytes they are is found out w
 replayed, since one growing trace stays in the processor's caches and a buffer a stream does not.
 """
 
+import os
 from array import array
 from collections import deque
+from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 
@@ -20,18 +23,45 @@ SKIPPED = -1
 ENDS = -1
 
 
+class SpilledReads:
+    """The data of a segment's entries in a file; `ends` are the places where they end."""
+
+    def __init__(self, file: IO[bytes], ends: Sequence[int]) -> None:
+        self._file, self._ends = file, ends
+        self.gone: set[int] = set()
+        """Entries that are no longer to be had."""
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def read(self, begin: int, stop: int) -> list[bytes]:
+        """Return the entries from `begin` up to `stop`."""
+        ends = self._ends[begin:stop]
+        start = first = self._ends[begin - 1] if begin else 0
+        block, found = _read(self._file.fileno(), first, ends[-1] - first), []
+        for index, end in enumerate(ends, begin):
+            found.append(b"" if index in self.gone else block[start - first : end - first])
+            start = end
+        return found
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class TraceSegment:
     """Entries in order, and the marks between them: (index of the next entry, exchange, socket).
 
     The socket is that of a beginning, `ENDS` at an end.
 
-    `datas` is as long as there are entries; `fds` and `stamps` have room for more.
+    `datas` is as long as there are entries, and empty once they are spilled; `fds` and `stamps`
+    have room for more.
     """
 
-    __slots__ = ("datas", "fds", "marks", "stamps")
+    __slots__ = ("datas", "fds", "marks", "spilled", "stamps")
 
     def __init__(self) -> None:
         self.datas: list[bytes] = []
+        self.spilled: SpilledReads | None = None
         self.fds = array("i", bytes(4 * ROOM))
         self.stamps = array("d", bytes(8 * ROOM))
         self.marks: list[tuple[int, Exchange, int]] = []
@@ -41,9 +71,34 @@ class TraceSegment:
         self.stamps[len(self.datas)] = stamp
         self.datas.append(data)
 
+    def __len__(self) -> int:
+        return len(self.datas) if self.spilled is None else len(self.spilled)
+
     @property
     def held_bytes(self) -> int:
+        """Bytes of data in memory."""
         return sum(map(len, self.datas))
+
+    def read(self, begin: int, stop: int) -> list[bytes]:
+        """Return the data of entries, from wherever they lie."""
+        if self.spilled is None:
+            return self.datas[begin:stop]
+        return self.spilled.read(begin, stop)
+
+    def withdraw(self, index: int) -> bytes:
+        """Take the data of one entry out."""
+        (data,) = self.read(index, index + 1)
+        if self.spilled is None:
+            self.datas[index] = b""
+        else:
+            self.spilled.gone.add(index)
+        self.fds[index] = SKIPPED
+        return data
+
+    def close(self) -> None:
+        """Let the file go that it lies in, if any."""
+        if self.spilled is not None:
+            self.spilled.close()
 
 
 class ReadTrace:
@@ -55,6 +110,9 @@ class ReadTrace:
         self.limit = ENTRIES
         """Seal the segment being written when it has this many entries."""
         self.held_bytes = 0
+        """Of sealed segments in memory that are not replayed."""
+        self.spilled_bytes = 0
+        """Of those on disk."""
         self.replayed = 0
         """How many entries of the first sealed segment are replayed."""
         self.reads = 0
@@ -90,6 +148,15 @@ class ReadTrace:
         self.sealed.append(segment)
         self.current, self.limit = TraceSegment(), ENTRIES
 
+    def spill(self, segment: TraceSegment, spilled: SpilledReads) -> None:
+        """Take a sealed segment's data, now in a file, out of memory; none of it is replayed."""
+        if not all(segment.datas):
+            spilled.gone.update(i for i, data in enumerate(segment.datas) if not data)
+        count = segment.held_bytes
+        self.held_bytes -= count
+        self.spilled_bytes += count
+        segment.datas, segment.spilled = [], spilled
+
     def last_read(self, fd: int) -> float:
         """Return when something last came from a socket, as far as the sealed segments know."""
         return float(self._last_reads[fd]) if fd < len(self._last_reads) else 0.0
@@ -114,8 +181,16 @@ class ReadTrace:
         first, begin = self._beginning(segments, exchange)
         for segment in segments[first:]:
             withdrawn = _withdraw(segment, exchange, begin)
-            self.held_bytes -= 0 if segment is self.current else withdrawn
+            if segment is not self.current:
+                self.less(segment, withdrawn)
             begin = 0
+
+    def less(self, segment: TraceSegment, count: int) -> None:
+        """Count so many bytes of a sealed segment as no longer waiting."""
+        if segment.spilled is None:
+            self.held_bytes -= count
+        else:
+            self.spilled_bytes -= count
 
     def _beginning(self, segments: list[TraceSegment], exchange: Exchange) -> tuple[int, int]:
         """Return where its answer begins: before that, its socket carried others."""
@@ -130,9 +205,19 @@ class ReadTrace:
 def _withdraw(segment: TraceSegment, exchange: Exchange, begin: int) -> int:
     """Move the entries from `begin` on out of one segment; return how many bytes they were."""
     withdrawn = 0
-    fds = np.array(segment.fds[begin : len(segment.datas)])
-    for index in np.flatnonzero(fds == exchange.fd) + begin:
-        exchange.take(segment.datas[index], segment.stamps[index])
-        withdrawn += len(segment.datas[index])
-        segment.datas[index], segment.fds[index] = b"", SKIPPED
+    fds = np.array(segment.fds[begin : len(segment)])
+    for index in (np.flatnonzero(fds == exchange.fd) + begin).tolist():
+        data = segment.withdraw(index)
+        exchange.take(data, segment.stamps[index])
+        withdrawn += len(data)
     return withdrawn
+
+
+def _read(file: int, start: int, count: int) -> bytes:
+    block = os.pread(file, count, start)
+    while len(block) < count:
+        more = os.pread(file, count - len(block), start + len(block))
+        if not more:
+            raise OSError(f"{count - len(block)} bytes of the log of reads are gone from its file")
+        block += more
+    return block
