@@ -118,7 +118,9 @@ def test_an_engine_that_cannot_says_which_one_can() -> None:
 
 def test_offloading_needs_exactly_one_budget_and_groups_that_hold_their_layers() -> None:
     ahead = parse_technique("expert-offload:resident=2:ahead=3")
-    with pytest.raises(BadValue, match="ahead of expert-offload: got '3', allowed: beside prefetch"):
+    with pytest.raises(
+        BadValue, match="ahead of expert-offload: got '3', allowed: beside prefetch"
+    ):
         refuse_unable(ahead, "transformers")
     for text in ("expert-offload", "expert-offload:resident=1:share=0.5"):
         with pytest.raises(BadValue, match="one of resident=N"):
