@@ -60,11 +60,10 @@ def _gpt_oss(name: str, layers: int, experts: int) -> Model:
     )
 
 
-SEEDED = "moeserve's own seeded random checkpoint: the shape of a real model, no skill"
 TRAINED = "moeserve's own checkpoint, trained for a minute on Python's help topics"
 
 
-def _tiny(name: str, attention: Attention, experts: Experts, source: str = SEEDED) -> Model:
+def _tiny(name: str, attention: Attention, experts: Experts, source: str = "") -> Model:
     return Model(
         name=name,
         hf_id=None,
@@ -77,7 +76,8 @@ def _tiny(name: str, attention: Attention, experts: Experts, source: str = SEEDE
         tied_embeddings=False,
         max_context=2048,
         weight_dtype="float32",
-        source=source,
+        source=source
+        or "moeserve's own seeded random checkpoint: the shape of a real model, no skill",
     )
 
 
@@ -240,17 +240,9 @@ _ROWS = (
         Experts(count=64, top_k=8, width=64, layers=2),
     ),
     _tiny("tiny-mixtral", _gqa(4, 2, 32), Experts(count=8, top_k=2, width=64, layers=2)),
-    _tiny(
-        "tiny-mixtral-learned",
-        _gqa(4, 2, 32),
-        Experts(count=8, top_k=2, width=64, layers=2),
-        TRAINED,
-    ),
-    _tiny(
-        "tiny-mixtral-distilled",
-        _gqa(4, 2, 32),
-        Experts(count=4, top_k=2, width=64, layers=2),
-        f"{TRAINED}, then by the probabilities of tiny-mixtral-learned",
+    *(
+        _tiny(name, _gqa(4, 2, 32), Experts(count=count, top_k=2, width=64, layers=2), TRAINED)
+        for name, count in (("tiny-mixtral-learned", 8), ("tiny-mixtral-distilled", 4))
     ),
     _tiny(
         "tiny-qwen",
