@@ -73,7 +73,7 @@ def _tiny(name: str, attention: Attention, experts: Experts) -> Model:
         tied_embeddings=False,
         max_context=2048,
         weight_dtype="float32",
-        source="moeserve's own, the shape of a real model: seeded at random, or trained for a minute",
+        source="moeserve's own, in the shape of a real model: seeded at random, or briefly trained",
     )
 
 
