@@ -60,11 +60,7 @@ def _gpt_oss(name: str, layers: int, experts: int) -> Model:
     )
 
 
-SEEDED = "moeserve's own seeded random checkpoint: the shape of a real model, no skill"
-TRAINED = "moeserve's own checkpoint, trained for a minute on Python's help topics"
-
-
-def _tiny(name: str, attention: Attention, experts: Experts, source: str = SEEDED) -> Model:
+def _tiny(name: str, attention: Attention, experts: Experts) -> Model:
     return Model(
         name=name,
         hf_id=None,
@@ -77,7 +73,7 @@ def _tiny(name: str, attention: Attention, experts: Experts, source: str = SEEDE
         tied_embeddings=False,
         max_context=2048,
         weight_dtype="float32",
-        source=source,
+        source="moeserve's own, in the shape of a real model: seeded at random, or briefly trained",
     )
 
 
@@ -239,18 +235,11 @@ _ROWS = (
         GroupedQueryAttention(heads=4, kv_heads=4, head_dim=32, qk_norm="full"),
         Experts(count=64, top_k=8, width=64, layers=2),
     ),
-    _tiny("tiny-mixtral", _gqa(4, 2, 32), Experts(count=8, top_k=2, width=64, layers=2)),
-    _tiny(
-        "tiny-mixtral-learned",
-        _gqa(4, 2, 32),
-        Experts(count=8, top_k=2, width=64, layers=2),
-        TRAINED,
-    ),
-    _tiny(
-        "tiny-mixtral-distilled",
-        _gqa(4, 2, 32),
-        Experts(count=4, top_k=2, width=64, layers=2),
-        f"{TRAINED}, then by the probabilities of tiny-mixtral-learned",
+    *(
+        _tiny(
+            f"tiny-mixtral{kind}", _gqa(4, 2, 32), Experts(count=count, top_k=2, width=64, layers=2)
+        )
+        for kind, count in (("", 8), ("-learned", 8), ("-distilled", 4))
     ),
     _tiny(
         "tiny-qwen",

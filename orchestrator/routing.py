@@ -96,7 +96,8 @@ async def measure_routing(
     measured = []
     for group in servers_of(study):
         model = study.plan.models[group.setup.model]
-        if model.experts is None:
+        experts = study.plan.stored(group.setup).experts  # a technique may hold fewer
+        if experts is None:
             raise BadValue("--model", model.name, "a mixture of experts: this one has none")
         with tempfile.TemporaryDirectory(prefix="moeserve-routing-") as logs:
             context = LaunchContext(
@@ -107,7 +108,7 @@ async def measure_routing(
             )
             callbacks = Callbacks(on_stage=functools.partial(tell, group))
             async with engine.open(group, context, callbacks) as session:
-                by_kind = await _followed(session, spec, text, model.experts.count, callbacks)
+                by_kind = await _followed(session, spec, text, experts.count, callbacks)
                 setup, provenance = group.setup, session.provenance
         measured.append(MeasuredRouting(setup, provenance, by_kind, spec.window))
     return measured

@@ -90,5 +90,5 @@ def _check_pruning(technique: Technique, model: Model) -> None:
         return
     if technique.checkpoint is None:
         technique.stored(model)
-    if options.text is not None:
-        read_text(options.text)
+    if options.text is not None and not read_text(options.text).strip():
+        raise BadValue("text to prune by", options.text, "a text: this file is empty")

@@ -54,5 +54,9 @@ def test_a_share_and_a_text_that_cannot_be_are_refused_before_anything_starts(
         plan("prune-experts:share=0.9")
     with pytest.raises(BadFile, match="cannot be read as text"):
         plan(f"prune-experts:share=0.5:text={tmp_path}/none.txt")
+    empty = tmp_path / "empty.txt"
+    empty.write_text(" \n")
+    with pytest.raises(BadValue, match="this file is empty"):
+        plan(f"prune-experts:share=0.5:text={empty}")
     with pytest.raises(BadValue, match="up to the 4 experts of a layer"):
         plan("prune-experts:share=0.5+expert-offload:resident=5")
