@@ -116,7 +116,7 @@ def test_a_question_beyond_what_was_compared_is_named_and_has_wider_bounds() -> 
 def test_the_points_span_what_is_called_known() -> None:
     reach = KNOWN_ERRORS[VLLM_2026.name].reach
     prompts = [point.input_len for point in POINTS]
-    assert (min(prompts), max(prompts)) == reach["input_len"]
+    assert [min(prompts), max(prompts)] == list(reach["input_len"])
     by_source = [[p for p in POINTS if p.source == each] for each in {p.source for p in POINTS}]
     # Of loads and short answers only what two sources have.
     loads = sorted(max(point.concurrency for point in each) for each in by_source)
