@@ -57,7 +57,11 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def published_points() -> tuple[Point, ...]:
-    text = files("perfmodel").joinpath("data", "published_vllm.csv").read_text()
+    return read_points(files("perfmodel").joinpath("data", "published_vllm.csv").read_text())
+
+
+def read_points(text: str) -> tuple[Point, ...]:
+    """Read points from the text of a CSV file."""
     rows = csv.DictReader(text.splitlines())
     return tuple(
         msgspec.convert(

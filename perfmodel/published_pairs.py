@@ -17,6 +17,12 @@ OWN_CONFIGS = {"GLM-4.6": "glm_4_6_config.json"}
 """Models that the catalog lacks, with the keys of their configuration that set shapes."""
 
 
+def own_config(model: str) -> str:
+    """Return the path of a model's shipped configuration, if there is one, else its name."""
+    own = OWN_CONFIGS.get(model)
+    return str(files("perfmodel").joinpath("data", own)) if own else model
+
+
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Two layouts under one load; ratios are of b over a."""
 
@@ -45,8 +51,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def model_path(self) -> str:
         """What the catalog reads the model from: a name it knows, or a shipped configuration."""
-        own = OWN_CONFIGS.get(self.model)
-        return str(files("perfmodel").joinpath("data", own)) if own else self.model
+        return own_config(self.model)
 
     def point(self, layout: str) -> Point:
         """The load on one of the two layouts, as a measurement whose figures are not known."""

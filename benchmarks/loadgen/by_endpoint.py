@@ -1,8 +1,8 @@
-"""Is a server the same by its address as under an engine? `python benchmarks/loadgen/by_endpoint.py`.
+"""Is a server the same by its address as under an engine? Run me with Python, from anywhere.
 
 Runs of `--engine`, which starts the server anew each time, and of `--endpoint`, against one that
 `moeserve serve` has started with the same options, take turns, first one and then the other ahead.
-Prints the ratio of the medians of TTFT and TPOT, endpoint over engine: the mean of its logarithm
+Prints the ratio of the medians of TTFT and E2E, endpoint over engine: the mean of its logarithm
 over the pairs with Student's 95 % interval, and the pairs' median with the exact one. Real
 llama.cpp needs xllamacpp, gguf and transformers; `simulated` is this project's server over HTTP.
 """
@@ -28,12 +28,15 @@ from scipy import stats
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from orchestrator.experiment.experiment import Experiment  # noqa: E402
+from orchestrator.experiment.experiment import Experiment, ServerOptions  # noqa: E402
 from orchestrator.study import prepare, run_study  # noqa: E402
 from orchestrator.table import run_rows  # noqa: E402
 
-FIGURES = ("median_ttft_ms", "median_tpot_ms")
+FIGURES = ("median_ttft_ms", "median_e2el_ms")
 START_S = 120.0
+LLAMACPP = "orchestrator.engines.llamacpp.server"
+ONE_THREAD = ("--threads", "1")
+"""More would wait for each other on a machine that others use too."""
 
 
 def gguf(folder: Path) -> Path:
@@ -55,11 +58,16 @@ def experiment(server: str, file: Path | None, workload: str, concurrency: int) 
         "strategies": ("single",),
     }
     if server == "llamacpp":
+        options = ServerOptions(args=ONE_THREAD)
         return Experiment(
-            engine="llamacpp", models=("tiny-mixtral",), techniques=(f"gguf:{file}",), **common
+            engine="llamacpp",
+            models=("tiny-mixtral",),
+            techniques=(f"gguf:{file}",),
+            server=options,
+            **common,
         )
-    command = (sys.executable, "-m", "servers.simulated")
-    return Experiment(engine="vllm", models=("OLMoE-1B-7B",), server_command=command, **common)
+    options = ServerOptions(command=(sys.executable, "-m", "servers.simulated"))
+    return Experiment(engine="vllm", models=("OLMoE-1B-7B",), server=options, **common)
 
 
 def by_address(url: str, workload: str, concurrency: int) -> Experiment:
@@ -84,10 +92,10 @@ def serving(server: str, file: Path | None, slots: int) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    slot = ("--parallel", str(slots), "--ctx-size", str(512 * slots))
+    none = ("--device", "none", "--no-cache-prompt", "--cache-ram", "0", "--metrics", "--no-webui")
     words = {
-        "llamacpp": ["orchestrator.engines.llamacpp.server", "--model", str(file)]
-        + ["--parallel", str(slots), "--ctx-size", str(512 * slots), "--no-cache-prompt"]
-        + ["--metrics", "--no-webui"],
+        "llamacpp": [LLAMACPP, "--model", str(file), *slot, *none, *ONE_THREAD],
         "simulated": ["servers.simulated", "--model", "OLMoE-1B-7B"],
     }[server]
     command = [sys.executable, "-m", *words, "--port", str(port)]
@@ -128,7 +136,7 @@ def told(figure: str, ratios: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--server", choices=("llamacpp", "simulated"), default="llamacpp")
-    parser.add_argument("--workload", default="256:16:60")
+    parser.add_argument("--workload", default="256:16:40")
     parser.add_argument("--concurrency", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=12)
     options = parser.parse_args()

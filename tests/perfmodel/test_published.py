@@ -115,9 +115,23 @@ def test_a_question_beyond_what_was_compared_is_named_and_has_wider_bounds() -> 
 
 def test_the_points_span_what_is_called_known() -> None:
     reach = KNOWN_ERRORS[VLLM_2026.name].reach
-    for name, column in (("input_len", "input_len"), ("in_flight", "concurrency")):
-        values = [getattr(point, column) for point in POINTS]
-        assert (min(values), max(values)) == reach[name]
+    prompts = [point.input_len for point in POINTS]
+    assert [min(prompts), max(prompts)] == list(reach["input_len"])
+    by_source = [[p for p in POINTS if p.source == each] for each in {p.source for p in POINTS}]
+    # Of loads and short answers only what two sources have.
+    loads = sorted(max(point.concurrency for point in each) for each in by_source)
+    answers = sorted(min(point.output_len for point in each) for each in by_source)
+    assert loads[-2] == reach["in_flight"][1]
+    assert answers[1] == reach["output_len"][0]
+
+
+def test_each_reason_to_doubt_widens_the_bounds_further() -> None:
+    known, asked = KNOWN_ERRORS[VLLM_2026.name], Asked(in_flight=1000, output_len=4)
+    layout = parse_layout("dp4+ep")
+    one = known.factors(layout, GPUS["H200"])["output_throughput"]
+    three = known.factors(layout, GPUS["H200"], asked)["output_throughput"]
+    assert one == pytest.approx(1.6**1.5)
+    assert three == pytest.approx(1.6 ** (1 + 1.25 * 3) ** 0.5)
 
 
 def test_bounds_are_wider_where_nothing_was_published_and_absent_where_nothing_is_known() -> None:

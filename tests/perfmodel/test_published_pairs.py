@@ -14,7 +14,7 @@ def apart(ratio: float | None) -> bool:
 
 
 def test_every_pair_is_of_equal_gpus_and_names_where_it_was_read() -> None:
-    assert len(published_pairs()) == 15
+    assert len(published_pairs()) == 19
     for pair in published_pairs():
         assert pair.source_url.startswith("https://")
         a, b = pair.point(pair.layout_a), pair.point(pair.layout_b)
@@ -28,5 +28,5 @@ def test_what_was_measured_apart_is_estimated_right_or_a_tie(pair: Pair) -> None
     assert measured is not None
     if apart(measured) and not tied(ratio, 1.0):
         assert (ratio > 1) == (measured > 1)
-    if "pp" not in pair.layout_b and pair.engine == "vllm":
-        assert tied(ratio, measured)
+    if pair.layout_b == f"{pair.layout_a}+ep" and pair.engine == "vllm":
+        assert max(ratio / measured, measured / ratio) < 1.06
