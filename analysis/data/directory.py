@@ -1,6 +1,7 @@
 """Run tables of results directories."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,7 @@ def directory_frame(rows: Sequence[Row], path: Path) -> pd.DataFrame:
 
 def rows_frame(rows: Sequence[Mapping[str, ColumnValue]], where: str) -> pd.DataFrame:
     """Rows as a frame with every column of the run table; missing numbers are NaN."""
-    names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
+    names = dict.fromkeys(chain(COLUMNS, chain.from_iterable(rows)))
     kinds = column_kinds()
     return pd.DataFrame(
         {

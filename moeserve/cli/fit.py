@@ -52,7 +52,7 @@ class Column:
     @property
     def natural(self) -> int:
         """Width at which no cell wraps; a heading may wrap between its words."""
-        return max([self.floor, *(cell_len(text) for text in self.cells)], default=1)
+        return max([self.floor, *map(cell_len, {*self.cells})], default=1)
 
     @property
     def unfolded(self) -> int:
@@ -64,8 +64,8 @@ class Column:
         """Width below which a number would be cut, or a word of usual length."""
         words = [cell_len(word) for word in self.heading.split()]
         if self.is_numeric:
-            return max([*words, *(cell_len(text) for text in self.cells)], default=1)
-        longest = max((cell_len(w) for text in self.cells for w in pieces(text)), default=1)
+            return max([*words, *map(cell_len, {*self.cells})], default=1)
+        longest = max((cell_len(w) for text in {*self.cells} for w in pieces(text)), default=1)
         return max([*words, min(longest, LONGEST_WORD)])
 
     @property
@@ -169,6 +169,8 @@ def pieces(text: str) -> list[str]:
 
 def wrapped(text: str, width: int) -> list[str]:
     """Lines of a text; only a word that is longer than a line is broken."""
+    if len(text) <= width and text == " ".join(text.split()):
+        return [text]  # as most cells are: what textwrap would say of it
     return textwrap.wrap(text, max(1, width)) or [""]
 
 

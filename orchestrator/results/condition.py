@@ -10,6 +10,8 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 from catalog.secrets import redact
@@ -136,9 +138,11 @@ def condition_names(
 
 def with_configuration(rows: Sequence[Row]) -> list[dict[str, ColumnValue]]:
     """Add `configuration` and `configuration_text`; rows that share them are replicates."""
-    every = dict.fromkeys(name for row in rows for name in row)
+    every = dict.fromkeys(chain.from_iterable(rows))
     told = labels_told(row.get(LABELS) for row in rows)
-    names = condition_names({n: [row.get(n) for row in rows] for n in every}, labels=told)
+    # Most names are settled without a look at their values.
+    values = {name: map(methodcaller("get", name), rows) for name in every}
+    names = condition_names(values, labels=told)
     # Replicates say the same: each condition is put into words once.
     known: dict[tuple[object, ...], dict[str, ColumnValue]] = {}
     found = []

@@ -95,7 +95,7 @@ def figures_of(
     if percentiles_of_few:
         return summary
     done = Transcript(rows).completed
-    counts = {"itl": len(done.gaps_s)}
+    counts = {"itl": sum(max(0, len(row.token_times_s) - 1) for row in done.rows)}
     requests = {"": len(done.rows), "steady_": int(summary["steady_requests"] or 0)}
     for name in summary:
         asked = _percentile_in(name)
