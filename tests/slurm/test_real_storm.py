@@ -29,7 +29,7 @@ def study(folder: Path) -> Path:
     document = {
         "models": ["OLMoE-1B-7B"],
         "strategies": ["tp", "ep", "tp4", "tp+ep"],
-        "workloads": ["16:8:8"],
+        "workloads": ["16:32:8"],
         "concurrency": "4,8",
         "num_runs": 6,
         "engine": "vllm",
