@@ -158,7 +158,7 @@ def test_every_python_that_is_started_is_started_by_the_one_helper() -> None:
 def test_the_job_of_an_array_and_what_follows_it_are_started_safely(tmp_path: Path) -> None:
     submit = ROOT / "slurm" / "submit"
     text = (submit / "submit.py").read_text() + (submit / "follow_ups.py").read_text()
-    calls = re.findall(r"program\(sys\.executable, root, (?:options|outside), (.*?)\)", text)
+    calls = re.findall(r"program\(\s*sys\.executable,\s*root,\s*(?:options|outside),", text)
     assert len(calls) == 2
     assert 'return ["-P", "-m", "slurm.job.task"' in text
     assert '["-P", "-m", "moeserve"' in text

@@ -131,7 +131,7 @@ def _mounts(box: Container, command: Sequence[str], folder: Path) -> list[str]:
     hub = [Path(os.environ["HF_HUB_CACHE"])] if "HF_HUB_CACHE" in os.environ else []
     wanted = [folder.absolute(), _hub(), *hub, *caches, *_named(command)]
     have = [Path(mount) for mount in asked if ":" not in mount]
-    for path in sorted(set(wanted), key=lambda path: len(path.parts)):
+    for path in sorted(dict.fromkeys(wanted), key=lambda path: len(path.parts)):
         if not any(path == each or each in path.parents for each in have):
             have.append(path)
             asked.append(str(path))

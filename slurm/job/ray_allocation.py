@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import math
 import os
 import re
 import secrets
@@ -31,9 +32,13 @@ SWEEP_S = 5.0
 STORE_BYTES = 200_000_000
 LOOPBACK_ADDRESS = "127.0.0.1"
 ERRORS = re.compile(
-    r"^\w*(?:Error|Exception)\b|\b(?:error|fatal|failed to|cannot|could not)\b", re.I
+    r"^\w*(?:Error|Exception)\b|\b(?:error|fatal|failed to|cannot|could not)\b", re.IGNORECASE
 )
-NO_REASON = re.compile(r"logs? (?:will be|are) saved|ray stop|^-+$|Ray runtime started")
+NO_REASON = re.compile(
+    # Where Ray keeps its logs, what it prints when it is up, and Slurm's echo of an end.
+    r"logs? (?:will be|are) saved|ray stop|^-+$|Ray runtime started|^srun: (?:forcing|Job step)"
+    r"|^srun: error: \S+ task \S+ (?:Exited|Killed|Terminated)|\*\*\* STEP \S+ ON"
+)
 
 
 @contextlib.asynccontextmanager
@@ -205,7 +210,11 @@ async def _joined(options: RayOptions, count: int, steps: list[ServerProcess]) -
     deadline = time.monotonic() + JOIN_S
     while len((access := await check_access(options)).nodes) < count:
         for step in steps:
-            _check_lives(step, deadline)
+            _check_lives(step, math.inf)
+        if time.monotonic() > deadline:
+            others = "; ".join(f"{s.log.stem}: {own_words(s.whole_log())}" for s in steps[1:])
+            joined = f"{len(access.nodes)} of {count} nodes joined within {JOIN_S:.0f} s"
+            raise ClusterError(f"RAY_START: {joined}; {others}")
         await asyncio.sleep(POLL_S)
     return access
 
@@ -218,11 +227,11 @@ def _check_lives(step: ServerProcess, deadline: float) -> None:
 def own_words(log: str) -> str:
     """Return the line with which a part says why it failed, else the last of its own.
 
-    What Ray prints of where it keeps its logs comes last, and is no reason.
+    What Ray and Slurm print last is no reason.
     """
     if (found := diagnose(log)) is not None and found.code != "START_FAILED":
         return f"{found.code}: {found.advice}"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    telling = [line for line in lines if ERRORS.search(line)]
     others = [line for line in lines if not NO_REASON.search(line)]
+    telling = [line for line in others if ERRORS.search(line)]
     return clean_error((telling or others or lines or ["it says nothing"])[-1])

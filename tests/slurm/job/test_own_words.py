@@ -12,6 +12,11 @@ SAVED = "Process exit logs will be saved to: /tmp/ray/session_x/logs/ray_process
     [
         (f"Local node IP: 10.0.0.2\nConnectionError: no route to 10.0.0.1:6379\n{SAVED}\n",
          "ConnectionError: no route to 10.0.0.1:6379"),
+        ("INFO node.py:438 -- Failed to get node info b'RPC error: Deadline Exceeded'\n"
+         "Traceback (most recent call last):\n    raise Exception(\n"
+         "Exception: The current node timed out during startup.\n"
+         "srun: error: node2: task 0: Exited with exit code 1\n",
+         "Exception: The current node timed out during startup."),
         (f"Usage stats are off\nit stands there\n{SAVED}\n", "it stands there"),
         ("srun: error: Unable to create step for job 7: Memory required by task is not available\n",
          "srun: error: Unable to create step for job 7: Memory required by task is not available"),
