@@ -212,8 +212,8 @@ def _of_large_groups(submission: Submission) -> str:
         return ""
     name = submission.pool.hardware or next(iter(submission.options.gpus), "GPU")
     return (
-        f"; up to {most} GPUs are asked for on one node: gpus: {{{name}: {{per_node: N}}}} says how "
-        "many a node has, and larger layouts are then spread over several"
+        f"; up to {most} GPUs are asked for on one node: gpus: {{{name}: {{per_node: N}}}} says "
+        "how many a node has, and larger layouts are then spread over several"
     )
 
 
