@@ -1,12 +1,14 @@
 """The driver's connection to a Ray cluster, under a namespace of the study's own."""
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
 import queue
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +59,29 @@ def connected(
         try:
             yield
         finally:
-            call_with_timeout(SHUTDOWN_TIMEOUT_S, ray.shutdown)
+            _shut_down()
+
+
+def _shut_down() -> None:
+    """Leave the cluster; where its head does not let us, leave without a word at the end.
+
+    Ray would try again when Python ends, and wait for the attempt that is stuck for ever, or crash.
+    """
+    import ray
+
+    def shut_down() -> bool:
+        ray.shutdown()
+        return True
+
+    if call_with_timeout(SHUTDOWN_TIMEOUT_S, shut_down) is None:
+        atexit.register(_leave_abruptly)
+
+
+def _leave_abruptly() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(ClusterError.exit_code)
 
 
 def _check_seen(address: str) -> None:

@@ -87,11 +87,13 @@ def told_of_nodes(
     used, count = sum(group.num_gpus or 0 for group in groups), len(tasks) * nodes
     if any(task.index is not None for task in tasks):
         beside = Counter(task.index for task in tasks)
+        told = f"whole nodes: {len(tasks)} groups in {len(beside)} tasks of {node_gpus} GPUs, "
+        told += f"{used} of {len(beside) * node_gpus} used"
+        if max(beside.values()) == 1:
+            return f"{told}, each group alone on its node"
         return (
-            f"whole nodes: {len(tasks)} groups in {len(beside)} tasks of {node_gpus} GPUs, "
-            f"{used} of {len(beside) * node_gpus} used, up to {max(beside.values())} groups beside "
-            "each other: they share a node's memory, CPUs and links, which each run says "
-            "(co_located_groups, node_shared)"
+            f"{told}, up to {max(beside.values())} groups beside each other: they share a node's "
+            "memory, CPUs and links, which each run says (co_located_groups, node_shared)"
         )
     told = f"whole nodes: {count} of {node_gpus} GPUs each are billed, and {used} of their "
     told += f"{count * node_gpus} GPUs used"

@@ -38,11 +38,19 @@ def study(folder: Path, slurm: dict[str, Any], **changes: object) -> dict[str, A
     }
 
 
-def test_a_node_billed_whole_serves_groups_beside_each_other_and_every_run_says_so(
+def test_groups_share_a_node_that_is_billed_whole_and_tasks_find_each_other_where_none_is(
     cluster: Any, tmp_path: Path
 ) -> None:
+    for name in ("packed", "spread"):
+        (tmp_path / name).mkdir()
+    check_packed(cluster, tmp_path / "packed")
+    check_spread(cluster, tmp_path / "spread")
+
+
+def check_packed(cluster: Any, folder: Path) -> None:
+    """Two groups of one task, beside each other under a Ray of the job's own."""
     packed = study(
-        tmp_path,
+        folder,
         strategies=["single", "tp"],
         price_per_hour_usd=2.0,
         ray={"share_nodes": True},
@@ -52,14 +60,14 @@ def test_a_node_billed_whole_serves_groups_beside_each_other_and_every_run_says_
             "gpus": {GPU: {"type": "a100", "per_node": 4}},
         },
     )
-    done = cluster.study(packed, tmp_path, quiet_s=150)
+    done = cluster.study(packed, folder, quiet_s=150)
     (row,) = done.submitted
     assert (row["groups"], row["tasks"], row["gres"]) == (2, 1, "gpu:a100:4")
     # Ten minutes at most, on all four GPUs of the node though three of them serve.
     assert row["max_gpu_hours"] == pytest.approx(4 * 10 / 60)
     assert row["usd"] == pytest.approx(2.0 * row["gpu_hours"])
     runs = {each.record.strategy: each for each in done.published}
-    assert set(runs) == {"tp1", "tp2"}
+    assert set(runs) == {"single", "tp"}
     told = [each.record.extra for each in runs.values()]
     assert [(each["co_located_groups"], each["node_shared"]) for each in told] == [(1, "yes")] * 2
     assert len({each.details["slurm"]["job"] for each in runs.values()}) == 1
@@ -69,11 +77,10 @@ def test_a_node_billed_whole_serves_groups_beside_each_other_and_every_run_says_
     assert list(done.root.glob("slurm/*/ray/*/token")) == []
 
 
-def test_tasks_that_slurm_puts_on_one_node_find_each_other_there(
-    cluster: Any, tmp_path: Path
-) -> None:
-    ours = study(tmp_path, strategies=["tp", "ep"], slurm={"cpus": 2, "memory": "2G"})
-    done = cluster.study(ours, tmp_path, quiet_s=90)
+def check_spread(cluster: Any, folder: Path) -> None:
+    """Two tasks that Slurm puts on one node, which neither has alone."""
+    ours = study(folder, strategies=["tp", "ep"], slurm={"cpus": 2, "memory": "2G"})
+    done = cluster.study(ours, folder, quiet_s=90)
     told = [each.record.extra for each in done.published]
     assert [each["nodes"] for each in told] == ["node1", "node1"]
     assert max(int(each["co_located_jobs"] or 0) for each in told) == 1

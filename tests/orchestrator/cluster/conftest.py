@@ -22,7 +22,8 @@ from tests.machine import limit, slowness, until
 
 PROGRAM = Path(__file__).with_name("nodes_program.py")
 MOESERVE = (sys.executable, "-W", "ignore", "-m", "moeserve")
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore", "RAY_SCHEDULER_EVENTS": "0"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore", "RAY_SCHEDULER_EVENTS": "0",
+         "RAY_raylet_start_wait_time_s": "120"}  # fmt: skip
 
 
 class RayTestCluster:

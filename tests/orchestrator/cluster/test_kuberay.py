@@ -24,7 +24,8 @@ def documents(name: str) -> list[dict[str, Any]]:
 
 def cluster_of(name: str) -> dict[str, Any]:
     spec: dict[str, Any] = documents(name)[-1]["spec"]
-    return spec.get("rayClusterSpec", spec)
+    cluster: dict[str, Any] = spec.get("rayClusterSpec", spec)
+    return cluster
 
 
 def faults(document: dict[str, Any]) -> list[str]:

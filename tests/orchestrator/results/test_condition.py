@@ -59,6 +59,15 @@ def test_measurements_numbers_of_replicates_and_times_make_none(
     assert first == second
 
 
+def test_a_node_is_no_condition_and_company_on_it_is_one() -> None:
+    alone = ROW | {"nodes": "n1", "co_located_groups": 0, "node_shared": "no"}
+    elsewhere = alone | {"nodes": "n2"}
+    beside_two = elsewhere | {"co_located_groups": 2, "node_shared": "yes"}
+    beside_one = beside_two | {"co_located_groups": 1, "nodes": "n3"}
+    first, second, third, fourth = configurations(alone, elsewhere, beside_two, beside_one)
+    assert first == second != third == fourth
+
+
 def test_the_words_name_what_is_known_and_a_layout_once() -> None:
     (row,) = with_configuration([{**ROW, "tp": 2, "dp": 1, "framework": "sgl"}])
     assert row["configuration_text"] == (

@@ -13,6 +13,7 @@ from catalog.errors import BadValue, ClusterError
 from moeserve.cli.slurm_submit import SubmitRequest, submit_study
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.ray_options import RayOptions
+from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.host.neighbours import other_jobs
 from orchestrator.run.events import GroupFailed
 from slurm.job.journal import Journal, TaskAttempt
@@ -135,7 +136,7 @@ def test_a_task_is_billed_until_its_last_group_ends_and_at_most_its_limit() -> N
 
 def test_a_journal_says_of_each_group_only_what_is_its_own(tmp_path: Path) -> None:
     cluster, _ = submit(tmp_path, study())
-    pairs = {}
+    pairs: dict[Any, list[ServerGroup]] = {}
     for task in look(cluster, tmp_path).tasks:
         pairs.setdefault((task.job, task.task, task.token), []).append(task.group)
     (job, index, token), (bad, good) = next(item for item in pairs.items() if len(item[1]) == 2)
