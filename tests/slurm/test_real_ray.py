@@ -39,6 +39,7 @@ def test_a_layout_of_two_nodes_runs_through_ray_inside_its_own_job(
             "cpus": 2,
             "memory": "5G",
             "time": "10",
+            "export": ["PYTHONPATH"],
             "hardware": "A100-80GB",
             "gpus": {"A100-80GB": {"type": "a100", "per_node": 4}},
         },
