@@ -7,6 +7,7 @@ when its bundle is there, so in this order nothing is missed.
 import io
 import os
 from pathlib import Path
+
 from catalog.errors import BadFile
 from catalog.inside import MOST_BYTES, open_inside
 from orchestrator.results.bundles import bundles_of
