@@ -125,7 +125,9 @@ def _batches(files: Iterable[RowsSource]) -> Iterator[pa.RecordBatch]:
 
 
 def _joined(tables: Sequence[pa.Table]) -> list[pa.RecordBatch]:
-    return pa.concat_tables(tables, promote_options="default").combine_chunks().to_batches()
+    joined = pa.concat_tables(tables, promote_options="default")
+    found: list[pa.RecordBatch] = joined.combine_chunks().to_batches()
+    return found
 
 
 def quantiles_s(histogram: np.ndarray, shares: Sequence[float]) -> list[float | None]:

@@ -116,7 +116,7 @@ def _listed(root: Path) -> list[tuple[str, int, int]]:
     try:
         with os.scandir(root / FOLDER) as found:
             listed = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in found if _is_one(e)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(listed, key=lambda each: number_of(each[0]))
 

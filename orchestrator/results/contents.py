@@ -7,7 +7,6 @@ when its bundle is there, so in this order nothing is missed.
 import io
 import os
 from pathlib import Path
-from typing import BinaryIO
 
 from catalog.errors import BadFile
 from catalog.inside import MOST_BYTES, open_inside
@@ -26,7 +25,7 @@ def names_in(root: Path, folder: str, ending: str = ".json") -> list[str]:
     return sorted(plain.union(name for name in bundled if name.endswith(ending)))
 
 
-def open_stored(root: Path, name: str) -> BinaryIO:
+def open_stored(root: Path, name: str) -> io.BufferedReader | io.BytesIO:
     """Open a file of the directory; errors as `open_inside`, and BadFile for a damaged bundle."""
     try:
         return open_inside(root, name)

@@ -156,15 +156,17 @@ def read_columns(source: RowsSource, columns: Sequence[str] | None) -> pa.Table:
     Raises BadFile for more values than so small a file of request rows can hold: Parquet writes
     millions of equal ones in a few bytes.
     """
-    plain = isinstance(source, Path)
-    size = source.stat().st_size if plain else len(source)
-    with pq.ParquetFile(source if plain else pa.BufferReader(source)) as file:
+    if isinstance(source, Path):
+        name, size, opened = source, source.stat().st_size, source
+    else:
+        name, size, opened = Path("a bundle's rows"), len(source), pa.BufferReader(source)
+    with pq.ParquetFile(opened) as file:
         found = file.metadata
         groups = [found.row_group(number) for number in range(found.num_row_groups)]
         values = [g.column(number).num_values for g in groups for number in range(g.num_columns)]
         if found.num_rows > size or max(values, default=0) > MOST_VALUES_PER_BYTE * size:
             told = f"holds {found.num_rows} rows in {size} bytes: no request rows"
-            raise BadFile(source if plain else "request rows of a bundle", told)
+            raise BadFile(name, told)
         there = file.schema_arrow.names
         wanted = None if columns is None else [name for name in columns if name in there]
         # Of a small file the threads cost more than they save, several times as much.

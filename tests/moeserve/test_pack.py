@@ -86,6 +86,18 @@ def test_a_packed_study_is_not_watched_and_what_is_no_directory_is_called_that(
         assert "link" not in err
 
 
+def test_a_study_in_bundles_gives_the_same_archive(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = packed(study, capsys)
+    code, out, err = run(capsys, "results", "compact", str(study))
+    assert (code, out) == (0, "")
+    assert "files before" in err
+    data = before.read_bytes()
+    before.unlink()
+    assert packed(study, capsys).read_bytes() == data
+
+
 def test_pages_and_figures_go_beside_the_file_and_never_into_what_is_removed(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
