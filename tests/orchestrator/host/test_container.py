@@ -21,7 +21,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("srun", "apptainer", "podman"):
         (programs / name).write_text("#!/bin/sh\n")
         (programs / name).chmod(0o755)
-    for name in [n for n in os.environ if n.startswith(("SLURM", "CUDA", "HF_", "NCCL"))]:
+    for name in [n for n in os.environ if n.startswith(("SLURM", "CUDA", "HF_", "NCCL", "OMP"))]:
         monkeypatch.delenv(name)
     given = {
         "PATH": str(programs), "HF_HOME": str(tmp_path / "hub"), "NCCL_ALGO": "Ring",

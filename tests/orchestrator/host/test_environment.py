@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.host.environment import describe, launch_env
+from orchestrator.host.environment import describe, launch_env, launch_variables
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,6 +22,8 @@ def test_a_checkout_is_described_by_its_commit() -> None:
 
 def test_tasks_on_equal_nodes_have_one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What each task has of its own makes no other machine of its node."""
+    for name in launch_variables():
+        monkeypatch.delenv(name)
     monkeypatch.setenv("NCCL_SOCKET_IFNAME", "hsn0")
     told = []
     for number in ("1", "2"):
