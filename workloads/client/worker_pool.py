@@ -179,8 +179,12 @@ class _WorkerPool:
                     group.create_task(self._receive_from(index, worker))
                     for index, worker in enumerate(self._workers)
                 ]
-        except* RunFailed as failures:
-            raise failures.exceptions[0] from None
+        except ExceptionGroup as failures:
+            # Not `except*`: before Python 3.11.4 it wraps what is raised in it once more.
+            failed, rest = failures.split(RunFailed)
+            if failed is None or rest is not None:
+                raise
+            raise failed.exceptions[0] from None
         finally:
             stopping.cancel()
         return merged([task.result() for task in receiving])
