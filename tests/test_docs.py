@@ -57,6 +57,7 @@ def test_every_file_that_is_named_exists(page: Path, project_files: frozenset[st
         assert any(path.endswith(end) for path in project_files), f"{page.name}: {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs_and_prints_what_the_page_says(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -84,6 +84,7 @@ def test_compare_prints_contrasts_pairs_or_crossovers(
     assert (code, "one of the two" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_plot_and_report_write_files_and_print_their_names(
     capsys: pytest.CaptureFixture[str], small: Study, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_run_s_traffic_is_drawn(
     assert called(capsys, *asked)[0] == 2
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_each_workload_was_sent(
     mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +117,7 @@ def test_the_page_shows_what_each_workload_was_sent(
     assert "20 requests in" in text
 
 
+@pytest.mark.slow
 def test_a_table_without_requests_has_no_such_section(
     mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

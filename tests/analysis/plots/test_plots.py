@@ -75,6 +75,7 @@ def test_a_logarithmic_axis_has_plain_ticks_and_enough_of_them(low: float, span:
         assert "10^" not in text
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 4096), min_size=1, max_size=12, unique=True))
 def test_no_two_loads_are_written_over_each_other(levels: list[int]) -> None:
     axes = Figure().subplots()

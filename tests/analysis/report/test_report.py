@@ -118,6 +118,7 @@ def test_percentiles_from_batches_are_those_of_all_rows_to_a_bin() -> None:
     assert quantiles_s(counts.e2el[0], [0.5]) == [None]
 
 
+@pytest.mark.slow
 def test_every_provenance_is_a_group_of_its_own(small: Study) -> None:
     both = pd.concat([small(), small(seed=1, provenance="measured")], ignore_index=True)
     text = report_html(both)
@@ -163,6 +164,7 @@ def test_one_load_is_said_and_not_an_error(small: Study) -> None:
     assert "capacity" not in sections(report_html(alone))
 
 
+@pytest.mark.slow
 def test_copies_of_a_load_that_was_not_reached_are_valid_runs(small: Study) -> None:
     rows = small()
     text = report_html(rows.assign(num_prompts=16))
@@ -221,11 +223,13 @@ def test_intervals_of_what_is_above_zero_never_reach_below_it(small: Study) -> N
     assert min(low) >= 0
 
 
+@pytest.mark.slow
 def test_techniques_are_arms_of_their_own(small: Study) -> None:
     rows = pd.concat([small(technique="none"), small(technique="int4", run_id="", seed=2)])
     assert "tp · int4" in report_html(rows)
 
 
+@pytest.mark.slow
 def test_open_and_closed_loops_share_a_page_but_no_axis(small: Study) -> None:
     rate = {"max_concurrency": np.nan, "request_rate": 4.0, "run_id": ""}
     text = report_html(pd.concat([small(2), small(2, seed=3).assign(**rate)], ignore_index=True))

@@ -60,6 +60,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
     return do
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy")
 def test_it_runs_a_study_whose_numbers_are_what_its_server_says(
     command: Command, tmp_path: Path
