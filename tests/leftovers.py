@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -83,10 +84,13 @@ def _words(process: psutil.Process) -> str:
 
 
 def _descriptors() -> Iterator[tuple[str, str]]:
+    tracker = getattr(resource_tracker, "_resource_tracker", None)  # a helper, too, has a pipe
+    helpers = {str(getattr(tracker, "_fd", None))}
     for path in DESCRIPTORS.iterdir() if DESCRIPTORS.exists() else ():  # elsewhere than on Linux
         with contextlib.suppress(OSError):  # the listing's own
             what = str(path.readlink())
-            if not what.startswith(sys.prefix):  # fonts, for one, which Matplotlib keeps open
+            # Matplotlib, for one, keeps fonts open.
+            if path.name not in helpers and not what.startswith(sys.prefix):
                 yield path.name, what
 
 
