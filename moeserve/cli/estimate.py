@@ -1,5 +1,6 @@
 """`moeserve estimate`: what a layout will do under load, and constants fitted to what one did."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,6 +145,15 @@ def estimate(
     _estimate(study, assumed, output, breakdown=breakdown)
 
 
+def _columns(rows: Sequence[Row], *, breakdown: bool) -> Mapping[str, str]:
+    """Pick the table's columns; of several techniques each row names its own."""
+    chosen = headed(*BREAKDOWN_COLUMNS) if breakdown else ESTIMATE_COLUMNS
+    if len({row.get("technique") for row in rows}) < 2:
+        return chosen
+    model, strategy, *others = chosen.items()
+    return dict([model, strategy, ("technique", "technique"), *others])
+
+
 def _routing(path: Path | None, zipf: float, imbalance: float) -> "RoutingSkew":
     from perfmodel.experts import RoutingSkew
 
@@ -164,7 +174,7 @@ def _estimate(
 
     plan, default = plan_of(experiment), (assumed.constants or DEFAULT).name
     rows = list(breakdowns(plan, assumed) if breakdown else estimates(plan, assumed))
-    show(rows, output, columns=BREAKDOWN_COLUMNS if breakdown else ESTIMATE_COLUMNS)
+    show(rows, output, columns=_columns(rows, breakdown=breakdown))
     for text in attribution_notes(rows) if breakdown else ():
         note(text)
     note("estimated: these numbers come from a model of the GPU, not from one")

@@ -226,6 +226,9 @@ def site_options(path: Path | None, *, cluster: str | None, found: str) -> dict[
         return {}
     profile = _read(where)
     name = cluster or (found if found in profile.clusters else profile.default)
+    if name is None and path is not None:
+        way = f"--cluster with one of {', '.join(profile.clusters)}, or `default: NAME` in it"
+        raise BadFile(where, f"which of its clusters this is ({found or 'no Slurm'}): {way}")
     if name is None:
         return {}
     if name not in profile.clusters:

@@ -120,6 +120,9 @@ def test_flags_go_over_the_experiment_and_that_over_the_site(tmp_path: Path) -> 
     assert site_options(path, cluster=None, found="b") == {}
     with pytest.raises(UnknownName, match="unknown cluster 'c'"):
         site_options(path, cluster="c", found="")
+    path.write_text(yaml.safe_dump({"clusters": clusters}))
+    with pytest.raises(BadFile, match=r"which of its clusters this is \(fake\): --cluster .* a, b"):
+        site_options(path, cluster=None, found="fake")
     path.write_text("clusters: [1")
     with pytest.raises(BadFile, match="is not YAML"):
         site_options(path, cluster=None, found="")
