@@ -78,6 +78,14 @@ def test_run_and_estimate_honour_the_same_arguments(
     assert (code, "one of the two" in err) == (2, True)
 
 
+def test_estimates_of_several_techniques_name_each_in_the_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = "-m OLMoE-1B-7B -s tp --hardware H100 -w 16:8:4 -c 1"
+    heads = [run(capsys, f"estimate {flags} {t}")[1].splitlines()[1] for t in ("", "-t none,fp8")]
+    assert ["technique" in head for head in heads] == [False, True]
+
+
 def test_strategies_say_which_levels_and_arguments_are_priced(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
