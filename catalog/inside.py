@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from catalog.errors import BadFile, BadValue
 
@@ -53,9 +54,14 @@ def open_inside(root: Path, name: str | PurePosixPath) -> BufferedReader:
 def read_inside(root: Path, name: str | PurePosixPath, *, most_bytes: int = MOST_BYTES) -> bytes:
     """Read a regular file inside a folder whole; errors as `open_inside`, and BadFile if large."""
     with open_inside(root, name) as file:
-        data = file.read(most_bytes + 1)
+        return read_whole(file, root / name, most_bytes)
+
+
+def read_whole(file: BinaryIO, path: Path, most_bytes: int) -> bytes:
+    """Read an open file to its end; BadFile, which names the path, if it has more bytes."""
+    data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
-        raise BadFile(root / name, f"has more than the {most_bytes} bytes that are read of it")
+        raise BadFile(path, f"has more than the {most_bytes} bytes that are read of it")
     return data
 
 

@@ -19,7 +19,7 @@ from orchestrator.cluster.orphan import end_if_abandoned
 from orchestrator.experiment.cells import Run
 from orchestrator.host.devices import devices
 from orchestrator.host.environment import describe
-from orchestrator.host.network_interface import interface_of
+from orchestrator.host.interface import interface_of
 from orchestrator.host.ports import port_range
 
 

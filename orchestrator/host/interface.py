@@ -1,4 +1,4 @@
-"""The network interface over which the parts of a server on several nodes talk."""
+"""Network interfaces: over which the parts of a server on several nodes talk, and whose it is."""
 
 import socket
 from collections.abc import Mapping
@@ -38,3 +38,15 @@ def address_of(name: str) -> str:
         at = f"with an IPv4 address on {socket.gethostname()}"
         raise UnknownName(f"network interface {at}", name, found)
     return found[name]
+
+
+def interface_of(address: str) -> dict[str, str | int | None] | None:
+    """Return name and speed (Mbit/s; None where the driver does not say) of what has an address.
+
+    None where no interface of this host has it.
+    """
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(each.address.partition("%")[0] == address for each in addresses):
+            stats = psutil.net_if_stats().get(name)
+            return {"interface": name, "mbit_per_s": stats.speed or None if stats else None}
+    return None

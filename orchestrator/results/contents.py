@@ -8,8 +8,7 @@ import io
 import os
 from pathlib import Path
 
-from catalog.errors import BadFile
-from catalog.inside import MOST_BYTES, open_inside
+from catalog.inside import MOST_BYTES, open_inside, read_whole
 from orchestrator.results.bundles import bundles_of
 
 
@@ -36,10 +35,7 @@ def open_stored(root: Path, name: str) -> io.BufferedReader | io.BytesIO:
 def read_stored(root: Path, name: str, *, most_bytes: int = MOST_BYTES) -> bytes:
     """Read a file of the directory whole; BadFile if it has more bytes."""
     with open_stored(root, name) as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise BadFile(root / name, f"has more than the {most_bytes} bytes that are read of it")
-    return data
+        return read_whole(file, root / name, most_bytes)
 
 
 def is_stored(root: Path, name: str) -> bool:

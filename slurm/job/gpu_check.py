@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from catalog.errors import ServerStartFailed
@@ -20,13 +19,8 @@ class GpuCheckedEngine:
     why: str = ""
     """Why there are no others."""
 
-    def open(
-        self, group: ServerGroup, context: LaunchContext, callbacks: Callbacks
-    ) -> AbstractAsyncContextManager[Session]:
-        return self._open(group, context, callbacks)
-
     @contextlib.asynccontextmanager
-    async def _open(
+    async def open(
         self, group: ServerGroup, context: LaunchContext, callbacks: Callbacks
     ) -> AsyncIterator[Session]:
         wrong = gpu_mismatch(group, self.found, self.why)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,13 +20,8 @@ class NeighbourEngine:
 
     engine: Engine
 
-    def open(
-        self, group: ServerGroup, context: LaunchContext, callbacks: Callbacks
-    ) -> AbstractAsyncContextManager[Session]:
-        return self._open(group, context, callbacks)
-
     @contextlib.asynccontextmanager
-    async def _open(
+    async def open(
         self, group: ServerGroup, context: LaunchContext, callbacks: Callbacks
     ) -> AsyncIterator[Session]:
         async with self.engine.open(group, context, callbacks) as session:

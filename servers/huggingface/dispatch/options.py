@@ -6,6 +6,7 @@ import msgspec
 
 from catalog.errors import MissingExtra
 from catalog.units import size_bytes
+from servers.huggingface.flags import flag_words
 from strategies.technique import Technique
 
 METHOD = "accelerate-offload"
@@ -36,6 +37,4 @@ def options_of(technique: Technique) -> DispatchOptions | None:
 def arguments_of(options: DispatchOptions) -> list[str]:
     """Write options as arguments of the decoder `dispatch`."""
     given = {"--gpu-bytes": options.gpu_bytes, "--cpu-bytes": options.cpu_bytes}
-    return [
-        word for flag, value in given.items() if value is not None for word in (flag, f"{value}")
-    ]
+    return flag_words(given)

@@ -9,6 +9,7 @@ import msgspec
 from catalog.errors import BadValue
 from catalog.models import Model
 from catalog.units import DTYPE_BYTES, MIB, size_bytes
+from servers.huggingface.flags import flag_words
 from strategies.technique import Technique
 
 SCALE_BYTES = 4.0
@@ -86,9 +87,7 @@ def arguments_of(options: OffloadOptions) -> list[str]:
         "--experts": options.experts,
         "--compute": options.compute,
     }
-    return [
-        word for flag, value in given.items() if value is not None for word in (flag, f"{value}")
-    ]
+    return flag_words(given)
 
 
 def packed_expert_bytes(hidden: int, width: int, *, element_bytes: float, int8: bool) -> float:

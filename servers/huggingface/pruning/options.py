@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from catalog.errors import BadValue
+from servers.huggingface.flags import flag_words
 from strategies import pruning
 from strategies.methods import PRUNED_BY
 from strategies.technique import Technique
@@ -61,9 +62,7 @@ def arguments_of(options: PruneOptions | None) -> list[str]:
         "--prune-text": options.text,
         "--prune-width": options.width,
     }
-    return [
-        word for flag, value in given.items() if value is not None for word in (flag, f"{value}")
-    ]
+    return flag_words(given)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
