@@ -85,12 +85,14 @@ def _values(column: pd.Series) -> list[ColumnValue]:
 
 def codes(frame: pd.DataFrame, name: str) -> pd.Series:
     """Numbers of a column's levels, spelled one way; -1 where it says nothing."""
-    levels = frame[name].unique()
-    spelled = {level: canonical(name, level) for level in levels if level == level}
-    column = frame[name].map(spelled)
+    column = frame[name]
     if name == "num_prompts" and NOT_ASKED in frame:
         column = column.where(frame[NOT_ASKED].astype(str).isin(["", "nan", "None"]))
-    return pd.Series(pd.factorize(column)[0], index=frame.index, name=name)
+    own, levels = pd.factorize(column)
+    spelled = np.array([canonical(name, level) for level in levels], dtype=object)
+    of_level = pd.factorize(spelled)[0] if spelled.size else np.empty(0, dtype=np.int64)
+    # A place after the last level: -1, where nothing is said, takes it.
+    return pd.Series(np.append(of_level, -1)[own], index=frame.index, name=name)
 
 
 def cells(frame: pd.DataFrame, names: Iterable[str]) -> np.ndarray:

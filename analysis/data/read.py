@@ -1,8 +1,9 @@
 """Run tables from files: CSV and Parquet into checked columns, with the place of every bad cell."""
 
 import csv
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
@@ -40,7 +41,8 @@ UNSIGNED = re.compile(
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def column_kinds() -> dict[str, ColumnType]:
+@functools.cache
+def column_kinds() -> Mapping[str, ColumnType]:
     """Kind of each column of the run table, read off the record itself."""
     kinds: dict[str, ColumnType] = {}
     for name, hint in get_type_hints(RunRecord).items():
@@ -153,8 +155,14 @@ def _flags(column: pd.Series, where: str) -> pd.Series:
 
 
 def _texts(column: pd.Series) -> pd.Series:
-    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
-    return text.where(~text.str.match(HIDDEN_FORMULA), text.str[1:].str.strip())
+    cells = zip(column.astype(object), column.isna(), strict=True)
+    texts = ["" if missing else _text(cell) for cell, missing in cells]
+    return pd.Series(texts, index=column.index, name=column.name, dtype=str)
+
+
+def _text(cell: object) -> str:
+    text = str(cell).strip()
+    return text[1:].strip() if HIDDEN_FORMULA.match(text) else text
 
 
 def is_empty(column: pd.Series) -> bool:

@@ -7,7 +7,7 @@ and the same decoder are left out on both sides.
 
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from catalog.reader.fields import Fields
 
@@ -35,6 +35,9 @@ class ModuleNames:
             else:
                 self._plain.add(_WRAPPERS.sub("", text).strip("."))
         self._plain.discard("")
+        parts = [plain.split(".") for plain in self._plain]
+        self._firsts = {each[0] for each in parts}
+        self._lengths = sorted({len(each) for each in parts})
         self._glob = re.compile("|".join(globs)) if globs else None
         self._expressions = expressions
 
@@ -42,20 +45,21 @@ class ModuleNames:
         return any(self._matches(name) for name in names)
 
     def _matches(self, name: str) -> bool:
-        if self._plain and not self._plain.isdisjoint(_runs(name)):
+        if self._plain and self._holds_plain(name.split(".")):
             return True
         if self._glob is not None and self._glob.match(name):
             return True
         full = f"model.{name}"
         return any(each.match(full) or each.match(name) for each in self._expressions)
 
-
-def _runs(name: str) -> Iterator[str]:
-    """Give every contiguous run of a dotted name's parts."""
-    parts = name.split(".")
-    for start in range(len(parts)):
-        for end in range(start + 1, len(parts) + 1):
-            yield ".".join(parts[start:end])
+    def _holds_plain(self, parts: list[str]) -> bool:
+        """Whether a contiguous run of a name's parts is one of the plain names."""
+        return any(
+            ".".join(parts[start : start + length]) in self._plain
+            for start, part in enumerate(parts)
+            if part in self._firsts
+            for length in self._lengths
+        )
 
 
 def _checked(fields: Fields, key: str, pattern: str) -> re.Pattern[str]:
