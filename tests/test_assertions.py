@@ -72,6 +72,7 @@ def silent(path: Path) -> list[str]:
     return [each.name for each in tests if each.name not in {*stating, *said}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(HERE).as_posix())
 def test_every_test_states_something_or_says_that_nothing_may_be_raised(path: Path) -> None:
     assert silent(path) == []

@@ -51,6 +51,7 @@ def project_files() -> frozenset[str]:
     return frozenset(f"/{path.as_posix()}" for path in paths if not left_out & set(path.parts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_is_named_exists(page: Path, project_files: frozenset[str]) -> None:
     for name in set(FILE.findall(page.read_text())) - NOT_HERE:
@@ -74,6 +75,7 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_says(
     assert printed.getvalue() == "".join(PRINTED.findall(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_shown_has_flags_that_exist(
     page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -116,6 +118,7 @@ def test_every_example_study_can_be_planned(
     assert len(capsys.readouterr().out.splitlines()) > 1
 
 
+@pytest.mark.slow
 def test_the_project_speaks_of_itself_alone() -> None:
     """No path of a machine that built it."""
     for path in ROOT.rglob("*.py"):

@@ -65,6 +65,7 @@ def test_a_trap_is_a_trap(beside: Path) -> None:
     assert "uvloop.py" in trapped(beside)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -135,6 +136,7 @@ def test_what_a_library_starts_in_turn_runs_nothing_of_the_folder(beside: Path) 
     assert trapped(beside) == ""
 
 
+@pytest.mark.slow
 def test_every_python_that_is_started_is_started_by_the_one_helper() -> None:
     """`sys.executable` stands in few places, each safe: the helper's, the supervisor's, a name."""
     allowed = {

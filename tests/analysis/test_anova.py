@@ -70,6 +70,7 @@ def test_plant_growth_checks_are_what_r_prints() -> None:
     assert all(check.holds and not check.advice for check in checks.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", ["max_concurrency", "strategy", "model"])
 def test_a_189_row_table_gives_what_statsmodels_and_scipy_give(study: Study, factor: str) -> None:
     rows = study()
@@ -103,6 +104,7 @@ def test_the_papers_f_and_eta_squared_fit_its_degrees_of_freedom() -> None:
         assert p < 1e-3 if row["p"] == "<0.001" else p == pytest.approx(float(row["p"]), abs=6e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [2, 3])
 def test_the_factorial_model_gives_statsmodels_sums_of_squares(study: Study, kind: int) -> None:
     rows = study(seed=3).sample(frac=0.9, random_state=1)
@@ -146,12 +148,14 @@ def test_repeats_of_unknown_launches_are_called_doubtful(study: Study) -> None:
     assert any("server_group" in note for note in anova(rows).notes)
 
 
+@pytest.mark.slow
 def test_copies_of_one_simulated_run_are_called_what_they_are(study: Study) -> None:
     copies = pd.concat([study(), study(replicate=1, run_id="")], ignore_index=True)
     assert any("to the last digit" in note for note in anova(copies).notes)
     assert not any("to the last digit" in note for note in anova(study(2)).notes)
 
 
+@pytest.mark.slow
 def test_rows_in_another_order_or_unit_give_the_same_tests(study: Study) -> None:
     rows = study()
     scaled = rows.sample(frac=1, random_state=0).assign(
@@ -162,6 +166,7 @@ def test_rows_in_another_order_or_unit_give_the_same_tests(study: Study) -> None
             assert after[key] == pytest.approx(before[key], rel=1e-8)
 
 
+@pytest.mark.slow
 def test_invalid_runs_are_left_out_and_counted(study: Study) -> None:
     rows = study()
     rows.loc[:4, ["verdict", "verdict_reasons"]] = ["invalid", "CLIENT_LIMITED"]

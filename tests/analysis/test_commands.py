@@ -56,6 +56,7 @@ def test_interactions_are_one_model(capsys: pytest.CaptureFixture[str], table: P
     assert rows[0]["response"] == "log output_throughput"
 
 
+@pytest.mark.slow
 def test_a_table_stands_beside_the_paper_in_every_format(
     capsys: pytest.CaptureFixture[str], table: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_table_stands_beside_the_paper_in_every_format(
     assert all(row["provenance"] == "simulated" for row in rows)
 
 
+@pytest.mark.slow
 def test_compare_prints_contrasts_pairs_or_crossovers(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, small: Study
 ) -> None:

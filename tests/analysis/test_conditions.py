@@ -99,6 +99,7 @@ def test_a_column_that_is_pooled_or_asked_for_must_be_there() -> None:
         kept_apart(two_systems(), Pooling(pool=("tagg",)))
 
 
+@pytest.mark.slow
 def test_figures_and_the_page_keep_systems_apart_and_say_so() -> None:
     made = drawing(two_systems(), "throughput")
     assert len([axes for axes in made.figure.axes if axes.has_data()]) == 2

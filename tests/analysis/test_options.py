@@ -22,6 +22,7 @@ def open_loop(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(request_rate=rows["max_concurrency"] / 2.0, max_concurrency=np.nan)
 
 
+@pytest.mark.slow
 def test_the_default_factors_are_the_load_the_strategy_and_the_model(study: Study) -> None:
     closed = anova(study())
     assert [e.factor for e in closed.effects] == ["max_concurrency", "strategy", "model"]
@@ -32,6 +33,7 @@ def test_the_default_factors_are_the_load_the_strategy_and_the_model(study: Stud
     assert [e.factor for e in named.effects] == ["strategy", "model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("order", "terms"), [(1, 2), (2, 3), (None, 3)])
 def test_an_order_may_be_up_to_the_number_of_factors(
     small: Study, order: int | None, terms: int
@@ -53,6 +55,7 @@ def test_just_beyond_what_makes_sense_is_refused(study: Study, model: AnovaModel
         anova(study(), model)
 
 
+@pytest.mark.slow
 def test_without_interactions_each_factor_is_alone_and_it_is_said(study: Study) -> None:
     alone = "each factor is tested alone"
     assert any(alone in note for note in anova(study()).notes)
@@ -83,6 +86,7 @@ def test_the_mixed_model_stands_beside_the_effects_it_tests(small: Study) -> Non
     assert {row["provenance"] for row in rows} == {"simulated"}
 
 
+@pytest.mark.slow
 def test_an_invalid_run_is_in_no_table_unless_it_is_asked_for(study: Study) -> None:
     rows = study()
     rows.loc[rows.index[0], ["verdict", "output_throughput"]] = ["invalid", 1e9]
@@ -99,6 +103,7 @@ def test_an_invalid_run_is_in_no_table_unless_it_is_asked_for(study: Study) -> N
     assert again.n == 21
 
 
+@pytest.mark.slow
 def test_the_paper_s_conditions_need_no_word_and_others_do(study: Study) -> None:
     said = "not the paper's conditions"
     assert not any(said in note for note in tables(study(), ("IV",))[0].notes)

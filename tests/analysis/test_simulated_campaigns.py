@@ -163,6 +163,7 @@ def test_an_interaction_that_launches_fix_is_claimed_at_its_size_only() -> None:
     assert claims / 200 <= INTERACTION
 
 
+@pytest.mark.slow
 def test_p_by_rows_would_claim_it_far_more_often() -> None:
     model = AnovaModel(factors=FACTORS, interactions=True, order=2, log=True)
     by_rows = []

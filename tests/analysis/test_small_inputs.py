@@ -27,6 +27,7 @@ def rows_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[st
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "ratios"),
     [
@@ -133,6 +134,7 @@ def test_a_column_nobody_declared_has_no_better_until_told(
     assert row["verdict"] == verdict
 
 
+@pytest.mark.slow
 def test_loads_that_were_not_reached_are_one_condition_counted_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -92,6 +92,7 @@ def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, s
     return int(ended.value.code or 0), said.out, said.err
 
 
+@pytest.mark.slow
 def test_a_run_s_traffic_is_drawn(
     mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

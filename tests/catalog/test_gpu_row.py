@@ -47,6 +47,7 @@ def test_every_row_within_the_ranges_is_read_and_comes_back_from_its_gpu(
     assert gpu_from(row_of(mine), file="mine.yaml") == mine
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(GpuRow.__struct_fields__) | st.text(), JSON) | JSON)
 def test_whatever_a_file_holds_is_read_or_refused_in_one_short_line(document: object) -> None:
     try:

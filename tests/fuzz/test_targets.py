@@ -20,6 +20,7 @@ CORPUS = Path(__file__).parent / "corpus"
 LONGEST_S = 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_damaged_bytes_are_read_or_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
@@ -31,6 +32,7 @@ def test_damaged_bytes_are_read_or_refused_in_one_line(
         assert time.process_time() - begin < LONGEST_S
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_is_damaged_is_right_before(tmp_path: Path, name: str) -> None:
     """Seeds that no reader takes would be damage to what is refused at the first byte."""

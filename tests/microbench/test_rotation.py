@@ -72,6 +72,7 @@ def test_all_processes_together_hold_half_of_the_free_memory_at_most(
     assert 0 < processes * rotation.most_held(shares, needed, here) <= 2**35 / 2
 
 
+@pytest.mark.slow
 def test_weights_for_which_memory_has_gone_since_are_not_allocated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -40,6 +40,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_study_runs_and_comes_back_as_a_frame(results: Path) -> None:
     again = moeserve.run(results / "experiment.json", result_dir=results)
     assert len(again) == 48
@@ -146,6 +147,7 @@ def test_a_file_that_hides_a_package_is_named_with_what_to_do(
     assert "rename it" in last
 
 
+@pytest.mark.slow
 def test_an_empty_folder_of_the_name_hides_nothing(tmp_path: Path) -> None:
     (tmp_path / "workloads").mkdir()
     done = subprocess.run(

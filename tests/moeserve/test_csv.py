@@ -104,6 +104,7 @@ STRIPPED = st.tuples(st.sampled_from(["", "'", "''", "=", "-", "@", "'="]), NAME
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(STRIPPED, st.floats(allow_infinity=False)), min_size=1, max_size=5))
 def test_names_and_numbers_survive_a_csv_that_moeserve_reads_again(

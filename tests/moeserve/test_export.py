@@ -185,6 +185,7 @@ def test_without_mlflow_its_install_line_names_this_interpreter(
     assert "-m pip install mlflow-skinny" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("requests", [False, True])
 def test_parquet_keeps_every_row_with_its_types(
     results: Path, requests: bool, tmp_path: Path

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ def tables(draw: st.DrawFn) -> list[Column]:
     return made
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(columns=tables(), width=st.integers(20, 220))
 def test_whatever_stands_is_whole_and_whatever_does_not_is_named(
@@ -48,6 +50,7 @@ def test_whatever_stands_is_whole_and_whatever_does_not_is_named(
     assert total <= width or len(kept) == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(columns=tables(), width=st.integers(20, 220))
 def test_notes_hold_every_sentence_that_a_number_stands_for(

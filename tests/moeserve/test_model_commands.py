@@ -45,6 +45,7 @@ CLUSTER_KEYS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_estimate_gives_what_run_on_the_simulated_engine_gives(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_breakdown_attributes_a_token_s_time_in_units_of_the_first_step_s_comp
     assert "decode, Mixtral-8x7B tp, 64:16:32 at 8: HBM" in err
 
 
+@pytest.mark.slow
 def test_a_fit_can_be_saved_and_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     flags = "-m OLMoE-1B-7B -m mixtral -s tp,ep -w 64:16:32 --hardware H100 -c 1,8,32"
     results, saved = tmp_path / "out", tmp_path / "fitted.json"

@@ -86,6 +86,7 @@ def test_a_packed_study_is_not_watched_and_what_is_no_directory_is_called_that(
         assert "link" not in err
 
 
+@pytest.mark.slow
 def test_a_study_in_bundles_gives_the_same_archive(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_study_in_bundles_gives_the_same_archive(
     assert packed(study, capsys).read_bytes() == data
 
 
+@pytest.mark.slow
 def test_pages_and_figures_go_beside_the_file_and_never_into_what_is_removed(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,6 +69,7 @@ def test_the_version_is_said(flag: str, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == f"moeserve {__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_a_completion_that_knows_the_commands(shell: str) -> None:
     words = {
@@ -87,6 +88,7 @@ def test_each_shell_gets_a_completion_that_knows_the_commands(shell: str) -> Non
     assert "report" not in told.stdout
 
 
+@pytest.mark.slow
 def test_a_table_in_a_pipe_is_read_back_whole(results: Path) -> None:
     out = subprocess.run(
         [sys.executable, "-m", "moeserve", "results", str(results), "--format", "json"],

@@ -44,6 +44,7 @@ def spoil(root: Path, count: int) -> list[str]:
     return spoiled
 
 
+@pytest.mark.slow
 def test_invalid_runs_are_done_again_and_nothing_else_is(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +64,7 @@ def test_invalid_runs_are_done_again_and_nothing_else_is(
     assert verify_directory(results) == []
 
 
+@pytest.mark.slow
 def test_what_was_set_aside_is_kept_and_is_the_row_until_another_attempt_is(
     results: Path,
 ) -> None:
@@ -76,6 +78,7 @@ def test_what_was_set_aside_is_kept_and_is_the_row_until_another_attempt_is(
     assert Store(results).set_aside("invalid") == []
 
 
+@pytest.mark.slow
 def test_another_experiment_s_runs_are_not_set_aside(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +118,7 @@ def test_report_and_plot_go_beside_the_results(
     assert (tmp_path / "runs.report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_file_a_run_leaves_is_an_experiment_to_go_on_with(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

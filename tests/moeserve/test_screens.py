@@ -88,6 +88,7 @@ def numbers_of(value: Any) -> set[str]:
     return {shown(value)} if isinstance(value, int | float) else set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", list(commands(Path())))
 def test_lines_fit_and_no_number_is_cut(
@@ -116,6 +117,7 @@ def test_lines_fit_and_no_number_is_cut(
     assert not {cell for cell in cells if LOOSE.match(cell)} - whole_numbers[name]
 
 
+@pytest.mark.slow
 def test_results_is_the_table_of_run_with_every_column_in_csv(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

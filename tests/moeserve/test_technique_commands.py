@@ -48,6 +48,7 @@ def test_a_run_with_a_technique_that_cannot_be_is_refused(
     assert told in refused(capsys, "run", "--engine", "simulated", *words)
 
 
+@pytest.mark.slow
 def test_a_budget_below_one_expert_is_refused_before_the_model_is_loaded(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -78,6 +78,7 @@ def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, s
     return int(ended.value.code or 0), said.out, said.err
 
 
+@pytest.mark.slow
 def test_anova_takes_the_class_as_a_factor(
     mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,6 +96,7 @@ def test_known_failure_hybrid_keeps_half_of_tp_at_concurrency_128(
         assert 0.4 < hybrid_over_tp(cells, name) < 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "strategy"), TABLE_4)
 def test_growing_costs_keep_the_means(
     growing: dict[StudyCell, float], name: str, strategy: str

@@ -58,6 +58,7 @@ def runs() -> list[MeasuredRun]:
     return [observed(*cell, TRUE) for cell in GRID]
 
 
+@pytest.mark.slow
 def test_the_table_of_steps_gives_the_simulations_throughput(runs: list[MeasuredRun]) -> None:
     seconds = features(runs, DEFAULT_SETTINGS, TRUE).duration_s(TRUE, len(runs))
     tokens = np.array([run.num_prompts * run.output_len for run in runs])
@@ -72,6 +73,7 @@ def test_the_table_of_steps_gives_the_simulations_time_to_first_token() -> None:
     assert 1e3 * table.ttft_s(VLLM_2026, 1)[0] == pytest.approx(run.mean_ttft_ms, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_what_many_exact_runs_show_comes_back(runs: list[MeasuredRun]) -> None:
     fit = calibrate(without_first_tokens(runs), start=ROOFLINE)
     found = {constant.name: constant for constant in fit.fitted}
@@ -114,6 +116,7 @@ def test_ten_runs_move_each_constant_towards_the_truth(ten: list[MeasuredRun]) -
     assert fit.rms_log_error < 0.03
 
 
+@pytest.mark.slow
 def test_one_run_moves_little_and_leaves_what_it_does_not_show(ten: list[MeasuredRun]) -> None:
     for run in (ten[1], ten[3]):
         fit = calibrate([run])

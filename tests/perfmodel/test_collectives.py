@@ -75,6 +75,7 @@ def test_one_rank_alone_takes_no_time(time: Callable[..., float]) -> None:
     assert time(1e9, 1, LINK) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", COLLECTIVES)
 @given(size=SIZES, ranks=RANKS, factor=st.floats(1, 100))
 def test_more_bytes_are_never_faster_and_a_better_link_never_slower(
@@ -85,6 +86,7 @@ def test_more_bytes_are_never_faster_and_a_better_link_never_slower(
     assert time(size, ranks, better) <= time(size, ranks, LINK) * (1 + 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", COLLECTIVES)
 @given(size=SIZES, ranks=RANKS)
 def test_scaling_bytes_and_bandwidth_together_changes_nothing(

@@ -101,6 +101,7 @@ def test_shorter_prompts_are_never_served_slower(
     assert ends_s[0] <= ends_s[1] * ROUNDING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("latency_s", [None, 0.05])
 def test_more_gpus_of_a_kind_never_serve_less(name: str, latency_s: float | None) -> None:

@@ -36,6 +36,7 @@ def test_every_point_names_where_it_was_read() -> None:
     assert {point.gpu for point in POINTS} == KNOWN_ERRORS[VLLM_2026.name].gpus
 
 
+@pytest.mark.slow
 def test_the_default_is_nearer_to_measurements_than_an_assumed_roofline() -> None:
     few = FEW[::2]
     default, assumed = log_errors(few, DEFAULT), log_errors(few, ROOFLINE)
@@ -43,6 +44,7 @@ def test_the_default_is_nearer_to_measurements_than_an_assumed_roofline() -> Non
         assert within(default[:, column], 0.5) < within(assumed[:, column], 0.5) - 0.3
 
 
+@pytest.mark.slow
 def test_a_sample_of_points_is_as_near_as_is_told() -> None:
     errors = log_errors(FEW, VLLM_2026)
     known = KNOWN_ERRORS[VLLM_2026.name]
@@ -94,6 +96,7 @@ def test_bounds_hold_nine_in_ten_of_sources_models_and_gpus_left_out_of_the_fit(
             assert 0.85 <= np.mean(column <= np.log(known.nine_of_ten[name])) <= 0.96
 
 
+@pytest.mark.slow
 def test_a_few_points_left_out_are_within_the_bounds() -> None:
     few = sorted(left_out(), key=lambda pair: pair[0].concurrency * pair[0].output_len)[::40]
     errors = np.abs([log_error(p, estimate(p, constants)) for p, constants in few])

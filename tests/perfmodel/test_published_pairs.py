@@ -22,6 +22,7 @@ def test_every_pair_is_of_equal_gpus_and_names_where_it_was_read() -> None:
         assert a.layout != b.layout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p.model} {p.gpu} {p.layout_b}")
 def test_what_was_measured_apart_is_estimated_right_or_a_tie(pair: Pair) -> None:
     ratio, measured = estimated_ratio(pair, VLLM_2026), pair.tps_b_over_a

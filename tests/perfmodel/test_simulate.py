@@ -36,6 +36,7 @@ def same(first: Simulated, second: Simulated) -> bool:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     lengths=LENGTHS,
@@ -82,6 +83,7 @@ def test_fast_forward_gives_the_times_of_plain_stepping_to_the_last_bit(
         assert fast.seconds_by_bound[bound] == pytest.approx(seconds)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     lengths=LENGTHS,

@@ -57,6 +57,7 @@ def test_a_launch_bound_step_is_the_launches_and_the_host() -> None:
     assert step_cost(step, [decode_load(1, 128)]).bound == "launch"
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(NAMES),
     st.sampled_from(LAYOUTS),

@@ -35,12 +35,14 @@ def test_an_estimate_is_what_the_simulated_engine_gives_for_the_same_condition(
     assert ratio.to_numpy() == pytest.approx([1.1] * 4)
 
 
+@pytest.mark.slow
 def test_the_report_says_how_far_measurement_and_estimate_are_apart(measured: pd.DataFrame) -> None:
     told = agreement_sentences(measured)
     assert len(told) == 2
     assert all("measured is 1.10 times estimated" in line for line in told)
 
 
+@pytest.mark.slow
 def test_what_the_catalog_does_not_know_gets_no_estimate(measured: pd.DataFrame) -> None:
     unknown = measured.assign(gpu_type="CPU")
     assert estimates_of(unknown).empty

@@ -75,6 +75,7 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet")
 
 
+@pytest.mark.slow
 def test_rows_and_columns_beyond_any_study_are_refused_by_the_files_own_count(
     tmp_path: Path,
 ) -> None:
@@ -103,6 +104,7 @@ def test_texts_that_would_expand_to_gigabytes_are_refused_before_they_do(
         read_table(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["0", "1e-320", "nan"])
 @pytest.mark.parametrize("command", ["tables", "report", "compare"])
 def test_throughput_of_zero_or_nothing_ends_no_analysis_with_a_traceback(

@@ -45,6 +45,7 @@ def test_columns_are_renamed_and_typed_and_constants_filled_in(table: Path) -> N
     assert frame["GPU"].tolist() == ["H100"] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

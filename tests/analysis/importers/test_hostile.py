@@ -24,6 +24,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.sampled_from([VLLM, SGLANG, STAGE]), st.dictionaries(st.text(max_size=12), VALUES))
 def test_whatever_else_a_file_holds_it_becomes_a_row_that_can_be_read_back(
@@ -70,6 +71,7 @@ SHAPES = [
 ] + [SGLANG, INFERENCEX, AGENTIC, LLMPERF]
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.sampled_from(SHAPES), st.data())
 def test_damage_at_any_depth_is_read_or_refused_in_one_line(

@@ -256,6 +256,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(NAMES), st.data())
 def test_any_damage_to_a_value_is_read_or_refused_but_never_crashes(

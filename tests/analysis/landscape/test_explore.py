@@ -40,6 +40,7 @@ def test_a_budget_beyond_the_space_measures_all_of_it() -> None:
     assert {trial.place for trial in trials} == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_the_process_finds_the_best_within_the_limits_and_meets_them() -> None:
     criteria = asked("time_s <= 0.2 s")
     trials = explore(SPACE, metrics, criteria, budget=15, seed=0)

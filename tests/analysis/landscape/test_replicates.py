@@ -132,6 +132,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(ROWS, st.randoms(use_true_random=False), st.sampled_from(UNKNOWN))
 def test_shuffled_rows_give_the_same_rows_notes_and_refusal(

@@ -16,6 +16,7 @@ odd,12,3,1048576,1.0,invalid
 """
 
 
+@pytest.mark.slow
 def test_a_table_of_runs_stands_beside_the_published_landscape(tmp_path: Path) -> None:
     ours = tmp_path / "mine.csv"
     ours.write_text(TABLE)

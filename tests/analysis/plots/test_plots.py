@@ -36,6 +36,7 @@ def both(small: Study) -> pd.DataFrame:
     return pd.concat([small(2), small(1, seed=9, provenance="measured")], ignore_index=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_draws_with_units_and_a_legend(small: Study, kind: str) -> None:
     rows = both(small) if kind == "residuals" else small(2)
@@ -45,6 +46,7 @@ def test_every_kind_draws_with_units_and_a_legend(small: Study, kind: str) -> No
     assert any(unit in found for unit in ("tokens/s", "ms", "1 = linear", "Measured / estimated"))
 
 
+@pytest.mark.slow
 def test_the_same_figure_gives_the_same_bytes(small: Study) -> None:
     one, two = (encoded(draw(small(), "bars"), "svg") for _ in range(2))
     assert one == two
@@ -87,6 +89,7 @@ def test_no_two_loads_are_written_over_each_other(levels: list[int]) -> None:
     assert all(b / a >= 1.5 for a, b in pairwise(at))
 
 
+@pytest.mark.slow
 def test_the_legend_names_number_and_kind_of_gpus(small: Study) -> None:
     for kind in ("throughput", "bars", "pareto", "heatmap"):
         found = texts(encoded(draw(small(2), kind), "svg"))
@@ -124,6 +127,7 @@ def test_points_of_the_pareto_figure_say_their_load(small: Study) -> None:
     assert {text.get_text() for text in axes.texts} == {"1", "8", "64"}
 
 
+@pytest.mark.slow
 def test_the_papers_figures_have_its_workload_and_load_as_asked(study: Study) -> None:
     rows = study(2)
     rows["num_prompts"] = 100
@@ -138,6 +142,7 @@ def test_the_papers_figures_have_its_workload_and_load_as_asked(study: Study) ->
         draw(rows[rows["workload"] != "decode-heavy"], "figure-2")
 
 
+@pytest.mark.slow
 def test_figures_are_as_wide_as_a_papers_columns(small: Study, tmp_path: Path) -> None:
     style = tmp_path / "own.mplstyle"
     style.write_text("axes.facecolor: eeeeff\n")

@@ -86,6 +86,7 @@ def test_copies_of_one_simulated_run_are_no_evidence_of_noise() -> None:
     assert cases.tie == DEFAULT_TIE
 
 
+@pytest.mark.slow
 @given(split=st.sampled_from(SPLITS[1:]), seed=st.integers(0, 99))
 def test_no_model_or_gpu_is_on_both_sides_of_its_split(
     cases: Cases, split: SplitName, seed: int

@@ -59,6 +59,7 @@ def test_recommend_has_its_keys(call: Call) -> None:
     assert err.count("moeserve run ") == 3
 
 
+@pytest.mark.slow
 def test_fit_and_evaluate_work_from_a_table(
     call: Call, study: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_published_measurements_judge_and_teach_without_results_of_ones_own(
     assert "imported options" in err
 
 
+@pytest.mark.slow
 def test_table_vi_is_judged_without_results_of_ones_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -58,6 +58,7 @@ def test_every_baseline_stands_beside_the_forest_in_each_split(cases: Cases) -> 
     assert tp["accuracy"] == pytest.approx(best_is_tp.mean())
 
 
+@pytest.mark.slow
 def test_held_out_architectures_are_chosen_for_far_better_than_by_majority(cases: Cases) -> None:
     row = next(evaluate(cases, splits=["leave-one-model-out"]))
     accuracy, majority, regret = (
@@ -70,6 +71,7 @@ def test_held_out_architectures_are_chosen_for_far_better_than_by_majority(cases
     assert regret < 0.03
 
 
+@pytest.mark.slow
 def test_the_learning_curve_grows_in_models(cases: Cases) -> None:
     rows = list(learning_curve(cases))
     sizes = [row["models_trained_on"] for row in rows]
@@ -119,6 +121,7 @@ def test_the_published_rules_lose_what_table_vi_says() -> None:
         assert rows[name]["mean_regret"] == pytest.approx(sum(losses) / 9)
 
 
+@pytest.mark.slow
 def test_the_published_curve_starts_from_the_analytic_model_alone() -> None:
     curve = list(published_curve())
     assert [row["models_trained_on"] for row in curve] == [0, 1, 2]

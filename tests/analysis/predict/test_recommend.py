@@ -131,6 +131,7 @@ def test_a_measured_crossover_is_found_between_the_loads_that_show_it() -> None:
     assert all(row["clear"] for row in rows)
 
 
+@pytest.mark.slow
 def test_measured_rows_outweigh_simulated_ones(cases: Cases) -> None:
     from analysis.predict.methods import weights
 

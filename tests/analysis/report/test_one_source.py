@@ -53,6 +53,7 @@ def column(table: Any, name: str) -> list[Any]:
     return [cells["levels"][c] for c in cells["codes"]] if isinstance(cells, dict) else cells
 
 
+@pytest.mark.slow
 def test_a_lead_that_only_its_own_interval_shows_is_claimed_nowhere() -> None:
     rows = runs({"ep": [LOGS if place == 3 else logs for place, logs in enumerate(alike())]})
     (own,) = [r for r in compare(rows).rows() if r["max_concurrency"] == LOADS[3]]
@@ -68,6 +69,7 @@ def test_a_lead_that_only_its_own_interval_shows_is_claimed_nowhere() -> None:
     assert "better" not in column(payload(text)["contrasts"], "verdict")
 
 
+@pytest.mark.slow
 def test_a_headline_claims_no_condition_that_the_verdicts_leave_open() -> None:
     rows = runs({"ep": [logs + 0.3 * (place > 5) for place, logs in enumerate(alike())]})
     text = report_html(rows)
@@ -78,6 +80,7 @@ def test_a_headline_claims_no_condition_that_the_verdicts_leave_open() -> None:
     assert sure in text
 
 
+@pytest.mark.slow
 def test_where_the_winner_changes_only_shown_loads_are_named() -> None:
     shifts = (-0.3, -0.3, -0.3, 0, 0, 0.3, 0.3, 0.3)
     rows = runs({"ep": [own + shift for own, shift in zip(alike(), shifts, strict=True)]})
@@ -93,6 +96,7 @@ def verdicts(found: Comparison) -> dict[tuple[object, str], str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ["tp", "ep", "single"])
 @pytest.mark.parametrize("seed", range(6))
 def test_winners_never_say_what_a_verdict_denies(seed: int, reference: str) -> None:
@@ -116,6 +120,7 @@ def test_a_third_strategy_that_is_as_good_leaves_the_winner_open() -> None:
     assert not winners(rows)["settled"].all()
 
 
+@pytest.mark.slow
 def test_averages_over_conditions_are_against_the_pages_reference() -> None:
     text = report_html(runs({"ep": noise(9, 0.3)}), ReportOptions(reference="ep"))
     assert "tp gives 74" in text or "tp gives 73" in text

@@ -73,6 +73,7 @@ def test_an_empty_results_directory_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_page_says_question_answer_origin_and_requests(tmp_path: Path, small: Study) -> None:
     root = directory(tmp_path / "out", small)
     write_report([root], tmp_path / "r.html")
@@ -127,6 +128,7 @@ def test_every_provenance_is_a_group_of_its_own(small: Study) -> None:
     assert "27 valid of 27 measured runs, 27 valid of 27 simulated runs" in text
 
 
+@pytest.mark.slow
 def test_runs_left_out_are_listed_with_their_reasons(small: Study) -> None:
     rows = small()
     rows.loc[:2, ["verdict", "verdict_reasons"]] = ["invalid", "ERRORS;TOO_SHORT"]
@@ -156,6 +158,7 @@ def test_one_strategy_is_asked_what_it_carries(small: Study) -> None:
     assert "No comparison" not in text
 
 
+@pytest.mark.slow
 def test_one_load_is_said_and_not_an_error(small: Study) -> None:
     rows = small()
     assert "No crossover" in report_html(rows[rows["max_concurrency"] == 8])
@@ -215,6 +218,7 @@ def test_price_and_energy_are_measures_where_they_are_known(small: Study) -> Non
     assert not [head for head in plain["carried"]["columns"] if "$" in head or "J per" in head]
 
 
+@pytest.mark.slow
 def test_intervals_of_what_is_above_zero_never_reach_below_it(small: Study) -> None:
     rows = small(2)
     wild = np.where(rows["replicate"] == 0, 0.05, 1.0)
@@ -242,6 +246,7 @@ def test_open_and_closed_loops_share_a_page_but_no_axis(small: Study) -> None:
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u2028&"
 
 
+@pytest.mark.slow
 def test_no_name_can_leave_its_place_in_the_page(small: Study) -> None:
     text = report_html(small(model=HOSTILE, gpu_type=HOSTILE, verdict_reasons=HOSTILE))
     assert text.count("<script") == 2
@@ -251,6 +256,7 @@ def test_no_name_can_leave_its_place_in_the_page(small: Study) -> None:
     assert not set("<>&\u2028") & set(payload)
 
 
+@pytest.mark.slow
 def test_the_policy_allows_this_script_and_style_alone(small: Study) -> None:
     text = report_html(small())
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]

@@ -58,6 +58,7 @@ def mixed(name: str) -> MixedFit:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_each_factor_alone_is_rs_aov_welch_and_kruskal(name: str) -> None:
     for row in anova(study(name)).rows():
@@ -73,6 +74,7 @@ def test_interactions_are_rs_by_both_types_of_sums_of_squares(name: str, kind: i
     assert found == {of: pytest.approx(f, rel=1e-8) for of, f in expected.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_mixed_model_is_lmers(name: str) -> None:
     found, expected = mixed(name), values()[name]
@@ -111,6 +113,7 @@ def test_contrasts_are_rs_t_tests_and_adjustments(name: str, adjust: str, method
             assert row[what] == pytest.approx(expected[f"{what}_{method}"][of], rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_all_pairs_are_those_of_tukey_hsd(name: str) -> None:
     expected, found = values()[name], {}

@@ -58,6 +58,7 @@ def test_a_kernel_that_one_arm_does_not_tell_is_warned_of() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_report_and_the_analysis_of_variance_say_it_too() -> None:
     rows = arms(moe_backend={"tp": "TRITON", "ep": "FLASHINFER"})
     rows["max_concurrency"] = rows["block"] % 2 * 8 + 8

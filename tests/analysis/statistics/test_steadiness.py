@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from analysis.statistics.steadiness import replicate_notes
 
@@ -29,6 +30,7 @@ def study(
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
 def test_replicates_that_agree_give_no_notes() -> None:
     assert sum(bool(replicate_notes(study(seed), METRIC)) for seed in range(100)) <= 3
 

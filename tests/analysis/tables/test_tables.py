@@ -62,6 +62,7 @@ def test_replicates_make_the_interval_and_launches_count_once(study: Study) -> N
     assert found.low == pytest.approx(found.value / np.exp(half / found.value), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_replicates_of_one_launch_are_one_in_a_table(study: Study) -> None:
     rows = study(4)
     pair = (rows["replicate"] // 2).astype(str)
@@ -115,6 +116,7 @@ def test_a_strategy_that_misses_conditions_is_pointed_out(study: Study) -> None:
     assert "tp+ep 15" in note
 
 
+@pytest.mark.slow
 def test_only_the_tables_that_columns_allow_are_made(study: Study) -> None:
     rows = study().drop(columns=["output_throughput_per_gpu", "workload"])
     assert [t.number for t in tables(rows)] == ["IV"]

@@ -106,6 +106,7 @@ def test_help_offers_it(toy: Path) -> None:
     assert re.search(r"--engine\b[^-]*\btoy\b", shown), shown
 
 
+@pytest.mark.slow
 def test_serve_starts_its_server_and_no_other(toy: Path) -> None:
     with port_range() as ports:
         words = ["serve", "--engine", "toy", "-m", "tiny-olmoe", "--port", str(ports.start)]

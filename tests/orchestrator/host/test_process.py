@@ -51,6 +51,7 @@ async def test_stopping_leaves_no_process_not_even_one_that_hid_and_ignores_term
     await server.stop()  # twice is harmless
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 async def test_a_server_does_not_outlive_the_process_that_started_it(
     tmp_path: Path, number: signal.Signals

@@ -54,6 +54,7 @@ def test_a_run_s_file_is_never_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_text() == "what was there"
 
 
+@pytest.mark.slow
 def test_a_simulated_study_loads_no_http_client_and_pandas_for_its_answer_alone(
     tmp_path: Path,
 ) -> None:

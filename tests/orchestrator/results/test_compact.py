@@ -88,6 +88,7 @@ STEPS: list[tuple[Any, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("owner", "name"), STEPS)
 @pytest.mark.parametrize("after", [False, True])
 def test_ended_anywhere_nothing_is_lost_and_nothing_is_there_twice(

@@ -35,6 +35,7 @@ def break_measuring(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> No
     monkeypatch.setattr(SimulatedSession, "measure", measure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

@@ -83,6 +83,7 @@ async def test_limits_that_no_load_meets_give_no_level(tmp_path: Path) -> None:
     assert (row["highest"], row["next_failed"]) == (None, 1)
 
 
+@pytest.mark.slow
 async def test_a_search_over_rates_is_an_open_loop(tmp_path: Path) -> None:
     rates = Experiment(**{**_fields(SEARCH), "request_rates": (1.0, 64.0)})
     _, row = await search(tmp_path, rates)

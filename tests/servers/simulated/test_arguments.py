@@ -51,6 +51,7 @@ def command_lines(draw: st.DrawFn) -> tuple[list[str], dict[str, object]]:
     return words, wanted
 
 
+@pytest.mark.slow
 @given(command_lines())
 def test_both_spellings_are_read_and_the_last_one_wins(
     line: tuple[list[str], dict[str, object]],

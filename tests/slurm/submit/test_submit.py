@@ -99,6 +99,7 @@ def test_a_crash_between_sbatch_and_its_record_is_mended_by_the_job_s_name(
     assert submit(cluster, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_2500_tasks_are_three_arrays_one_after_the_other_under_a_throttle(tmp_path: Path) -> None:
     many = small(num_runs=833, strategies=("tp", "ep", "tp+ep"))
     cluster = MemorySlurm()

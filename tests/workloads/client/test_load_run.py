@@ -81,6 +81,7 @@ async def test_a_capped_open_loop_counts_the_wait_for_a_slot(serve: Any, wire: A
     assert server.peak == 1
 
 
+@pytest.mark.slow
 async def test_large_prompts_are_sent_whole(serve: Any, wire: Any) -> None:
     server = await serve([wire.answer(wire.stream(3))])
     rows: list[RequestRow] = []

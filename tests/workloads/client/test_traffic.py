@@ -34,6 +34,7 @@ def bodies(server: Any) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_each_request_asks_for_its_own_in_its_own_way(
     serve: Any, wire: Any, workers: int
@@ -72,6 +73,7 @@ async def test_each_request_asks_for_its_own_in_its_own_way(
     assert by_request[1] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("open_loop", [False, True])
 async def test_a_turn_is_sent_think_time_after_the_end_of_the_one_before(

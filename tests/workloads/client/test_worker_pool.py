@@ -47,6 +47,7 @@ def children() -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 async def test_each_request_is_sent_once_and_the_concurrency_is_shared(
     serve: Any, wire: Any
 ) -> None:
@@ -61,6 +62,7 @@ async def test_each_request_is_sent_once_and_the_concurrency_is_shared(
     assert not children()
 
 
+@pytest.mark.slow
 async def test_a_schedule_is_kept_over_processes(serve: Any, wire: Any) -> None:
     server = await serve([wire.answer(wire.stream(3))])
     due_s = due_times(np.random.default_rng(1), 60, rate_per_s=100.0)
@@ -71,6 +73,7 @@ async def test_a_schedule_is_kept_over_processes(serve: Any, wire: Any) -> None:
     assert np.median(lags) < limit(0.25)
 
 
+@pytest.mark.slow
 async def test_a_stop_reaches_every_process(serve: Any, wire: Any) -> None:
     stop = asyncio.Event()
 
@@ -85,6 +88,7 @@ async def test_a_stop_reaches_every_process(serve: Any, wire: Any) -> None:
     assert stats.unsent == 1000 - len(rows)
 
 
+@pytest.mark.slow
 async def test_a_process_that_dies_ends_the_run_with_its_reason(serve: Any, wire: Any) -> None:
     def script(request: int) -> list[Any]:
         if request == 10:

@@ -34,6 +34,7 @@ def test_uniform_lengths_are_within_their_bounds_both_included() -> None:
     assert [len(each) for each in prompts(drawn)] == drawn.input_lens.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mean", "cv"), [(512, 0.5), (128, 1.0), (2048, 0.97)])
 def test_lognormal_lengths_have_the_mean_and_the_coefficient_of_variation(
     mean: int, cv: float

@@ -212,6 +212,7 @@ def check_mutated(wire: Any, count: int, seed: int) -> None:
         assert (np.diff(decoder.tokens.times()[0]) >= 0).all()
 
 
+@pytest.mark.slow
 def test_a_damaged_answer_gives_a_class_and_never_a_crash(wire: Any) -> None:
     check_mutated(wire, 3_000, seed=1)
 

@@ -70,6 +70,7 @@ async def test_html_a_404_and_an_empty_list_are_not_an_openai_server() -> None:
                 await prepare(Experiment(endpoint=url))
 
 
+@pytest.mark.slow
 async def test_a_server_that_lists_a_model_but_cannot_complete_is_refused(tmp_path: Path) -> None:
     async def models_only(request: web.Request) -> web.Response:
         if request.path == "/v1/models":
