@@ -1,13 +1,13 @@
 """Is a server the same by its address as under an engine? Run me with Python, from anywhere.
 
-In each block an engine starts its server, as `--engine` does. That one process is then measured in
-pairs, through the engine's own session and as `--endpoint` measures it, first the one and then the
-other ahead; so neither two processes of one server nor the machine's mood is taken for a difference
-of the two. Prints the medians of TTFT and E2E and their ratio, endpoint over engine: the mean of
-its logarithm over the pairs with Student's 95 % interval, and the pairs' median with the exact one.
-Real vLLM needs vLLM for the CPU, real llama.cpp xllamacpp, gguf and transformers; `simulated` is
-this project's server over HTTP. With `--into FILE` pairs are kept as they come, and a series that
-was broken off goes on.
+In each block an engine starts its server, as `--engine` does, and a pair of measurements warms it
+up. That one process is then measured in pairs, through the engine's own session and as `--endpoint`
+measures it, first the one and then the other ahead; so neither two processes of one server nor the
+machine's mood is taken for a difference of the two. Prints the medians of TTFT and E2E and their
+ratio, endpoint over engine: the mean of its logarithm over the pairs with Student's 95 % interval,
+and the pairs' median with the exact one. Real vLLM needs vLLM for the CPU, real llama.cpp
+xllamacpp, gguf and transformers; `simulated` is this project's server over HTTP. With `--into FILE`
+pairs are kept as they come, and a series that was broken off goes on.
 """
 
 import argparse
@@ -114,23 +114,28 @@ async def measured(session: Session, run: Run, replicate: int) -> dict[str, Any]
 
 
 async def block(load: Load, first: int, count: int, keep: Callable[[dict[str, Any]], None]) -> None:
-    """Start a server and measure it in pairs number `first` and on."""
+    """Start a server and measure it in pairs number `first` and on, after one that warms it up."""
     with tempfile.TemporaryDirectory() as folder:
         entering, run = await opened(under_engine(load, Path(folder)), Path(folder))
         async with entering as session:
             if not isinstance(session, HttpBacked):
                 sys.exit(f"{load.server} is not served over HTTP")
-            url = session.http.target.base_url
-            for number in range(first, first + count):
-                pair: dict[str, Any] = {"load": asdict(load)}
-                for arm in ARMS if number % 2 else ARMS[::-1]:
-                    if arm == "engine":
-                        pair[arm] = await measured(session, run, number)
-                        continue
-                    by_address, same = await opened(load.experiment(endpoint=url), Path(folder))
-                    async with by_address as other:
-                        pair[arm] = await measured(other, same, number)
-                keep(pair)
+            asked = load.experiment(endpoint=session.http.target.base_url)
+
+            async def by_engine(number: int) -> dict[str, Any]:
+                return await measured(session, run, number)
+
+            async def by_endpoint(number: int) -> dict[str, Any]:
+                entering, same = await opened(asked, Path(folder))
+                async with entering as other:
+                    return await measured(other, same, number)
+
+            arms = dict(zip(ARMS, (by_engine, by_endpoint), strict=True))
+            for number in (first + count, *range(first, first + count)):
+                order = ARMS if number % 2 else ARMS[::-1]
+                pair = {arm: await arms[arm](number) for arm in order}
+                if number < first + count:
+                    keep({"load": asdict(load), **pair})
 
 
 def table(pairs: Sequence[dict[str, Any]]) -> str:
