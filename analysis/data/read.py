@@ -14,6 +14,7 @@ from analysis.data.parquet import MOST_ROWS, check_columns, read_parquet
 from catalog.bounded import MEASURED
 from catalog.csv_text import HIDDEN_FORMULA
 from catalog.errors import BadFile
+from catalog.named_file import check_named
 from orchestrator.results.record import RunRecord
 
 ColumnType = Literal["text", "number", "flag"]
@@ -54,6 +55,7 @@ def column_kinds() -> dict[str, ColumnType]:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV or Parquet file with run-table columns; other columns are kept as they are."""
+    check_named(path)
     if path.suffix.lower() in {".parquet", ".pq"}:
         raw = _read_parquet(path)
     elif path.suffix.lower() in {".csv", ".txt", ""}:
