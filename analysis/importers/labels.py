@@ -1,6 +1,7 @@
 """What a result file does not say and the user does: for all files, or for each."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ def parse_labels(texts: Iterable[str]) -> list[tuple[str, dict[str, Scalar]]]:
 def _csv_labels(path: Path) -> list[tuple[str, dict[str, Scalar]]]:
     try:
         text = text_named(path, "labels", encoding="utf-8-sig")
-        rows = list(csv.DictReader(text.splitlines(keepends=True)))
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise BadFile(path, f"cannot be read as labels ({error})") from None
     if not rows or "file" not in rows[0]:
