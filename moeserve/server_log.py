@@ -1,10 +1,10 @@
 """A server's log explained: what it ran, how far it came, why it failed, what to do."""
 
 import os
-import stat
 from pathlib import Path
 
 from catalog.errors import BadFile
+from catalog.named_file import open_named
 from catalog.secrets import redact
 from orchestrator.engines.vllm.choices import choices_told
 from orchestrator.engines.vllm.readback import observed
@@ -40,12 +40,9 @@ def explained(path: Path) -> dict[str, ColumnValue]:
 def _text(path: Path) -> str:
     """The begin and the end of a log; BadFile where there is none."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BadFile(path, "is no file: the log of one server is wanted")
-        with path.open("rb") as file:
+        with open_named(path, "log of one server") as file:
             head = file.read(HEAD_BYTES)
-            rest = max(0, status.st_size - len(head))
+            rest = max(0, os.fstat(file.fileno()).st_size - len(head))
             file.seek(max(0, rest - TAIL_BYTES), os.SEEK_CUR)
             tail = file.read(TAIL_BYTES)
     except OSError as error:

@@ -1,5 +1,7 @@
 """The run table and the request table of a results directory."""
 
+import hashlib
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,13 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from catalog.errors import InputError, ResultsError
-from catalog.inside import check_inside, read_inside
+from catalog.inside import read_inside
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.quality.rows import quality_columns, with_quality
 from orchestrator.results.condition import server_columns, version_of, with_configuration
-from orchestrator.results.contents import is_stored, read_stored
+from orchestrator.results.contents import open_stored
 from orchestrator.results.record import ColumnValue, RunRecord
-from orchestrator.results.store import Manifest, read_manifests
+from orchestrator.results.store import Manifest, StoredFile, read_manifests
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,21 +68,29 @@ def _asked(root: Path) -> dict[str, str]:
 def request_files(
     root: Path, manifests: Iterable[Manifest] | None = None
 ) -> "Iterator[RowsSource]":
-    """Yield the files with the request rows of published runs; of those in bundles their bytes."""
+    """Yield the files with the request rows of published runs; of those in bundles their bytes.
+
+    Raises ResultsError for one that is missing or is not what was published: Arrow reads a damaged
+    file as other numbers, or ends the process.
+    """
     listed = read_manifests(root) if manifests is None else manifests
     for manifest in listed:
         for file in manifest.files:
             if file.path.endswith("/requests.parquet"):
-                yield _there(root, file.path)
+                yield _published(root, file)
 
 
-def _there(root: Path, name: str) -> "RowsSource":
+def _published(root: Path, file: StoredFile) -> "RowsSource":
+    path = root / file.path
     try:
-        return check_inside(root, name)
+        with open_stored(root, file.path) as stored:
+            found = hashlib.file_digest(stored, "sha256").hexdigest()
+            source = bytes(stored.getbuffer()) if isinstance(stored, io.BytesIO) else path
     except FileNotFoundError:
-        if is_stored(root, name):
-            return read_stored(root, name)
-        raise ResultsError(f"{root / name}: is missing, though its run was published") from None
+        raise ResultsError(f"{path}: is missing, though its run was published") from None
+    if found != file.sha256:
+        raise ResultsError(f"{path}: is not the file that was published (see moeserve verify)")
+    return source
 
 
 def request_table(root: Path) -> "pa.Table":

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from catalog.errors import BadFile
+from catalog.named_file import read_named
 from perfmodel.expert_balance import TokenCounts
 from perfmodel.experts import RoutingSkew
 
@@ -30,20 +31,15 @@ class RoutingFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def read_routing(path: Path) -> RoutingSkew:
     """Read either form; BadFile names what is wrong in which field."""
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise BadFile(path, f"larger than {LARGEST_BYTES} bytes: not a file of routing")
-        parquet = path.suffix == ".parquet"
-        counts, top_k = _parquet(path) if parquet else _json(path)
-    except OSError as error:
-        raise BadFile(path, f"cannot be read: {error.strerror or error}") from error
+    data = read_named(path, "file of routing", most_bytes=LARGEST_BYTES)
+    counts, top_k = (_parquet if path.suffix == ".parquet" else _json)(path, data)
     _check(path, counts)
     return RoutingSkew(counts=tuple(map(tuple, counts.tolist())), top_k=top_k)
 
 
-def _json(path: Path) -> tuple[TokenCounts, int]:
+def _json(path: Path, data: bytes) -> tuple[TokenCounts, int]:
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=RoutingFile)
+        found = msgspec.json.decode(data, type=RoutingFile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadFile(path, f"not what `moeserve routing --save` writes: {error}") from error
     if len({len(layer) for layer in found.expert_tokens}) != 1:
@@ -58,17 +54,17 @@ def _json(path: Path) -> tuple[TokenCounts, int]:
     return counts, found.top_k
 
 
-def _parquet(path: Path) -> tuple[TokenCounts, None]:
+def _parquet(path: Path, data: bytes) -> tuple[TokenCounts, None]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(pa.BufferReader(data))
         missing = [name for name in COLUMNS if name not in table.column_names]
         if missing:
             raise BadFile(path, f"has no column {missing[0]}; --expert-load writes experts.parquet")
         layer, expert, tokens = (np.asarray(table[name], np.int64) for name in COLUMNS)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (OSError, pa.ArrowException, TypeError, ValueError) as error:
         raise BadFile(path, f"not an experts.parquet: {str(error).splitlines()[0]}") from error
     cells = 0 if not len(layer) else (int(layer.max()) + 1) * (int(expert.max()) + 1)
     if not len(layer) or min(layer.min(), expert.min(), tokens.min()) < 0 or cells > MOST_CELLS:

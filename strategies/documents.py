@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from catalog.errors import BadFile
+from catalog.named_file import text_named
 
 LARGEST_FILE_BYTES = 1_000_000
 MOST_VALUES = 10_000
@@ -28,16 +29,7 @@ def read_document(path: Path, what: str) -> object:
 
 
 def _decoded(path: Path, what: str, format_: str, decode: Callable[[str], object]) -> object:
-    try:
-        if path.exists() and not path.is_file():
-            raise BadFile(path, f"is not a file, so no {what} file")
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise BadFile(path, f"larger than {LARGEST_FILE_BYTES} bytes: no {what} file")
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise BadFile(path, f"no such {what} file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(path, f"cannot be read: {error}") from error
+    text = text_named(path, f"{what} file", most_bytes=LARGEST_FILE_BYTES)
     try:
         return decode(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

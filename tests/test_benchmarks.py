@@ -35,3 +35,12 @@ def test_a_benchmark_finds_all_that_it_imports(
         for name in set(sys.modules) - known:
             if Path(getattr(sys.modules[name], "__file__", None) or ROOT).parent == script.parent:
                 del sys.modules[name]
+
+
+def test_the_interval_of_a_median_has_the_ranks_of_the_sign_test() -> None:
+    """By hand, from sums of binomial coefficients over 2^n: the last that stay below 2.5 %."""
+    exact = runpy.run_path(str(ROOT / "benchmarks/loadgen/by_endpoint.py"))["exact"]
+    for pairs, ranks in ((6, (1, 6)), (9, (2, 8)), (12, (3, 10)), (20, (6, 15))):
+        ratios = [float(rank) for rank in range(pairs, 0, -1)]
+        assert exact(ratios).endswith("({:.3f} to {:.3f})".format(*ranks))
+    assert "no interval" in exact(ratios[:5])

@@ -15,6 +15,7 @@ from analysis.data.parquet import MOST_ROWS, check_columns, read_parquet
 from catalog.bounded import MEASURED
 from catalog.csv_text import HIDDEN_FORMULA
 from catalog.errors import BadFile
+from catalog.named_file import check_named
 from orchestrator.results.record import RunRecord
 
 ColumnType = Literal["text", "number", "flag"]
@@ -56,6 +57,7 @@ def column_kinds() -> Mapping[str, ColumnType]:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV or Parquet file with run-table columns; other columns are kept as they are."""
+    check_named(path)
     if path.suffix.lower() in {".parquet", ".pq"}:
         raw = _read_parquet(path)
     elif path.suffix.lower() in {".csv", ".txt", ""}:

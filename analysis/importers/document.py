@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.importers import aiperf_csv, printed
 from catalog.errors import BadFile
+from catalog.named_file import text_named
 from catalog.plain_text import plain
 
 MOST_BYTES = 4 * 2**30
@@ -133,12 +134,7 @@ def _documents(path: Path, text: str) -> Iterator[Document]:
 
 
 def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise BadFile(path, "larger than 4 GiB")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise bad_file(path, f"cannot be read as text ({error})") from None
+    text = text_named(path, "results", most_bytes=MOST_BYTES, encoding="utf-8-sig")
     if not text.strip():
         raise BadFile(path, "is empty")
     return text

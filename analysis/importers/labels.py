@@ -1,6 +1,7 @@
 """What a result file does not say and the user does: for all files, or for each."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import msgspec
 
 from analysis.importers.leftovers import Scalar, column_name
 from catalog.errors import BadFile, BadValue, UnknownName
+from catalog.named_file import text_named
 from orchestrator.results.record import COLUMNS
 from strategies import Layout, parse_layout
 
@@ -84,9 +86,9 @@ def parse_labels(texts: Iterable[str]) -> list[tuple[str, dict[str, Scalar]]]:
 
 def _csv_labels(path: Path) -> list[tuple[str, dict[str, Scalar]]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = text_named(path, "labels", encoding="utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
         raise BadFile(path, f"cannot be read as labels ({error})") from None
     if not rows or "file" not in rows[0]:
         raise BadFile(path, "needs a column file, and a row for each result file")

@@ -20,6 +20,7 @@ from analysis.predict.objective import ObjectiveName
 from analysis.predict.scores import fit_temperature
 from analysis.predict.splits import folds
 from catalog.errors import BadFile
+from catalog.named_file import open_named
 from perfmodel.arrays import BoolArray, FloatArray
 from perfmodel.constants import VLLM_2026
 from perfmodel.known_error import KNOWN_ERRORS, NORMAL_90
@@ -241,7 +242,10 @@ def _named(prefix: str, forest: Forest) -> dict[str, np.ndarray]:
 def load_predictor(path: Path) -> Predictor:
     """Read a predictor that `save` wrote."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with (
+            open_named(path, "predictor; make one with `moeserve predict fit`") as file,
+            np.load(file, allow_pickle=False) as stored,
+        ):
             arrays = {name: stored[name] for name in stored.files}
         told = arrays.pop("about").tobytes()
         if (schema := msgspec.json.decode(told, type=_Versioned).schema) != SCHEMA:
@@ -259,8 +263,6 @@ def load_predictor(path: Path) -> Predictor:
         )
     except BadFile:
         raise
-    except FileNotFoundError:
-        raise BadFile(path, "no such predictor; make one with `moeserve predict fit`") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.DecodeError) as error:
         raise BadFile(path, f"not a predictor of moeserve ({str(error)[:120]})") from None
     return Predictor(about=about, relative=relative, absolute=absolute)

@@ -21,6 +21,7 @@ from analysis.predict.steady_state import Demand
 from catalog.errors import BadFile, BadValue, Infeasible
 from catalog.from_hf import load_model
 from catalog.models import Model
+from catalog.named_file import read_named
 from catalog.python import safe_children
 from orchestrator.experiment.cells import Cell, LoadPoint, Setup
 from orchestrator.results.condition import cell_columns, with_configuration
@@ -85,9 +86,7 @@ class SimulatedCase:
 def read_recipe(path: Path) -> Recipe:
     """Read a YAML recipe."""
     try:
-        return msgspec.yaml.decode(path.read_bytes(), type=Recipe)
-    except FileNotFoundError:
-        raise BadFile(path, "no such file") from None
+        return msgspec.yaml.decode(read_named(path, "recipe"), type=Recipe)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise BadFile(path, f"not a recipe of a training study: {error}") from None
 

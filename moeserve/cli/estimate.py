@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from catalog.errors import BadFile
+from catalog.named_file import read_named
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.show import Format, FormatOption, headed, note, show
 from orchestrator.results.record import SIMULATED, Row
@@ -214,9 +215,7 @@ def constants_of(text: str | None) -> "Constants | None":
     if text is None or not text.endswith(".json"):
         return None if text is None else calibration(text)
     try:
-        return msgspec.json.decode(Path(text).read_bytes(), type=Constants)
-    except OSError as error:
-        raise BadFile(text, f"cannot be read: {error.strerror}") from error
+        return msgspec.json.decode(read_named(Path(text), "calibration"), type=Constants)
     except msgspec.DecodeError as error:
         raise BadFile(text, f"not a calibration: {error}") from error
 

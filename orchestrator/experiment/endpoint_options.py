@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from catalog.bounded import RealRange
-from catalog.errors import BadFile, BadValue, InputError, UnknownName
+from catalog.errors import BadValue, InputError, UnknownName
+from catalog.named_file import LARGEST_SECRET_BYTES, text_named
 from catalog.secret_names import is_secret_name
 from catalog.secrets import hide, is_secret_pair, secrets_in
 from workloads.transport.target import FIXED, LENGTHS, NEEDED
@@ -149,7 +150,7 @@ def kept_in_environment(name: str, value: str) -> str:
 
 def _value(name: str, value: str) -> str:
     if value.startswith("@"):
-        text = _text_of(value[1:])
+        text = text_named(Path(value[1:]), most_bytes=LARGEST_SECRET_BYTES).strip()
     else:
         text = _VARIABLE.sub(lambda found: _variable(name, found[1] or found[2]), value)
     if text != value:
@@ -158,13 +159,6 @@ def _value(name: str, value: str) -> str:
     if not text.isprintable() or not _is_latin(text):
         raise BadValue("--header", f"a value of {name}", "one line of printable latin-1 text")
     return text
-
-
-def _text_of(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(path, f"cannot be read: {error}") from error
 
 
 def _variable(header: str, name: str) -> str:

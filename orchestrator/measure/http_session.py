@@ -84,6 +84,8 @@ class HttpSession:
     pid: int | None = None
     """The supervisor of a server of ours."""
     gpus: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What its start found that a reader of its runs should know, each `CODE: …`."""
     foreign: Foreign | None = None
     """Of a server that moeserve did not start."""
 
@@ -128,7 +130,7 @@ class HttpSession:
         await self._settle(failed_classes, stopped=callbacks.stop.is_set())
         after = await self.control.metrics()
         reason = client_limited(stats)
-        reasons = [reason] if reason else []
+        reasons = [*self.notes, reason] if reason else [*self.notes]
         figures = client_figures(stats) | shared_figures(traffic)
         if self.foreign is not None:
             shared = await self.foreign.shared_metrics()

@@ -6,11 +6,12 @@ in the folders of a results directory are unpacked, into a folder of our own, up
 """
 
 import contextlib
+import hashlib
 import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from orchestrator.results.bundles import bundles_of
 from orchestrator.results.contents import is_stored, read_stored
 from orchestrator.results.given import ENDING, stands_for
 from orchestrator.results.names import Names
-from orchestrator.results.store import FOLDERS, MOST_STORED_BYTES
+from orchestrator.results.store import FOLDERS, MOST_STORED_BYTES, read_manifests
 
 QUALITY = "quality"
 TOP_LEVEL = ("experiment.json", "planned.json")
@@ -53,8 +54,9 @@ def pack(root: Path, output: Path, names: Names) -> int:
         pa.CompressedOutputStream(str(beside), "zstd") as packed,
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
+        published = frozenset(f.sha256 for run in read_manifests(root) for f in run.files)
         for name in _files(root):
-            data = _content(root, name, names)
+            data = _content(root, name, names, published)
             about = tarfile.TarInfo(name)  # no owner, no time: nothing of who packed it
             about.size = len(data)
             archive.addfile(about, io.BytesIO(data))
@@ -95,19 +97,20 @@ def _files(root: Path) -> Iterator[str]:
         yield from (name.as_posix() for name in sorted(plain))
 
 
-def _content(root: Path, name: str, names: Names) -> bytes:
+def _content(root: Path, name: str, names: Names, published: Set[str]) -> bytes:
     data = read_stored(root, name, most_bytes=MOST_STORED_BYTES)
     folder, ending = PurePosixPath(name).parts[0], PurePosixPath(name).suffix
     if folder == "servers":
         return names.masked_text(data[-TAIL_BYTES:])
     if folder == "attempts":  # under the hash of its manifest: whole as it is, or not at all
-        names.refuse_in(root / name, data)
+        whole = hashlib.sha256(data).hexdigest() in published
+        names.refuse_in(root / name, data, published=whole)
         return data
     if ending == ".json":
         return names.masked_json(root / name, data)
     if ending in TEXTS:
         return names.masked_text(data)
-    names.refuse_in(root / name, data)
+    names.refuse_in(root / name, data, published=False)
     return data
 
 

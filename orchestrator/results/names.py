@@ -3,9 +3,12 @@
 import contextlib
 import getpass
 import io
+import multiprocessing
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import pyarrow.parquet as pq
 
 from catalog.errors import BadFile, ResultsError
 from catalog.inside import read_inside
+from catalog.python import safe_children
 from catalog.secrets import redact
 from orchestrator.results.bundles import bundles_of
 from orchestrator.results.contents import is_stored, read_stored
@@ -69,9 +73,12 @@ class Names:
         """The same of every text of a JSON file, however deep; keys stay."""
         return msgspec.json.encode(self._deep(_decoded(path, data)))
 
-    def refuse_in(self, path: Path, data: bytes) -> None:
-        """Raise BadFile where a file that must stay as it is holds a name or a secret."""
-        for text in _texts(path, data):
+    def refuse_in(self, path: Path, data: bytes, *, published: bool) -> None:
+        """Raise BadFile where a file that must stay as it is holds a name or a secret.
+
+        One that is not `published`, as its hash tells, may be damaged in any way.
+        """
+        for text in _texts(path, data, published=published):
             if self.masked(text) != text:
                 raise BadFile(
                     path,
@@ -111,19 +118,33 @@ def _named(value: Any) -> Iterator[str]:
             yield from _named(each)
 
 
-def _texts(path: Path, data: bytes) -> Iterator[str]:
+def _texts(path: Path, data: bytes, *, published: bool) -> list[str]:
     """Texts of a file: of a Parquet file those of its columns, each once; else all of it."""
     if path.suffix != ".parquet":
-        yield data.decode("utf-8", "replace")
-        return
+        return [data.decode("utf-8", "replace")]
     try:
-        table = pq.read_table(io.BytesIO(data))
-    except pa.ArrowException as error:
+        return parquet_texts(data) if published else _apart(data)
+    except (OSError, pa.ArrowException) as error:
         raise ResultsError(f"{path}: cannot be read: {error}") from error
-    for name, kind in zip(table.column_names, table.schema.types, strict=True):
-        if (
-            pa.types.is_dictionary(kind)
-            or pa.types.is_string(kind)
-            or pa.types.is_large_string(kind)
-        ):
-            yield from (str(each) for each in pc.unique(table[name]).to_pylist() if each)
+    except BrokenProcessPool:
+        way = "no run's record names it: remove it, and pack again"
+        raise ResultsError(f"{path}: is damaged, and ends whoever reads it; {way}") from None
+
+
+def _apart(data: bytes) -> list[str]:
+    """The same in a Python of its own: of some damaged footers Arrow ends the process."""
+    context = multiprocessing.get_context("spawn")
+    with safe_children(), ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(parquet_texts, data).result()
+
+
+def parquet_texts(data: bytes) -> list[str]:
+    """Texts in the columns of a Parquet file, each once a column."""
+    table = pq.read_table(io.BytesIO(data))
+    kinds = (pa.types.is_dictionary, pa.types.is_string, pa.types.is_large_string)
+    columns = [
+        table[name]
+        for name, kind in zip(table.column_names, table.schema.types, strict=True)
+        if any(is_kind(kind) for is_kind in kinds)
+    ]
+    return [str(each) for column in columns for each in pc.unique(column).to_pylist() if each]

@@ -29,6 +29,7 @@ NOTES = frozenset(
         "EXPERTS_UNKNOWN",
         "PREEMPTED",
         "POWER_CAPPED",
+        "CORES_TAKEN",
         # Of a server that already runs, and of what its answers prove.
         "ANOTHER_NAME",
         "ANSWERED_AS",

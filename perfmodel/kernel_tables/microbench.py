@@ -10,6 +10,7 @@ from catalog.errors import BadFile
 from catalog.hardware import Gpu
 from catalog.hardware_table import describes
 from catalog.models import Experts
+from catalog.named_file import read_named
 from perfmodel.experts import touched
 from perfmodel.kernel_tables.experts import GATED, LayerExperts
 from perfmodel.kernel_tables.grid import Curve, Measured, measured
@@ -109,8 +110,6 @@ def _layer(rows: Sequence[Row], experts: Experts) -> Measured | None:
 
 def _read(path: Path) -> Result:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Result)
-    except OSError as error:
-        raise BadFile(path, f"cannot be read: {error.strerror}") from error
+        return msgspec.json.decode(read_named(path), type=Result)
     except msgspec.DecodeError as error:
         raise BadFile(path, f"not a result of `moeserve microbench experts`: {error}") from error

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catalog.errors import BadFile
+from catalog.named_file import check_named
 from perfmodel.arrays import FloatArray
 from perfmodel.kernel_tables.grid import Measured, measured
 
@@ -63,7 +64,7 @@ def parquet_rows(path: Path, names: tuple[str, ...], optional: tuple[str, ...] =
     try:
         if path.stat().st_size > MOST_BYTES:
             raise BadFile(path, f"larger than {MOST_BYTES >> 20} MiB: not a table of kernels")
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(check_named(path, "table of kernels"))
         held = file.schema_arrow.names
         check_columns(path, held, names)
         table = file.read([*names, *(name for name in optional if name in held)])

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 from msgspec.structs import force_setattr
 
 from catalog.errors import BadFile, BadValue, UnknownName
@@ -26,6 +25,7 @@ from slurm.submit.names import (
     check_path,
     check_variable,
 )
+from strategies.documents import read_yaml
 from strategies.own_gpus import is_hashed
 
 PROFILE = Path("~/.config/moeserve/slurm.yaml")
@@ -238,10 +238,7 @@ def site_options(path: Path | None, *, cluster: str | None, found: str) -> dict[
 
 def _read(path: Path) -> SiteProfile:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return msgspec.convert(document, SiteProfile, strict=True)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise BadFile(path, f"is not YAML: {' '.join(str(error).split())}") from error
+        return msgspec.convert(read_yaml(path, "site profile"), SiteProfile, strict=True)
     except msgspec.ValidationError as error:
         raise BadFile(path, f"{error}; fields: default, clusters") from error
 

@@ -226,7 +226,7 @@ def test_qs_without_a_model_lists_the_published_ones_as_csv(
     ("line", "told"),
     [
         ("estimate --calibration a100-vlm", "Did you mean a100-vllm"),
-        ("estimate --calibration no/such.json", "cannot be read"),
+        ("estimate --calibration no/such.json", "no such calibration"),
         ("estimate --calibrate no/such", "no such file"),
         ("estimate -m mixtrla", "Did you mean"),
         ("estimate -c 0..8", "concurrency"),

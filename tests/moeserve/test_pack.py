@@ -158,8 +158,9 @@ def test_rows_whose_hash_is_published_are_refused_where_they_hold_a_name(tmp_pat
     file = io.BytesIO()
     pq.write_table(pa.table({"error": ["", f"cannot reach {socket.gethostname()}:8000"]}), file)
     with pytest.raises(BadFile, match="--with-names"):
-        names.refuse_in(tmp_path / "requests.parquet", file.getvalue())
-    Names.asked(tmp_path, kept=True).refuse_in(tmp_path / "requests.parquet", file.getvalue())
+        names.refuse_in(tmp_path / "requests.parquet", file.getvalue(), published=True)
+    all_kept = Names.asked(tmp_path, kept=True)
+    all_kept.refuse_in(tmp_path / "requests.parquet", file.getvalue(), published=True)
 
 
 def test_links_and_pipes_of_a_directory_are_neither_read_nor_packed(

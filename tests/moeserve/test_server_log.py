@@ -74,7 +74,7 @@ def test_it_is_a_table_and_csv_too(capsys: Capture) -> None:
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: Capture) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path, word in (("none", "No such file"), (".", "is no file"), ("pipe", "is no file")):
+    for path, word in (("none", "no such log"), (".", "is a folder"), ("pipe", "is a pipe")):
         code, out, err = run(capsys, "--log", str(tmp_path / path))
         assert (code, out) == (2, "")
         assert word in err

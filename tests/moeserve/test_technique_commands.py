@@ -61,7 +61,7 @@ def test_a_budget_below_one_expert_is_refused_before_the_model_is_loaded(
     ("words", "told"),
     [
         (("--engine", "simulated"), "holds no weights to judge"),
-        (("--text", "no/such/file.txt"), "cannot be read as text"),
+        (("--text", "no/such/file.txt"), "no such text"),
         (("--window", "1"), "2 tokens or more"),
         (("--top", "50"), "1 to 20"),
     ],

@@ -87,7 +87,7 @@ def test_the_same_numbers_are_one_gpu_wherever_the_file_lies_and_others_are_anot
         ("a.json", '{"memory_bytes": NaN}', "NaN is no number of JSON"),
         ("a.json", "[" * 100_000, "a.json: is not JSON"),
         ("a.toml", "a = ", "a.toml: is not TOML"),
-        ("a.yaml", " " * (LARGEST_FILE_BYTES + 1), "larger than 1000000 bytes"),
+        ("a.yaml", " " * (LARGEST_FILE_BYTES + 1), "more than the 1000000 bytes"),
         ("a.yaml", ROW.replace("My-GPU", "h100"), "allowed: another: H100 is a row of moeserve's"),
         ("a.yaml", ROW.replace("[mine]", "[NVIDIA H200]"), "aliases: got 'NVIDIA H200'"),
     ],
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_gpu_is_refused_in_one_line_that_names_it(
 def test_a_missing_file_a_folder_and_a_binary_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="no such hardware file"):
         find_gpu(str(tmp_path / "none.yaml"))
-    with pytest.raises(BadFile, match="is not a file"):
+    with pytest.raises(BadFile, match="is a folder"):
         find_gpu(f"{tmp_path}/")
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadFile, match="cannot be read"):

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.errors import BadFile, BadValue
+from catalog.errors import BadValue
+from catalog.named_file import text_named
 
 WINDOW_TOKENS = 1024
 TEXT_TOKENS = 262_144
@@ -20,13 +21,7 @@ def read_text(source: str) -> str:
     """Read a text file, or the small one that ships for trying things out."""
     if source == SAMPLE:
         return files("workloads.quality").joinpath("sample.txt").read_text(encoding="utf-8")
-    path = Path(source)
-    try:
-        if path.stat().st_size > LARGEST_TEXT_BYTES:
-            raise BadFile(source, f"larger than {LARGEST_TEXT_BYTES} bytes: cut it")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(source, f"cannot be read as text: {error}") from error
+    return text_named(Path(source), "text", most_bytes=LARGEST_TEXT_BYTES)
 
 
 def windows_of(tokens: Sequence[int], *, window: int, limit: int) -> NDArray[np.int32]:

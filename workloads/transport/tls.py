@@ -1,8 +1,10 @@
 """How far a server's certificate is trusted."""
 
 import ssl
+from pathlib import Path
 
 from catalog.errors import BadFile
+from catalog.named_file import check_named
 
 
 def tls_context(ca_file: str | None, *, insecure: bool = False) -> ssl.SSLContext:
@@ -10,6 +12,8 @@ def tls_context(ca_file: str | None, *, insecure: bool = False) -> ssl.SSLContex
 
     Raises BadFile for a file without certificates.
     """
+    if ca_file is not None:
+        check_named(Path(ca_file), "certificates")
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -5,7 +5,7 @@ import math
 import os
 from pathlib import Path
 
-from catalog.errors import BadFile
+from catalog.named_file import LARGEST_SECRET_BYTES, text_named
 from catalog.secrets import hide
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.measure.control import Control
@@ -19,10 +19,7 @@ def api_key(experiment: Experiment) -> str:
     """Read the key from the file named in the experiment, else from the environment."""
     if experiment.api_key_file is None:
         return os.environ.get(API_KEY_VARIABLE, "")
-    try:
-        key = Path(experiment.api_key_file).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(experiment.api_key_file, f"cannot be read: {error}") from error
+    key = text_named(Path(experiment.api_key_file), "key", most_bytes=LARGEST_SECRET_BYTES).strip()
     hide(key)
     return key
 

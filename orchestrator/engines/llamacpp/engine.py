@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import os
 import subprocess
@@ -14,8 +15,10 @@ from orchestrator.engines.llamacpp.checks import OWN_SERVER, require_server, wei
 from orchestrator.engines.llamacpp.command import llamacpp_command
 from orchestrator.engines.llamacpp.control import Facts, LlamaCppControl
 from orchestrator.engines.llamacpp.gguf import read_head
+from orchestrator.engines.llamacpp.threads import cores_taken, threads_told
 from orchestrator.engines.one_device import OneDeviceServer, environment
 from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.host.cpu import free_cores
 
 LIST_DEVICES_S = 120.0
 
@@ -34,10 +37,15 @@ class LlamaCppEngine:
         def command(port: int, served_name: str) -> list[str]:
             return llamacpp_command(group, context, base=base, port=port, served_name=served_name)
 
+        free = await free_cores()
         async with OneDeviceServer(group, context, command, control=control).serving(
             callbacks
         ) as session:
-            yield session
+            # Experts of a server on a GPU may be computed on the host, too.
+            threads = threads_told(context.folder / "server.log")
+            on_host = facts["device"] == "cpu" or "experts_on_host" in facts
+            notes = cores_taken(threads, free) if on_host else ()
+            yield dataclasses.replace(session, notes=notes)
 
 
 def facts_of(group: ServerGroup, context: LaunchContext, base: list[str]) -> Facts:

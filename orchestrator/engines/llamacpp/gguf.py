@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.errors import BadFile
+from catalog.named_file import open_named
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -58,16 +59,14 @@ class GgufHead:
 def read_head(path: Path) -> GgufHead:
     """Read the metadata; BadFile says what is wrong with a file that is none, or is cut short."""
     try:
-        with path.open("rb") as file:
+        with open_named(path) as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise BadFile(path, f"is no GGUF file: it does not begin with {MAGIC.decode()}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 metadata = _Reader(mapped).metadata()
         return GgufHead(metadata, sum(part.stat().st_size for part in parts(path)))
     except FileNotFoundError as error:
-        part = Path(error.filename).name
-        told = "no such file" if part == path.name else f"its part {part} is missing"
-        raise BadFile(path, told) from None
+        raise BadFile(path, f"its part {Path(error.filename).name} is missing") from None
     except OSError as error:
         raise BadFile(path, f"cannot be read: {error.strerror or error}") from error
     except (struct.error, _Malformed) as error:

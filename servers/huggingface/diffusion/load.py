@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from catalog.errors import BadFile, BadValue
+from catalog.named_file import read_named
 from servers.huggingface.causal import device_of, eos_of, quiet_transformers
 from servers.huggingface.decoder_registry import Loaded
 from servers.huggingface.diffusion import seeded
@@ -126,8 +127,8 @@ def read_config(source: CheckpointSource) -> Mapping[str, Any]:
     else:
         path = folder / "config.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError) as error:
+        return msgspec.json.decode(read_named(path), type=dict[str, Any])
+    except msgspec.DecodeError as error:
         raise BadFile(path, f"cannot be read: {error}") from error
 
 

@@ -1,18 +1,14 @@
 """A folder for weights on disk that leaves nothing behind, whatever ends the process.
 
-While weights are written it is locked and has a name; afterwards its files are kept open and
-unlinked, so that the kernel frees them with the process, `kill -9` included. A folder whose process
-was killed while it wrote is removed by the next server that starts in the same place.
+While weights are written it has a name, and is swept if its process is killed; afterwards its files
+are kept open and unlinked, so that the kernel frees them with the process, `kill -9` included.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
-import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -21,12 +17,11 @@ from typing import Any, NoReturn
 import psutil
 
 from catalog.errors import BadValue
+from catalog.temporary import temporary_folder
 from catalog.units import gib
 
 PREFIX = "moeserve-offload-"
 IN_MEMORY = ("tmpfs", "ramfs")
-YOUNG_S = 60.0
-"""A folder this young may have a process that has not locked it yet."""
 FLAG = "--offload-folder"
 
 
@@ -36,31 +31,8 @@ def offload_folder(parent: Path) -> Iterator[Path]:
 
     SIGTERM meanwhile leaves through here too, where signals can be handled at all.
     """
-    sweep(parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with _terminated_as_exit():
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def sweep(parent: Path) -> None:
-    """Remove the folders of processes that were killed: ours, not young, locked by nobody."""
-    for folder in parent.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # another's, or another process sweeps it too
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-            lock = os.open(folder, flags)
-            try:
-                found = os.fstat(lock)
-                if found.st_uid == os.getuid() and time.time() - found.st_mtime > YOUNG_S:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
+    with _terminated_as_exit(), temporary_folder(parent, PREFIX) as folder:
+        yield folder
 
 
 def keep_open(index: dict[str, dict[str, Any]], folder: Path) -> list[int]:

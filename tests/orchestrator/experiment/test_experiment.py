@@ -73,7 +73,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str) -> None:
 
 
 def test_a_file_too_large_to_be_an_experiment_is_not_parsed(tmp_path: Path) -> None:
-    with pytest.raises(BadFile, match="larger than"):
+    with pytest.raises(BadFile, match="more than the 1000000 bytes"):
         read_experiment(write(tmp_path, "#" * 1_000_001))
 
 

@@ -112,7 +112,8 @@ def test_the_page_lists_these_codes_and_no_others() -> None:
         "EXPERTS_UNKNOWN"
     }
     # Those of a server that already runs stand in endpoints.md, behind the first of them.
-    assert _codes_below(text, "meaning") == {*NOTED, "EXPERTS_UNKNOWN", "SERVER_UNSEEN"}
+    by_session = {"EXPERTS_UNKNOWN", "CORES_TAKEN", "SERVER_UNSEEN"}
+    assert _codes_below(text, "meaning") == {*NOTED} | by_session
 
 
 def _codes_below(text: str, heading: str) -> set[str]:
@@ -121,11 +122,11 @@ def _codes_below(text: str, heading: str) -> set[str]:
 
 
 def test_what_was_found_while_measuring_counts_as_well() -> None:
-    told = ("SERVER_RESTARTED: a", "EXPERTS_UNKNOWN: b", "CLIENT_LIMITED: c", "CLIENT_LIMITED: d")
+    told = ("SERVER_RESTARTED: a", "CORES_TAKEN: b", "CLIENT_LIMITED: c", "CLIENT_LIMITED: d")
     record, reasons = judge(good(), {"server_preemptions": 1.0}, reasons=told)
     assert record.verdict == "invalid"
     assert record.verdict_reasons == "SERVER_RESTARTED;CLIENT_LIMITED", "each code once"
-    assert record.verdict_notes == "PREEMPTED;EXPERTS_UNKNOWN"
+    assert record.verdict_notes == "PREEMPTED;CORES_TAKEN"
     assert reasons == ("PREEMPTED: 1 times for lack of KV cache", *told)
 
 

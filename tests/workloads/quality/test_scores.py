@@ -125,5 +125,5 @@ def test_windows_hold_the_text_in_order_and_only_whole(window: int, have: int, l
 
 def test_the_text_that_ships_can_be_read_and_a_missing_one_is_named() -> None:
     assert len(read_text("sample")) > 4 * 1024
-    with pytest.raises(BadFile, match=r"no/such\.txt: cannot be read as text"):
+    with pytest.raises(BadFile, match=r"no/such\.txt: no such text"):
         read_text("no/such.txt")

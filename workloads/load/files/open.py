@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from catalog.errors import BadFile
+from catalog.named_file import read_named
 
 MOST_BYTES = 1_000_000_000
 LONGEST_LINE_BYTES = 64_000_000
@@ -52,10 +53,7 @@ def _digest(path: Path, _state: tuple[int, int, int]) -> str:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadFile(path, f"cannot be read: {error}") from None
+    return read_named(path, most_bytes=MOST_BYTES)
 
 
 def lines_of(path: Path, data: bytes) -> list[tuple[int, bytes]]:

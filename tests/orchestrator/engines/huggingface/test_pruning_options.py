@@ -52,7 +52,7 @@ def test_a_share_and_a_text_that_cannot_be_are_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(BadValue, match="which leaves 2 of 8 in Mixtral-8x7B"):
         plan("prune-experts:share=0.9")
-    with pytest.raises(BadFile, match="cannot be read as text"):
+    with pytest.raises(BadFile, match="no such text"):
         plan(f"prune-experts:share=0.5:text={tmp_path}/none.txt")
     empty = tmp_path / "empty.txt"
     empty.write_text(" \n")
