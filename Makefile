@@ -18,11 +18,11 @@ INSTALL_LOCKED := $(INSTALL) --no-deps --require-hashes --requirement
 run: .venv/core ## the main job on the embedded engine
 	$(BIN)/moeserve run $(ARGS)
 
-test: test-quick ## all tests, clusters beside the rest; those that need what is not installed are skipped
-	$(BIN)/pytest -m slow -n 2 --dist loadscope --durations=25
+test: test-quick ## all tests, in three lanes; those that need what is not installed are skipped
+	$(BIN)/pytest -m slow -n 3 --dist loadscope --durations=25
 
-test-quick: .venv/dev ## the tests of a few seconds each; in four processes, since many of them wait
-	$(BIN)/pytest -m "not slow" -n 4 --dist loadfile
+test-quick: .venv/dev ## the tests that cost little; in three processes, since many of them wait
+	$(BIN)/pytest -m "not slow" -n 3 --dist loadfile
 
 check: .venv/dev ## style, types and who may import whom
 	$(BIN)/ruff check .

@@ -18,16 +18,20 @@ settings.register_profile("moeserve", deadline=None, print_blob=True)
 settings.load_profile("moeserve")
 
 
-CLUSTERS = ("tests/slurm/", "tests/orchestrator/cluster/")
-"""What waits for a scheduler most of the time."""
+LANES = {
+    "tests/slurm/": "clusters",
+    "tests/orchestrator/cluster/": "clusters",
+    "tests/orchestrator/": "engines",
+}
+"""Where slow tests lie: clusters wait most of the time, engines start real servers, others compute."""
 
 
 def lane(nodeid: str) -> str:
-    return "clusters" if nodeid.startswith(CLUSTERS) else "rest"
+    return next((name for place, name in LANES.items() if nodeid.startswith(place)), "rest")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
-    """Run clusters in one process, beside all that computes in the other."""
+    """Run each lane in a process of its own: two that start servers at once take too long."""
     if config.getoption("dist") != "loadscope":
         return None
     scheduler = LoadScopeScheduling(config, log)
@@ -40,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     alone = slowness()
     if config.getoption("numprocesses", None):
         if config.getoption("dist") == "loadscope":
-            os.environ[VARIABLE] = f"{2 * alone:.2f}"
+            os.environ[VARIABLE] = f"{len({*LANES.values(), 'rest'}) * alone:.2f}"
         # As many threads as cores in each of several processes wait for one another.
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(name, "1")
