@@ -23,7 +23,7 @@ LANES = {
     "tests/orchestrator/cluster/": "clusters",
     "tests/orchestrator/": "engines",
 }
-"""Where slow tests lie: clusters wait most of the time, engines start real servers, others compute."""
+"""Where slow tests lie: clusters wait most of the time, engines start servers, others compute."""
 
 
 def lane(nodeid: str) -> str:
