@@ -1,4 +1,4 @@
-"""What the analytic model says an experiment would measure; measured runs to fit it to."""
+"""What the analytic model says an experiment would measure."""
 
 import asyncio
 import multiprocessing
@@ -7,12 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from catalog.errors import BadFile, InputError
-from catalog.from_hf import load_model
 from catalog.python import safe_children
 from orchestrator.engine import Callbacks
 from orchestrator.engines.registry import SIMULATION, resolve
@@ -25,21 +22,14 @@ from orchestrator.results.condition import cell_columns, setup_columns, with_con
 from orchestrator.results.record import Row
 from orchestrator.run.outcome import figures_of
 from perfmodel.breakdown import step_cost
-from perfmodel.features import MeasuredRun
+from perfmodel.engine_defaults import engine_defaults
+from perfmodel.fitted_error import Asked
 from perfmodel.kernel_tables.kernels import FORMULA
-from perfmodel.known_error import Asked, error_bounds, tied_names
+from perfmodel.known_error import error_bounds, tied_names
 from perfmodel.load import decode_load, prefill_load
-from perfmodel.priced import check_priced
 from perfmodel.serving import ServerModel, ServerSettings, server
 from servers.simulated.arguments import server_arguments
-from strategies import parse_layout
-from strategies.own_gpus import find_gpu
-from workloads.load.profiles import is_traffic
 from workloads.transcript import RequestRow
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 # Below this many runs starting further processes takes longer than they save.
 WORTH_MORE_CORES = 300
@@ -61,10 +51,6 @@ CELL = (
     "request_rate",
 )
 """What estimates of several layouts are compared at."""
-NEEDED = (
-    "model", "strategy", "gpu_type", "input_len", "output_len", "num_prompts", "max_concurrency",
-    "output_throughput",
-)  # fmt: skip
 
 
 def plan_of(experiment: Experiment) -> Plan:
@@ -116,11 +102,18 @@ def _rows_of_setup(plan: Plan, setup: Setup, assumed: ServerSettings) -> list[Ro
     rows = asyncio.run(_estimates(plan.asked_of(setup), session, plan.experiment))
     identity, kernels = _identity(setup), session.server.step_model.kernels
     # Runs share the steps that were priced: what priced them is told of all together.
-    priced = {
+    priced: Row = {
         "kernel_tables": kernels.name if kernels else "",
         "priced_by": str(kernels.tally) if kernels else FORMULA,
+        "max_cudagraph_capture_size": _graphs(session.server, assumed.engine_version),
     }
     return list(with_configuration([{**identity, **row, **priced} for row in rows]))
+
+
+def _graphs(on: ServerModel, version: str | None) -> int:
+    """Tokens of the largest step that such a server replays as one graph; 0 where none is."""
+    defaults = engine_defaults(on.step_model.gpu, on.step_model.layout, version)
+    return defaults.graphs(on.limits.max_num_seqs, on.limits.max_num_batched_tokens)
 
 
 def pricing_notes(rows: Sequence[Row]) -> list[str]:
@@ -185,49 +178,6 @@ def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
                 }
 
 
-def measured_runs(frame: "pd.DataFrame") -> list[MeasuredRun]:
-    """Turn a run table's valid closed-loop rows into runs to fit; refuse one that lacks columns.
-
-    Rows of traffic whose requests are not all alike are left out: a fit takes them as equal.
-    """
-    missing = [name for name in NEEDED if name not in frame]
-    if missing:
-        raise BadFile(frame["source_file"].iloc[0], f"no column {', '.join(map(repr, missing))}")
-    usable = frame.dropna(subset=["max_concurrency", "output_throughput"])
-    if "request_rate" in usable:
-        usable = usable[usable["request_rate"].isna()]
-    if "verdict" in usable:
-        usable = usable[usable["verdict"].isin(["valid", ""])]
-    if "workload" in usable:  # of requests that differ the means say too little
-        usable = usable[~usable["workload"].astype(str).map(is_traffic).astype(bool)]
-    return [_measured(row) for row in usable.to_dict("records")]
-
-
-def _measured(row: dict[Any, Any]) -> MeasuredRun:
-    try:
-        model, layout = load_model(str(row["model"])), parse_layout(str(row["strategy"]))
-        check_priced(layout, model)
-        return MeasuredRun(
-            model=model,
-            layout=layout,
-            gpu=find_gpu(str(row["gpu_type"])),
-            input_len=int(row["input_len"]),
-            output_len=int(row["output_len"]),
-            num_prompts=int(row["num_prompts"]),
-            max_concurrency=int(row["max_concurrency"]),
-            output_throughput=float(row["output_throughput"]),
-            mean_ttft_ms=_positive(row.get("mean_ttft_ms")),
-        )
-    except (InputError, ValueError) as error:
-        raise BadFile(row["source_file"], f"row {row['source_row']}: {error}") from error
-
-
-def _positive(value: object) -> float | None:
-    """A figure that was measured, or None."""
-    known = isinstance(value, int | float) and value > 0
-    return float(value) if known and isinstance(value, int | float) else None
-
-
 def _server(plan: Plan, setup: Setup, assumed: ServerSettings) -> ServerModel:
     assert setup.layout is not None
     assert setup.gpu is not None
@@ -270,7 +220,14 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
         **summary,
         "output_throughput_per_gpu": throughput / layout.num_gpus if throughput else None,
         **measurement.figures,
-        **error_bounds(used, layout, on.step_model.gpu, summary, _asked(run, on)),
+        **error_bounds(
+            used,
+            layout,
+            on.step_model.gpu,
+            summary,
+            _asked(run, on),
+            fitted=on.step_model.constants.error,
+        ),
         "kv_tokens_capacity": on.kv_tokens_capacity,
         "feasible": True,
         "bound": max(shares, key=lambda name: shares[name]),

@@ -144,7 +144,7 @@ def _request(
     from analysis.predict.recommend import RecommendationRequest
     from analysis.predict.steady_state import Demand
     from catalog.from_hf import load_model
-    from moeserve.cli.estimate import constants_of
+    from moeserve.cli.calibrations import constants_of
     from strategies.own_gpus import find_gpu
     from strategies.parse import parse_layouts
     from workloads.load.profiles import parse_workload
