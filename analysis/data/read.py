@@ -1,10 +1,11 @@
 """Run tables from files: CSV and Parquet into checked columns, with the place of every bad cell."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, get_args, get_type_hints
+from typing import BinaryIO, Literal, get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -79,10 +80,10 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        _check_header(path)
-        frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", nrows=MOST_ROWS + 1
-        )
+        with path.open("rb") as file:
+            # A pipe gives its bytes once, and they are read twice: the header first.
+            content = file if file.seekable() else io.BytesIO(file.read(MOST_CSV_BYTES + 1))
+            frame = _csv_frame(path, content)
     except pd.errors.EmptyDataError:
         raise BadFile(path, "is empty") from None
     except BadFile:
@@ -94,11 +95,17 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _check_header(path: Path) -> None:
-    if path.stat().st_size > MOST_CSV_BYTES:
+def _csv_frame(path: Path, content: BinaryIO) -> pd.DataFrame:
+    if content.seek(0, io.SEEK_END) > MOST_CSV_BYTES:
         raise BadFile(path, f"larger than {MOST_CSV_BYTES:,} bytes")
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        check_columns(path, next(csv.reader(lines), []))
+    content.seek(0)
+    header = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+    check_columns(path, next(csv.reader(header), []))
+    header.detach()
+    content.seek(0)
+    return pd.read_csv(
+        content, dtype=str, keep_default_na=False, encoding="utf-8-sig", nrows=MOST_ROWS + 1
+    )
 
 
 def _heading(name: object) -> str:

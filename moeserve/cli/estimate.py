@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from catalog.errors import BadFile
+from catalog.errors import BadFile, BadValue
 from moeserve.cli.calibrations import ABOUT_COLUMNS, about_calibration_rows, constants_of
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
 from moeserve.cli.show import Format, FormatOption, counted, headed, note, show
@@ -145,12 +145,24 @@ def estimate(
     if about_calibration:
         show(about_calibration_rows(assumed), output, columns=ABOUT_COLUMNS)
         return
+    _check_fit(calibrate, experiment, save)
     if calibrate:
         show(_fit(calibrate, assumed, save), output, columns=FIT_COLUMNS)
         return
     study = flags.experiment(experiment)
     asked.joined(server_arguments(study.server.args))  # refuses what is set twice
     _estimate(study, assumed, output, breakdown=breakdown)
+
+
+def _check_fit(calibrate: list[str] | None, experiment: object, save: Path | None) -> None:
+    """Refuse, before a fit, what it would overlook or what could not be read again."""
+    if calibrate and experiment is not None:
+        allowed = "none beside --calibrate, which is repeated for more results"
+        raise BadValue("EXPERIMENT", str(experiment), allowed)
+    if save is not None and not calibrate:
+        raise BadValue("--save", str(save), "beside --calibrate, whose constants it keeps")
+    if save is not None and save.suffix != ".json":
+        raise BadValue("--save", str(save), "a file named .json, as --calibration reads it")
 
 
 def _columns(rows: Sequence[Row], *, breakdown: bool) -> Mapping[str, str]:

@@ -1,5 +1,7 @@
 """Run tables from files: kinds, places of bad cells, and what is refused."""
 
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,3 +132,15 @@ def test_other_spellings_of_a_strategy_are_one_level(tmp_path: Path) -> None:
 def test_mixed_units_are_named_by_column_and_row(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(BadFile, match=problem):
         load(write(tmp_path / "r.csv", text))
+
+
+def test_a_table_comes_through_a_pipe_as_from_a_file(tmp_path: Path) -> None:
+    text = "model,strategy,output_throughput\nOLMoE-1B-7B,tp,900\n"
+    pipe, file = tmp_path / "rows", tmp_path / "rows.csv"
+    file.write_text(text)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    piped = load(pipe)
+    writer.join()
+    assert piped.drop(columns="source_file").equals(load(file).drop(columns="source_file"))
