@@ -214,6 +214,8 @@ def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> li
     measured = measured_runs(frame, assumed)
     for why, count in measured.left_out.items():
         note(f"{counted(count, 'row')} left out: {why}")
+    if len(gpus := sorted({run.gpu.name for run in measured.runs})) > 1:
+        note(f"one set of constants for {', '.join(gpus)}: give the results of one for its own")
     fit = calibrate(measured.runs, start=assumed.assumed_constants, setup=assumed)
     if "provenance" in frame and (frame["provenance"] == SIMULATED).any():
         note("simulated runs are among these: the constants describe a model, not a GPU")
