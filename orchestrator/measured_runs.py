@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from catalog.bounded import RealRange
 from catalog.dtypes import as_served
 from catalog.errors import BadFile, BadValue, Infeasible, InputError
 from catalog.from_hf import load_model
@@ -27,6 +28,8 @@ NEEDED = (
 )  # fmt: skip
 COUNTS = ("input_len", "output_len", "num_prompts", "max_concurrency")
 MOST_REQUESTS = 1_000_000
+PLAUSIBLE = RealRange(1e-6, 1e9)
+"""Tokens/s and milliseconds: beyond them no server was measured, and a unit is wrong."""
 MOST_TOLD = 3
 
 
@@ -89,7 +92,7 @@ def _measured(row: dict[Any, Any], assumed: ServerSettings) -> MeasuredRun:
         layout=layout,
         gpu=gpu,
         **counts,
-        output_throughput=float(row["output_throughput"]),
+        output_throughput=PLAUSIBLE.require(row["output_throughput"], "output_throughput"),
         mean_ttft_ms=_positive(row.get("mean_ttft_ms")),
         max_num_batched_tokens=_told(row, "max_num_batched_tokens"),
         max_num_seqs=_told(row, "max_num_seqs"),
@@ -111,7 +114,8 @@ def _count(row: dict[Any, Any], name: str) -> int:
 
 def _positive(value: object) -> float | None:
     """A figure that was measured, or None."""
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    known = isinstance(value, int | float) and value > 0
+    return PLAUSIBLE.require(value, "mean_ttft_ms") if known else None
 
 
 def _told(row: dict[Any, Any], name: str) -> int | None:

@@ -25,7 +25,7 @@ from perfmodel.constants import DEFAULT, VLLM_2026, Constants
 from perfmodel.features import Features, MeasuredRun, features
 from perfmodel.fitted_error import ASKED_WORDS, Asked, FittedError, kind_of
 from perfmodel.free import free_constants
-from perfmodel.known_error import KNOWN_ERRORS, NORMAL_90, known_error
+from perfmodel.known_error import KNOWN_ERRORS, NORMAL_90, WORDS, known_error
 from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ SHARED = 0.75
 _KNOWN = KNOWN_ERRORS[VLLM_2026.name].nine_of_ten
 TYPICAL_SD = math.log(_KNOWN["output_throughput"]) / NORMAL_90
 TTFT_WEIGHT = math.log(_KNOWN["output_throughput"]) / math.log(_KNOWN["mean_ttft_ms"])
+MOST_LOG = 100.0
+"""Of a factor: more says no more."""
 MOST_ROUNDS, SETTLED = 20, 1e-3
 FIRST_SPREAD = 0.05
 """The search begins near the runs: begun near the start it may find no way from there."""
@@ -123,18 +125,19 @@ def fitted_error(
 ) -> FittedError:
     """Nine of ten further runs like these: Student's t of the fit's spread.
 
-    No wider than where the fit began: a run of one's own makes nothing less known.
+    That few runs say little of their spread makes no bound wider than where the fit began; runs
+    that the constants cannot give do.
     """
     from scipy.stats import t
 
-    factor = math.exp(spread * float(t.ppf((1 + NINE_OF_TEN) / 2, max(freedom, 1.0))))
-    factors = {
-        "output_throughput": factor,
-        "mean_tpot_ms": factor,
-        "mean_ttft_ms": factor ** (1 / TTFT_WEIGHT),
-    }
-    if begun := known_error(start.name):
-        factors = {name: min(each, begun.nine_of_ten[name]) for name, each in factors.items()}
+    width = spread * float(t.ppf((1 + NINE_OF_TEN) / 2, max(freedom, 1.0)))
+    begun = known_error(start.name)
+    factors = {}
+    for name in WORDS:
+        weight = TTFT_WEIGHT if name == "mean_ttft_ms" else 1.0
+        known = math.log(begun.nine_of_ten[name]) if begun else math.inf
+        log = min(width / weight, max(known, NORMAL_90 * spread / weight))
+        factors[name] = math.exp(min(log, MOST_LOG))
     asked = [
         Asked(run.model.total_params, run.input_len, run.output_len,
               min(run.max_concurrency, run.num_prompts))

@@ -1,10 +1,12 @@
 """How far a calibration fitted to someone's own runs is from such runs, and where that is known."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from catalog.errors import BadValue, UnknownName
 from catalog.hardware import Gpu
 from strategies.layout import Layout
 
@@ -57,6 +59,14 @@ class FittedError(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     gpus: tuple[str, ...]
     kinds: tuple[str, ...]
     reach: tuple[tuple[str, float, float], ...]
+
+    def __post_init__(self) -> None:
+        for name, factor in self.factors:
+            if not 1 <= factor < math.inf:
+                raise BadValue(f"error of {name}", factor, "a factor of 1 or more")
+        for name, _, _ in self.reach:
+            if name not in ASKED_WORDS:
+                raise UnknownName("reach of a fit", name, ASKED_WORDS)
 
     def outside(self, layout: Layout, gpu: Gpu, asked: Asked) -> tuple[str, ...]:
         """Say what of a question is away from the runs."""

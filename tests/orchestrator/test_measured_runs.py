@@ -30,7 +30,9 @@ def frame(*changes: dict[str, Any]) -> pd.DataFrame:
     ({"output_throughput": float("nan")}, "no output_throughput"),
     ({"output_throughput": 0.0}, "no output_throughput"),
     ({"max_concurrency": float("nan")}, "closed loop"), ({"request_rate": 2.0}, "closed loop"),
-    ({"technique": "hqq"}, "hqq"), ({"strategy": "tp2+dp2+ep[eplb=2]"}, "eplb"),
+    ({"output_throughput": 1e-300}, "output_throughput"), ({"mean_ttft_ms": 1e-300}, "mean_ttft"),
+    ({"output_throughput": 1e15}, "output_throughput"), ({"technique": "hqq"}, "hqq"),
+    ({"strategy": "tp2+dp2+ep[eplb=2]"}, "eplb"),
 ])  # fmt: skip
 def test_a_row_that_shows_no_constant_is_left_out_with_its_reason(
     change: dict[str, Any], why: str

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from catalog.errors import BadValue
+from catalog.errors import BadValue, InputError
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.a100_study import throughput
@@ -242,3 +242,24 @@ def test_one_run_makes_no_bound_wider(ten: list[MeasuredRun]) -> None:
     assert error is not None
     most = KNOWN_ERRORS[VLLM_2026.name].nine_of_ten
     assert all(1 < factor <= most[name] for name, factor in error.factors)
+
+
+def test_runs_that_no_constants_give_widen_the_bounds(ten: list[MeasuredRun]) -> None:
+    tenfold = [replace(run, output_throughput=run.output_throughput * (10 if at % 2 else 0.1))
+               for at, run in enumerate(ten)]  # fmt: skip
+    error = calibrate(tenfold).constants.error
+    assert error is not None
+    assert dict(error.factors)["output_throughput"] > 10
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    ({"factors": (("output_throughput", -1.0),)}, "a factor of 1 or more"),
+    ({"reach": (("moons", 1.0, 2.0),)}, "moons"),
+])  # fmt: skip
+def test_an_error_that_is_none_is_refused(
+    fit_of_ten: CalibrationFit, change: dict[str, Any], why: str
+) -> None:
+    error = fit_of_ten.constants.error
+    assert error is not None
+    with pytest.raises(InputError, match=why):
+        msgspec.structs.replace(error, **change)
