@@ -11,7 +11,7 @@ from itertools import chain
 import msgspec
 
 from catalog.python import safe_children
-from orchestrator.engine import Callbacks
+from orchestrator.engine import Callbacks, Measurement
 from orchestrator.engines.registry import SIMULATION, resolve
 from orchestrator.engines.simulated.engine import SimulatedSession
 from orchestrator.engines.simulated.options import assumed_of, caching, held_model
@@ -29,7 +29,10 @@ from perfmodel.known_error import error_bounds, tied_names
 from perfmodel.load import decode_load, prefill_load
 from perfmodel.serving import ServerModel, ServerSettings, server
 from servers.simulated.arguments import server_arguments
+from workloads.load.profiles import is_traffic
 from workloads.transcript import RequestRow
+
+Served = tuple[Measurement, list[RequestRow]]
 
 # Below this many runs starting further processes takes longer than they save.
 WORTH_MORE_CORES = 300
@@ -196,12 +199,35 @@ def _server(plan: Plan, setup: Setup, assumed: ServerSettings) -> ServerModel:
 async def _estimates(
     runs: Iterable[Run], session: SimulatedSession, experiment: Experiment
 ) -> list[Row]:
-    return [await _estimate(run, session, experiment) for run in runs]
+    # Loads of all requests at once are one: with prompts of fixed lengths they are served alike.
+    whole: dict[tuple[str, int], Served] = {}
+    found = []
+    for run in runs:
+        key = (run.cell.workload.name, run.cell.num_prompts)
+        served = whole.get(key) if _all_at_once(run, experiment) else None
+        if served is None:
+            served = await _served(run, session)
+            if _all_at_once(run, experiment):
+                whole[key] = served
+        found.append(_estimate(run, session, experiment, served))
+    return found
 
 
-async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment) -> Row:
+def _all_at_once(run: Run, experiment: Experiment) -> bool:
+    load, count = run.cell.load, run.cell.num_prompts
+    closed = load.request_rate is None and not experiment.noise
+    alike = not is_traffic(run.cell.workload.name)
+    return closed and alike and load.max_concurrency is not None and load.max_concurrency >= count
+
+
+async def _served(run: Run, session: SimulatedSession) -> Served:
     rows: list[RequestRow] = []
     measurement = await session.measure(run, Callbacks(on_row=rows.append))
+    return measurement, rows
+
+
+def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, served: Served) -> Row:
+    measurement, rows = served
     cell, load, on = run.cell, run.cell.load, session.server
     summary = figures_of(rows, goodput=experiment.goodput, max_concurrency=load.max_concurrency)
     bounds = ("launch", "memory", "compute", "communication", "host")
