@@ -3,7 +3,7 @@
 import asyncio
 import multiprocessing
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
@@ -25,7 +25,7 @@ from perfmodel.breakdown import step_cost
 from perfmodel.engine_defaults import engine_defaults
 from perfmodel.fitted_error import Asked
 from perfmodel.kernel_tables.kernels import FORMULA
-from perfmodel.known_error import error_bounds, tied_names
+from perfmodel.known_error import confidence, error_bounds, tied_names
 from perfmodel.load import decode_load, prefill_load
 from perfmodel.serving import ServerModel, ServerSettings, server
 from servers.simulated.arguments import server_arguments
@@ -127,6 +127,18 @@ def pricing_notes(rows: Sequence[Row]) -> list[str]:
         more = f"{len(notes) - MOST_NOTES} more answers in column priced_by"
         notes = [*notes[:MOST_NOTES], more]
     return [*notes, MIXED] if notes and _mixed(rows) else notes
+
+
+def outside_notes(rows: Sequence[Row]) -> list[str]:
+    """Say, each once, why bounds are wider: what of these rows the calibration has not seen."""
+    told = Counter(
+        why for row in rows for why in str(row.get("outside_calibration") or "").split("; ") if why
+    )
+    kept = [why for why, _ in told.most_common(MOST_NOTES)]
+    more = f"; {len(told) - MOST_NOTES} more in column outside_calibration"
+    if not kept:
+        return []
+    return [f"bounds are wider: {'; '.join(kept)}{more if len(told) > MOST_NOTES else ''}"]
 
 
 def _mixed(rows: Iterable[Row]) -> bool:
@@ -234,6 +246,8 @@ def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, serve
     shares = {name: _share(measurement.figures.get(f"{name}_share")) for name in bounds}
     throughput = summary["output_throughput"]
     layout, used, kernels = on.step_model.layout, on.step_model.pricing, on.step_model.kernels
+    fitted = on.step_model.constants.error
+    asking = (used, layout, on.step_model.gpu, _asked(run, on))
     return {
         **cell_columns(cell),
         "engine_version": f"{used}: {kernels.name}" if kernels and kernels.any else used,
@@ -246,14 +260,8 @@ def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, serve
         **summary,
         "output_throughput_per_gpu": throughput / layout.num_gpus if throughput else None,
         **measurement.figures,
-        **error_bounds(
-            used,
-            layout,
-            on.step_model.gpu,
-            summary,
-            _asked(run, on),
-            fitted=on.step_model.constants.error,
-        ),
+        **error_bounds(*asking[:3], summary, asking[3], fitted=fitted),
+        "outside_calibration": "; ".join(confidence(*asking, fitted=fitted).outside),
         "kv_tokens_capacity": on.kv_tokens_capacity,
         "feasible": True,
         "bound": max(shares, key=lambda name: shares[name]),

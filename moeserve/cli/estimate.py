@@ -188,7 +188,13 @@ def _estimate(
     experiment: "Experiment", assumed: "ServerSettings", output: Format, *, breakdown: bool
 ) -> None:
     from moeserve.attribution import attribution_notes
-    from orchestrator.estimate import breakdowns, estimates, plan_of, pricing_notes
+    from orchestrator.estimate import (
+        breakdowns,
+        estimates,
+        outside_notes,
+        plan_of,
+        pricing_notes,
+    )
     from perfmodel.constants import DEFAULT
     from perfmodel.known_error import error_note
 
@@ -198,7 +204,7 @@ def _estimate(
     for text in attribution_notes(rows) if breakdown else ():
         note(text)
     note("estimated: these numbers come from a model of the GPU, not from one")
-    for line in pricing_notes(rows):
+    for line in (*pricing_notes(rows), *outside_notes(rows)):
         note(line)
     for used in dict.fromkeys(str(row.get("calibration") or default) for row in rows):
         note(error_note(used, assumed.assumed_constants.error))

@@ -151,6 +151,18 @@ def test_what_a_calibration_is_is_told_with_its_data_and_its_left_out_errors(
     assert not any("left out" in row["what"] or row["what"] == "data" for row in other)
 
 
+def test_what_widens_an_estimate_s_bounds_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "estimate -m gpt-oss-120b -w 512:100:8 -c 8 --hardware"
+    _, _, near = run(capsys, f"{line} H100 -s tp4")
+    assert "bounds are wider" not in near
+    _, _, far = run(capsys, f"{line} B200 -s tp4,dp4+ep")
+    assert ("bounds are wider: B200 was not compared; "
+            "data or pipeline parallelism was not compared\n") in far  # fmt: skip
+    tp, dp = rows(capsys, f"{line} B200 -s tp4,dp4+ep")
+    assert tp["outside_calibration"] == "B200 was not compared"
+    assert "outside" not in dp["configuration_text"]
+
+
 def test_a_file_that_calls_itself_a_shipped_set_and_is_another_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

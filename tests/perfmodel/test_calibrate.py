@@ -229,7 +229,7 @@ def test_away_from_its_runs_a_fit_is_as_far_off_as_what_it_began_with(
 def test_a_fit_begun_with_what_was_compared_with_nothing_widens_its_own_bounds(
     ten: list[MeasuredRun],
 ) -> None:
-    error = calibrate(ten, start=ROOFLINE).constants.error
+    error = calibrate(ten[:2], start=ROOFLINE).constants.error
     near, far = (
         confidence("fitted", parse_layout("tp"), gpu(name), fitted=error).factors
         for name in ("H100", "L40S")
@@ -246,7 +246,7 @@ def test_one_run_makes_no_bound_wider(ten: list[MeasuredRun]) -> None:
 
 def test_runs_that_no_constants_give_widen_the_bounds(ten: list[MeasuredRun]) -> None:
     tenfold = [replace(run, output_throughput=run.output_throughput * (10 if at % 2 else 0.1))
-               for at, run in enumerate(ten)]  # fmt: skip
+               for at, run in enumerate(ten[:4])]  # fmt: skip
     error = calibrate(tenfold).constants.error
     assert error is not None
     assert dict(error.factors)["output_throughput"] > 10
