@@ -196,6 +196,7 @@ def _estimate(
         pricing_notes,
     )
     from perfmodel.constants import DEFAULT
+    from perfmodel.kernel_tables.source import installed_gpus
     from perfmodel.known_error import error_note
 
     plan, default = plan_of(experiment), (assumed.constants or DEFAULT).name
@@ -204,6 +205,10 @@ def _estimate(
     for text in attribution_notes(rows) if breakdown else ():
         note(text)
     note("estimated: these numbers come from a model of the GPU, not from one")
+    offered = () if assumed.kernel_tables else installed_gpus({str(r["hardware"]) for r in rows})
+    if offered:
+        note(f"measured kernels of {', '.join(sorted(offered))} are installed and not used: "
+             "--kernel-tables installed")  # fmt: skip
     for line in (*pricing_notes(rows), *outside_notes(rows)):
         note(line)
     for used in dict.fromkeys(str(row.get("calibration") or default) for row in rows):
