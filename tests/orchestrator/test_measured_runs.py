@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from catalog.errors import BadFile
+from catalog.from_hf import load_model
 from orchestrator.measured_runs import measured_runs
 from perfmodel.serving import DEFAULT_SETTINGS, server
 
@@ -68,3 +69,10 @@ def test_a_server_s_own_limits_and_version_count_where_it_told_them() -> None:
     assert (limits.max_num_batched_tokens, limits.max_num_seqs) == (4096, 32)
     assert run.engine_version == "0.11.0"
     assert plain.server_settings(DEFAULT_SETTINGS) == DEFAULT_SETTINGS
+
+
+def test_a_float32_checkpoint_counts_as_its_server_held_it() -> None:
+    change = {"model": "tiny-olmoe", "strategy": "single", "input_len": 32.0, "output_len": 8.0}
+    ((run,), _) = measured_runs(frame(change))
+    assert load_model("tiny-olmoe").weight_dtype == "float32"
+    assert run.model.weight_dtype == "bfloat16"
