@@ -1,20 +1,17 @@
-"""What the analytic model says an experiment would measure; measured runs to fit it to."""
+"""What the analytic model says an experiment would measure."""
 
 import asyncio
 import multiprocessing
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from catalog.errors import BadFile, InputError
-from catalog.from_hf import load_model
 from catalog.python import safe_children
-from orchestrator.engine import Callbacks
+from orchestrator.engine import Callbacks, Measurement
 from orchestrator.engines.registry import SIMULATION, resolve
 from orchestrator.engines.simulated.engine import SimulatedSession
 from orchestrator.engines.simulated.options import assumed_of, caching, held_model
@@ -25,21 +22,17 @@ from orchestrator.results.condition import cell_columns, setup_columns, with_con
 from orchestrator.results.record import Row
 from orchestrator.run.outcome import figures_of
 from perfmodel.breakdown import step_cost
-from perfmodel.features import MeasuredRun
+from perfmodel.engine_defaults import engine_defaults
+from perfmodel.fitted_error import Asked
 from perfmodel.kernel_tables.kernels import FORMULA
-from perfmodel.known_error import Asked, error_bounds, tied_names
+from perfmodel.known_error import confidence, error_bounds, tied_names
 from perfmodel.load import decode_load, prefill_load
-from perfmodel.priced import check_priced
 from perfmodel.serving import ServerModel, ServerSettings, server
 from servers.simulated.arguments import server_arguments
-from strategies import parse_layout
-from strategies.own_gpus import find_gpu
 from workloads.load.profiles import is_traffic
 from workloads.transcript import RequestRow
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+Served = tuple[Measurement, list[RequestRow]]
 
 # Below this many runs starting further processes takes longer than they save.
 WORTH_MORE_CORES = 300
@@ -61,10 +54,6 @@ CELL = (
     "request_rate",
 )
 """What estimates of several layouts are compared at."""
-NEEDED = (
-    "model", "strategy", "gpu_type", "input_len", "output_len", "num_prompts", "max_concurrency",
-    "output_throughput",
-)  # fmt: skip
 
 
 def plan_of(experiment: Experiment) -> Plan:
@@ -116,11 +105,18 @@ def _rows_of_setup(plan: Plan, setup: Setup, assumed: ServerSettings) -> list[Ro
     rows = asyncio.run(_estimates(plan.asked_of(setup), session, plan.experiment))
     identity, kernels = _identity(setup), session.server.step_model.kernels
     # Runs share the steps that were priced: what priced them is told of all together.
-    priced = {
+    priced: Row = {
         "kernel_tables": kernels.name if kernels else "",
         "priced_by": str(kernels.tally) if kernels else FORMULA,
+        "max_cudagraph_capture_size": _graphs(session.server, assumed.engine_version),
     }
     return list(with_configuration([{**identity, **row, **priced} for row in rows]))
+
+
+def _graphs(on: ServerModel, version: str | None) -> int:
+    """Tokens of the largest step that such a server replays as one graph; 0 where none is."""
+    defaults = engine_defaults(on.step_model.gpu, on.step_model.layout, version)
+    return defaults.graphs(on.limits.max_num_seqs, on.limits.max_num_batched_tokens)
 
 
 def pricing_notes(rows: Sequence[Row]) -> list[str]:
@@ -131,6 +127,18 @@ def pricing_notes(rows: Sequence[Row]) -> list[str]:
         more = f"{len(notes) - MOST_NOTES} more answers in column priced_by"
         notes = [*notes[:MOST_NOTES], more]
     return [*notes, MIXED] if notes and _mixed(rows) else notes
+
+
+def outside_notes(rows: Sequence[Row]) -> list[str]:
+    """Say, each once, why bounds are wider: what of these rows the calibration has not seen."""
+    told = Counter(
+        why for row in rows for why in str(row.get("outside_calibration") or "").split("; ") if why
+    )
+    kept = [why for why, _ in told.most_common(MOST_NOTES)]
+    more = f"; {len(told) - MOST_NOTES} more in column outside_calibration"
+    if not kept:
+        return []
+    return [f"bounds are wider: {'; '.join(kept)}{more if len(told) > MOST_NOTES else ''}"]
 
 
 def _mixed(rows: Iterable[Row]) -> bool:
@@ -185,49 +193,6 @@ def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
                 }
 
 
-def measured_runs(frame: "pd.DataFrame") -> list[MeasuredRun]:
-    """Turn a run table's valid closed-loop rows into runs to fit; refuse one that lacks columns.
-
-    Rows of traffic whose requests are not all alike are left out: a fit takes them as equal.
-    """
-    missing = [name for name in NEEDED if name not in frame]
-    if missing:
-        raise BadFile(frame["source_file"].iloc[0], f"no column {', '.join(map(repr, missing))}")
-    usable = frame.dropna(subset=["max_concurrency", "output_throughput"])
-    if "request_rate" in usable:
-        usable = usable[usable["request_rate"].isna()]
-    if "verdict" in usable:
-        usable = usable[usable["verdict"].isin(["valid", ""])]
-    if "workload" in usable:  # of requests that differ the means say too little
-        usable = usable[~usable["workload"].astype(str).map(is_traffic).astype(bool)]
-    return [_measured(row) for row in usable.to_dict("records")]
-
-
-def _measured(row: dict[Any, Any]) -> MeasuredRun:
-    try:
-        model, layout = load_model(str(row["model"])), parse_layout(str(row["strategy"]))
-        check_priced(layout, model)
-        return MeasuredRun(
-            model=model,
-            layout=layout,
-            gpu=find_gpu(str(row["gpu_type"])),
-            input_len=int(row["input_len"]),
-            output_len=int(row["output_len"]),
-            num_prompts=int(row["num_prompts"]),
-            max_concurrency=int(row["max_concurrency"]),
-            output_throughput=float(row["output_throughput"]),
-            mean_ttft_ms=_positive(row.get("mean_ttft_ms")),
-        )
-    except (InputError, ValueError) as error:
-        raise BadFile(row["source_file"], f"row {row['source_row']}: {error}") from error
-
-
-def _positive(value: object) -> float | None:
-    """A figure that was measured, or None."""
-    known = isinstance(value, int | float) and value > 0
-    return float(value) if known and isinstance(value, int | float) else None
-
-
 def _server(plan: Plan, setup: Setup, assumed: ServerSettings) -> ServerModel:
     assert setup.layout is not None
     assert setup.gpu is not None
@@ -246,18 +211,43 @@ def _server(plan: Plan, setup: Setup, assumed: ServerSettings) -> ServerModel:
 async def _estimates(
     runs: Iterable[Run], session: SimulatedSession, experiment: Experiment
 ) -> list[Row]:
-    return [await _estimate(run, session, experiment) for run in runs]
+    # Loads of all requests at once are one: with prompts of fixed lengths they are served alike.
+    whole: dict[tuple[str, int], Served] = {}
+    found = []
+    for run in runs:
+        key = (run.cell.workload.name, run.cell.num_prompts)
+        served = whole.get(key) if _all_at_once(run, experiment) else None
+        if served is None:
+            served = await _served(run, session)
+            if _all_at_once(run, experiment):
+                whole[key] = served
+        found.append(_estimate(run, session, experiment, served))
+    return found
 
 
-async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment) -> Row:
+def _all_at_once(run: Run, experiment: Experiment) -> bool:
+    load, count = run.cell.load, run.cell.num_prompts
+    closed = load.request_rate is None and not experiment.noise
+    alike = not is_traffic(run.cell.workload.name)
+    return closed and alike and load.max_concurrency is not None and load.max_concurrency >= count
+
+
+async def _served(run: Run, session: SimulatedSession) -> Served:
     rows: list[RequestRow] = []
     measurement = await session.measure(run, Callbacks(on_row=rows.append))
+    return measurement, rows
+
+
+def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, served: Served) -> Row:
+    measurement, rows = served
     cell, load, on = run.cell, run.cell.load, session.server
     summary = figures_of(rows, goodput=experiment.goodput, max_concurrency=load.max_concurrency)
     bounds = ("launch", "memory", "compute", "communication", "host")
     shares = {name: _share(measurement.figures.get(f"{name}_share")) for name in bounds}
     throughput = summary["output_throughput"]
     layout, used, kernels = on.step_model.layout, on.step_model.pricing, on.step_model.kernels
+    fitted = on.step_model.constants.error
+    asking = (used, layout, on.step_model.gpu, _asked(run, on))
     return {
         **cell_columns(cell),
         "engine_version": f"{used}: {kernels.name}" if kernels and kernels.any else used,
@@ -270,7 +260,8 @@ async def _estimate(run: Run, session: SimulatedSession, experiment: Experiment)
         **summary,
         "output_throughput_per_gpu": throughput / layout.num_gpus if throughput else None,
         **measurement.figures,
-        **error_bounds(used, layout, on.step_model.gpu, summary, _asked(run, on)),
+        **error_bounds(*asking[:3], summary, asking[3], fitted=fitted),
+        "outside_calibration": "; ".join(confidence(*asking, fitted=fitted).outside),
         "kv_tokens_capacity": on.kv_tokens_capacity,
         "feasible": True,
         "bound": max(shares, key=lambda name: shares[name]),

@@ -14,23 +14,11 @@ from dataclasses import dataclass
 import msgspec
 
 from catalog.errors import BadValue, Infeasible
-from catalog.hardware import Gpu
 from perfmodel.blocks import BlockPool
 from perfmodel.count import count_load
 from perfmodel.load import StepLoad
 from perfmodel.prefix_cache import PrefixCache
 from perfmodel.sequence import Sequence
-
-# From so many bytes of memory on: a step's tokens and its sequences, of vLLM's API server.
-# `get_batch_defaults` of vllm/engine/arg_utils.py, version 0.32; where it has no class of its
-# own, as in 0.18, 160 GiB have what 70 have.
-BATCH_DEFAULTS = ((160 * 2**30, 16384, 1024), (70 * 2**30, 8192, 1024), (0, 2048, 256))
-
-
-def batch_limits(gpu: Gpu) -> tuple[int, int]:
-    """Return a step's tokens and sequences as vLLM takes them on a GPU unless told otherwise."""
-    held = gpu.memory_bytes if "a100" not in gpu.name.lower() else 0.0
-    return next((tokens, most) for least, tokens, most in BATCH_DEFAULTS if held >= least)
 
 
 class BatchLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,19 +23,22 @@ from catalog.errors import BadValue, MissingExtra
 from perfmodel.arrays import FloatArray
 from perfmodel.constants import DEFAULT, VLLM_2026, Constants
 from perfmodel.features import Features, MeasuredRun, features
+from perfmodel.fitted_error import ASKED_WORDS, Asked, FittedError, kind_of
 from perfmodel.free import free_constants
-from perfmodel.known_error import KNOWN_ERRORS, NORMAL_90
+from perfmodel.known_error import KNOWN_ERRORS, NORMAL_90, WORDS, known_error
 from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
-CONFIDENCE = 0.95
+CONFIDENCE, NINE_OF_TEN = 0.95, 0.9
 SHARED = 0.75
 """A constant is determined where the runs leave less of its prior standard deviation than this."""
 _KNOWN = KNOWN_ERRORS[VLLM_2026.name].nine_of_ten
 TYPICAL_SD = math.log(_KNOWN["output_throughput"]) / NORMAL_90
 TTFT_WEIGHT = math.log(_KNOWN["output_throughput"]) / math.log(_KNOWN["mean_ttft_ms"])
+MOST_LOG = 100.0
+"""Of a factor: more says no more."""
 MOST_ROUNDS, SETTLED = 20, 1e-3
 FIRST_SPREAD = 0.05
 """The search begins near the runs: begun near the start it may find no way from there."""
@@ -94,6 +97,7 @@ def calibrate(
         **dict.fromkeys(kept),
         name=name,
         source=f"fitted to {len(runs)} measured runs, starting from {start.name}{beside}",
+        error=fitted_error(runs, start, spread=found.spread, freedom=found.freedom),
     )
     errors = np.expm1(problem.log_errors(found.z)[: len(runs)])
     return CalibrationFit(
@@ -116,12 +120,48 @@ def _left_out(problem: "_Problem", models: list[str]) -> dict[str, FloatArray]:
     return errors
 
 
+def fitted_error(
+    runs: Sequence[MeasuredRun], start: Constants, *, spread: float, freedom: float
+) -> FittedError:
+    """Nine of ten further runs like these: Student's t of the fit's spread.
+
+    That few runs say little of their spread makes no bound wider than where the fit began; runs
+    that the constants cannot give do.
+    """
+    from scipy.stats import t
+
+    width = spread * float(t.ppf((1 + NINE_OF_TEN) / 2, max(freedom, 1.0)))
+    begun = known_error(start.name)
+    factors = {}
+    for name in WORDS:
+        weight = TTFT_WEIGHT if name == "mean_ttft_ms" else 1.0
+        known = math.log(begun.nine_of_ten[name]) if begun else math.inf
+        log = min(width / weight, max(known, NORMAL_90 * spread / weight))
+        factors[name] = math.exp(min(log, MOST_LOG))
+    asked = [
+        Asked(run.model.total_params, run.input_len, run.output_len,
+              min(run.max_concurrency, run.num_prompts))
+        for run in runs
+    ]  # fmt: skip
+    seen = {name: [getattr(each, name) for each in asked] for name in ASKED_WORDS}
+    return FittedError(
+        runs=len(runs),
+        start=start.name,
+        factors=tuple(factors.items()),
+        gpus=tuple(sorted({run.gpu.name for run in runs})),
+        kinds=tuple(sorted({kind_of(run.layout) for run in runs})),
+        reach=tuple((name, min(each), max(each)) for name, each in seen.items()),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Solution:
     z: FloatArray
     """Each constant's distance from the start, in prior standard deviations."""
     covariance: FloatArray
     """Of z."""
+    spread: float
+    """Standard deviation of a run's logarithm about the fit."""
     freedom: float
 
 
@@ -162,7 +202,7 @@ class _Problem:
             last, spread = spread, math.sqrt((TYPICAL_SD**2 + left) / freedom)
             if abs(spread - last) <= SETTLED * last:
                 break
-        return _Solution(z, covariance, freedom)
+        return _Solution(z, covariance, spread, freedom)
 
     def _minimum(self, z: FloatArray, kept: FloatArray, spread: float) -> "OptimizeResult":
         try:

@@ -5,6 +5,7 @@ import math
 import msgspec
 
 from catalog.errors import BadValue, UnknownName
+from perfmodel.fitted_error import FittedError
 
 
 class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +64,8 @@ class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     first_token_s: float = 0.0
     """Before a stream begins, beside its steps: HTTP, tokeniser, message queues."""
     source: str = ""
+    error: FittedError | None = None
+    """Where the set was fitted to someone's own runs, how far it is from such."""
 
     def __post_init__(self) -> None:
         for name in _EFFICIENCIES:

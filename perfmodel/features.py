@@ -39,6 +39,21 @@ class MeasuredRun:
     max_concurrency: int
     output_throughput: float
     mean_ttft_ms: float | None = None
+    max_num_batched_tokens: int | None = None
+    """What its server told of itself; None, as in the next three, leaves what is assumed of all."""
+    max_num_seqs: int | None = None
+    engine_version: str | None = None
+    kv_dtype: str | None = None
+
+    def server_settings(self, assumed: ServerSettings) -> ServerSettings:
+        """Return what is assumed of all servers, with what this one told."""
+        names = ("max_num_batched_tokens", "max_num_seqs", "engine_version")
+        told = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.kv_dtype is not None:
+            told["conventions"] = msgspec.structs.replace(
+                assumed.conventions, kv_dtype=self.kv_dtype
+            )
+        return msgspec.structs.replace(assumed, **told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +165,7 @@ def _run_rows(run: MeasuredRun, setup: ServerSettings, constants: Constants) -> 
         direct_s=None if constants.direct_s is None else 0.0,
     )
     longest = run.input_len + run.output_len
-    exact = msgspec.structs.replace(setup, constants=ideal)
+    exact = msgspec.structs.replace(run.server_settings(setup), constants=ideal)
     built = server(run.model, run.layout, run.gpu, longest=longest, setup=exact)
     delays = msgspec.structs.replace(ideal, hop_s=None)
     fixed = msgspec.structs.replace(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from catalog.hardware import Gpu
 from perfmodel.constants import CALIBRATIONS, VLLM_2026, VLLM_2026_KERNELS, beside_kernels
+from perfmodel.fitted_error import NOTHING_ASKED, Asked, FittedError, beyond
 from strategies.layout import Layout
 
 TIE = 1.05
@@ -22,27 +23,13 @@ out of the fit were within 2.2 in throughput and TPOT, and within 4 in TTFT. Of 
 variances add: sqrt(1 + (WIDER^2 - 1) reasons)."""
 
 
+def wider(reasons: int) -> float:
+    """The exponent of factors where so many things are away from what was measured."""
+    return math.sqrt(1 + (WIDER**2 - 1) * reasons)
+
+
 NORMAL_90 = 1.6448536269514722
 """Standard deviations of a normal within which nine in ten lie."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is estimated, where it matters for how far that is known; None where it has no value."""
-
-    total_params: float | None = None
-    input_len: int | None = None
-    output_len: int | None = None
-    in_flight: int | None = None
-
-
-NOTHING_ASKED = Asked()
-ASKED_WORDS = {
-    "total_params": "parameters",
-    "input_len": "prompt tokens",
-    "output_len": "output tokens",
-    "in_flight": "requests in flight",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +55,12 @@ class KnownError:
             said.append("several nodes were not compared")
         if gpu.name not in self.gpus:
             said.append(f"{gpu.name} was not compared")
-        for name, (low, high) in self.reach.items():
-            value = getattr(asked, name)
-            if value is not None and not low <= value <= high:
-                said.append(
-                    f"{value:.4g} {ASKED_WORDS[name]}, compared from {low:.4g} to {high:.4g}"
-                )
-        return tuple(said)
+        reach = [(name, *span) for name, span in self.reach.items()]
+        return tuple(said + beyond(reach, asked, "compared"))
 
     def factors(self, layout: Layout, gpu: Gpu, asked: Asked = NOTHING_ASKED) -> dict[str, float]:
         """Return the 90 % factor of each column, wider away from what was measured."""
-        reasons = len(self.outside(layout, gpu, asked))
-        power = math.sqrt(1 + (WIDER**2 - 1) * reasons)
+        power = wider(len(self.outside(layout, gpu, asked)))
         return {name: factor**power for name, factor in self.nine_of_ten.items()}
 
     def __str__(self) -> str:
@@ -167,8 +148,47 @@ def pricing_of(engine_version: str) -> str | None:
     return name if name in ours else None
 
 
-def error_note(calibration: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """What is known of an estimate's error: 90 % factors by column, and what makes them wide."""
+
+    factors: Mapping[str, float]
+    """Empty where the calibration was compared with nothing."""
+    outside: tuple[str, ...]
+
+
+def confidence(
+    calibration: str,
+    layout: Layout,
+    gpu: Gpu,
+    asked: Asked = NOTHING_ASKED,
+    *,
+    fitted: FittedError | None = None,
+) -> Confidence:
+    """How far an estimate may be off; `fitted` is of constants fitted to someone's own runs.
+
+    Those hold among the runs; elsewhere the errors of the calibration that the fit began with.
+    """
+    if fitted is None:
+        if (known := known_error(calibration)) is None:
+            return Confidence({}, ())
+        return Confidence(known.factors(layout, gpu, asked), known.outside(layout, gpu, asked))
+    factors, outside = dict(fitted.factors), fitted.outside(layout, gpu, asked)
+    if not outside:
+        return Confidence(factors, ())
+    begun = confidence(fitted.start, layout, gpu, asked).factors
+    power = wider(len(outside))
+    return Confidence(begun or {name: each**power for name, each in factors.items()}, outside)
+
+
+def error_note(calibration: str, fitted: FittedError | None = None) -> str:
     """Say in a line how far estimates by a calibration are known to be off."""
+    if fitted is not None:
+        told = ", ".join(f"{factor:.3g} ({WORDS[name]})" for name, factor in fitted.factors)
+        return (
+            f"calibration {calibration}: fitted to {fitted.runs} runs; nine in ten like them are "
+            f"within a factor of {told}, others as {fitted.start} is"
+        )
     known = KNOWN_ERRORS.get(calibration, "compared with no measurement")
     return f"calibration {calibration}: {known}"
 
@@ -179,13 +199,14 @@ def error_bounds(
     gpu: Gpu,
     figures: Mapping[str, float | None],
     asked: Asked = NOTHING_ASKED,
+    *,
+    fitted: FittedError | None = None,
 ) -> dict[str, float | None]:
     """Return `low_…` and `high_…` of throughput, TTFT and TPOT: 90 % bounds.
 
     None where the calibration was compared with nothing, or where there is no estimate.
     """
-    known = known_error(calibration)
-    factors = known.factors(layout, gpu, asked) if known else {}
+    factors = confidence(calibration, layout, gpu, asked, fitted=fitted).factors
     found: dict[str, float | None] = {}
     for name in WORDS:
         low = high = None

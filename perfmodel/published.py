@@ -19,6 +19,7 @@ from catalog.models import Model
 from perfmodel.arrays import FloatArray
 from perfmodel.closed_loop import ClosedLoop
 from perfmodel.constants import DEFAULT, Constants
+from perfmodel.engine_defaults import known_version
 from perfmodel.features import MeasuredRun, features
 from perfmodel.kernel_tables.kernels import Kernels
 from perfmodel.kernel_tables.source import KernelTables
@@ -92,6 +93,7 @@ def settings_of(
     return ServerSettings(
         max_num_batched_tokens=point.max_num_batched_tokens,
         max_num_seqs=point.max_num_seqs,
+        engine_version=known_version(point.engine_version),
         constants=constants,
         kernel_tables=tables,
     )

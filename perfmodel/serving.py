@@ -7,8 +7,9 @@ import msgspec
 from catalog.errors import Infeasible, NotCounted
 from catalog.hardware import Gpu
 from catalog.models import Model
-from perfmodel.batching import BatchLimits, batch_limits
+from perfmodel.batching import BatchLimits
 from perfmodel.constants import DEFAULT, VLLM_2026_KERNELS, Constants
+from perfmodel.engine_defaults import EngineDefaults, engine_defaults
 from perfmodel.experts import UNIFORM, RoutingSkew
 from perfmodel.kernel_tables.source import KernelTables
 from perfmodel.memory import VLLM, Conventions, Memory, memory
@@ -24,6 +25,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_num_batched_tokens: int | None = None
     """None takes the engine's default on this GPU, as does `max_num_seqs`."""
     max_num_seqs: int | None = None
+    engine_version: str | None = None
+    """Whose defaults are taken; None is the newest known (`perfmodel/engine_defaults.py`)."""
     block_tokens: int = 16
     prefix_cached: bool = False
     prefix_caching: bool = False
@@ -89,16 +92,22 @@ def server(
         budget.check(longest)
     except Infeasible as error:
         raise Infeasible(f"{model.name} in {layout.name} on {gpu.name}: {error}") from None
-    limits = _limits(budget, longest, setup, gpu, reach=model.reach)
+    defaults = engine_defaults(gpu, layout, setup.engine_version)
+    limits = _limits(budget, longest, setup, defaults, reach=model.reach)
     step_model = _step_model(model, layout, gpu, setup)
     step_model.brought_s = brought_s
     return ServerModel(step_model, limits, budget)
 
 
 def _limits(
-    budget: Memory, longest: int, setup: ServerSettings, gpu: Gpu, *, reach: int | None
+    budget: Memory,
+    longest: int,
+    setup: ServerSettings,
+    defaults: EngineDefaults,
+    *,
+    reach: int | None,
 ) -> BatchLimits:
-    tokens, sequences = batch_limits(gpu)
+    tokens, sequences = defaults.max_num_batched_tokens, defaults.max_num_seqs
     if setup.max_num_batched_tokens is not None:
         tokens = setup.max_num_batched_tokens
     # As in vLLM a limit on sequences that nobody asked for gives way to the budget.

@@ -8,6 +8,8 @@ from perfmodel.qs import quality_matched_params
 
 # Wide enough to divide over any tensor-parallel degree in use.
 WIDTH_MULTIPLE = 256
+MOST_QUALITY = 1_000_000
+"""A number of parameters that still is one: published factors are under ten."""
 
 
 def dense_twin(model: Model, quality: float, *, total_params: float | None = None) -> Model:
@@ -17,6 +19,8 @@ def dense_twin(model: Model, quality: float, *, total_params: float | None = Non
     """
     if model.experts is None:
         raise BadValue("model", model.name, "one with experts")
+    if not 0 < quality <= MOST_QUALITY:
+        raise BadValue("quality", quality, f"over 0, up to {MOST_QUALITY}")
     total = model.total_params if total_params is None else total_params
     wanted = quality_matched_params(quality, model.experts.active_fraction, total)
     left = float(wanted) - model.attention_params - model.embedding_params

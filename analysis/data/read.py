@@ -2,10 +2,11 @@
 
 import csv
 import functools
+import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, get_args, get_type_hints
+from typing import BinaryIO, Literal, get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from analysis.data.parquet import MOST_ROWS, check_columns, read_parquet
 from catalog.bounded import MEASURED
 from catalog.csv_text import HIDDEN_FORMULA
 from catalog.errors import BadFile
-from catalog.named_file import check_named
+from catalog.named_file import check_named, open_named
 from orchestrator.results.record import RunRecord
 
 ColumnType = Literal["text", "number", "flag"]
@@ -57,7 +58,6 @@ def column_kinds() -> Mapping[str, ColumnType]:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV or Parquet file with run-table columns; other columns are kept as they are."""
-    check_named(path)
     if path.suffix.lower() in {".parquet", ".pq"}:
         raw = _read_parquet(path)
     elif path.suffix.lower() in {".csv", ".txt", ""}:
@@ -74,7 +74,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        return read_parquet(path)
+        return read_parquet(check_named(path))
     except BadFile:
         raise
     except DAMAGED as error:
@@ -83,10 +83,10 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        _check_header(path)
-        frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", nrows=MOST_ROWS + 1
-        )
+        with open_named(path, "table", piped=True) as file:
+            # A pipe gives its bytes once, and they are read twice: the header first.
+            content = file if file.seekable() else io.BytesIO(file.read(MOST_CSV_BYTES + 1))
+            frame = _csv_frame(path, content)
     except pd.errors.EmptyDataError:
         raise BadFile(path, "is empty") from None
     except BadFile:
@@ -98,11 +98,17 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _check_header(path: Path) -> None:
-    if path.stat().st_size > MOST_CSV_BYTES:
+def _csv_frame(path: Path, content: BinaryIO) -> pd.DataFrame:
+    if content.seek(0, io.SEEK_END) > MOST_CSV_BYTES:
         raise BadFile(path, f"larger than {MOST_CSV_BYTES:,} bytes")
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        check_columns(path, next(csv.reader(lines), []))
+    content.seek(0)
+    header = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+    check_columns(path, next(csv.reader(header), []))
+    header.detach()
+    content.seek(0)
+    return pd.read_csv(
+        content, dtype=str, keep_default_na=False, encoding="utf-8-sig", nrows=MOST_ROWS + 1
+    )
 
 
 def _heading(name: object) -> str:

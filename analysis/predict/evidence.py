@@ -12,7 +12,8 @@ from analysis.predict.learned import WIDER, outside
 from analysis.predict.predictor import ANALYTIC_UNCERTAINTY, MeasuredOption, Predictor
 from analysis.predict.steady_state import Demand, SteadyStateEstimate
 from perfmodel.arrays import FloatArray
-from perfmodel.known_error import NORMAL_90, Asked, known_error
+from perfmodel.fitted_error import Asked
+from perfmodel.known_error import NORMAL_90, confidence
 from perfmodel.serving import ServerModel
 
 EvidenceSource = Literal["measured", "interpolated", "predicted", "analytic"]
@@ -41,12 +42,12 @@ def analytic_evidence(found: Found, logs: FloatArray, demand: Demand) -> list[Ev
     for (on, _), log in zip(found, logs, strict=True):
         step = on.step_model
         asked = asked_of(on, demand)
-        known = known_error(step.constants.name)
-        beyond = known.outside(step.layout, step.gpu, asked) if known else ()
-        factor = known.factors(step.layout, step.gpu, asked)["output_throughput"] if known else None
+        constants = step.constants
+        known = confidence(constants.name, step.layout, step.gpu, asked, fitted=constants.error)
+        factor = known.factors.get("output_throughput")
         level_sd = math.log(factor) / NORMAL_90 if factor else None
-        where = {"calibration": beyond} if beyond else {}
-        wider = WIDER if beyond or not known else 1.0
+        where = {"calibration": known.outside} if known.outside else {}
+        wider = WIDER if known.outside or not factor else 1.0
         evidence.append(Evidence(float(log), "analytic", sd * wider, level_sd, where))
     return evidence
 

@@ -35,6 +35,8 @@ ANALYTIC_LEVEL_SD = (
 )
 SD_OVER_TEMPERATURE = 1.7
 ANALYTIC_TEMPERATURE = ANALYTIC_LOG_SD / SD_OVER_TEMPERATURE
+PRIOR_CASES = 10
+"""Measured cases that the analytic model's own error between layouts counts as: an assumption."""
 
 
 class Uncertainty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -187,11 +189,21 @@ def uncertainty_of(cases: Cases, levels: "HeldOutLevels | None", *, seed: int) -
     real = cases.provenance != SIMULATED
     score, _ = held_out_scores(cases, levels.fold_masks, FOREST, seed=seed)
     errors = (score + levels.trust * levels.guess - np.log(cases.value))[real]
+    told = cases.only(real)
     return Uncertainty(
-        temperature=fit_temperature(cases.only(real), score[real]),
+        temperature=blended_temperature(fit_temperature(told, score[real]), told.count),
         absolute_sd=float(np.sqrt(np.mean(errors**2))),
         basis=f"errors on {int(real.sum())} measured options of models held out in turn",
     )
+
+
+def blended_temperature(fitted: float, cases: int) -> float:
+    """The temperature that so many measured cases and the analytic model's errors make together.
+
+    A dozen cases whose winners were all foreseen do not show that the next one will be.
+    """
+    squares = PRIOR_CASES * ANALYTIC_TEMPERATURE**2 + cases * fitted**2
+    return math.sqrt(squares / (PRIOR_CASES + cases))
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,9 @@ def _latency_bounds(
     step = on.step_model
     figures = {"mean_ttft_ms": 1e3 * found.ttft_s, "mean_tpot_ms": 1e3 * found.tpot_s}
     asked = asked_of(on, demand)
-    bounds = error_bounds(step.constants.name, step.layout, step.gpu, figures, asked)
+    bounds = error_bounds(
+        step.constants.name, step.layout, step.gpu, figures, asked, fitted=step.constants.error
+    )
     return {name: bound for name, bound in bounds.items() if "throughput" not in name}
 
 

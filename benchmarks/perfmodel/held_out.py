@@ -18,7 +18,8 @@ import numpy as np
 from catalog.errors import MoeserveError
 from perfmodel.arrays import FloatArray
 from perfmodel.constants import VLLM_2026, calibration
-from perfmodel.known_error import WORDS, Asked, known_error
+from perfmodel.fitted_error import Asked
+from perfmodel.known_error import WORDS, known_error
 from perfmodel.published import FIGURES, Point, estimate, log_error, model_of, read_points
 from perfmodel.published_pairs import own_config
 from strategies import parse_layout

@@ -2,6 +2,7 @@
 
     python benchmarks/perfmodel/published_errors.py [CALIBRATION ...] [--refit [FILE.json]]
         [--kernel-tables installed|DIR]
+    python benchmarks/perfmodel/published_errors.py --left-out
 
 Prints, for each calibration, the factor of estimated over measured: its median, the size that half
 of the points are within, and that of nine in ten; over all points and by source, model, GPU and
@@ -9,7 +10,9 @@ layout. `--refit` fits the constants of `vllm-2026` that serving measurements de
 prints them, and leaves out each source, model and GPU in turn; with a file it writes all fits
 there, as `perfmodel/data/left_out_fits.json` keeps them. With tables of measured kernels only the
 points whose experts are in them count, estimated without the tables and with them, and `--refit`
-fits what the tables leave over. A few minutes. Needs scipy.
+fits what the tables leave over. A few minutes. Needs scipy. `--left-out` prints the errors of the
+kept fits on what each has not seen and writes them to `perfmodel/data/left_out_errors.json`, which
+`moeserve estimate --about-calibration` shows: run it after `--refit`.
 """
 
 import functools
@@ -22,13 +25,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from perfmodel import left_out
 from perfmodel.arrays import FloatArray
 from perfmodel.constants import CALIBRATIONS, VLLM_2026, Constants, calibration
 from perfmodel.kernel_tables.source import KernelTables, kernel_tables
+from perfmodel.left_out import left_out_pairs, summaries
 from perfmodel.published import (
     FIGURES,
     Point,
     PointTable,
+    estimate,
     log_error,
     log_errors,
     point_kernels,
@@ -36,6 +42,7 @@ from perfmodel.published import (
 )
 
 GROUPS = ("source", "model", "gpu", "layout")
+LEFT_OUT = Path(left_out.__file__).parent / "data" / "left_out_errors.json"
 FITTED = {
     "kernel_s": (3.0e-6, 0.2),
     "sequence_s": (30e-6, 0.7),
@@ -155,8 +162,23 @@ def in_tables(points: Sequence[Point], tables: KernelTables) -> tuple[Point, ...
     return tuple(point for point in points if point_kernels(point, tables).experts is not None)
 
 
+def write_left_out(points: tuple[Point, ...]) -> None:
+    """Errors by the kept fits, on what each has not seen."""
+    errors = [
+        (group, name, log_error(point, estimate(point, constants)))
+        for group, name, point, constants in left_out_pairs(points)
+    ]
+    found = summaries(errors)
+    for each in found:
+        print(f"{each.group} {each.name}: n {each.points}, {each.half}, {each.nine_of_ten}")
+    LEFT_OUT.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+
+
 def main(words: Sequence[str]) -> None:
     words, points, tables = list(words), published_points(), None
+    if "--left-out" in words:
+        write_left_out(points)
+        return
     if "--kernel-tables" in words:
         at = words.index("--kernel-tables")
         tables = kernel_tables(words[at + 1])

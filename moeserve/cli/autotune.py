@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from catalog.errors import BadValue
-from moeserve.cli.estimate import constants_of
+from moeserve.cli.calibrations import constants_of
 from moeserve.cli.show import Format, FormatOption, note, show
 from orchestrator.results.record import Row
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from catalog.hardware import Gpu
     from catalog.models import Model
     from perfmodel.autotune import Candidate
+    from perfmodel.constants import Constants
 
 AUTOTUNE_HELP = """Rank every way to divide GPUs over tp, pp, ep, dp and cache parallelism.
 
@@ -94,7 +95,9 @@ def autotune(
     constants = constants_of(calibration) or DEFAULT
     if expert_rereads != 1:  # a set of its own then, compared with nothing
         name = f"{constants.name}, experts read {expert_rereads:g} times"
-        constants = msgspec.structs.replace(constants, name=name, expert_rereads=expert_rereads)
+        constants = msgspec.structs.replace(
+            constants, name=name, error=None, expert_rereads=expert_rereads
+        )
     spec, gpu = load_model(model), find_gpu(hardware)
     spec = spec if dense_quality is None else dense_twin(spec, dense_quality)
     found = search(
@@ -113,7 +116,7 @@ def autotune(
     kept = [row for row in found if row.pareto or not pareto]
     limit = top or (TABLE_ROWS if output is Format.table else len(kept))
     known = {"provenance": "simulated", "hardware": gpu.name, "model": model}
-    told = _rows(kept[:limit], found[:TABLE_ROWS], spec, gpu, constants.name)
+    told = _rows(kept[:limit], found[:TABLE_ROWS], spec, gpu, constants)
     rows: list[Row] = [{**known, **row} for row in told]
     show(rows, output, columns=COLUMNS)
     fit = sum(row.feasible for row in found)
@@ -121,17 +124,17 @@ def autotune(
     if max_num_seqs is None and any(row.b_max_by == "max_num_seqs" for row in kept[:limit]):
         most = _sequences(None, gpu)
         note(f"b_max: {most} sequences a replica is vLLM's own limit; --max-num-seqs none lifts it")
-    note(error_note(constants.name))
+    note(error_note(constants.name, constants.error))
     if not fit:
         raise typer.Exit(NOTHING_FEASIBLE)
 
 
 def _sequences(text: str | None, gpu: "Gpu") -> int | None:
     """The limit of a replica: what was asked, else vLLM's own; None where it was lifted."""
-    from perfmodel.batching import batch_limits
+    from perfmodel.engine_defaults import engine_defaults
 
     if text is None:
-        return batch_limits(gpu)[1]
+        return engine_defaults(gpu).max_num_seqs
     if text.lower() == "none":
         return None
     if not text.isdecimal() or not int(text):
@@ -144,10 +147,11 @@ def _rows(
     best: "Sequence[Candidate]",
     model: "Model",
     gpu: "Gpu",
-    calibration: str,
+    constants: "Constants",
 ) -> list[Row]:
     """Each partition with its 90 % bounds, and which of the best are not told from it."""
-    from perfmodel.known_error import Asked, error_bounds, tied
+    from perfmodel.fitted_error import Asked
+    from perfmodel.known_error import error_bounds, tied
     from strategies.layout import Layout
 
     rows: list[Row] = []
@@ -157,7 +161,7 @@ def _rows(
         latency_ms = None if row.latency_s is None else 1e3 * row.latency_s
         figures = {"output_throughput": row.tokens_per_s, "mean_tpot_ms": latency_ms}
         asked = Asked(total_params=model.total_params, in_flight=row.batch or None)
-        bounds = error_bounds(calibration, layout, gpu, figures, asked)
+        bounds = error_bounds(constants.name, layout, gpu, figures, asked, fitted=constants.error)
         told = {
             "low_tokens_per_s": bounds["low_output_throughput"],
             "high_tokens_per_s": bounds["high_output_throughput"],

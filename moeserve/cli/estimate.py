@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from catalog.errors import BadFile
-from catalog.named_file import read_named
+from catalog.errors import BadFile, BadValue
+from moeserve.cli.calibrations import ABOUT_COLUMNS, about_calibration_rows, constants_of
 from moeserve.cli.options import ExperimentArgument, ExperimentFlags, with_experiment
-from moeserve.cli.show import Format, FormatOption, headed, note, show
+from moeserve.cli.show import Format, FormatOption, counted, headed, note, show
 from orchestrator.results.record import SIMULATED, Row
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ BREAKDOWN_COLUMNS = (
     "model", "strategy", "hardware", "workload", "max_concurrency", "step", "step_ms", "part",
     "part_ms", "part_bound", "moved_bytes", "flops", "priced_by",
 )  # fmt: skip
-ABOUT_COLUMNS = ("what", "name", "value")
 FIT_COLUMNS = ("what", "name", "value", "low", "high", "runs")
 
 
@@ -116,8 +115,15 @@ def estimate(
     max_num_seqs: Annotated[
         int | None, typer.Option("--max-num-seqs", help="Sequences a step, as vLLM's flag.")
     ] = None,
+    engine_version: Annotated[
+        str | None,
+        typer.Option(
+            "--engine-version", help="Of vLLM, whose defaults count; default the newest known."
+        ),
+    ] = None,
     output: FormatOption = Format.table,
 ) -> None:
+    from perfmodel.engine_defaults import check_version
     from perfmodel.kernel_tables.source import kernel_tables
     from perfmodel.serving import ServerSettings
     from servers.simulated.arguments import ServerArguments, server_arguments
@@ -131,19 +137,32 @@ def estimate(
         ServerSettings(
             prefix_cached=prefix_cached,
             routing=_routing(routing, zipf, imbalance),
+            engine_version=None if engine_version is None else check_version(engine_version),
             constants=constants_of(calibration),
             kernel_tables=None if kernels is None else kernel_tables(kernels),
         )
     )
     if about_calibration:
-        show(_about(assumed), output, columns=ABOUT_COLUMNS)
+        show(about_calibration_rows(assumed), output, columns=ABOUT_COLUMNS)
         return
+    _check_fit(calibrate, experiment, save)
     if calibrate:
         show(_fit(calibrate, assumed, save), output, columns=FIT_COLUMNS)
         return
     study = flags.experiment(experiment)
     asked.joined(server_arguments(study.server.args))  # refuses what is set twice
     _estimate(study, assumed, output, breakdown=breakdown)
+
+
+def _check_fit(calibrate: list[str] | None, experiment: object, save: Path | None) -> None:
+    """Refuse, before a fit, what it would overlook or what could not be read again."""
+    if calibrate and experiment is not None:
+        allowed = "none beside --calibrate, which is repeated for more results"
+        raise BadValue("EXPERIMENT", str(experiment), allowed)
+    if save is not None and not calibrate:
+        raise BadValue("--save", str(save), "beside --calibrate, whose constants it keeps")
+    if save is not None and save.suffix != ".json":
+        raise BadValue("--save", str(save), "a file named .json, as --calibration reads it")
 
 
 def _columns(rows: Sequence[Row], *, breakdown: bool) -> Mapping[str, str]:
@@ -169,8 +188,15 @@ def _estimate(
     experiment: "Experiment", assumed: "ServerSettings", output: Format, *, breakdown: bool
 ) -> None:
     from moeserve.attribution import attribution_notes
-    from orchestrator.estimate import breakdowns, estimates, plan_of, pricing_notes
+    from orchestrator.estimate import (
+        breakdowns,
+        estimates,
+        outside_notes,
+        plan_of,
+        pricing_notes,
+    )
     from perfmodel.constants import DEFAULT
+    from perfmodel.kernel_tables.source import installed_gpus
     from perfmodel.known_error import error_note
 
     plan, default = plan_of(experiment), (assumed.constants or DEFAULT).name
@@ -179,61 +205,34 @@ def _estimate(
     for text in attribution_notes(rows) if breakdown else ():
         note(text)
     note("estimated: these numbers come from a model of the GPU, not from one")
-    for line in pricing_notes(rows):
+    offered = () if assumed.kernel_tables else installed_gpus({str(r["hardware"]) for r in rows})
+    if offered:
+        note(f"measured kernels of {', '.join(sorted(offered))} are installed and not used: "
+             "--kernel-tables installed")  # fmt: skip
+    for line in (*pricing_notes(rows), *outside_notes(rows)):
         note(line)
     for used in dict.fromkeys(str(row.get("calibration") or default) for row in rows):
-        note(error_note(used))
-
-
-def _about(assumed: "ServerSettings") -> list[Row]:
-    """The constants that estimates would use, where they come from, and how far they are off."""
-    from perfmodel.constants import beside_kernels
-    from perfmodel.known_error import known_error
-
-    tables, used = assumed.kernel_tables, assumed.assumed_constants
-    known = known_error(beside_kernels(used, own=tables.own) if tables else used.name)
-    rows: list[Row] = [
-        {"what": "constant", "name": name, "value": value}
-        for name, value in msgspec.to_builtins(used).items()
-        if name not in ("name", "source")
-    ]
-    rows.append({"what": "source", "name": used.name, "value": used.source})
-    if tables:
-        rows.append({"what": "kernels", "name": tables.kind, "value": tables.name})
-    if known is None:
-        return [*rows, {"what": "error", "name": "", "value": "compared with no measurement"}]
-    rows.append({"what": "error", "name": "points", "value": known.points})
-    for what, factors in (("half within", known.typical), ("90 % within", known.nine_of_ten)):
-        rows += [{"what": what, "name": name, "value": factor} for name, factor in factors.items()]
-    return rows
-
-
-def constants_of(text: str | None) -> "Constants | None":
-    """Read a calibration by name, or one that --save wrote."""
-    from perfmodel.constants import Constants, calibration
-
-    if text is None or not text.endswith(".json"):
-        return None if text is None else calibration(text)
-    try:
-        return msgspec.json.decode(read_named(Path(text), "calibration"), type=Constants)
-    except msgspec.DecodeError as error:
-        raise BadFile(text, f"not a calibration: {error}") from error
+        note(error_note(used, assumed.assumed_constants.error))
 
 
 def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> list[Row]:
     """Fit constants to results; return them, the fit's error and that of models left out."""
     from analysis.data.frame import load
-    from orchestrator.estimate import measured_runs
+    from orchestrator.measured_runs import measured_runs
     from perfmodel.calibrate import calibrate
 
     frame = load(*results)
-    runs = measured_runs(frame)
-    fit = calibrate(runs, start=assumed.assumed_constants, setup=assumed)
+    measured = measured_runs(frame, assumed)
+    for why, count in measured.left_out.items():
+        note(f"{counted(count, 'row')} left out: {why}")
+    if len(gpus := sorted({run.gpu.name for run in measured.runs})) > 1:
+        note(f"one set of constants for {', '.join(gpus)}: give the results of one for its own")
+    fit = calibrate(measured.runs, start=assumed.assumed_constants, setup=assumed)
     if "provenance" in frame and (frame["provenance"] == SIMULATED).any():
         note("simulated runs are among these: the constants describe a model, not a GPU")
     for constant in fit.fitted:
         if not constant.determined:
-            note(f"{constant.name}: these runs do not determine it; its starting value is kept")
+            note(f"{constant.name}: these runs say little of it, so it stays near where it began")
     if save is not None:
         _save(fit.constants, save)
     return _fit_rows(fit)

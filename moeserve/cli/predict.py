@@ -199,7 +199,7 @@ def _named(results: list[str] | None, *, shipped: bool) -> list[str]:
 def _field(objective: str, calibration: str | None) -> "Field":
     from analysis.predict.field import field_cases
     from analysis.predict.objective import objective_of
-    from moeserve.cli.estimate import constants_of
+    from moeserve.cli.calibrations import constants_of
 
     return field_cases(objective_of(objective), constants_of(calibration))
 
@@ -240,7 +240,7 @@ def _cases(
 ) -> "Cases":
     from analysis.predict.objective import objective_of
     from analysis.predict.read import read_cases
-    from moeserve.cli.estimate import constants_of
+    from moeserve.cli.calibrations import constants_of
 
     cases = read_cases(
         pick.read(results), objective=objective_of(objective),

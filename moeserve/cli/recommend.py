@@ -11,7 +11,7 @@ from orchestrator.results.record import Row
 
 if TYPE_CHECKING:
     from analysis.predict.predictor import Predictor
-    from analysis.predict.recommend import Recommendation, RecommendationRequest
+    from analysis.predict.recommend import Option, Recommendation, RecommendationRequest
 
 HELP = {
     "recommend": """Recommend a strategy for a model, GPUs and a load, and say how sure it is.
@@ -144,7 +144,7 @@ def _request(
     from analysis.predict.recommend import RecommendationRequest
     from analysis.predict.steady_state import Demand
     from catalog.from_hf import load_model
-    from moeserve.cli.estimate import constants_of
+    from moeserve.cli.calibrations import constants_of
     from strategies.own_gpus import find_gpu
     from strategies.parse import parse_layouts
     from workloads.load.profiles import parse_workload
@@ -169,6 +169,11 @@ def _request(
     )
 
 
+def _share(bound: float | None, option: "Option") -> float | None:
+    """A bound of the objective as one of its throughput."""
+    return None if bound is None else option.throughput * bound / option.value
+
+
 def _option_rows(found: "Recommendation") -> list[Row]:
     from analysis.predict.objective import UNITS
 
@@ -183,6 +188,8 @@ def _option_rows(found: "Recommendation") -> list[Row]:
             "high": option.high,
             "unit": UNITS[request.objective],
             "expected_output_throughput": option.throughput,
+            "low_output_throughput": _share(option.low, option),
+            "high_output_throughput": _share(option.high, option),
             "expected_ttft_ms": option.estimate.ttft_s * 1e3,
             "expected_tpot_ms": option.estimate.tpot_s * 1e3,
             **option.latency_bounds,

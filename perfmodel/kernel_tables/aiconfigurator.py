@@ -30,6 +30,12 @@ def kernels(folder: Path, wanted: Wanted) -> Kernels:
     return _System(folder / DATA / system, wanted).kernels()
 
 
+def has(folder: Path, gpu: str) -> bool:
+    """Whether there is a table of vLLM's kernels on a GPU of this name."""
+    system = SYSTEMS.get(gpu)
+    return system is not None and any((folder / DATA / system).glob(f"*/{ENGINE}"))
+
+
 class _System:
     """One GPU's tables."""
 

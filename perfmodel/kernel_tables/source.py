@@ -4,6 +4,7 @@ The tables of AIConfigurator (`aiconfigurator-core` on PyPI, Apache-2.0), and wh
 microbench experts -o DIR` wrote.
 """
 
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
@@ -56,6 +57,15 @@ def kernel_tables(text: str) -> KernelTables:
     if not folder.is_dir():
         raise BadFile(text, "not a folder" if folder.exists() else "no such folder")
     raise BadFile(text or ".", EXPECTED)
+
+
+def installed_gpus(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of these GPUs whose kernels the installed tables have; none where none are there."""
+    try:
+        folder = Path(_installed().folder)
+    except (MissingExtra, BadFile):
+        return ()
+    return tuple(name for name in names if aiconfigurator.has(folder, name))
 
 
 def _installed() -> KernelTables:

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.laboratory import change_sentences, winner_changes
 from analysis.predict.read import NOT_USED, read_cases
-from orchestrator.estimate import measured_runs
+from orchestrator.measured_runs import measured_runs
 from workloads.load.profiles import PROFILES, TEXTS, is_laboratory, is_traffic
 
 LAB, REAL = "1024:512:20", "512~0.5:128~1:200"
@@ -97,7 +97,9 @@ def test_neither_a_fit_nor_the_predictor_takes_a_mean_length_for_all_lengths() -
         model="OLMoE-1B-7B", gpu_type="H100", num_prompts=20, input_len=512, output_len=128,
         source_file="f", source_row=1,
     )  # fmt: skip
-    assert len(measured_runs(rows)) == (rows["workload"] == LAB).sum()
+    found = measured_runs(rows)
+    assert len(found.runs) == (rows["workload"] == LAB).sum()
+    assert found.left_out.total() == (rows["workload"] == REAL).sum()
     only = read_cases(rows)
     assert only.skipped[NOT_USED] == (rows["workload"] == REAL).sum()
 

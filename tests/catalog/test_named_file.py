@@ -51,3 +51,20 @@ def test_what_is_no_regular_file_is_refused_before_anything_is_read(
             with pytest.raises(BadFile, match=told):
                 open_named(Path(name), "log")
     assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+def test_a_pipe_that_was_handed_over_open_is_read_whole_and_one_by_its_name_is_not(
+    tmp_path: Path,
+) -> None:
+    out, into = os.pipe()
+    os.write(into, b"12345")
+    os.close(into)
+    given = Path(f"/dev/fd/{out}")
+    with pytest.raises(BadFile, match="is a pipe"):
+        open_named(given)
+    with pytest.raises(BadFile, match="more than the 4 bytes"):
+        read_named(given, most_bytes=4)
+    os.close(out)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadFile, match="is a pipe"):
+        read_named(tmp_path / "pipe")

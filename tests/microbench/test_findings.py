@@ -146,7 +146,7 @@ def device(name: str, memory_bytes: float, kind: str = "cuda:0") -> DeviceInfo:
 
 
 def test_a_known_gpu_s_efficiencies_are_shares_of_its_datasheet(tmp_path: Path) -> None:
-    from moeserve.cli.estimate import constants_of
+    from moeserve.cli.calibrations import constants_of
 
     a100 = device("NVIDIA A100-SXM4-80GB", 79.15 * GIB)
     found = constants(a100, fits(sweep(streaming)), {"float32": CEILINGS})

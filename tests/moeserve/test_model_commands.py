@@ -5,12 +5,14 @@ import io
 import json
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from catalog.model_table import model
 from moeserve.cli import main
+from perfmodel.constants import VLLM_2026
 from tests.perfmodel.kernel_tables import tables
 
 
@@ -125,9 +127,53 @@ def test_a_fit_can_be_saved_and_used(capsys: pytest.CaptureFixture[str], tmp_pat
     }
     line = "-m OLMoE-1B-7B -s tp -w 64:16:32 -c 8 --hardware H100"
     (again,) = rows(capsys, f"estimate {line} --calibration {saved}")
+    spread = again["high_output_throughput"] / again["output_throughput"]
+    assert 1 < spread < 1.6  # narrower than the shipped set's, and there
+    _, _, err = run(capsys, f"estimate {line} --calibration {saved}")
+    assert "calibration fitted: fitted to 12 runs; nine in ten like them are within" in err
+    about = rows(capsys, f"estimate --about-calibration --calibration {saved}")
+    assert {"what": "data", "name": "runs", "value": "12"} in about
     (shipped,) = rows(capsys, f"estimate {line}")
     assert again["output_throughput"] == pytest.approx(shipped["output_throughput"], rel=0.01)
     assert again["calibration"] == "fitted"
+
+
+def test_what_a_calibration_is_is_told_with_its_data_and_its_left_out_errors(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    about = rows(capsys, "estimate --about-calibration")
+    data = {row["name"]: row["value"] for row in about if row["what"] == "data"}
+    assert data["InferenceX"].startswith("155 points; vLLM 0.16.0, 0.17.0, 0.18.0; ")
+    assert all("https://" in text for text in data.values())
+    left_out = {(r["what"].split()[0], r["name"]): r for r in about if "left out" in r["what"]}
+    assert {kind for kind, _ in left_out} == {"source", "model", "gpu"}
+    each = left_out["source", "each"]
+    assert 1 < each["half_output_throughput"] < each["nine_of_ten_output_throughput"] < 2
+    other = rows(capsys, "estimate --about-calibration --calibration a100-vllm")
+    assert not any("left out" in row["what"] or row["what"] == "data" for row in other)
+
+
+def test_what_widens_an_estimate_s_bounds_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "estimate -m gpt-oss-120b -w 512:100:8 -c 8 --hardware"
+    _, _, near = run(capsys, f"{line} H100 -s tp4")
+    assert "bounds are wider" not in near
+    _, _, far = run(capsys, f"{line} B200 -s tp4,dp4+ep")
+    assert ("bounds are wider: B200 was not compared; "
+            "data or pipeline parallelism was not compared\n") in far  # fmt: skip
+    tp, dp = rows(capsys, f"{line} B200 -s tp4,dp4+ep")
+    assert tp["outside_calibration"] == "B200 was not compared"
+    assert "outside" not in dp["configuration_text"]
+
+
+def test_a_file_that_calls_itself_a_shipped_set_and_is_another_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.json"
+    for kernel_s, code in ((VLLM_2026.kernel_s, 0), (9e-6, 2)):
+        file.write_bytes(msgspec.json.encode(msgspec.structs.replace(VLLM_2026, kernel_s=kernel_s)))
+        found, _, err = run(capsys, f"estimate --about-calibration --calibration {file}")
+        assert found == code
+    assert "calls itself vllm-2026 and is another set" in err
 
 
 def test_autotune_ranks_and_honours_top_and_pareto(capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +274,12 @@ def test_qs_without_a_model_lists_the_published_ones_as_csv(
         ("estimate --calibration a100-vlm", "Did you mean a100-vllm"),
         ("estimate --calibration no/such.json", "no such calibration"),
         ("estimate --calibrate no/such", "no such file"),
+        ("estimate --calibrate mine.csv other.csv", "EXPERIMENT: got 'other.csv', allowed: none"),
+        ("estimate --calibrate mine.csv --save mine.txt", "a file named .json"),
+        ("estimate --save mine.json", "beside --calibrate"),
+        ("estimate --engine-version 0.9.2", "a release of vLLM from 0.10.2 on"),
+        ("autotune -m mixtral --gpus 8 --dense nan", "over 0, up to 1000000"),
+        ("autotune -m mixtral --gpus 8 --dense inf", "over 0, up to 1000000"),
         ("estimate -m mixtrla", "Did you mean"),
         ("estimate -c 0..8", "concurrency"),
         ("estimate --usable-fraction 1.5", "over 0, up to 1"),

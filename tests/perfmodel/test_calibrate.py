@@ -2,19 +2,22 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from catalog.errors import BadValue
+from catalog.errors import BadValue, InputError
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.a100_study import throughput
-from perfmodel.calibrate import calibrate
+from perfmodel.calibrate import CalibrationFit, calibrate
 from perfmodel.closed_loop import ClosedLoop
 from perfmodel.constants import ROOFLINE, VLLM_2026, Constants
 from perfmodel.features import MeasuredRun, features
+from perfmodel.fitted_error import Asked
+from perfmodel.known_error import KNOWN_ERRORS, confidence
 from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings, server
 from perfmodel.simulate import simulate
 from strategies.parse import parse_layout
@@ -104,8 +107,13 @@ def ten() -> list[MeasuredRun]:
     return [observed("Qwen3-30B-A3B", *cell, OTHER, lengths=(1024, 128)) for cell in TEN]
 
 
-def test_ten_runs_move_each_constant_towards_the_truth(ten: list[MeasuredRun]) -> None:
-    fit = calibrate(ten)
+@pytest.fixture(scope="module")
+def fit_of_ten(ten: list[MeasuredRun]) -> CalibrationFit:
+    return calibrate(ten)
+
+
+def test_ten_runs_move_each_constant_towards_the_truth(fit_of_ten: CalibrationFit) -> None:
+    fit = fit_of_ten
     for name in ("kernel_s", "sequence_s", "expert_efficiency", "first_token_s"):
         truth, start = getattr(OTHER, name), getattr(VLLM_2026, name)
         moved = (getattr(fit.constants, name) - start) / (truth - start)
@@ -183,3 +191,78 @@ def test_no_runs_and_runs_without_throughput_are_refused(runs: list[MeasuredRun]
         calibrate([])
     with pytest.raises(BadValue, match="over 0"):
         calibrate([*runs[:5], replace(runs[0], output_throughput=0.0)])
+
+
+def test_bounds_of_a_fit_hold_runs_like_its_own_and_are_narrower(
+    fit_of_ten: CalibrationFit,
+) -> None:
+    fit = fit_of_ten
+    error = fit.constants.error
+    assert error is not None
+    further = [observed("Qwen3-30B-A3B", *cell, OTHER, lengths=(1024, 128))
+               for cell in product(["tp", "tp2+ep"], [2, 8, 32, 100])]  # fmt: skip
+    asked = [Asked(each.model.total_params, 1024, 128, each.max_concurrency) for each in further]
+    table = features(further, DEFAULT_SETTINGS, fit.constants)
+    said = [128 * each.num_prompts for each in further] / table.duration_s(fit.constants, 8)
+    for each, estimate, question in zip(further, said, asked, strict=True):
+        known = confidence("fitted", each.layout, each.gpu, question, fitted=error)
+        assert known.outside == ()
+        factor = known.factors["output_throughput"]
+        assert factor < 1.2 < KNOWN_ERRORS[VLLM_2026.name].nine_of_ten["output_throughput"]
+        assert 1 / factor <= estimate / each.output_throughput <= factor
+
+
+@pytest.mark.parametrize(("layout", "name", "change", "why"), [
+    ("dp2+ep", "H100", {}, "no run of dp"), ("tp", "B200", {}, "no run on B200"),
+    ("tp", "H100", {"input_len": 9000}, "9000 prompt tokens, fitted from 1024 to 1024"),
+    ("tp", "H100", {"total_params": 6.9e9}, "parameters"),
+])  # fmt: skip
+def test_away_from_its_runs_a_fit_is_as_far_off_as_what_it_began_with(
+    fit_of_ten: CalibrationFit, layout: str, name: str, change: dict[str, Any], why: str
+) -> None:
+    error = fit_of_ten.constants.error
+    asked = replace(Asked(model("Qwen3-30B-A3B").total_params, 1024, 128, 16), **change)
+    asking = (parse_layout(layout), gpu(name), asked)
+    known = confidence("fitted", *asking, fitted=error)
+    assert len(known.outside) == 1
+    assert why in known.outside[0]
+    assert known.factors == confidence(VLLM_2026.name, *asking).factors
+
+
+def test_a_fit_begun_with_what_was_compared_with_nothing_widens_its_own_bounds(
+    ten: list[MeasuredRun],
+) -> None:
+    error = calibrate(ten[:2], start=ROOFLINE).constants.error
+    near, far = (
+        confidence("fitted", parse_layout("tp"), gpu(name), fitted=error).factors
+        for name in ("H100", "L40S")
+    )
+    assert far["mean_tpot_ms"] == pytest.approx(near["mean_tpot_ms"] ** 1.5)
+
+
+def test_one_run_makes_no_bound_wider(ten: list[MeasuredRun]) -> None:
+    error = calibrate(ten[:1]).constants.error
+    assert error is not None
+    most = KNOWN_ERRORS[VLLM_2026.name].nine_of_ten
+    assert all(1 < factor <= most[name] for name, factor in error.factors)
+
+
+def test_runs_that_no_constants_give_widen_the_bounds(ten: list[MeasuredRun]) -> None:
+    tenfold = [replace(run, output_throughput=run.output_throughput * (10 if at % 2 else 0.1))
+               for at, run in enumerate(ten[:4])]  # fmt: skip
+    error = calibrate(tenfold).constants.error
+    assert error is not None
+    assert dict(error.factors)["output_throughput"] > 10
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    ({"factors": (("output_throughput", -1.0),)}, "a factor of 1 or more"),
+    ({"reach": (("moons", 1.0, 2.0),)}, "moons"),
+])  # fmt: skip
+def test_an_error_that_is_none_is_refused(
+    fit_of_ten: CalibrationFit, change: dict[str, Any], why: str
+) -> None:
+    error = fit_of_ten.constants.error
+    assert error is not None
+    with pytest.raises(InputError, match=why):
+        msgspec.structs.replace(error, **change)

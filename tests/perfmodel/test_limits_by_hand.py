@@ -11,7 +11,7 @@ from catalog.hardware_table import gpu
 from catalog.model_table import model
 from catalog.models import Block, Experts, FixedState, GroupedQueryAttention, Model
 from perfmodel.autotune import Goal, pareto_front, search
-from perfmodel.batching import Batcher, BatchLimits, batch_limits
+from perfmodel.batching import Batcher, BatchLimits
 from perfmodel.capacity import ClusterSplit, kv_bytes_per_gpu, largest_batch, weight_bytes_per_gpu
 from perfmodel.floor import Claim, Floor, floor, impossible
 from perfmodel.memory import memory
@@ -81,24 +81,6 @@ def test_what_is_just_within_a_limit_is_possible_and_what_is_just_beyond_is_not(
                   least.output_throughput * 1.04)  # fmt: skip
     assert [each.metric for each in impossible(SMALL, A100, 1, slack, slack=0.05)] == ["mean_itl_s"]
     assert impossible(SMALL, A100, 1, Claim(100, 5, 8, 2)) == ()
-
-
-@pytest.mark.parametrize(("name", "tokens", "sequences"), [
-    # 80 GiB of an H100 and 141 GB of an H200 have the large class's; an A100 has the small one's.
-    ("H100", 8192, 1024), ("A100-80GB", 2048, 256), ("B200", 16384, 1024), ("CPU", 2048, 256),
-])  # fmt: skip
-def test_a_server_s_defaults_follow_from_the_gpu_as_vllm_s_do(
-    name: str, tokens: int, sequences: int
-) -> None:
-    assert batch_limits(gpu(name)) == (tokens, sequences)
-
-
-@pytest.mark.parametrize(("gib", "limits"), [
-    (160.0, (16384, 1024)), (159.9, (8192, 1024)), (70.0, (8192, 1024)), (69.9, (2048, 256)),
-])  # fmt: skip
-def test_memory_decides_from_its_very_limit_on(gib: float, limits: tuple[int, int]) -> None:
-    held = msgspec.structs.replace(gpu("H100"), memory_bytes=gib * 2**30)
-    assert batch_limits(held) == limits
 
 
 def test_the_scheduler_s_own_defaults_are_the_server_s() -> None:

@@ -1,19 +1,24 @@
 """Estimates against published measurements of vLLM servers."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from importlib.resources import files
 
-import msgspec
 import numpy as np
 import pytest
 
 from catalog.hardware_table import GPUS
-from perfmodel.constants import DEFAULT, ROOFLINE, VLLM_2026, Constants
-from perfmodel.known_error import KNOWN_ERRORS, Asked, error_bounds
+from perfmodel.constants import DEFAULT, ROOFLINE, VLLM_2026
+from perfmodel.fitted_error import Asked
+from perfmodel.known_error import KNOWN_ERRORS, error_bounds
+from perfmodel.left_out import (
+    EACH,
+    GROUPS,
+    left_out_errors,
+    left_out_fits,
+    left_out_pairs,
+    summaries,
+)
 from perfmodel.published import (
     FIGURES,
-    Point,
     estimate,
     log_error,
     log_errors,
@@ -64,19 +69,8 @@ def test_all_points_are_as_near_as_is_told_and_the_bounds_hold_nine_in_ten() -> 
         assert 0.85 <= inside <= 0.95
 
 
-def left_out() -> Iterator[tuple[Point, Constants]]:
-    """Each point with the fits that have not seen its source, its model, its GPU."""
-    text = files("perfmodel").joinpath("data", "left_out_fits.json").read_text()
-    fits = msgspec.json.decode(text, type=dict[str, dict[str, dict[str, float]]])
-    for group in ("source", "model", "gpu"):
-        for value, fitted in fits[group].items():
-            constants = msgspec.structs.replace(VLLM_2026, **fitted)
-            yield from ((p, constants) for p in POINTS if getattr(p, group) == value)
-
-
 def test_the_shipped_set_is_the_fit_to_all_points() -> None:
-    text = files("perfmodel").joinpath("data", "left_out_fits.json").read_text()
-    fits = msgspec.json.decode(text, type=dict[str, dict[str, dict[str, float]]])
+    fits = left_out_fits()
     for name, value in fits["all"][""].items():
         assert getattr(VLLM_2026, name) == pytest.approx(value, rel=0.005)
     for group in ("source", "model", "gpu"):
@@ -86,7 +80,15 @@ def test_the_shipped_set_is_the_fit_to_all_points() -> None:
 @pytest.mark.slow
 def test_bounds_hold_nine_in_ten_of_sources_models_and_gpus_left_out_of_the_fit() -> None:
     known = KNOWN_ERRORS[VLLM_2026.name]
-    errors = np.abs([log_error(p, estimate(p, constants)) for p, constants in left_out()])
+    found = [
+        (group, name, log_error(p, estimate(p, constants)))
+        for group, name, p, constants in left_out_pairs(POINTS)
+    ]
+    told = {(each.group, each.name): each for each in left_out_errors()}
+    for each in summaries(found):
+        assert each.half == pytest.approx(told[each.group, each.name].half, rel=0.02)
+        assert each.nine_of_ten == pytest.approx(told[each.group, each.name].nine_of_ten, rel=0.02)
+    errors = np.abs([error for *_, error in found])
     assert len(errors) == 3 * len(POINTS)
     for group in range(3):
         part = errors[group * len(POINTS) : (group + 1) * len(POINTS)]
@@ -96,9 +98,20 @@ def test_bounds_hold_nine_in_ten_of_sources_models_and_gpus_left_out_of_the_fit(
             assert 0.85 <= np.mean(column <= np.log(known.nine_of_ten[name])) <= 0.96
 
 
+def test_errors_are_told_of_each_source_model_and_gpu_left_out() -> None:
+    told = left_out_errors()
+    for group in GROUPS:
+        values = [getattr(point, group) for point in POINTS]
+        of_kind = {each.name: each.points for each in told if each.group == group}
+        assert of_kind == {EACH: len(POINTS), **{name: values.count(name) for name in values}}
+    for each in told:
+        assert all(1 <= factor <= each.nine_of_ten[name] for name, factor in each.half.items())
+
+
 @pytest.mark.slow
 def test_a_few_points_left_out_are_within_the_bounds() -> None:
-    few = sorted(left_out(), key=lambda pair: pair[0].concurrency * pair[0].output_len)[::40]
+    pairs = [(p, constants) for *_, p, constants in left_out_pairs(POINTS)]
+    few = sorted(pairs, key=lambda pair: pair[0].concurrency * pair[0].output_len)[::40]
     errors = np.abs([log_error(p, estimate(p, constants)) for p, constants in few])
     bound = np.log(KNOWN_ERRORS[VLLM_2026.name].nine_of_ten["output_throughput"])
     assert np.mean(errors[:, 0] <= bound) >= 0.7

@@ -17,6 +17,7 @@ request, in the order in which first turns are handed out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,17 +101,20 @@ class Traffic:
 
     def labelled(self, row: RequestRow) -> RequestRow:
         """Return a request's row with what was asked: lengths, class, session and turn."""
-        requests, number = self.requests, row.request
+        return replace(row, **self.labels(row.request))
+
+    def labels(self, number: int) -> dict[str, Any]:
+        """What was asked of a request, by the columns of its row."""
+        requests = self.requests
         asked = int(requests.input_lens[number])
-        return replace(
-            row,
-            input_len=None if asked == UNKNOWN else asked,
-            output_len=int(requests.output_lens[number]),
-            natural=bool(requests.natural[number]),
-            part=requests.parts[requests.part_of[number]],
-            session=int(requests.session[number]),
-            turn=int(requests.turn[number]),
-        )
+        return {
+            "input_len": None if asked == UNKNOWN else asked,
+            "output_len": int(requests.output_lens[number]),
+            "natural": bool(requests.natural[number]),
+            "part": requests.parts[requests.part_of[number]],
+            "session": int(requests.session[number]),
+            "turn": int(requests.turn[number]),
+        }
 
     def __len__(self) -> int:
         return len(self.requests)

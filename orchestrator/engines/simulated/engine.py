@@ -4,7 +4,7 @@ Its numbers come from a model of the GPU and say so: provenance `simulated` in e
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
@@ -32,6 +32,8 @@ from perfmodel.simulate import Hashes, Simulated, simulate
 from servers.simulated.arguments import ServerArguments, server_arguments
 from workloads.load.traffic import Requests, Traffic
 from workloads.transcript import RequestRow
+
+Labels = Callable[[int], Mapping[str, Any]]
 
 
 class SimulatedEngine:
@@ -163,11 +165,9 @@ class SimulatedSession:
         traffic = unwritten(run)
         result = _serve(traffic, self.server, self._noise(run))
         cached = self.server.limits.prefix_caching
-        for row in rows_of_simulation(result, traffic.requests.input_lens):
-            asked = traffic.labelled(row)
-            if cached:
-                asked = replace(asked, cached_tokens=result.cached_tokens[row.request])
-            callbacks.on_row(asked)
+        for row in rows_of_simulation(result, traffic.requests.input_lens, traffic.labels):
+            tokens = result.cached_tokens[row.request] if cached else None
+            callbacks.on_row(replace(row, cached_tokens=tokens) if cached else row)
         return Measurement(
             figures={
                 **(shared_figures(traffic) if cached else {}),
@@ -192,17 +192,24 @@ class SimulatedSession:
         return Noise(_rng(self.seed, run.run_id), step_sigma=self.noise, launch=self.launch)
 
 
-def rows_of_simulation(result: Simulated, input_tokens: ArrayLike) -> list[RequestRow]:
+def rows_of_simulation(
+    result: Simulated, input_tokens: ArrayLike, labels: Labels | None = None
+) -> list[RequestRow]:
     """Return the requests in the order in which they ended, as a real client reports them.
 
-    `input_tokens` is of every request, or one number for all.
+    `input_tokens` is of every request, or one number for all; `labels` says what was asked of one.
     """
     order = np.argsort(result.done_s, kind="stable")
     lengths = np.broadcast_to(input_tokens, len(order))
-    return [_row(result, int(request), int(lengths[request])) for request in order]
+    return [
+        _row(result, request, int(lengths[request]), labels(request) if labels else {})
+        for request in order.tolist()
+    ]
 
 
-def _row(result: Simulated, request: int, input_tokens: int) -> RequestRow:
+def _row(
+    result: Simulated, request: int, input_tokens: int, labels: Mapping[str, Any]
+) -> RequestRow:
     times_s = result.token_times_s[request]
     return RequestRow(
         request=request,
@@ -216,6 +223,7 @@ def _row(result: Simulated, request: int, input_tokens: int) -> RequestRow:
         reads=len(times_s),
         events=len(times_s),
         finish_reason="length",
+        **labels,
     )
 
 

@@ -68,12 +68,6 @@ def version_told(text: str) -> str:
     return found[1] if found else ""
 
 
-def release(version: str) -> tuple[int, ...]:
-    """The numbers that a version begins with: `0.10.1.1+cu129` is (0, 10, 1, 1)."""
-    found = re.match(r"\d{1,9}(?:\.\d{1,9}){0,4}", version)
-    return tuple(map(int, found[0].split("."))) if found else ()
-
-
 def degrees_told(text: str) -> set[tuple[int, int, int | None]]:
     """Tensor, pipeline and (from 0.10.2 on) data parallel size, as engine cores printed them.
 

@@ -1,7 +1,7 @@
 """The oldest vLLM whose servers can be read back, and the refusal of older ones."""
 
 from catalog.errors import ServerStartFailed
-from orchestrator.engines.vllm.log_facts import release
+from catalog.versions import release
 
 OLDEST = "0.10.2"
 WHY = "an older one does not say in its log how it splits data and experts"

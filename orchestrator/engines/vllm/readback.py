@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from catalog.errors import BadValue
+from catalog.versions import release
 from orchestrator.engines.vllm.log_facts import (
     Rank,
     arguments_text,
@@ -20,7 +21,6 @@ from orchestrator.engines.vllm.log_facts import (
     expert_ranks_told,
     names_expert_ranks,
     ranks_told,
-    release,
     version_told,
     weights_told,
 )

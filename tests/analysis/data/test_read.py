@@ -1,5 +1,6 @@
 """Run tables from files: kinds, places of bad cells, and what is refused."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,3 +131,15 @@ def test_other_spellings_of_a_strategy_are_one_level(tmp_path: Path) -> None:
 def test_mixed_units_are_named_by_column_and_row(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(BadFile, match=problem):
         load(write(tmp_path / "r.csv", text))
+
+
+def test_a_table_comes_through_a_pipe_as_from_a_file(tmp_path: Path) -> None:
+    text = "model,strategy,output_throughput\nOLMoE-1B-7B,tp,900\n"
+    file = tmp_path / "rows.csv"
+    file.write_text(text)
+    out, into = os.pipe()
+    os.write(into, text.encode())
+    os.close(into)
+    piped = load(Path(f"/dev/fd/{out}"))
+    os.close(out)
+    assert piped.drop(columns="source_file").equals(load(file).drop(columns="source_file"))

@@ -150,7 +150,9 @@ def test_the_error_of_held_out_models_is_the_root_mean_square_of_both_correction
     levels = predictor.HeldOutLevels([], np.full(6, 0.4), 0.5)
     doubt = predictor.uncertainty_of(made, levels, seed=0)
     assert doubt.absolute_sd == pytest.approx(0.1)
-    assert doubt.temperature == 2.0, "of the measured cases"
+    # Two measured cases of temperature 2.0 beside ten of the analytic model's.
+    blended = ((10 * predictor.ANALYTIC_TEMPERATURE**2 + 2 * 2.0**2) / 12) ** 0.5
+    assert doubt.temperature == pytest.approx(blended)
     assert doubt.basis == "errors on 4 measured options of models held out in turn"
     assert predictor.uncertainty_of(made, None, seed=0) == ANALYTIC_UNCERTAINTY
 
@@ -159,3 +161,10 @@ def test_a_level_is_learned_from_two_measured_models_or_none() -> None:
     made = cases([[100.0, 50.0], [80.0, 90.0]])
     one = replace(made, provenance=np.array(["measured"] * 2 + ["simulated"] * 2))
     assert predictor.held_out_levels(one, seed=0) is None
+
+
+def test_a_dozen_foreseen_cases_leave_most_of_the_doubt_and_hundreds_hardly_any() -> None:
+    prior = predictor.ANALYTIC_TEMPERATURE
+    assert predictor.blended_temperature(0.01, 0) == pytest.approx(prior)
+    assert 0.6 * prior < predictor.blended_temperature(0.01, 12) < prior
+    assert predictor.blended_temperature(0.01, 1000) < 0.2 * prior

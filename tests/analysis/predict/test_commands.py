@@ -59,6 +59,23 @@ def test_recommend_has_its_keys(call: Call) -> None:
     assert err.count("moeserve run ") == 3
 
 
+@pytest.mark.parametrize("objective", ["throughput", "throughput-per-gpu", "price"])
+def test_each_option_has_bounds_of_throughput_and_latencies_under_every_objective(
+    call: Call, objective: str
+) -> None:
+    code, out, _ = call(
+        "predict", "recommend", "-m", "OLMoE-1B-7B", "--hardware", "H100", "--gpus", "2",
+        "--objective", objective, "--format", "json",
+    )  # fmt: skip
+    assert code == 0
+    for row in json.loads(out):
+        for name in ("output_throughput", "mean_ttft_ms", "mean_tpot_ms"):
+            expected = row[f"expected_{name.removeprefix('mean_')}"]
+            assert row[f"low_{name}"] < expected < row[f"high_{name}"]
+        spread = row["high_output_throughput"] / row["low_output_throughput"]
+        assert spread == pytest.approx(row["high"] / row["low"])
+
+
 @pytest.mark.slow
 def test_fit_and_evaluate_work_from_a_table(
     call: Call, study: pd.DataFrame, tmp_path: Path

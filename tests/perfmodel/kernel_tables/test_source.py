@@ -9,8 +9,9 @@ import pytest
 from catalog.errors import BadFile, MissingExtra
 from catalog.hardware_table import gpu
 from catalog.model_table import model
+from moeserve.cli import main
 from perfmodel.constants import DEFAULT, ROOFLINE, VLLM_2026_KERNELS
-from perfmodel.kernel_tables.source import INSTALLED, PACKAGE, kernel_tables
+from perfmodel.kernel_tables.source import INSTALLED, PACKAGE, installed_gpus, kernel_tables
 from perfmodel.known_error import KNOWN_ERRORS, error_bounds, pricing_of
 from perfmodel.serving import ServerSettings, server
 from strategies import parse_layout
@@ -37,6 +38,25 @@ def test_installed_tables_are_found_by_their_package(
     assert (found.kind, found.name) == ("aiconfigurator", f"{PACKAGE} 0.12.0")
     assert Path(found.folder) == systems
     assert kernel_tables(str(systems.parent)).folder == kernel_tables(str(systems)).folder
+
+
+def test_installed_tables_offer_themselves_for_the_gpus_that_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    systems = install(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    asked = ("H100", "B200", "My-GPU#12ab34cd")
+    assert installed_gpus(asked) == ()
+    tables.write_all(systems, SPEC, 4)
+    assert installed_gpus(asked) == ("H100",)
+    line = f"estimate -m {SPEC.name} -s tp4 -w 64:8:4 -c 4 --hardware H100"
+    for flags, said in (("", True), (f" --kernel-tables {INSTALLED}", False)):
+        with pytest.raises(SystemExit) as ended:
+            main(f"{line}{flags}".split())
+        assert ended.value.code == 0
+        assert ("of H100 are installed and not used" in capsys.readouterr().err) == said
+    monkeypatch.setattr("perfmodel.kernel_tables.source.PACKAGE", "no-such-package")
+    assert installed_gpus(asked) == ()
 
 
 def test_a_package_without_tables_and_no_package_are_told_apart(
