@@ -7,9 +7,9 @@ the report) keeps classes apart, as it keeps workloads apart; and each row has a
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.results.manifests import read_manifests
 from orchestrator.results.record import Row
 from orchestrator.results.rows import rows_of
-from orchestrator.results.store import read_manifests
 from orchestrator.run.outcome import attainment, figures_of
 from orchestrator.table import request_files, run_rows
 from workloads.figures.goodput import parse_goodput

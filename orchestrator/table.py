@@ -12,8 +12,8 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.quality.rows import quality_columns, with_quality
 from orchestrator.results.condition import server_columns, version_of, with_configuration
 from orchestrator.results.contents import is_stored, read_stored
+from orchestrator.results.manifests import Manifest, each_manifest, read_manifests
 from orchestrator.results.record import ColumnValue, RunRecord
-from orchestrator.results.store import Manifest, read_manifests
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,10 +35,11 @@ def _flat(record: RunRecord) -> dict[str, ColumnValue]:
 def run_rows(root: Path) -> list[dict[str, ColumnValue]]:
     """One row a run, in the order they were started, with its configuration's quality if known."""
     asked = _asked(root)
-    records = [_completed(manifest, asked) for manifest in read_manifests(root)]
+    records = [_completed(manifest, asked) for manifest in each_manifest(root)]
     ordered = sorted(records, key=lambda record: (record.started_at, record.run_id))
     quality = quality_columns(root)
-    return [with_quality(row, quality) for row in rows_of(ordered)]
+    rows = rows_of(ordered)
+    return [with_quality(row, quality) for row in rows] if quality else rows
 
 
 def _completed(manifest: Manifest, asked: Mapping[str, str]) -> RunRecord:

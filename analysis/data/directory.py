@@ -14,6 +14,8 @@ from orchestrator.table import run_rows
 
 NUMBERS = {int, float, type(None)}
 TEXTS = {str, type(None)}
+FLAGS = {bool, type(None)}
+NOTHING = {type(None)}
 
 
 def read_directory(path: Path) -> pd.DataFrame:
@@ -44,9 +46,9 @@ def rows_frame(rows: Sequence[Mapping[str, ColumnValue]], where: str) -> pd.Data
 def _column(name: str, kind: ColumnType | None, values: list[ColumnValue], where: str) -> pd.Series:
     """A column as `typed` reads it: numbers without the detour by their text, texts once each."""
     types = set(map(type, values))
-    if kind in ("number", None) and types <= NUMBERS and types != {type(None)}:
+    if types <= NUMBERS and (kind == "number" or (kind is None and types != NOTHING)):
         return typed(pd.Series(values, name=name, dtype=float), where)
-    if kind in ("text", None) and types <= TEXTS:
+    if (kind in ("text", None) and types <= TEXTS) or (kind == "flag" and types <= FLAGS):
         each = dict.fromkeys(values)
         if 2 * len(each) < len(values):
             told = typed(pd.Series(list(each), name=name, dtype=object), where)

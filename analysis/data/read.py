@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
@@ -40,7 +41,8 @@ UNSIGNED = re.compile(
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def column_kinds() -> dict[str, ColumnType]:
+@cache
+def column_kinds() -> Mapping[str, ColumnType]:
     """Kind of each column of the run table, read off the record itself."""
     kinds: dict[str, ColumnType] = {}
     for name, hint in get_type_hints(RunRecord).items():

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from catalog.errors import MoeserveError, ServerError
@@ -81,7 +81,7 @@ def build_record(
 
 
 def figures_of(
-    rows: Sequence[RequestRow],
+    rows: Iterable[RequestRow] | Transcript,
     *,
     goodput: Mapping[str, float],
     max_concurrency: int | None,
@@ -91,12 +91,13 @@ def figures_of(
 
     Imported runs keep them (`percentiles_of_few`), as the summaries of other tools do.
     """
-    summary = summarise(rows, goodput=goodput or None, max_concurrency=max_concurrency)
+    run = Transcript.of(rows)
+    summary = summarise(run, goodput=goodput or None, max_concurrency=max_concurrency)
     if percentiles_of_few:
         return summary
-    done = Transcript(rows).completed
-    counts = {"itl": sum(max(0, len(row.token_times_s) - 1) for row in done.rows)}
-    requests = {"": len(done.rows), "steady_": int(summary["steady_requests"] or 0)}
+    done = run.completed
+    counts = {"itl": len(done.gaps_s)}
+    requests = {"": len(done), "steady_": int(summary["steady_requests"] or 0)}
     for name in summary:
         asked = _percentile_in(name)
         if asked is None:
@@ -130,30 +131,24 @@ def attainment(
     """
     if not goodput:
         return {}
-    good = good_requests(Transcript(rows).completed, goodput)
+    run = Transcript.of(rows)
+    good = good_requests(run.completed, goodput)
     low, high = wilson_interval(good, len(rows))
     return {
         "good_requests": good,
         "slo_attainment": good / len(rows) if rows else None,
         "slo_attainment_low": low,
         "slo_attainment_high": high,
-        **_by_part(rows, goodput),
+        **_by_part(run, goodput),
     }
 
 
-def _by_part(
-    rows: Sequence[RequestRow], goodput: Mapping[str, float]
-) -> dict[str, float | int | str | None]:
+def _by_part(run: Transcript, goodput: Mapping[str, float]) -> dict[str, float | int | str | None]:
     """Return the share of each class of a mix, and the smallest: a class may not be starved."""
-    parts: dict[str, list[RequestRow]] = {}
-    for row in rows:
-        parts.setdefault(row.part, []).append(row)
+    parts = {part: run.where(run.part == part) for part in dict.fromkeys(run.part.tolist())}
     if len(parts) < 2:
         return {}
-    shares = {
-        part: good_requests(Transcript(of).completed, goodput) / len(of)
-        for part, of in parts.items()
-    }
+    shares = {part: good_requests(of.completed, goodput) / len(of) for part, of in parts.items()}
     told = " ".join(f"{part}:{share:.4g}" for part, share in sorted(shares.items()))
     return {"slo_attainment_worst": min(shares.values()), "slo_attainment_by_part": told}
 
