@@ -142,6 +142,11 @@ def condition_names(
 
 def with_configuration(rows: Sequence[Row]) -> list[dict[str, ColumnValue]]:
     """Add `configuration` and `configuration_text`; rows that share them are replicates."""
+    return [{**row, **own} for row, own in zip(rows, configurations(rows), strict=True)]
+
+
+def configurations(rows: Sequence[Row]) -> list[dict[str, ColumnValue]]:
+    """Return what `with_configuration` adds to each row."""
     every = dict.fromkeys(chain.from_iterable(rows))
     told = labels_told(row.get(LABELS) for row in rows)
     # Most names are settled without a look at their values.
@@ -156,7 +161,7 @@ def with_configuration(rows: Sequence[Row]) -> list[dict[str, ColumnValue]]:
         if key not in known:
             condition = condition_of(row, names)
             known[key] = {NAME: digest(condition), TEXT: text_of(condition)}
-        found.append({**row, **known[key]})
+        found.append(known[key])
     return found
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.data.directory import rows_frame
 from analysis.data.frame import load
-from analysis.data.read import column_kinds
+from analysis.data.read import column_kinds, typed
 from catalog.errors import BadFile, BadValue
+from orchestrator.results.record import ColumnValue
 
 Study = Callable[..., pd.DataFrame]
 
@@ -130,3 +132,18 @@ def test_other_spellings_of_a_strategy_are_one_level(tmp_path: Path) -> None:
 def test_mixed_units_are_named_by_column_and_row(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(BadFile, match=problem):
         load(write(tmp_path / "r.csv", text))
+
+
+def test_a_column_of_a_results_directory_is_as_typed_reads_its_texts() -> None:
+    columns: dict[str, list[ColumnValue]] = {
+        "ep": [True, None, True, False, True],
+        "request_rate": [None] * 5,
+        "tp": [2, None, 4, 2, 2],
+        "model": ["a", "b ", "a", "a", None],
+        "own": [None] * 5,
+    }
+    rows = [{name: values[n] for name, values in columns.items()} for n in range(5)]
+    found = rows_frame(rows, "here")
+    for name, values in columns.items():
+        wanted = typed(pd.Series(values, name=name, dtype=object), "here")
+        pd.testing.assert_series_equal(found[name], wanted)
