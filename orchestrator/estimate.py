@@ -23,7 +23,6 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results.condition import cell_columns, setup_columns, with_configuration
 from orchestrator.results.record import Row
-from orchestrator.run.outcome import figures_of
 from perfmodel.breakdown import step_cost
 from perfmodel.features import MeasuredRun
 from perfmodel.kernel_tables.kernels import FORMULA
@@ -34,6 +33,7 @@ from perfmodel.serving import ServerModel, ServerSettings, server
 from servers.simulated.arguments import server_arguments
 from strategies import parse_layout
 from strategies.own_gpus import find_gpu
+from workloads.figures.summary import figures_of
 from workloads.load.profiles import is_traffic
 from workloads.transcript import RequestRow
 

@@ -22,7 +22,7 @@ from orchestrator.results.manifests import (
 )
 from orchestrator.results.record import RunRecord
 from orchestrator.results.rows import transcript_of
-from orchestrator.run.outcome import figures_of
+from workloads.figures.summary import figures_of
 from workloads.transcript import clean_error
 
 WORTH_MORE_CORES = 400

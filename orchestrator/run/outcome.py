@@ -1,8 +1,7 @@
 """From a run's rows to its row of the run table."""
 
-import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from catalog.errors import MoeserveError, ServerError
@@ -18,13 +17,13 @@ from orchestrator.run.bugs import Bug
 from orchestrator.run.evidence import Evidence
 from orchestrator.run.validity import NOTES, reasons_against
 from workloads.figures.goodput import wilson_interval
-from workloads.figures.metrics import good_requests, percentile_floor, summarise
+from workloads.figures.metrics import good_requests
 from workloads.figures.mixed import cache_figures, length_figures
 from workloads.figures.normalised import normalised_figures
+from workloads.figures.summary import figures_of
 from workloads.transcript import RequestRow, Transcript
 
 CODE = re.compile(r"[A-Z][A-Z_]+:")
-PERCENTILE = re.compile(r"(?P<window>steady_)?p(?P<percentile>\d+)_(?P<metric>[a-z0-9]+)_.*ms")
 
 _FIELDS = frozenset(RunRecord.__struct_fields__)
 
@@ -78,41 +77,6 @@ def build_record(
         extra={name: value for name, value in figures.items() if name not in _FIELDS},
     )
     return record, reasons
-
-
-def figures_of(
-    rows: Iterable[RequestRow] | Transcript,
-    *,
-    goodput: Mapping[str, float],
-    max_concurrency: int | None,
-    percentiles_of_few: bool = False,
-) -> dict[str, float | int | None]:
-    """Summarise rows; a percentile of fewer samples than can carry it is empty, not guessed.
-
-    Imported runs keep them (`percentiles_of_few`), as the summaries of other tools do.
-    """
-    run = Transcript.of(rows)
-    summary = summarise(run, goodput=goodput or None, max_concurrency=max_concurrency)
-    if percentiles_of_few:
-        return summary
-    done = run.completed
-    counts = {"itl": len(done.gaps_s)}
-    requests = {"": len(done), "steady_": int(summary["steady_requests"] or 0)}
-    for name in summary:
-        asked = _percentile_in(name)
-        if asked is None:
-            continue
-        window, percentile, metric = asked
-        if counts.get(metric, requests[window]) < percentile_floor(percentile):
-            summary[name] = None
-    return summary
-
-
-@functools.cache
-def _percentile_in(name: str) -> tuple[str, float, str] | None:
-    """Return the window, percentile and metric that a column's name speaks of, if it does."""
-    match = PERCENTILE.fullmatch(name)
-    return match and (match["window"] or "", float(match["percentile"]), match["metric"])
 
 
 def price_per_hour(setup: Setup, own: float | None) -> float | None:
