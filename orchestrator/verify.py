@@ -28,6 +28,11 @@ from workloads.transcript import clean_error
 WORTH_MORE_CORES = 400
 """Runs from which on the start of further Pythons pays."""
 MOST_CORES, RUNS_AT_ONCE = 8, 64
+UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError,
+    NotImplementedError,
+)  # fmt: skip
+"""What reading damaged rows, and making figures of them, raises."""
 _FIELDS = frozenset(RunRecord.__struct_fields__)
 
 
@@ -123,7 +128,7 @@ def _figures(manifest: Manifest, parquet: str, content: bytes) -> Iterator[str]:
             max_concurrency=record.max_concurrency,
             percentiles_of_few=record.provenance == "imported",
         )
-    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+    except UNREADABLE as error:
         what = clean_error(f"{type(error).__name__}: {error}")
         raise ResultsError(f"{parquet}: cannot be read: {what}") from error
     if len(rows) != record.num_prompts:

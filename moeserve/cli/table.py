@@ -81,8 +81,9 @@ def _columns(rows: Sequence[Row], columns: Mapping[str, str]) -> "list[Column]":
     from moeserve.cli.fit import Column
 
     made = []
-    for name, heading in columns.items():
-        values = [row.get(name) for row in rows]
+    # Row by row: of thousands, a look at each for every column would leave the cache each time.
+    held = list(zip(*([*map(row.get, columns)] for row in rows), strict=True))
+    for (name, heading), values in zip(columns.items(), held or [()] * len(columns), strict=True):
         numeric = any(isinstance(value, int | float) for value in values)
         made.append(Column(name, plain(heading), [*map(shown, values)], numeric))
     return [each for each in made if any(each.cells)] or made

@@ -145,6 +145,7 @@ def transcript_of(source: RowsSource) -> Transcript:
     """
     table = read_columns(source, _ROW_FIELDS)
     table.validate(full=True)
+    _whole(table, "request")  # what numbers none holds no requests
     lists, output_tokens = _whole(table, "token_times_s"), _whole(table, "output_tokens")
     if lists.null_count or output_tokens.null_count:
         raise TypeError("a request without its tokens")

@@ -173,8 +173,15 @@ def test_a_request_without_its_tokens_is_no_row_of_figures(tmp_path: Path, name:
     pq.write_table(table.set_column(place, name, empty), tmp_path / "holes")
     with pytest.raises(TypeError, match="without its tokens"):
         transcript_of(tmp_path / "holes")
-    pq.write_table(table.drop_columns([name]), tmp_path / "less")
-    with pytest.raises(LookupError):
+
+
+@pytest.mark.parametrize("name", ["request", "due_s", "token_times_s", "output_tokens"])
+def test_a_file_without_a_column_of_every_version_is_no_request_file(
+    tmp_path: Path, name: str
+) -> None:
+    write_parquet(tmp_path / "r", "a-r0", some_rows())
+    pq.write_table(pq.read_table(tmp_path / "r").drop_columns([name]), tmp_path / "less")
+    with pytest.raises(LookupError, match=name):
         transcript_of(tmp_path / "less")
 
 
