@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -19,6 +19,7 @@ from catalog.errors import BadFile, BadValue
 
 MOST_BYTES = 256_000_000
 """Of a file that is read whole: records, experiments, descriptions of machines."""
+SMALL_BYTES = 2**16
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK the opening of a FIFO would wait for whoever writes into it.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -33,22 +34,62 @@ def open_inside(root: Path, name: str | PurePosixPath) -> BufferedReader:
     parts = _parts(root, name)
     with contextlib.ExitStack() as stack:
         try:
-            folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, folder)
-            for part in parts[:-1]:
-                folder = os.open(part, _FOLDER, dir_fd=folder)
-                stack.callback(os.close, folder)
-            descriptor = os.open(parts[-1], _FILE, dir_fd=folder)
+            descriptor = os.open(parts[-1], _FILE, dir_fd=_folder(stack, root, parts[:-1]))
         except FileNotFoundError:
             raise
         except OSError as error:
-            if not root.is_dir():
-                raise BadFile(root, "is no directory") from error
-            raise BadFile(root / name, _why(error)) from error
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise BadFile(root / name, "is no regular file")
-        return os.fdopen(descriptor, "rb")
+            raise _refusal(root, name, error) from error
+        return _regular(descriptor, root / name)
+
+
+def _folder(stack: contextlib.ExitStack, root: Path, parts: tuple[str, ...]) -> int:
+    """Open a folder by its path below another, following no link there."""
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, folder)
+    for part in parts:
+        folder = os.open(part, _FOLDER, dir_fd=folder)
+        stack.callback(os.close, folder)
+    return folder
+
+
+def _regular(descriptor: int, path: Path) -> BufferedReader:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadFile(path, "is no regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _refusal(root: Path, name: str | PurePosixPath, error: OSError) -> BadFile:
+    return BadFile(root / name, _why(error)) if root.is_dir() else BadFile(root, "is no directory")
+
+
+def read_each(
+    root: Path, folder: str, names: Iterable[str], *, most_bytes: int = MOST_BYTES
+) -> Iterator[bytes | None]:
+    """Yield files of one folder inside another whole, None for one that is not there.
+
+    As `read_inside` has them, but the way to the folder is gone once for all of them.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = _folder(stack, root, _parts(root, folder))
+        except FileNotFoundError:
+            yield from (None for _ in names)
+            return
+        except OSError as error:
+            raise _refusal(root, folder, error) from error
+        for name in names:
+            (part,) = _parts(root, name)
+            try:
+                descriptor = os.open(part, _FILE, dir_fd=opened)
+            except FileNotFoundError:
+                yield None
+                continue
+            except OSError as error:
+                raise _refusal(root, f"{folder}/{name}", error) from error
+            path = root / folder / name
+            with _regular(descriptor, path) as file:
+                yield read_whole(file, path, most_bytes)
 
 
 def read_inside(root: Path, name: str | PurePosixPath, *, most_bytes: int = MOST_BYTES) -> bytes:
@@ -59,7 +100,10 @@ def read_inside(root: Path, name: str | PurePosixPath, *, most_bytes: int = MOST
 
 def read_whole(file: BinaryIO, path: Path, most_bytes: int) -> bytes:
     """Read an open file to its end; BadFile, which names the path, if it has more bytes."""
-    data = file.read(most_bytes + 1)
+    # Most are small, and room for all that may be asked for is reserved before it is read.
+    data = file.read(min(SMALL_BYTES, most_bytes + 1))
+    if len(data) == SMALL_BYTES:
+        data += file.read(most_bytes + 1 - len(data))
     if len(data) > most_bytes:
         raise BadFile(path, f"has more than the {most_bytes} bytes that are read of it")
     return data

@@ -7,14 +7,15 @@ the report) keeps classes apart, as it keeps workloads apart; and each row has a
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.results.manifests import read_manifests
 from orchestrator.results.record import Row
 from orchestrator.results.rows import rows_of
-from orchestrator.results.store import read_manifests
-from orchestrator.run.outcome import attainment, figures_of
+from orchestrator.run.outcome import attainment
 from orchestrator.table import request_files, run_rows
 from workloads.figures.goodput import parse_goodput
 from workloads.figures.mixed import cache_figures, length_figures
 from workloads.figures.normalised import normalised_figures
+from workloads.figures.summary import figures_of
 from workloads.transcript import RequestRow
 
 COUNTS = ("completed", "failed", "total_input_tokens", "total_output_tokens")

@@ -20,7 +20,6 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results.condition import cell_columns, setup_columns, with_configuration
 from orchestrator.results.record import Row
-from orchestrator.run.outcome import figures_of
 from perfmodel.breakdown import step_cost
 from perfmodel.engine_defaults import engine_defaults
 from perfmodel.fitted_error import Asked
@@ -29,6 +28,7 @@ from perfmodel.known_error import confidence, error_bounds, tied_names
 from perfmodel.load import decode_load, prefill_load
 from perfmodel.serving import ServerModel, ServerSettings, server
 from servers.simulated.arguments import server_arguments
+from workloads.figures.summary import figures_of
 from workloads.load.profiles import is_traffic
 from workloads.transcript import RequestRow
 

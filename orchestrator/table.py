@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,10 @@ from catalog.errors import InputError, ResultsError
 from catalog.inside import read_inside
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.quality.rows import quality_columns, with_quality
-from orchestrator.results.condition import server_columns, version_of, with_configuration
+from orchestrator.results.condition import configurations, server_columns, version_of
 from orchestrator.results.contents import open_stored
+from orchestrator.results.manifests import Manifest, StoredFile, each_manifest, read_manifests
 from orchestrator.results.record import ColumnValue, RunRecord
-from orchestrator.results.store import Manifest, StoredFile, read_manifests
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 
 def rows_of(records: Iterable[RunRecord]) -> list[dict[str, ColumnValue]]:
     """Flatten records into rows: their own columns, the further ones, and their configuration."""
-    return with_configuration([_flat(record) for record in records])
+    return _configured([_flat(record) for record in records])
+
+
+def _configured(rows: list[dict[str, ColumnValue]]) -> list[dict[str, ColumnValue]]:
+    """Add their configuration to rows of one's own: a copy of all would be held beside them."""
+    for row, own in zip(rows, configurations(rows), strict=True):
+        row.update(own)
+    return rows
 
 
 def _flat(record: RunRecord) -> dict[str, ColumnValue]:
@@ -37,10 +45,11 @@ def _flat(record: RunRecord) -> dict[str, ColumnValue]:
 def run_rows(root: Path) -> list[dict[str, ColumnValue]]:
     """One row a run, in the order they were started, with its configuration's quality if known."""
     asked = _asked(root)
-    records = [_completed(manifest, asked) for manifest in read_manifests(root)]
-    ordered = sorted(records, key=lambda record: (record.started_at, record.run_id))
+    rows = [_flat(_completed(manifest, asked)) for manifest in each_manifest(root)]
+    rows.sort(key=itemgetter("started_at", "run_id"))
     quality = quality_columns(root)
-    return [with_quality(row, quality) for row in rows_of(ordered)]
+    rows = _configured(rows)
+    return [with_quality(row, quality) for row in rows] if quality else rows
 
 
 def _completed(manifest: Manifest, asked: Mapping[str, str]) -> RunRecord:

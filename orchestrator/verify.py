@@ -1,10 +1,9 @@
 """Re-read a results directory: is everything that was published still there, whole and true?"""
 
 import hashlib
-import math
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,15 +13,27 @@ from pathlib import Path
 from catalog.errors import BadFile, ResultsError
 from catalog.python import safe_children
 from orchestrator.results.contents import open_stored
+from orchestrator.results.manifests import (
+    Manifest,
+    StoredFile,
+    read_each_manifest,
+    run_files,
+    unfinished,
+)
 from orchestrator.results.record import RunRecord
-from orchestrator.results.rows import rows_of
-from orchestrator.results.store import Manifest, StoredFile, read_manifests
-from orchestrator.run.outcome import figures_of
+from orchestrator.results.rows import transcript_of
+from workloads.figures.summary import figures_of
 from workloads.transcript import clean_error
 
 WORTH_MORE_CORES = 400
 """Runs from which on the start of further Pythons pays."""
 MOST_CORES, RUNS_AT_ONCE = 8, 64
+UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError,
+    NotImplementedError,
+)  # fmt: skip
+"""What reading damaged rows, and making figures of them, raises."""
+_FIELDS = frozenset(RunRecord.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +44,45 @@ class Problem:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one process found of the runs that it was given."""
+
+    run_ids: Sequence[str]
+    problems: Sequence[Problem]
+
+
 def verify_directory(root: Path) -> list[Problem]:
     """Check hashes, counts and identities, and recompute every summary from its rows.
 
-    Of many runs on all cores of this process; problems come in the order of the runs.
+    Of many runs on all cores of this process, each of which reads its own share of the manifests;
+    problems come in the order of the runs.
     """
-    published = [manifest for manifest in read_manifests(root) if manifest.files]
-    cores = _cores()
-    check = partial(_problems, root)
-    if len(published) < WORTH_MORE_CORES or cores == 1:
-        return list(chain.from_iterable(map(check, published)))
-    # A fresh interpreter each: a fork would copy whatever threads hold here.
-    context = multiprocessing.get_context("spawn")
-    with safe_children(), ProcessPoolExecutor(cores, context) as pool:
-        return list(chain.from_iterable(pool.map(check, published, chunksize=RUNS_AT_ONCE)))
+    names, cores = run_files(root), _cores()
+    shares = [names[at : at + RUNS_AT_ONCE] for at in range(0, len(names), RUNS_AT_ONCE)]
+    check = partial(_published_runs, root)
+    if len(names) < WORTH_MORE_CORES or cores == 1:
+        found = list(map(check, shares))
+    else:
+        # A fresh interpreter each: a fork would copy whatever threads hold here.
+        context = multiprocessing.get_context("spawn")
+        with safe_children(), ProcessPoolExecutor(cores, context) as pool:
+            found = list(pool.map(check, shares))
+    finished = {run_id for share in found for run_id in share.run_ids}
+    problems = [problem for share in found for problem in share.problems]
+    return [*problems, *_of(root, unfinished(root, finished))]
+
+
+def _published_runs(root: Path, names: Sequence[str]) -> Share:
+    # First all manifests, then all rows: in bundles each kind lies together.
+    manifests = list(read_each_manifest(root, "runs", names))
+    ids = [manifest.record.run_id for manifest in manifests]
+    return Share(ids, list(_of(root, manifests)))
+
+
+def _of(root: Path, manifests: Iterable[Manifest]) -> Iterator[Problem]:
+    """Yield the problems of all that has files."""
+    return chain.from_iterable(_problems(root, each) for each in manifests if each.files)
 
 
 def _cores() -> int:
@@ -85,28 +121,19 @@ def _published(root: Path, file: StoredFile, *, kept: bool) -> bytes:
 def _figures(manifest: Manifest, parquet: str, content: bytes) -> Iterator[str]:
     record = manifest.record
     try:
-        rows = rows_of(content)
+        rows = transcript_of(content)
         summary = figures_of(
             rows,
             goodput=manifest.details.get("goodput") or {},
             max_concurrency=record.max_concurrency,
             percentiles_of_few=record.provenance == "imported",
         )
-    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+    except UNREADABLE as error:
         what = clean_error(f"{type(error).__name__}: {error}")
         raise ResultsError(f"{parquet}: cannot be read: {what}") from error
     if len(rows) != record.num_prompts:
         yield f"{len(rows)} request rows for {record.num_prompts} requests"
     for name, value in summary.items():
-        stored = (
-            getattr(record, name) if name in RunRecord.__struct_fields__ else record.extra.get(name)
-        )
-        if not _same(stored, value):
+        stored = getattr(record, name) if name in _FIELDS else record.extra.get(name)
+        if stored != value and not (stored != stored and value != value):  # NaN is NaN
             yield f"{name} was published as {stored}, its rows give {value}"
-
-
-def _same(stored: object, value: float | int | None) -> bool:
-    """Bit for bit, but for NaN, which is not equal to itself."""
-    if isinstance(stored, float) and isinstance(value, float):
-        return stored == value or (math.isnan(stored) and math.isnan(value))
-    return stored == value

@@ -1,7 +1,7 @@
 """What is known of each request of a run."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Literal
 
@@ -69,56 +69,81 @@ class RequestRow:
     """Of the session, from 0."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Transcript:
-    """The rows of a run and the columns that metrics are made of."""
+    """The requests of a run as columns, (n,) each: what metrics are made of; NaN is None."""
 
-    def __init__(self, rows: Iterable[RequestRow]) -> None:
-        self.rows: Sequence[RequestRow] = tuple(rows)
+    status: NDArray[np.object_]
+    part: NDArray[np.object_]
+    due_s: Seconds
+    sent_s: Seconds
+    first_token_s: Seconds
+    done_s: Seconds
+    input_tokens: NDArray[np.int64]
+    """0 where nobody knows."""
+    output_tokens: NDArray[np.int64]
+    token_counts: NDArray[np.int64]
+    """Entries of each request in `token_times_s`."""
+    token_times_s: Seconds
+    """All token times, (Σ token_counts,), request after request."""
+
+    @classmethod
+    def of(cls, rows: "Iterable[RequestRow] | Transcript") -> "Transcript":
+        """Return the columns of rows; a transcript is its own."""
+        if isinstance(rows, Transcript):
+            return rows
+        rows = tuple(rows)
+        return cls(
+            status=np.array([row.status for row in rows], np.object_),
+            part=np.array([row.part for row in rows], np.object_),
+            due_s=_column([row.due_s for row in rows]),
+            sent_s=_column([row.sent_s for row in rows]),
+            first_token_s=_column([row.first_token_s for row in rows]),
+            done_s=_column([row.done_s for row in rows]),
+            input_tokens=np.array([row.input_tokens or 0 for row in rows], np.int64),
+            output_tokens=np.array([row.output_tokens for row in rows], np.int64),
+            token_counts=np.array([len(row.token_times_s) for row in rows], np.int64),
+            token_times_s=np.concatenate([NO_TIMES, *(row.token_times_s for row in rows)]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.status)
 
     @cached_property
     def completed(self) -> "Transcript":
-        return Transcript(row for row in self.rows if row.status == "ok")
+        return self.where(self.status == "ok")
 
-    @cached_property
-    def due_s(self) -> Seconds:
-        return _column([row.due_s for row in self.rows])
+    def where(self, chosen: NDArray[np.bool_]) -> "Transcript":
+        """Return the requests that a mask, (n,), chooses."""
+        if chosen.all():
+            return self
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        times_s = columns.pop("token_times_s")[np.repeat(chosen, self.token_counts)]
+        kept = {name: column[chosen] for name, column in columns.items()}
+        return Transcript(**kept, token_times_s=times_s)
 
-    @cached_property
-    def sent_s(self) -> Seconds:
-        return _column([row.sent_s for row in self.rows])
-
-    @cached_property
-    def done_s(self) -> Seconds:
-        return _column([row.done_s for row in self.rows])
-
-    @cached_property
-    def first_token_s(self) -> Seconds:
-        return _column([row.first_token_s for row in self.rows])
+    def sent_within(self, start_s: float, end_s: float) -> NDArray[np.bool_]:
+        """Return which requests were sent between two instants, both included."""
+        sent_s = np.where(np.isnan(self.sent_s), 0.0, self.sent_s)
+        found: NDArray[np.bool_] = (start_s <= sent_s) & (sent_s <= end_s)
+        return found
 
     @cached_property
     def last_token_s(self) -> Seconds:
-        return _column(
-            [row.token_times_s[-1] if len(row.token_times_s) else None for row in self.rows]
-        )
-
-    @cached_property
-    def output_tokens(self) -> NDArray[np.int64]:
-        return np.array([row.output_tokens for row in self.rows], np.int64)
-
-    @cached_property
-    def token_times_s(self) -> Seconds:
-        """All token times, request after request."""
-        return np.concatenate([row.token_times_s for row in self.rows]) if self.rows else NO_TIMES
+        some = self.token_counts > 0
+        last_s = np.full(len(self), np.nan)
+        last_s[some] = self.token_times_s[np.cumsum(self.token_counts)[some] - 1]
+        return last_s
 
     @cached_property
     def gaps_s(self) -> Seconds:
         """Every gap between neighbouring tokens of one request (inter-token latencies)."""
         if not len(self.token_times_s):
             return NO_TIMES
-        gaps = np.diff(self.token_times_s)
-        lengths = np.array([len(row.token_times_s) for row in self.rows])
-        borders = np.cumsum(lengths[lengths > 0])[:-1] - 1
-        return np.delete(gaps, borders)
+        within = np.ones(len(self.token_times_s) - 1, np.bool_)
+        within[np.cumsum(self.token_counts[self.token_counts > 0])[:-1] - 1] = False
+        gaps: Seconds = np.diff(self.token_times_s)[within]
+        return gaps
 
 
 def _column(values: Sequence[float | None]) -> Seconds:

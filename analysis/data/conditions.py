@@ -1,6 +1,6 @@
 """Which columns keep rows apart: what no analysis averages or pairs over unasked."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,9 +78,9 @@ def _measured(frame: pd.DataFrame, name: str, labels: Collection[str]) -> bool:
     return role_of(name) == "measure" and bool(pd.api.types.is_numeric_dtype(frame[name]))
 
 
-def _values(column: pd.Series) -> list[ColumnValue]:
-    values: list[ColumnValue] = column.astype(object).where(column.notna(), None).tolist()
-    return values
+def _values(column: pd.Series) -> Iterator[ColumnValue]:
+    """Yield the values of a column: most names are settled without a look at any."""
+    yield from column.astype(object).where(column.notna(), None).tolist()
 
 
 def codes(frame: pd.DataFrame, name: str) -> pd.Series:

@@ -14,6 +14,8 @@ from orchestrator.table import run_rows
 
 NUMBERS = {int, float, type(None)}
 TEXTS = {str, type(None)}
+FLAGS = {bool, type(None)}
+NOTHING = {type(None)}
 
 
 def read_directory(path: Path) -> pd.DataFrame:
@@ -33,20 +35,24 @@ def rows_frame(rows: Sequence[Mapping[str, ColumnValue]], where: str) -> pd.Data
     """Rows as a frame with every column of the run table; missing numbers are NaN."""
     names = dict.fromkeys(chain(COLUMNS, chain.from_iterable(rows)))
     kinds = column_kinds()
+    # Row by row: of ten thousand, a look at each for every column would leave the cache each time.
+    columns = zip(*([*map(row.get, names)] for row in rows), strict=True)
     return pd.DataFrame(
         {
-            name: _column(name, kinds.get(name), [row.get(name) for row in rows], where)
-            for name in names
+            name: _column(name, kinds.get(name), values, where)
+            for name, values in zip(names, columns, strict=True)
         }
     )
 
 
-def _column(name: str, kind: ColumnType | None, values: list[ColumnValue], where: str) -> pd.Series:
+def _column(
+    name: str, kind: ColumnType | None, values: Sequence[ColumnValue], where: str
+) -> pd.Series:
     """A column as `typed` reads it: numbers without the detour by their text, texts once each."""
     types = set(map(type, values))
-    if kind in ("number", None) and types <= NUMBERS and types != {type(None)}:
+    if types <= NUMBERS and (kind == "number" or (kind is None and types != NOTHING)):
         return typed(pd.Series(values, name=name, dtype=float), where)
-    if kind in ("text", None) and types <= TEXTS:
+    if (kind in ("text", None) and types <= TEXTS) or (kind == "flag" and types <= FLAGS):
         each = dict.fromkeys(values)
         if 2 * len(each) < len(values):
             told = typed(pd.Series(list(each), name=name, dtype=object), where)

@@ -12,10 +12,10 @@ from orchestrator.engines.simulated.engine import rows_of_simulation, serve
 from orchestrator.experiment.cells import Cell, LoadPoint, Run, Setup
 from orchestrator.experiment.hardware import own_gpu_of
 from orchestrator.measure.traffic import unwritten
-from orchestrator.run.outcome import figures_of
 from perfmodel.priced import check_priced
 from perfmodel.serving import server
 from strategies import Technique, parse_layout
+from workloads.figures.summary import figures_of
 from workloads.load.build import names_files
 from workloads.load.profiles import TEXTS, parse_workload
 from workloads.load.workload import Workload

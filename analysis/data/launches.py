@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from analysis.data.conditions import cells
 
@@ -41,6 +39,10 @@ def shared(codes: np.ndarray) -> np.ndarray:
     # Where each launch is in one column alone, as in most tables, nothing is linked.
     if np.unique(place * width + column[known]).size == launch.size:
         return np.arange(width)
+    # Slow to load, and hardly ever needed.
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     size = width + len(launch)
     links = coo_matrix((np.ones(place.size), (column[known], width + place)), shape=(size, size))
     labels: np.ndarray = connected_components(links, directed=False)[1][:width]
@@ -49,7 +51,10 @@ def shared(codes: np.ndarray) -> np.ndarray:
 
 def merged(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Mean of the known values of the columns under each label: rows × distinct labels."""
-    return np.stack([mean_of_known(values[:, labels == k], 1) for k in pd.unique(labels)], axis=1)
+    each = pd.unique(labels)
+    if len(each) == len(labels):
+        return np.where(np.isfinite(values), values, np.nan)  # the mean of one
+    return np.stack([mean_of_known(values[:, labels == k], 1) for k in each], axis=1)
 
 
 def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.errors import BadFile, ResultsError, UnknownName
+from orchestrator.results.manifests import read_manifest, read_manifests
 from orchestrator.results.rows import SCHEMA, RowsSource, read_columns, read_parquet
-from orchestrator.results.store import read_manifest, read_manifests
 from orchestrator.table import request_files
 
 TIMES = ("due_s", "sent_s", "first_token_s", "done_s")

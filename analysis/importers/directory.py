@@ -11,10 +11,11 @@ from analysis.importers.result import ImportedRun
 from catalog.errors import BadValue
 from orchestrator.host.files import write_durably
 from orchestrator.results.condition import condition_of, digest
+from orchestrator.results.manifests import Manifest, StoredFile, read_manifests
 from orchestrator.results.quantities import role_of
 from orchestrator.results.record import RunRecord
 from orchestrator.results.rows import write_parquet
-from orchestrator.results.store import Manifest, Store, StoredFile, read_manifests
+from orchestrator.results.store import Store
 
 FOLDERS = ("runs", "failed", "attempts", "environments")
 NUMBERING = ("replicate", "block", "cell_id")

@@ -12,8 +12,8 @@ from analysis.importers.record import digest, record_of
 from analysis.importers.result import ImportedRun
 from analysis.importers.sources import Skipped, read_sources, results_of
 from catalog.errors import BadValue
+from orchestrator.results.manifests import Manifest
 from orchestrator.results.record import RunRecord
-from orchestrator.results.store import Manifest
 
 __all__ = ["Imported", "import_files", "results_of"]
 LABELS = "labels"

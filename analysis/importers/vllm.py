@@ -22,8 +22,8 @@ from analysis.importers.result import (
     mean_of,
     without_chunk_gaps,
 )
-from orchestrator.run.outcome import figures_of
 from strategies import Layout
+from workloads.figures.summary import figures_of
 
 SAME_KEYS = (
     "duration", "completed", "failed", "total_input_tokens", "total_output_tokens",

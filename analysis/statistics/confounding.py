@@ -46,9 +46,12 @@ def confounded(frame: pd.DataFrame, reference: str, by: Sequence[str]) -> Confou
     """
     named = set(by) | set(AXES) | set(SAID_BY_NAME) | {"num_prompts"}
     place = cells(frame, by)
-    first = {int(number): row for row, number in reversed(list(enumerate(place)))}
-    columns = [frame[column].tolist() for column in by]
-    keys = {n: tuple(_known(column[row]) for column in columns) for n, row in first.items()}
+    numbers, first = np.unique(place, return_index=True)
+    columns = [frame[column].iloc[first].tolist() for column in by]
+    keys = {
+        number: tuple(_known(column[at]) for column in columns)
+        for at, number in enumerate(numbers.tolist())
+    }
     found: dict[tuple[str, str], dict[tuple[Hashable, ...], tuple[str, str]]] = {}
     for name in condition_columns(frame, but=named):
         used = _used(frame, name, place)
@@ -65,7 +68,7 @@ def confounded(frame: pd.DataFrame, reference: str, by: Sequence[str]) -> Confou
 
 def _used(frame: pd.DataFrame, name: str, place: np.ndarray) -> pd.DataFrame:
     """What each strategy (columns) ran with in each stratum (rows), as text."""
-    code = codes(frame, name).to_numpy()
+    code = codes(frame, name)
     arm = frame["strategy"].astype(str).to_numpy()
     made = pd.DataFrame({"place": place, "arm": arm, "code": code}).drop_duplicates()
     words = {own: levels(rows, name) for own, rows in frame.groupby(code)}

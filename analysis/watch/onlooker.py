@@ -20,9 +20,9 @@ from catalog.inside import open_inside
 from catalog.plain_text import message
 from catalog.secrets import redact
 from orchestrator.results.contents import names_in
+from orchestrator.results.manifests import Manifest, read_manifest
 from orchestrator.results.planned import Planned, read_planned
 from orchestrator.results.record import RunRecord
-from orchestrator.results.store import Manifest, read_manifest
 from orchestrator.table import rows_of
 
 TAIL_BYTES = 4000

@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.results.manifests import Manifest, StoredFile
 from orchestrator.results.record import RunRecord
 from orchestrator.results.rows import SCHEMA
-from orchestrator.results.store import Manifest, Store, StoredFile
+from orchestrator.results.store import Store
 
 STRATEGIES = {"tp": (1.0, 2), "ep": (0.9, 2), "tp+ep": (0.5, 4)}
 WORKLOADS = ("decode-heavy", "prefill-heavy", "balanced")

@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from faults import Chaos, Cluster, Watch, processes
 
-from orchestrator.results.store import Store, read_manifests
+from orchestrator.results.manifests import read_manifests
+from orchestrator.results.store import Store
 from orchestrator.verify import verify_directory
 from slurm.submit.submission import SubmissionStore
 

@@ -35,8 +35,8 @@ from orchestrator.engines.registry import engine_kind  # noqa: E402
 from orchestrator.experiment.cells import Run  # noqa: E402
 from orchestrator.experiment.experiment import Experiment, ServerOptions  # noqa: E402
 from orchestrator.measure.http_session import HttpBacked  # noqa: E402
-from orchestrator.run.outcome import figures_of  # noqa: E402
 from orchestrator.study import prepare  # noqa: E402
+from workloads.figures.summary import figures_of  # noqa: E402
 from workloads.transcript import RequestRow  # noqa: E402
 
 FIGURES = {"median_ttft_ms": "TTFT", "median_e2el_ms": "E2E"}

@@ -170,7 +170,7 @@ async def _run(
 
 def _summarise(study: "Study", store: "Store", output: Format, *, stopped: bool) -> int:
     """Print the run table; return the exit code."""
-    from orchestrator.results.store import read_manifests
+    from orchestrator.results.manifests import read_manifests
     from orchestrator.table import rows_of
     from perfmodel.known_error import error_note
 
@@ -224,7 +224,7 @@ def _say_answer(rows: Sequence[Row], results: Path, *, limits: bool) -> None:
 
 def _summarise_search(study: "Study", store: "Store", output: Format, *, stopped: bool) -> int:
     """Print what each search found; return the exit code."""
-    from orchestrator.results.store import read_manifests
+    from orchestrator.results.manifests import read_manifests
     from orchestrator.run.capacity_search import search_rows
     from orchestrator.table import rows_of
 

@@ -1,6 +1,6 @@
 """The run table as people read it: the same columns and order after `run` and in `results`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from moeserve.cli.show import headed
 from orchestrator.results.record import Row
@@ -21,9 +21,18 @@ ORDER = (
 
 def in_order(rows: Iterable[Row]) -> list[Row]:
     """Sort rows by their levels: layouts side by side within each model and workload."""
+    listed = list(rows)
+    levels = ([_level(row.get(name)) for row in listed] for name in ORDER)
+    places = list(zip(*(_ranks(column) for column in levels), strict=True))
+    return [listed[at] for at in sorted(range(len(listed)), key=places.__getitem__)]
+
+
+def _ranks(levels: Sequence[object]) -> list[tuple[int, float, str]]:
+    """The sort key of each level of a column: of many rows most say the same."""
     from analysis.data.order import rank
 
-    return sorted(rows, key=lambda row: [rank(_level(row.get(name))) for name in ORDER])
+    known = {level: rank(level) for level in set(levels)}
+    return [known[level] for level in levels]
 
 
 def _level(value: object) -> object:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -79,15 +80,12 @@ def _columns(rows: Sequence[Row], columns: Mapping[str, str]) -> "list[Column]":
     """The columns that hold anything; all of them where none does."""
     from moeserve.cli.fit import Column
 
-    made = [
-        Column(
-            name,
-            plain(heading),
-            [shown(row.get(name)) for row in rows],
-            any(isinstance(row.get(name), int | float) for row in rows),
-        )
-        for name, heading in columns.items()
-    ]
+    made = []
+    # Row by row: of thousands, a look at each for every column would leave the cache each time.
+    held = list(zip(*([*map(row.get, columns)] for row in rows), strict=True))
+    for (name, heading), values in zip(columns.items(), held or [()] * len(columns), strict=True):
+        numeric = any(isinstance(value, int | float) for value in values)
+        made.append(Column(name, plain(heading), [*map(shown, values)], numeric))
     return [each for each in made if any(each.cells)] or made
 
 
@@ -123,28 +121,40 @@ def _print(fitted: "Fitted", rows: range) -> None:
 
 def _cells(fitted: "Fitted", row: int) -> list[list[str]]:
     """Lines of each cell of a row."""
+    return [_folded(each, each.cells[row], width) for each, width in fitted.kept]
+
+
+def _folded(column: "Column", cell: str, width: int) -> list[str]:
     from moeserve.cli.fit import wrapped
 
-    return [
-        [each.cells[row]] if each.is_numeric else wrapped(each.cells[row], width)
-        for each, width in fitted.kept
-    ]
+    return [cell] if column.is_numeric else wrapped(cell, width)
 
 
 def _lines(fitted: "Fitted", rows: range, side: str) -> Iterator[str]:
     """Lines of many rows, character for character as Rich draws them, in a fraction of its time."""
+    blanks = [" " * width for _, width in fitted.kept]
+    for cells in zip(*(_padded(each, width, rows) for each, width in fitted.kept), strict=True):
+        for line in zip_longest(*cells):
+            texts = (text or blank for text, blank in zip(line, blanks, strict=True))
+            yield f"{side} {f' {side} '.join(texts)} {side}"
+
+
+def _padded(column: "Column", width: int, rows: range) -> Iterator[list[str]]:
+    """Lines of a column's cells, as wide as it; what stands there often is laid out once."""
     from rich.cells import cell_len
 
-    for row in rows:
-        cells = _cells(fitted, row)
-        for line in zip_longest(*cells, fillvalue=""):
-            padded = (
-                " " * (width - cell_len(text)) + text
-                if each.is_numeric
-                else text + " " * (width - cell_len(text))
-                for text, (each, width) in zip(line, fitted.kept, strict=True)
-            )
-            yield f"{side} {f' {side} '.join(padded)} {side}"
+    @cache
+    def laid_out(cell: str) -> list[str]:
+        lines = _folded(column, cell, width)
+        blanks = [" " * (width - cell_len(text)) for text in lines]
+        pairs = (
+            zip(blanks, lines, strict=True)
+            if column.is_numeric
+            else zip(lines, blanks, strict=True)
+        )
+        return ["".join(pair) for pair in pairs]
+
+    return map(laid_out, column.cells[rows.start : rows.stop])
 
 
 def _print_one(columns: "Sequence[Column]") -> None:

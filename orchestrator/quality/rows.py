@@ -83,7 +83,7 @@ def with_quality(
     row: dict[str, ColumnValue], columns: Mapping[ConfigurationKey, dict[str, ColumnValue]]
 ) -> dict[str, ColumnValue]:
     """Return a run's row with its configuration's quality, where that was measured."""
-    return {**row, **columns.get(digest(condition_of(row, SETUP)), {})}
+    return {**row, **columns[key]} if (key := digest(condition_of(row, SETUP))) in columns else row
 
 
 def _configuration_key(setup: StoredSetup, gpu_type: str) -> ConfigurationKey:

@@ -20,8 +20,9 @@ from catalog.errors import BadFile, BadValue
 from orchestrator.results.bundles import bundles_of
 from orchestrator.results.contents import is_stored, read_stored
 from orchestrator.results.given import ENDING, stands_for
+from orchestrator.results.manifests import read_manifests
 from orchestrator.results.names import Names
-from orchestrator.results.store import FOLDERS, MOST_STORED_BYTES, read_manifests
+from orchestrator.results.store import FOLDERS, MOST_STORED_BYTES
 
 QUALITY = "quality"
 TOP_LEVEL = ("experiment.json", "planned.json")

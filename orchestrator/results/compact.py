@@ -19,7 +19,8 @@ from orchestrator.host.files import sync_folder
 from orchestrator.results.bundles import FOLDER, MOST_FILE_BYTES, Bundles, bundles_of
 from orchestrator.results.bundling import Entry, write_bundle
 from orchestrator.results.contents import names_in
-from orchestrator.results.store import Store, read_manifests
+from orchestrator.results.manifests import read_manifests
+from orchestrator.results.store import Store
 
 BUNDLE_BYTES = 2**30
 """Content of one bundle, before it is compressed."""

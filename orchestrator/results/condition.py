@@ -39,6 +39,7 @@ _NUMBERS = re.compile(
     r"[-_ #=]?\d+(?![a-z0-9])|\(\d+\)"
 )
 _PLAIN = frozenset({None, "", "none", "nan"})
+_NUMBER_OR_NONE = frozenset({int, float, type(None)})
 Constants = Mapping[str, ColumnValue]
 
 
@@ -111,7 +112,10 @@ def belongs(name: str, values: Iterable[ColumnValue]) -> bool:
     role = role_of(name)
     if role in ("condition", "record"):
         return role == "condition"
-    known = [value for value in values if not _missing(value)]
+    listed = list(values)
+    if role == "measure" and set(map(type, listed)) <= _NUMBER_OR_NONE:
+        return False  # as nearly all are, without a look at each value
+    known = [value for value in listed if not _missing(value)]
     numbers = [v for v in known if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) < len(known) or role == "measure":
         return len(numbers) < len(known)  # text under a measurement's name is a label
@@ -138,6 +142,11 @@ def condition_names(
 
 def with_configuration(rows: Sequence[Row]) -> list[dict[str, ColumnValue]]:
     """Add `configuration` and `configuration_text`; rows that share them are replicates."""
+    return [{**row, **own} for row, own in zip(rows, configurations(rows), strict=True)]
+
+
+def configurations(rows: Sequence[Row]) -> list[dict[str, ColumnValue]]:
+    """Return what `with_configuration` adds to each row."""
     every = dict.fromkeys(chain.from_iterable(rows))
     told = labels_told(row.get(LABELS) for row in rows)
     # Most names are settled without a look at their values.
@@ -152,7 +161,7 @@ def with_configuration(rows: Sequence[Row]) -> list[dict[str, ColumnValue]]:
         if key not in known:
             condition = condition_of(row, names)
             known[key] = {NAME: digest(condition), TEXT: text_of(condition)}
-        found.append({**row, **known[key]})
+        found.append(known[key])
     return found
 
 

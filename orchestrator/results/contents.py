@@ -6,10 +6,11 @@ when its bundle is there, so in this order nothing is missed.
 
 import io
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from catalog.inside import MOST_BYTES, open_inside, read_whole
-from orchestrator.results.bundles import bundles_of
+from catalog.inside import MOST_BYTES, open_inside, read_each, read_whole
+from orchestrator.results.bundles import Bundles, bundles_of
 
 
 def names_in(root: Path, folder: str, ending: str = ".json") -> list[str]:
@@ -36,6 +37,28 @@ def read_stored(root: Path, name: str, *, most_bytes: int = MOST_BYTES) -> bytes
     """Read a file of the directory whole; BadFile if it has more bytes."""
     with open_stored(root, name) as file:
         return read_whole(file, root / name, most_bytes)
+
+
+def read_folder(root: Path, folder: str, names: Iterable[str]) -> Iterator[bytes | memoryview]:
+    """Yield files directly in a folder, each whole; errors as `read_stored`."""
+    listed = list(names)
+    bundles = bundles_of(root)
+    for name, data in zip(listed, read_each(root, folder, listed), strict=True):
+        path = f"{folder}/{name}"
+        if data is not None:
+            yield data
+        elif bundles.has(path):
+            yield _as_listed(bundles, path)
+        else:
+            yield read_stored(root, path)
+
+
+def _as_listed(bundles: Bundles, path: str) -> memoryview:
+    """A file of bundles as they were; where larger ones have taken their place, of those."""
+    try:
+        return bundles.content(path)
+    except FileNotFoundError:
+        return _bundled(bundles.root, path)
 
 
 def is_stored(root: Path, name: str) -> bool:

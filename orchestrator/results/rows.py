@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from catalog.errors import BadFile
 from orchestrator.host.files import write_all, write_new
 from orchestrator.results.columns import column
-from workloads.transcript import RequestRow
+from workloads.transcript import RequestRow, Transcript
 
 SCHEMA_VERSION = 1
 RowsSource = Path | bytes | memoryview
@@ -138,6 +138,50 @@ def rows_of(source: RowsSource) -> list[RequestRow]:
     return [RequestRow(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
+def transcript_of(source: RowsSource) -> Transcript:
+    """Read a run's rows back as the columns that figures are made of.
+
+    The other columns are read, too, and what cannot be read raises as it does in `rows_of`.
+    """
+    table = read_columns(source, _ROW_FIELDS)
+    table.validate(full=True)
+    _whole(table, "request")  # what numbers none holds no requests
+    lists, output_tokens = _whole(table, "token_times_s"), _whole(table, "output_tokens")
+    if lists.null_count or output_tokens.null_count:
+        raise TypeError("a request without its tokens")
+    return Transcript(
+        status=_texts_of(table, "status", "ok"),
+        part=_texts_of(table, "part", ""),
+        due_s=_floats(_whole(table, "due_s")),
+        sent_s=_floats(_whole(table, "sent_s")),
+        first_token_s=_floats(_whole(table, "first_token_s")),
+        done_s=_floats(_whole(table, "done_s")),
+        input_tokens=np.nan_to_num(_floats(_whole(table, "input_tokens"))).astype(np.int64),
+        output_tokens=output_tokens.to_numpy().astype(np.int64),
+        token_counts=lists.value_lengths().to_numpy().astype(np.int64),
+        token_times_s=_floats(lists.flatten()),
+    )
+
+
+def _whole(table: pa.Table, name: str) -> pa.Array:
+    """A column in one piece; KeyError where there is none."""
+    chunks = table.column(name)
+    return chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+
+
+def _floats(column: pa.Array) -> NDArray[np.float64]:
+    """Numbers of a column, NaN where it has none."""
+    found: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+    return found.astype(np.float64, copy=False)
+
+
+def _texts_of(table: pa.Table, name: str, default: str) -> NDArray[np.object_]:
+    """Texts of a column; of one that an earlier version did not write, what it would have said."""
+    there = name in table.column_names
+    found = _whole(table, name).to_pylist() if there else [default] * len(table)
+    return np.array(found, np.object_)
+
+
 def _split(lists: pa.ChunkedArray) -> list[NDArray[np.float64]]:
     """Arrays of a column of lists: read-only parts of what Arrow holds. A list must be there."""
     if lists.null_count:
@@ -162,12 +206,11 @@ def read_columns(source: RowsSource, columns: Sequence[str] | None) -> pa.Table:
         name, size, opened = Path("a bundle's rows"), len(source), pa.BufferReader(source)
     with pq.ParquetFile(opened) as file:
         found = file.metadata
-        groups = [found.row_group(number) for number in range(found.num_row_groups)]
-        values = [g.column(number).num_values for g in groups for number in range(g.num_columns)]
-        if found.num_rows > size or max(values, default=0) > MOST_VALUES_PER_BYTE * size:
+        groups = map(found.row_group, range(found.num_row_groups))
+        parts = chain.from_iterable(map(g.column, range(g.num_columns)) for g in groups)
+        most = max((part.num_values for part in parts), default=0)
+        if found.num_rows > size or most > MOST_VALUES_PER_BYTE * size:
             told = f"holds {found.num_rows} rows in {size} bytes: no request rows"
             raise BadFile(name, told)
-        there = file.schema_arrow.names
-        wanted = None if columns is None else [name for name in columns if name in there]
-        # Of a small file the threads cost more than they save, several times as much.
-        return file.read(columns=wanted, use_threads=size > WORTH_THREADS_BYTES)
+        # Names that a file lacks are left out. Of a small one threads cost more than they save.
+        return file.read(columns=columns, use_threads=size > WORTH_THREADS_BYTES)

@@ -22,46 +22,25 @@ from typing import Any
 
 import msgspec
 
-from catalog.errors import BadFile, BadValue, ChangedExperiment, ResultsError
+from catalog.errors import BadValue, ChangedExperiment, ResultsError
 from catalog.inside import lock_file, own_folder, read_inside
 from orchestrator.experiment.experiment import NOT_STUDIED, Experiment
 from orchestrator.host.files import publish_once, write_durably
 from orchestrator.results.bundles import bundles_of
 from orchestrator.results.bundling import move_bundled
 from orchestrator.results.contents import names_in, read_stored
+from orchestrator.results.manifests import Manifest, StoredFile, read_all
 from orchestrator.results.masked import masked, masked_record
-from orchestrator.results.record import RunRecord, Verdict
+from orchestrator.results.record import Verdict
 from workloads.load.build import comparable
 from workloads.load.profiles import TEXTS
 
-SCHEMA_VERSION = 1
 FOLDERS = ("runs", "failed", "attempts", "servers", "environments")
 MOST_STORED_BYTES = 8_000_000_000
 WAY_OUT = (
     "Give another directory with -o, or --fresh to start over (the old results are moved aside)."
 )
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-
-
-class StoredFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file of a run, as it was when the run was published."""
-
-    path: str
-    """Relative to the results directory."""
-    size_bytes: int
-    sha256: str
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A run as it is published: its row of the run table, its files, and everything else kept."""
-
-    schema: int = SCHEMA_VERSION
-    record: RunRecord
-    files: tuple[StoredFile, ...] = ()
-    details: dict[str, Any] = {}
-
-
-_manifests = msgspec.json.Decoder(Manifest)
 
 
 class Store:
@@ -141,7 +120,7 @@ class Store:
         Such a run becomes an attempt that failed: its files stay, and so does its row until
         another attempt has one. Return the ids.
         """
-        there = _read_all(self.root, "runs")
+        there = read_all(self.root, "runs")
         taken = [each.record for each in there if each.record.verdict == verdict]
         moved = {
             f"runs/{each.run_id}.json": f"failed/{each.run_id}.a{each.attempt}.json"
@@ -202,38 +181,6 @@ def fresh_directory(root: Path) -> Path | None:
     while (aside := root.with_name(f"{root.name}.old{number}")).exists():
         number += 1
     return root.rename(aside)
-
-
-def read_manifests(root: Path) -> list[Manifest]:
-    """Read every published run, and of runs that never finished the last failed attempt."""
-    if not (root / "runs").is_dir():
-        raise BadFile(root, "is not a results directory: it has no runs/ in it")
-    done = _read_all(root, "runs")
-    finished = {manifest.record.run_id for manifest in done}
-    failed = {m.record.run_id: m for m in _failures(root)}
-    return done + [m for run_id, m in failed.items() if run_id not in finished]
-
-
-def _failures(root: Path) -> list[Manifest]:
-    return sorted(_read_all(root, "failed"), key=lambda manifest: manifest.record.attempt)
-
-
-def _read_all(root: Path, folder: str) -> list[Manifest]:
-    return [read_manifest(root, root / folder / name) for name in names_in(root, folder)]
-
-
-def read_manifest(root: Path, path: Path) -> Manifest:
-    """Read one run, or one failed attempt, of a results directory."""
-    data = read_stored(root, path.relative_to(root).as_posix())
-    try:
-        manifest = _manifests.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ResultsError(f"{path}: is damaged: {error}") from error
-    if manifest.schema > SCHEMA_VERSION:
-        raise ResultsError(
-            f"{path}: schema {manifest.schema} is newer than {SCHEMA_VERSION}; update moeserve"
-        )
-    return manifest
 
 
 def _check_same(root: Path, experiment: Experiment) -> None:

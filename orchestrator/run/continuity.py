@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import ChangedExperiment, ServerError
-from orchestrator.results.store import WAY_OUT, read_manifests
+from orchestrator.results.manifests import read_manifests
+from orchestrator.results.store import WAY_OUT
 
 COMPARED = {
     "asked": "the model asked for",

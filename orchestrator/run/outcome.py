@@ -1,6 +1,5 @@
 """From a run's rows to its row of the run table."""
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,13 +17,13 @@ from orchestrator.run.bugs import Bug
 from orchestrator.run.evidence import Evidence
 from orchestrator.run.validity import NOTES, reasons_against
 from workloads.figures.goodput import wilson_interval
-from workloads.figures.metrics import good_requests, percentile_floor, summarise
+from workloads.figures.metrics import good_requests
 from workloads.figures.mixed import cache_figures, length_figures
 from workloads.figures.normalised import normalised_figures
+from workloads.figures.summary import figures_of
 from workloads.transcript import RequestRow, Transcript
 
 CODE = re.compile(r"[A-Z][A-Z_]+:")
-PERCENTILE = re.compile(r"(?P<window>steady_)?p(?P<percentile>\d+)_(?P<metric>[a-z0-9]+)_.*ms")
 
 _FIELDS = frozenset(RunRecord.__struct_fields__)
 
@@ -80,40 +79,6 @@ def build_record(
     return record, reasons
 
 
-def figures_of(
-    rows: Sequence[RequestRow],
-    *,
-    goodput: Mapping[str, float],
-    max_concurrency: int | None,
-    percentiles_of_few: bool = False,
-) -> dict[str, float | int | None]:
-    """Summarise rows; a percentile of fewer samples than can carry it is empty, not guessed.
-
-    Imported runs keep them (`percentiles_of_few`), as the summaries of other tools do.
-    """
-    summary = summarise(rows, goodput=goodput or None, max_concurrency=max_concurrency)
-    if percentiles_of_few:
-        return summary
-    done = Transcript(rows).completed
-    counts = {"itl": sum(max(0, len(row.token_times_s) - 1) for row in done.rows)}
-    requests = {"": len(done.rows), "steady_": int(summary["steady_requests"] or 0)}
-    for name in summary:
-        asked = _percentile_in(name)
-        if asked is None:
-            continue
-        window, percentile, metric = asked
-        if counts.get(metric, requests[window]) < percentile_floor(percentile):
-            summary[name] = None
-    return summary
-
-
-@functools.cache
-def _percentile_in(name: str) -> tuple[str, float, str] | None:
-    """Return the window, percentile and metric that a column's name speaks of, if it does."""
-    match = PERCENTILE.fullmatch(name)
-    return match and (match["window"] or "", float(match["percentile"]), match["metric"])
-
-
 def price_per_hour(setup: Setup, own: float | None) -> float | None:
     """Price of one GPU hour: the user's own where given, else the catalog's."""
     if own is not None:
@@ -130,30 +95,24 @@ def attainment(
     """
     if not goodput:
         return {}
-    good = good_requests(Transcript(rows).completed, goodput)
+    run = Transcript.of(rows)
+    good = good_requests(run.completed, goodput)
     low, high = wilson_interval(good, len(rows))
     return {
         "good_requests": good,
         "slo_attainment": good / len(rows) if rows else None,
         "slo_attainment_low": low,
         "slo_attainment_high": high,
-        **_by_part(rows, goodput),
+        **_by_part(run, goodput),
     }
 
 
-def _by_part(
-    rows: Sequence[RequestRow], goodput: Mapping[str, float]
-) -> dict[str, float | int | str | None]:
+def _by_part(run: Transcript, goodput: Mapping[str, float]) -> dict[str, float | int | str | None]:
     """Return the share of each class of a mix, and the smallest: a class may not be starved."""
-    parts: dict[str, list[RequestRow]] = {}
-    for row in rows:
-        parts.setdefault(row.part, []).append(row)
+    parts = {part: run.where(run.part == part) for part in dict.fromkeys(run.part.tolist())}
     if len(parts) < 2:
         return {}
-    shares = {
-        part: good_requests(Transcript(of).completed, goodput) / len(of)
-        for part, of in parts.items()
-    }
+    shares = {part: good_requests(of.completed, goodput) / len(of) for part, of in parts.items()}
     told = " ".join(f"{part}:{share:.4g}" for part, share in sorted(shares.items()))
     return {"slo_attainment_worst": min(shares.values()), "slo_attainment_by_part": told}
 

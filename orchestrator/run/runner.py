@@ -17,9 +17,10 @@ from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.measure.failures import is_retryable
 from orchestrator.plan import Plan
 from orchestrator.results.disk_space import check_disk_space
+from orchestrator.results.manifests import Manifest, read_manifests
 from orchestrator.results.record import RunRecord, Verdict
 from orchestrator.results.rows import RowLog, write_parquet
-from orchestrator.results.store import Manifest, Store, read_manifests
+from orchestrator.results.store import Store
 from orchestrator.run.bugs import is_bug, keep_traceback
 from orchestrator.run.capacity_search import searches
 from orchestrator.run.continuity import check_same_server

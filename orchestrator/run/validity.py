@@ -129,7 +129,7 @@ def _steady(evidence: Evidence) -> Iterator[str]:
     """
     if not evidence.cell.workload.exchangeable or evidence.cell.load.rate_curve:
         return
-    load, run = evidence.cell.load, Transcript(evidence.rows)
+    load, run = evidence.cell.load, Transcript.of(evidence.rows)
     if load.request_rate is None:
         drift = latency_trend(run, load.max_concurrency)
         if drift is not None and drift.beyond(MOST_DRIFT):

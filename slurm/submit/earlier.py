@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.experiment.server_group import ServerGroup
+from orchestrator.results.manifests import Manifest, read_manifests
 from orchestrator.results.record import MEASURED
-from orchestrator.results.store import Manifest, read_manifests
 
 ServerKind = tuple[str, str, str]
 """Engine, model and technique: what a server loads, and who loads it."""

@@ -9,7 +9,8 @@ import msgspec
 from catalog.errors import ClusterError
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.measure.failure_table import lasting
-from orchestrator.results.store import Manifest, Store
+from orchestrator.results.manifests import Manifest
+from orchestrator.results.store import Store
 from orchestrator.run.outcome import failed_record, identity_of
 from slurm.scheduler.nodes import parse_nodes
 from slurm.scheduler.states import ACTIVE

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import BadFile, BadValue
-from catalog.inside import check_own, lock_file, own_folder, private_folder, read_inside
+from catalog.inside import (
+    SMALL_BYTES,
+    check_own,
+    lock_file,
+    own_folder,
+    private_folder,
+    read_each,
+    read_inside,
+)
 
 
 @pytest.fixture
@@ -44,6 +52,32 @@ def test_a_link_is_not_followed_wherever_it_stands(root: Path, tmp_path: Path) -
     for name in ("out", "b/victim", "inner"):
         with pytest.raises(BadFile, match="link"):
             read_inside(root, name)
+
+
+def test_files_of_one_folder_are_read_together_as_each_alone(root: Path, tmp_path: Path) -> None:
+    large = bytes(range(256)) * (SMALL_BYTES // 128)
+    (root / "a" / "large").write_bytes(large)
+    assert list(read_each(root, "a", ["large", "missing", "file"])) == [large, None, b"mine"]
+    assert list(read_each(root, "nowhere", ["file", "large"])) == [None, None]
+    with pytest.raises(BadFile, match="a/large: has more than the 1000 bytes"):
+        list(read_each(root, "a", ["file", "large"], most_bytes=1000))
+    with pytest.raises(BadFile, match="outside"):
+        list(read_each(root, "a", ["file\0"]))
+    (root / "a" / "link").symlink_to(tmp_path / "victim")
+    (root / "b").symlink_to(root / "a")
+    for folder, name in (("a", "link"), ("b", "file"), ("a", "fifo")):
+        if name == "fifo":
+            os.mkfifo(root / folder / name)
+        with pytest.raises(BadFile, match=r"link|regular"):
+            list(read_each(root, folder, [name]))
+
+
+def test_a_file_may_have_as_many_bytes_as_are_allowed_and_not_one_more(root: Path) -> None:
+    for size in (SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1):
+        (root / "a" / "file").write_bytes(b"x" * size)
+        assert len(read_inside(root, "a/file", most_bytes=size)) == size
+        with pytest.raises(BadFile, match="has more than"):
+            read_inside(root, "a/file", most_bytes=size - 1)
 
 
 def test_what_is_no_regular_file_is_refused_at_once(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moeserve.cli.fit import KEPT, Column, fit, lifted, wrapped
+from moeserve.cli import table
+from moeserve.cli.fit import KEPT, Column, Fitted, fit, lifted, wrapped
 from moeserve.cli.table import shown
 
 WORDS = st.text("abcdefghij -", min_size=1, max_size=60).filter(lambda text: text.strip(" -"))
@@ -107,3 +108,24 @@ def test_numbers_read_alike_whether_whole_or_not() -> None:
         "46,702,792,704", "42,402,064,630", "10,000", "10,000", "1234", "1234",
     ]  # fmt: skip
     assert shown(float("nan")) == shown(None) == ""
+
+
+@pytest.mark.parametrize("widths", [(12, 4, 9), (44, 4, 44)])
+def test_many_rows_stand_as_rich_draws_them(
+    widths: tuple[int, int, int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = ["one", "", "a text of many words that wraps", "二つ", "one", "x" * 40]
+    columns = [
+        Column("reason", "why it is so", texts, False),
+        Column("p", "p", ["1", "", "22.5", "22.5", "1", "3"], True),
+        Column("model", "model", texts[::-1], False),
+    ]
+    drawn = []
+    for most in (300, 1):
+        monkeypatch.setattr(table, "MOST_DRAWN", most)
+        table._print(Fitted(tuple(zip(columns, widths, strict=True)), ()), range(len(texts)))
+        drawn.append(capsys.readouterr().out)
+    assert drawn[0] == drawn[1]
+    assert drawn[0].count("\n") >= 4 + len(texts)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from moeserve.cli import main
-from orchestrator.results.store import Manifest, read_manifests
+from orchestrator.results.manifests import Manifest, read_manifests
 from orchestrator.verify import verify_directory
 
 TINY = [

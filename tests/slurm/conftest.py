@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from orchestrator.results.store import Manifest, read_manifests
+from orchestrator.results.manifests import Manifest, read_manifests
 from tests.machine import limit, until
 
 HERE = Path(__file__).parent / "cluster"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.results.store import read_manifests
+from orchestrator.results.manifests import read_manifests
 from orchestrator.verify import verify_directory
 from tests.machine import until
 

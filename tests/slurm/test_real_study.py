@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.results.store import read_manifests
+from orchestrator.results.manifests import read_manifests
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("no_process_left")]
 

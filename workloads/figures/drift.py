@@ -80,9 +80,9 @@ def _sent_within(
 ) -> Transcript | None:
     """Choose the completed requests sent in the steady window, if that is long enough to judge."""
     window = steady_window(run, max_concurrency)
-    if window is None or not len(done.rows):
+    if window is None or not len(done):
         return None
     start_s, end_s = window
     if end_s - start_s < SETTLED * float(np.min(done.done_s - done.sent_s)):
         return None
-    return Transcript(r for r in done.rows if start_s <= (r.sent_s or 0.0) <= end_s)
+    return done.where(done.sent_within(start_s, end_s))

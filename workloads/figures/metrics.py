@@ -10,6 +10,7 @@ Durations are seconds, latencies milliseconds, and None is «not measured».
 """
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -26,13 +27,13 @@ MS = 1e3
 
 
 def summarise(
-    rows: Iterable[RequestRow],
+    rows: Iterable[RequestRow] | Transcript,
     *,
     goodput: Mapping[str, float] | None = None,
     max_concurrency: int | None = None,
 ) -> Summary:
     """Return every figure of a run, the whole of it and its steady window."""
-    run = Transcript(rows)
+    run = Transcript.of(rows)
     duration_s = window_s(run)
     latencies = _latencies(run.completed)
     return {
@@ -49,13 +50,13 @@ def summarise(
 
 def window_s(run: Transcript) -> float:
     """Return the measured window: from the first send to the last end of any request."""
-    if not len(run.rows) or np.isnan(run.sent_s).all() or np.isnan(run.done_s).all():
+    if not len(run) or np.isnan(run.sent_s).all() or np.isnan(run.done_s).all():
         return 0.0
     return float(np.nanmax(run.done_s) - np.nanmin(run.sent_s))
 
 
 def _counts(run: Transcript) -> Summary:
-    status = [row.status for row in run.rows]
+    status = run.status.tolist()
     return {
         "completed": status.count("ok"),
         "failed": status.count("failed"),
@@ -64,13 +65,13 @@ def _counts(run: Transcript) -> Summary:
 
 
 def _throughputs(done: Transcript, duration_s: float) -> Summary:
-    inputs = sum(row.input_tokens or 0 for row in done.rows)
+    inputs = int(done.input_tokens.sum())
     outputs = int(done.output_tokens.sum())
     return {
         "duration": duration_s,
         "total_input_tokens": inputs,
         "total_output_tokens": outputs,
-        "request_throughput": per_second(len(done.rows), duration_s),
+        "request_throughput": per_second(len(done), duration_s),
         "output_throughput": per_second(outputs, duration_s),
         "total_token_throughput": per_second(inputs + outputs, duration_s),
     }
@@ -90,14 +91,11 @@ def good_requests(done: Transcript, slos: Mapping[str, float]) -> int:
     Of a mix each class is held to its own limits.
     """
     if slo.classes_of(slos):
-        parts = dict.fromkeys(row.part for row in done.rows)
         return sum(
-            good_requests(
-                Transcript(row for row in done.rows if row.part == part), slo.limits_of(part, slos)
-            )
-            for part in parts
+            good_requests(done.where(done.part == part), slo.limits_of(part, slos))
+            for part in dict.fromkeys(done.part.tolist())
         )
-    if not done.rows:
+    if not len(done):
         return 0
     latencies_ms = {
         "ttft": ttft_ms(done, done.due_s),
@@ -143,12 +141,24 @@ def distribution(name: str, values: NDArray[np.float64]) -> Summary:
     statistics = ("mean", "median", "std", "p90", "p95", "p99")
     if not len(known):
         return dict.fromkeys(f"{statistic}_{name}" for statistic in statistics)
+    mean, std = mean_and_std(known)
     median, p90, p95, p99 = percentiles(known, (50, 90, 95, 99))
-    figures = (known.mean(), median, known.std(), p90, p95, p99)
+    figures = (mean, median, std, p90, p95, p99)
     return {
         f"{statistic}_{name}": float(figure)
         for statistic, figure in zip(statistics, figures, strict=True)
     }
+
+
+def mean_and_std(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean of known values, (n,), and their population standard deviation.
+
+    What `np.mean` and `np.std` give, to the last bit the same, in a third of their time: of a run's
+    few hundred values those mostly prepare.
+    """
+    mean = float(np.add.reduce(values)) / len(values)
+    deviations = values - mean
+    return mean, math.sqrt(float(np.add.reduce(deviations * deviations)) / len(values))
 
 
 def percentiles(values: NDArray[np.float64], wanted: Sequence[float]) -> list[float]:
@@ -175,7 +185,7 @@ def _dispatch_lag(run: Transcript) -> Summary:
     if not len(sent):
         return dict.fromkeys(f"{name}_dispatch_lag_ms" for name in ("mean", "p99", "max"))
     return {
-        "mean_dispatch_lag_ms": float(sent.mean()),
+        "mean_dispatch_lag_ms": mean_and_std(sent)[0],
         "p99_dispatch_lag_ms": percentiles(sent, (99,))[0],
         "max_dispatch_lag_ms": float(sent.max()),
     }
@@ -194,11 +204,10 @@ def _steady(run: Transcript, max_concurrency: int | None, *, whole: Summary) -> 
     window = steady_window(run, max_concurrency)
     start_s, end_s = window or (np.nan, np.nan)
     length_s = end_s - start_s if window else 0.0
-    within = [row for row in run.completed.rows if start_s <= (row.sent_s or 0.0) <= end_s]
+    within = run.completed.where(run.completed.sent_within(start_s, end_s))
     times_s = run.completed.token_times_s
     tokens = int(((times_s > start_s) & (times_s <= end_s)).sum())
-    every_one = len(within) == len(run.completed.rows)
-    latencies = whole if every_one else _latencies(Transcript(within))
+    latencies = whole if within is run.completed else _latencies(within)
     return {
         "steady_start_s": start_s if window else None,
         "steady_duration": length_s if window else None,

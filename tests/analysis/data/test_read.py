@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.data.directory import rows_frame
 from analysis.data.frame import load
-from analysis.data.read import column_kinds
+from analysis.data.read import column_kinds, typed
 from catalog.errors import BadFile, BadValue
+from orchestrator.results.record import ColumnValue
 
 Study = Callable[..., pd.DataFrame]
 
@@ -143,3 +145,18 @@ def test_a_table_comes_through_a_pipe_as_from_a_file(tmp_path: Path) -> None:
     piped = load(Path(f"/dev/fd/{out}"))
     os.close(out)
     assert piped.drop(columns="source_file").equals(load(file).drop(columns="source_file"))
+
+
+def test_a_column_of_a_results_directory_is_as_typed_reads_its_texts() -> None:
+    columns: dict[str, list[ColumnValue]] = {
+        "ep": [True, None, True, False, True],
+        "request_rate": [None] * 5,
+        "tp": [2, None, 4, 2, 2],
+        "model": ["a", "b ", "a", "a", None],
+        "own": [None] * 5,
+    }
+    rows = [{name: values[n] for name, values in columns.items()} for n in range(5)]
+    found = rows_frame(rows, "here")
+    for name, values in columns.items():
+        wanted = typed(pd.Series(values, name=name, dtype=object), "here")
+        pd.testing.assert_series_equal(found[name], wanted)

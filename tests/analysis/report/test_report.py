@@ -17,9 +17,10 @@ from analysis.data.requests import EDGES_S, LatencyCounts, quantiles_s, requests
 from analysis.report.write import report_html, write_report
 from analysis.web.packed import script_safe
 from catalog.errors import BadFile, BadValue, UnknownName
+from orchestrator.results.manifests import Manifest
 from orchestrator.results.record import RunRecord
 from orchestrator.results.rows import SCHEMA
-from orchestrator.results.store import Manifest, Store
+from orchestrator.results.store import Store
 
 Study = Callable[..., pd.DataFrame]
 

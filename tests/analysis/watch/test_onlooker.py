@@ -14,8 +14,8 @@ from analysis.watch.onlooker import Onlooker
 from analysis.watch.server import HOST, WatchPage, serve_page
 from catalog.errors import BadValue, ResultsError
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.results.manifests import Manifest, read_manifest
 from orchestrator.results.planned import Planned, PlannedRun, read_planned
-from orchestrator.results.store import Manifest, read_manifest
 from orchestrator.study import prepare, run_study
 
 ASKED = Experiment(

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.watch.server import serve_page
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.results.store import read_manifest
+from orchestrator.results.manifests import read_manifest
 from orchestrator.study import prepare, run_study
 from tests.chromium import CHROMIUM, DESKTOP, PHONE, Tab
 from tests.machine import limit

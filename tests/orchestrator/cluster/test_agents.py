@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.results.store import Manifest, read_manifests
+from orchestrator.results.manifests import Manifest, read_manifests
 from tests.machine import limit
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.results.store import Manifest, read_manifests
+from orchestrator.results.manifests import Manifest, read_manifests
 from tests.machine import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

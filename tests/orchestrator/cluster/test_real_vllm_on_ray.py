@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.results.store import read_manifests
+from orchestrator.results.manifests import read_manifests
 
 pytestmark = [
     pytest.mark.ray,

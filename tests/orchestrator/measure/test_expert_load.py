@@ -18,7 +18,7 @@ from orchestrator.measure.expert_load import (
     balancer_figures,
     count_tokens,
 )
-from orchestrator.results.store import read_manifests
+from orchestrator.results.manifests import read_manifests
 from orchestrator.study import prepare, run_study
 from orchestrator.verify import verify_directory
 from perfmodel.expert_balance import balance_figures, gini, rank_tokens

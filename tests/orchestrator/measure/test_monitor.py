@@ -10,7 +10,7 @@ import pytest
 from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.measure.energy import energy_joules, price_figures
 from orchestrator.measure.samples import SampleTable
-from orchestrator.results.store import read_manifests
+from orchestrator.results.manifests import read_manifests
 from orchestrator.run.events import GroupFailed, RunEvent
 from orchestrator.study import prepare, run_study
 from orchestrator.verify import verify_directory

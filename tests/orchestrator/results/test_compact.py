@@ -17,8 +17,9 @@ from orchestrator.results import bundling, compact
 from orchestrator.results.bundles import SCHEMA, Bundles, bundles_of, checksum_of_end
 from orchestrator.results.bundling import Entry, write_bundle
 from orchestrator.results.contents import names_in, read_stored
+from orchestrator.results.manifests import Manifest, read_manifests
 from orchestrator.results.rows import rows_of, write_parquet
-from orchestrator.results.store import Manifest, Store, read_manifests
+from orchestrator.results.store import Store
 from orchestrator.table import request_files
 from tests.orchestrator.results.test_store import record, row
 

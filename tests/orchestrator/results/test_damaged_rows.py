@@ -16,9 +16,10 @@ from catalog.errors import ResultsError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.results import names
 from orchestrator.results.archive import pack
+from orchestrator.results.manifests import Manifest
 from orchestrator.results.names import Names
 from orchestrator.results.rows import write_parquet
-from orchestrator.results.store import Manifest, Store
+from orchestrator.results.store import Store
 from orchestrator.table import request_files, request_table
 from tests.orchestrator.results.test_store import record, row
 

@@ -1,6 +1,7 @@
 """What reaches the disk when: rows every thousand, new names with their folder."""
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from orchestrator.results.rows import (
     read_log,
     read_parquet,
     rows_of,
+    transcript_of,
     write_parquet,
 )
-from workloads.transcript import RequestRow
+from workloads.transcript import RequestRow, Transcript
 
 
 def row(number: int) -> RequestRow:
@@ -135,6 +137,63 @@ def test_only_the_columns_asked_for_are_read_and_none_is_an_empty_table(tmp_path
     assert read_parquet([]).schema.names == SCHEMA.names
     write_parquet(tmp_path / "none", "c", [])
     assert rows_of(tmp_path / "none") == []
+
+
+def some_rows() -> list[RequestRow]:
+    lost = RequestRow(request=7, due_s=3.0, done_s=4.0, status="failed", error_class="CONNECT")
+    return [row(0), lost, RequestRow(request=8, due_s=5.0, output_tokens=1, part="b"), row(1)]
+
+
+def test_the_columns_of_a_file_are_those_of_its_rows(tmp_path: Path) -> None:
+    for name, rows in {"some": some_rows(), "none": []}.items():
+        write_parquet(tmp_path / name, "a-r0", rows)
+        found, wanted = transcript_of(tmp_path / name), Transcript.of(rows)
+        for each in fields(Transcript):
+            one, other = getattr(found, each.name), getattr(wanted, each.name)
+            np.testing.assert_array_equal(one, other, err_msg=each.name)
+            assert one.dtype == other.dtype
+
+
+def test_columns_that_an_earlier_version_did_not_write_say_what_its_rows_did(
+    tmp_path: Path,
+) -> None:
+    write_parquet(tmp_path / "new", "a-r0", some_rows())
+    pq.write_table(pq.read_table(tmp_path / "new").drop_columns(["part"]), tmp_path / "old")
+    assert transcript_of(tmp_path / "old").part.tolist() == [
+        each.part for each in rows_of(tmp_path / "old")
+    ]
+
+
+@pytest.mark.parametrize("name", ["token_times_s", "output_tokens"])
+def test_a_request_without_its_tokens_is_no_row_of_figures(tmp_path: Path, name: str) -> None:
+    write_parquet(tmp_path / "r", "a-r0", some_rows())
+    table = pq.read_table(tmp_path / "r")
+    place = table.column_names.index(name)
+    empty = pa.nulls(len(table), table.schema.field(name).type)
+    pq.write_table(table.set_column(place, name, empty), tmp_path / "holes")
+    with pytest.raises(TypeError, match="without its tokens"):
+        transcript_of(tmp_path / "holes")
+
+
+@pytest.mark.parametrize("name", ["request", "due_s", "token_times_s", "output_tokens"])
+def test_a_file_without_a_column_of_every_version_is_no_request_file(
+    tmp_path: Path, name: str
+) -> None:
+    write_parquet(tmp_path / "r", "a-r0", some_rows())
+    pq.write_table(pq.read_table(tmp_path / "r").drop_columns([name]), tmp_path / "less")
+    with pytest.raises(LookupError, match=name):
+        transcript_of(tmp_path / "less")
+
+
+def test_a_text_that_is_none_is_told_in_whichever_column_it_stands(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "r", "a-r0", [row(0)])
+    table = pq.read_table(tmp_path / "r")
+    place = table.column_names.index("error")
+    offsets = pa.py_buffer(np.array([0, 2], np.int32))
+    torn = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(b"\xff\xfe")])
+    pq.write_table(table.set_column(place, "error", torn), tmp_path / "torn")
+    with pytest.raises(ValueError, match="UTF8"):
+        transcript_of(tmp_path / "torn")
 
 
 def test_a_small_file_of_very_many_equal_values_is_no_request_file(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from catalog.errors import ResultsError
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.results.manifests import SCHEMA_VERSION, read_manifests
 from orchestrator.results.rows import rows_of
-from orchestrator.results.store import SCHEMA_VERSION, read_manifests
 from orchestrator.run.events import RunEvent
 from orchestrator.study import prepare, run_study
 from orchestrator.table import run_rows

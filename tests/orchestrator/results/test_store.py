@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from catalog.errors import BadFile, BadValue, ChangedExperiment, ResultsError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.host import files
+from orchestrator.results.manifests import Manifest, read_manifests
 from orchestrator.results.record import RunRecord
 from orchestrator.results.rows import RowLog, read_log, rows_of, write_parquet
-from orchestrator.results.store import Manifest, Store, fresh_directory, read_manifests
+from orchestrator.results.store import Store, fresh_directory
 from workloads.transcript import RequestRow
 
 TIMES = np.array([0.5, 0.75, 1.0])

@@ -6,7 +6,7 @@ import pytest
 
 from catalog.errors import BadValue
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.results.store import read_manifests
+from orchestrator.results.manifests import read_manifests
 from orchestrator.run.capacity_search import search_rows
 from orchestrator.run.events import RunEvent, RunFinished
 from orchestrator.study import prepare, run_study

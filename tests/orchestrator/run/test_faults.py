@@ -20,7 +20,8 @@ import pytest
 
 from catalog.errors import BadValue, StorageError
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.results.store import Store, read_manifests
+from orchestrator.results.manifests import read_manifests
+from orchestrator.results.store import Store
 from orchestrator.study import prepare, run_study
 from orchestrator.verify import verify_directory
 

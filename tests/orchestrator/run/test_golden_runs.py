@@ -10,8 +10,9 @@ from orchestrator.engine import Measurement
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import make_plan
 from orchestrator.results.record import MEASURED
-from orchestrator.run.outcome import build_record, figures_of, identity_of
+from orchestrator.run.outcome import build_record, identity_of
 from orchestrator.table import rows_of
+from workloads.figures.summary import figures_of
 from workloads.transcript import RequestRow
 
 # Two in flight. A failure that had a token, and one request that was never sent.

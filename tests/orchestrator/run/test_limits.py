@@ -10,7 +10,8 @@ from orchestrator.engines.registry import engine_kind
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_group import Pool
 from orchestrator.plan import make_plan
-from orchestrator.results.store import Store, read_manifests
+from orchestrator.results.manifests import read_manifests
+from orchestrator.results.store import Store
 from orchestrator.run.limits import RunLimits
 from orchestrator.run.runner import Runner
 

@@ -12,8 +12,8 @@ from orchestrator.engines.simulated.engine import SimulatedSession
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import Study
 from orchestrator.results.directory import default_directory
+from orchestrator.results.manifests import read_manifests
 from orchestrator.results.rows import rows_of
-from orchestrator.results.store import read_manifests
 from orchestrator.run.events import GroupFailed, GroupStarted, RunEvent, RunFinished
 from orchestrator.study import prepare, run_study
 from orchestrator.table import request_table, run_rows

@@ -13,8 +13,9 @@ from orchestrator.experiment.cells import cells_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import make_plan
 from orchestrator.run.evidence import Evidence
-from orchestrator.run.outcome import code_of, figures_of
+from orchestrator.run.outcome import code_of
 from orchestrator.run.validity import reasons_against
+from workloads.figures.summary import figures_of
 from workloads.transcript import RequestRow
 
 COUNT = 8

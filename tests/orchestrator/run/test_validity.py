@@ -12,9 +12,10 @@ from catalog.model_table import model
 from catalog.reader.notes import stand_in
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import make_plan
-from orchestrator.run.outcome import code_of, figures_of
+from orchestrator.run.outcome import code_of
 from orchestrator.run.validity import NOTES, Evidence, reasons_against
 from strategies.technique import parse_technique
+from workloads.figures.summary import figures_of
 from workloads.transcript import RequestRow
 
 INPUT, OUTPUT, COUNT = 16, 4, 8

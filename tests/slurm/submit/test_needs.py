@@ -12,7 +12,8 @@ from catalog.units import GIB
 from moeserve.cli.slurm_submit import SubmitRequest, submit_study
 from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.plan import Plan
-from orchestrator.results.store import Manifest, Store
+from orchestrator.results.manifests import Manifest
+from orchestrator.results.store import Store
 from orchestrator.run.outcome import failed_record, identity_of
 from slurm.scheduler.parse import parse_duration
 from slurm.submit.arrays import ArrayRequest, bookkeeping, resource_arguments

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from moeserve.cli.slurm_submit import retry_missing
-from orchestrator.results.store import Store, read_manifests
+from orchestrator.results.manifests import read_manifests
+from orchestrator.results.store import Store
 from slurm.submit.submission import SubmissionStore
 from slurm.watch.collect import collect
 from tests.slurm.memory_slurm import DEFAULT_CONFIG, MemorySlurm

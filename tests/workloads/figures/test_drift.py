@@ -15,11 +15,15 @@ MOST_GROWTH, MOST_DRIFT = 0.4, 0.1
 
 
 def queue(load: float, count: int, seed: int) -> Transcript:
+    return Transcript.of(queue_rows(load, count, seed))
+
+
+def queue_rows(load: float, count: int, seed: int) -> list[RequestRow]:
     """Serve Poisson arrivals with sixteen slots of mean service 1 s: beyond load 1 it grows."""
     rng = np.random.default_rng(seed)
     arrivals = np.cumsum(rng.exponential(1 / (load * SLOTS), count))
     service = rng.gamma(20, 1 / 20, count)
-    free, rows = [0.0] * SLOTS, []
+    free, rows = [0.0] * SLOTS, list[RequestRow]()
     for number, (arrival, length) in enumerate(
         zip(arrivals.tolist(), service.tolist(), strict=True)
     ):
@@ -34,7 +38,7 @@ def queue(load: float, count: int, seed: int) -> Transcript:
                 done_s=begin + length,
             )
         )
-    return Transcript(rows)
+    return rows
 
 
 def closed_loop(slowdown: float, seed: int, *, slots: int = 8, waves: int = 20) -> Transcript:
@@ -47,7 +51,7 @@ def closed_loop(slowdown: float, seed: int, *, slots: int = 8, waves: int = 20) 
         done = sent + (1 + slowdown * number / count) * rng.lognormal(0, 0.05)
         heapq.heappush(ready, done)
         rows.append(RequestRow(request=number, due_s=sent, sent_s=sent, done_s=done))
-    return Transcript(rows)
+    return Transcript.of(rows)
 
 
 def grows(run: Transcript) -> bool:
@@ -67,15 +71,16 @@ def test_a_straight_line_is_its_own_trend_whatever_its_units(
 
 
 def test_the_order_in_which_requests_are_kept_changes_nothing() -> None:
-    run = queue(1.2, 300, seed=3)
-    order = np.random.default_rng(0).permutation(len(run.rows))
-    assert queue_trends(run) == queue_trends(Transcript(run.rows[place] for place in order))
+    rows = queue_rows(1.2, 300, seed=3)
+    order = np.random.default_rng(0).permutation(len(rows))
+    shuffled = Transcript.of(rows[place] for place in order)
+    assert queue_trends(Transcript.of(rows)) == queue_trends(shuffled)
 
 
 def test_too_few_requests_say_nothing() -> None:
     few = np.arange(FEWEST - 1.0)
     assert trend(few, few) is None
-    assert latency_trend(Transcript([]), 4) is None
+    assert latency_trend(Transcript.of([]), 4) is None
     assert latency_trend(closed_loop(3.0, seed=0, waves=3), 8) is None
 
 

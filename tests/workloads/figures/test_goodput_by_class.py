@@ -27,7 +27,7 @@ def test_a_class_is_held_to_its_own_limit_before_that_of_all() -> None:
     assert classes_of(slos) == ["chat", "rag"]
     assert limits_of("chat", slos) == {"ttft": 200}
     assert limits_of("rag", slos) == {"ttft": 500, "e2el": 2000}
-    assert good_requests(Transcript(ROWS), slos) == 2
+    assert good_requests(Transcript.of(ROWS), slos) == 2
 
 
 def test_a_search_goes_by_the_class_that_meets_its_limits_least() -> None:

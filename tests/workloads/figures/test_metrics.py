@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from workloads.figures.metrics import percentile_floor, percentiles, summarise
+from workloads.figures.metrics import mean_and_std, percentile_floor, percentiles, summarise
 from workloads.transcript import RequestRow
 
 
@@ -176,3 +176,8 @@ def test_identities_hold_for_any_run(shapes: list[tuple[float, float, list[float
         figures["request_throughput"] * mean_s, rel=1e-6
     )
     assert figures["peak_concurrency"] >= math.floor(figures["effective_concurrency"])
+
+
+@given(arrays(np.float64, st.integers(1, 300), elements=st.floats(-1e6, 1e6)))
+def test_mean_and_spread_are_numpys_to_the_last_bit(values: NDArray[np.float64]) -> None:
+    assert mean_and_std(values) == (float(values.mean()), float(values.std()))

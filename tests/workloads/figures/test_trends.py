@@ -73,7 +73,7 @@ def closed(latencies: list[float], *, wait_s: float = 0.0, start_s: float = 100.
     for number, latency in enumerate(latencies):
         rows.append(row(number, sent, latency, due_s=sent - wait_s * number))
         sent += latency
-    return Transcript(rows)
+    return Transcript.of(rows)
 
 
 def test_a_run_that_gets_faster_has_a_trend_below_zero() -> None:
@@ -94,7 +94,7 @@ def test_a_window_of_three_times_the_fastest_request_is_long_enough_to_judge() -
     rows = [row(n, n / 32, 2.0) for n in range(64)]
     for fastest, judged in ((1.3, True), (1.34, False)):
         rows[40] = row(40, 40 / 32, fastest)
-        run = Transcript(rows)
+        run = Transcript.of(rows)
         window = steady_window(run, 1)
         assert window == (0.0, 63 / 32 + 2.0)
         assert (latency_trend(run, 1) is not None) == judged
@@ -107,7 +107,7 @@ def ramp(count: int = 90, *, growing: bool, slower: bool) -> Transcript:
         latency = 10.0 + (0.5 * number if growing else 0.0)
         ttft = 1.0 + (0.05 * number if slower else 0.0)
         rows.append(row(number, 200.0 + number, latency, first_token_s=200.0 + number + ttft))
-    return Transcript(rows)
+    return Transcript.of(rows)
 
 
 @pytest.mark.parametrize(("growing", "slower"), [
@@ -125,14 +125,14 @@ def test_queue_and_ttft_have_trends_of_their_own(growing: bool, slower: bool) ->
 
 def test_the_ttft_of_an_open_loop_runs_from_the_due_time() -> None:
     rows = [row(n, 1.5 * n, 3.0, due_s=float(n), first_token_s=1.5 * n + 1.0) for n in range(90)]
-    _, ttft = queue_trends(Transcript(rows))
+    _, ttft = queue_trends(Transcript.of(rows))
     assert ttft is not None
     # Sent n/2 late: from 1 s to 45.5 s, though each first token came 1 s after its send.
     assert ttft.low > 1.0
 
 
 def test_a_window_between_first_end_and_last_send_leaves_out_ramp_and_drain() -> None:
-    run = Transcript([row(0, 0.0, 4.0), row(1, 1.0, 1.5), row(2, 3.0, 9.0), row(3, 6.0, 2.0)])
+    run = Transcript.of([row(0, 0.0, 4.0), row(1, 1.0, 1.5), row(2, 3.0, 9.0), row(3, 6.0, 2.0)])
     assert steady_window(run, None) == (2.5, 6.0)
     # Within it: 0 until 4, 2 all the time, 3 from its end on.
     assert held_concurrency(run, (2.5, 6.0)) == pytest.approx((1.5 + 3.0) / 3.5)
@@ -141,14 +141,14 @@ def test_a_window_between_first_end_and_last_send_leaves_out_ramp_and_drain() ->
 
 def test_requests_that_were_never_sent_or_never_ended_are_in_flight_at_no_time() -> None:
     lost = RequestRow(request=1, due_s=0.0, status="failed")
-    run = Transcript([row(0, 1.0, 2.0), lost])
+    run = Transcript.of([row(0, 1.0, 2.0), lost])
     instants, flying = in_flight(run)
     assert (instants.tolist(), flying.tolist()) == ([1.0, 3.0], [1, 0])
-    assert steady_window(Transcript([lost]), None) is None
+    assert steady_window(Transcript.of([lost]), None) is None
     assert steady_window(run, 2) is None
     assert steady_window(run, 1) == (1.0, 3.0)
 
 
 def test_an_open_loop_whose_sends_end_before_any_request_has_no_steady_window() -> None:
-    assert steady_window(Transcript([row(0, 0.0, 2.0), row(1, 2.0, 2.0)]), None) is None
-    assert steady_window(Transcript([row(0, 0.0, 2.0), row(1, 2.5, 2.0)]), None) == (2.0, 2.5)
+    assert steady_window(Transcript.of([row(0, 0.0, 2.0), row(1, 2.0, 2.0)]), None) is None
+    assert steady_window(Transcript.of([row(0, 0.0, 2.0), row(1, 2.5, 2.0)]), None) == (2.0, 2.5)

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.host.process import MARKER
-from orchestrator.results.store import read_manifests
+from orchestrator.results.manifests import read_manifests
 from orchestrator.run.events import GroupFailed, RunEvent, RunFinished, Stage
 from orchestrator.study import prepare, run_study
 from orchestrator.table import run_rows

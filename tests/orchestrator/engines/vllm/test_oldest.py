@@ -8,7 +8,7 @@ from catalog.errors import ServerStartFailed
 from orchestrator.engines.vllm import kind
 from orchestrator.engines.vllm.oldest import OLDEST, is_too_old
 from orchestrator.experiment.experiment import Experiment, ServerOptions
-from orchestrator.results.store import read_manifests
+from orchestrator.results.manifests import read_manifests
 from orchestrator.study import prepare, run_study
 
 STUDY = Experiment(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment.experiment import Experiment, ServerOptions
+from orchestrator.results.manifests import read_manifests
 from orchestrator.results.rows import rows_of
-from orchestrator.results.store import read_manifests
 from orchestrator.study import prepare, run_study
 from tests.machine import limit
 from workloads.transcript import RequestRow

@@ -1,0 +1,93 @@
+"""What is published of each run, its manifest, and how manifests are read back."""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from catalog.errors import BadFile, ResultsError
+from orchestrator.results.contents import names_in, read_folder, read_stored
+from orchestrator.results.record import RunRecord
+
+SCHEMA_VERSION = 1
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of a run, as it was when the run was published."""
+
+    path: str
+    """Relative to the results directory."""
+    size_bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run as it is published: its row of the run table, its files, and everything else kept."""
+
+    schema: int = SCHEMA_VERSION
+    record: RunRecord
+    files: tuple[StoredFile, ...] = ()
+    details: dict[str, Any] = {}
+
+
+_manifests = msgspec.json.Decoder(Manifest)
+
+
+def read_manifests(root: Path) -> list[Manifest]:
+    """Read every published run, and of runs that never finished the last failed attempt."""
+    return list(each_manifest(root))
+
+
+def each_manifest(root: Path) -> Iterator[Manifest]:
+    """Yield what `read_manifests` returns, one at a time: all of them are large."""
+    finished = set()
+    for manifest in read_each_manifest(root, "runs", run_files(root)):
+        finished.add(manifest.record.run_id)
+        yield manifest
+    yield from unfinished(root, finished)
+
+
+def run_files(root: Path) -> list[str]:
+    """Names of the files of all published runs in `runs/`."""
+    if not (root / "runs").is_dir():
+        raise BadFile(root, "is not a results directory: it has no runs/ in it")
+    return names_in(root, "runs")
+
+
+def unfinished(root: Path, finished: Collection[str]) -> Iterator[Manifest]:
+    """Yield of each run that never finished the last failed attempt."""
+    failures = read_all(root, "failed")
+    failures.sort(key=lambda manifest: manifest.record.attempt)
+    failed = {manifest.record.run_id: manifest for manifest in failures}
+    yield from (manifest for run_id, manifest in failed.items() if run_id not in finished)
+
+
+def read_all(root: Path, folder: str) -> list[Manifest]:
+    """Read every run, or failed attempt, of a folder."""
+    return list(read_each_manifest(root, folder, names_in(root, folder)))
+
+
+def read_each_manifest(root: Path, folder: str, names: Sequence[str]) -> Iterator[Manifest]:
+    """Yield runs, or failed attempts, by the names of their files in a folder."""
+    for name, data in zip(names, read_folder(root, folder, names), strict=True):
+        yield _decoded(root, f"{folder}/{name}", data)
+
+
+def read_manifest(root: Path, path: Path) -> Manifest:
+    """Read one run, or one failed attempt, of a results directory."""
+    name = path.relative_to(root).as_posix()
+    return _decoded(root, name, read_stored(root, name))
+
+
+def _decoded(root: Path, name: str, data: bytes | memoryview) -> Manifest:
+    try:
+        manifest = _manifests.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ResultsError(f"{root / name}: is damaged: {error}") from error
+    if manifest.schema > SCHEMA_VERSION:
+        raise ResultsError(
+            f"{root / name}: schema {manifest.schema} is newer than {SCHEMA_VERSION}; "
+            "update moeserve"
+        )
+    return manifest

@@ -1,0 +1,77 @@
+"""What `verify` says of a directory, by one process and by several."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from catalog.errors import ResultsError
+from orchestrator import verify
+from orchestrator.results.compact import compact
+from orchestrator.results.manifests import Manifest, StoredFile, read_manifests
+from orchestrator.verify import verify_directory
+
+GOLDEN = Path(__file__).parent / "results" / "golden" / "v1"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN, tmp_path / "out"))
+
+
+def spoil(root: Path) -> list[tuple[str, str]]:
+    """Damage the second run, and let the attempt that failed miss a file; return what to say."""
+    _, second = (m for m in read_manifests(root) if m.record.verdict == "valid")
+    (file,) = second.files
+    (root / file.path).write_bytes(b"other")
+    (path,) = (root / "failed").iterdir()
+    failed = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    lost = StoredFile(path="attempts/lost/requests.parquet", size_bytes=1, sha256="0")
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(failed, files=(lost,))))
+    return [
+        (second.record.run_id, f"{file.path}: is not the file that was published"),
+        (failed.record.run_id, f"{lost.path} is missing"),
+    ]
+
+
+def told(root: Path) -> list[tuple[str, str]]:
+    return [(each.run_id, each.problem) for each in verify_directory(root)]
+
+
+def test_published_runs_come_first_and_then_attempts_of_those_that_never_finished(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(root) == []
+    wanted = spoil(root)
+    for at_once in (1, 2):
+        monkeypatch.setattr(verify, "RUNS_AT_ONCE", at_once)
+        assert told(root) == wanted
+
+
+def test_a_figure_that_its_rows_do_not_give_is_told(root: Path) -> None:
+    (path, *_) = sorted((root / "runs").iterdir())
+    manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    record = msgspec.structs.replace(manifest.record, mean_ttft_ms=1.5)
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, record=record)))
+    ((run_id, problem),) = told(root)
+    assert run_id == record.run_id
+    assert problem.startswith("mean_ttft_ms was published as 1.5, its rows give ")
+
+
+@pytest.mark.slow
+def test_several_processes_say_what_one_does_also_of_bundles(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "WORTH_MORE_CORES", 1)
+    monkeypatch.setattr(verify, "RUNS_AT_ONCE", 1)
+    monkeypatch.setattr(verify, "_cores", lambda: 2)
+    assert told(root) == []
+    wanted = spoil(root)
+    assert told(root) == wanted
+    compact(root)
+    assert not list((root / "runs").iterdir())
+    assert told(root) == wanted
+    (root / "runs" / "torn.json").write_bytes(b'{"schema":1')
+    with pytest.raises(ResultsError, match="is damaged"):
+        verify_directory(root)
