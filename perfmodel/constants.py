@@ -62,6 +62,10 @@ class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     A skew that is asked for takes its place."""
     first_token_s: float = 0.0
     """Before a stream begins, beside its steps: HTTP, tokeniser, message queues."""
+    intake_s: float = 0.0
+    """What the front end takes of a request before the engine has it: HTTP, checks, messages."""
+    stream_s: float = 0.0
+    """What it takes of each token that it streams: to text, into a chunk, onto the wire."""
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -88,7 +92,7 @@ _EFFICIENCIES = (
 _NOT_NEGATIVE = (
     "kernel_s", "sequence_s", "step_s", "hop_s", "overlap", "dispatch_launches", "hybrid_launches",
     "shared_launches", "hybrid_growth_s", "shared_growth_s", "slice_s", "token_passes", "reduce_s",
-    "first_token_s", "popularity_cv", "direct_s",
+    "first_token_s", "popularity_cv", "direct_s", "intake_s", "stream_s",
 )  # fmt: skip
 
 # Fitted to Table IV of «Parallelism Strategies and Concurrency Effects for MoE Inference on GPU

@@ -14,10 +14,12 @@ import numpy as np
 from perfmodel.arrays import FloatArray
 from perfmodel.balance import Balancer
 from perfmodel.batching import BatchLimits
+from perfmodel.constants import Constants
+from perfmodel.front_end import FrontEnd
 from perfmodel.noise import Noise
 from perfmodel.sequence import Sequence as BatchedRequest
 from perfmodel.step import StepModel
-from perfmodel.virtual import ReplicaGroup, Stretch
+from perfmodel.virtual import ReplicaGroup, StepRun, Stretch
 
 Hashes = Callable[[int], Sequence[Hashable]]
 """Gives the hashes of a request's full blocks, for servers that share them (`block_hashes`)."""
@@ -72,8 +74,7 @@ def simulate(  # noqa: PLR0913 - who is served, by what, within which limits, an
     Its stream begins `Constants.first_token_s` after its first token is computed.
     """
     engines = _engines(step_model, limits, noise=noise, fast_forward=fast_forward)
-    first_token_s = step_model.constants.first_token_s
-    return _Simulation(source, lengths, engines, first_token_s, hashes).run()
+    return _Simulation(source, lengths, engines, step_model.constants, hashes).run()
 
 
 def trace(
@@ -87,7 +88,7 @@ def trace(
     steps: list[Stretch] = []
     for engine in engines:
         engine.trace = steps
-    _Simulation(source, lengths, engines, step_model.constants.first_token_s).run()
+    _Simulation(source, lengths, engines, step_model.constants).run()
     return steps
 
 
@@ -110,16 +111,18 @@ class _Simulation:
         source: RequestSource,
         lengths: Sequence[tuple[int, int]],
         groups: list[ReplicaGroup],
-        first_token_s: float,
+        constants: Constants,
         hashes: Hashes | None = None,
     ) -> None:
         self._source, self._lengths, self._groups = source, lengths, groups
-        self._first_token_s = first_token_s
+        self._first_token_s = constants.first_token_s
         self._hashes, self._balancer = hashes, Balancer()
         self._sequences: list[BatchedRequest | None] = [None] * len(lengths)
         self._leaving: list[tuple[float, int]] = []
         """Computed whole, and not yet streamed whole."""
         self._replicas = [(group, batcher) for group in groups for batcher in group.batchers]
+        self._front_ends = [FrontEnd(constants) for _ in self._replicas]
+        self._home = [0] * len(lengths)
         self._due_s = np.full(len(lengths), np.nan)
         self._sent_s = np.full(len(lengths), np.nan)
         self._token_times_s = [np.empty(output) for _, output in lengths]
@@ -146,36 +149,63 @@ class _Simulation:
             next_s = min(next_s, due_s)
         if self._leaving:
             next_s = min(next_s, self._leaving[0][0])
+        next_s = min(next_s, *(front_end.intake.next_s for front_end in self._front_ends))
         return None if np.isinf(next_s) else next_s
 
     def _finish(self, group: ReplicaGroup) -> None:
         assert group.run is not None
-        ends_s = group.run.ends_s
+        streamed_s = self._streamed(group, group.run)
         for request, finished in group.finish():
+            given_s = streamed_s[self._home[request]]
             start, times_s = self._produced[request], self._token_times_s[request]
             # A step that ends a prompt gives one token, as does each step of a decode run.
-            until = start + len(ends_s)
-            first_s = times_s[0] if start else ends_s[0] + self._first_token_s
-            times_s[start:until] = np.maximum(ends_s, first_s)
+            until = start + len(given_s)
+            first_s = times_s[0] if start else given_s[0] + self._first_token_s
+            times_s[start:until] = np.maximum(given_s, first_s)
             self._produced[request] = until
             if finished:
                 heapq.heappush(self._leaving, (float(times_s[until - 1]), request))
+
+    def _streamed(self, group: ReplicaGroup, run: StepRun) -> dict[int, FloatArray]:
+        """When the tokens of a run's steps are with their clients, by replica."""
+        own = [at for at, (each, _) in enumerate(self._replicas) if each is group]
+        return {
+            at: self._front_ends[at].stream(run.ends_s, plan.load.sampled)
+            for at, plan in zip(own, run.plans, strict=True)
+            if plan is not None
+        }
 
     def _send(self, now_s: float) -> None:
         """Hand out what is due, then start every group that is idle."""
         for request, due_s in self._source.take(now_s):
             self._due_s[request], self._sent_s[request] = due_s, now_s
-            prompt, output = self._lengths[request]
-            chosen = self._balancer.choose([each.num_unfinished for _, each in self._replicas])
-            group, batcher = self._replicas[chosen]
-            group.cut(now_s)
-            hashes = self._hashes(request) if self._hashes else ()
-            self._sequences[request] = batcher.add(
-                request, prompt_tokens=prompt, output_tokens=output, hashes=hashes
-            )
+            chosen = self._balancer.choose(self._unfinished())
+            self._home[request] = chosen
+            self._front_ends[chosen].intake.add(request, now_s)
+        self._enter_due(now_s)
         for group in self._groups:
             if group.run is None:
                 group.start(now_s)
+
+    def _unfinished(self) -> list[int]:
+        """Requests of each replica, those with its front end included."""
+        both = zip(self._replicas, self._front_ends, strict=True)
+        return [batcher.num_unfinished + len(front.intake) for (_, batcher), front in both]
+
+    def _enter_due(self, now_s: float) -> None:
+        for front_end in self._front_ends:
+            for request in front_end.intake.take(now_s):
+                self._enter(request, now_s)
+
+    def _enter(self, request: int, now_s: float) -> None:
+        """Give a request to its replica's engine; it joins after the step under way."""
+        group, batcher = self._replicas[self._home[request]]
+        group.cut(now_s)
+        prompt, output = self._lengths[request]
+        hashes = self._hashes(request) if self._hashes else ()
+        self._sequences[request] = batcher.add(
+            request, prompt_tokens=prompt, output_tokens=output, hashes=hashes
+        )
 
     def _result(self) -> Simulated:
         batchers = [batcher for _, batcher in self._replicas]
