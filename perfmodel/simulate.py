@@ -15,11 +15,11 @@ from perfmodel.arrays import FloatArray
 from perfmodel.balance import Balancer
 from perfmodel.batching import BatchLimits
 from perfmodel.constants import Constants
-from perfmodel.front_end import FrontEnd
+from perfmodel.intake import Intake
 from perfmodel.noise import Noise
 from perfmodel.sequence import Sequence as BatchedRequest
 from perfmodel.step import StepModel
-from perfmodel.virtual import ReplicaGroup, StepRun, Stretch
+from perfmodel.virtual import ReplicaGroup, Stretch
 
 Hashes = Callable[[int], Sequence[Hashable]]
 """Gives the hashes of a request's full blocks, for servers that share them (`block_hashes`)."""
@@ -77,19 +77,33 @@ def simulate(  # noqa: PLR0913 - who is served, by what, within which limits, an
     return _Simulation(source, lengths, engines, step_model.constants, hashes).run()
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What engines did, and what they waited for."""
+
+    stretches: list[Stretch]
+    """In order of their end."""
+    idle_s: float
+    """Of an engine without a request, in the mean of engines."""
+    intake_s: float
+    """From a request's sending to its engine, in the mean of requests."""
+
+
 def trace(
     source: RequestSource,
     lengths: Sequence[tuple[int, int]],
     step_model: StepModel,
     limits: BatchLimits,
-) -> list[Stretch]:
-    """Return each stretch of steps, in order of their end."""
+) -> Trace:
+    """Serve requests as `simulate` does, and keep which steps were taken."""
     engines = _engines(step_model, limits, noise=None, fast_forward=True)
     steps: list[Stretch] = []
     for engine in engines:
         engine.trace = steps
-    _Simulation(source, lengths, engines, step_model.constants).run()
-    return steps
+    simulation = _Simulation(source, lengths, engines, step_model.constants)
+    simulation.run()
+    idle_s = float(np.mean([engine.ledger.idle_s for engine in engines]))
+    return Trace(steps, idle_s, simulation.mean_intake_s)
 
 
 def _engines(
@@ -121,12 +135,17 @@ class _Simulation:
         self._leaving: list[tuple[float, int]] = []
         """Computed whole, and not yet streamed whole."""
         self._replicas = [(group, batcher) for group in groups for batcher in group.batchers]
-        self._front_ends = [FrontEnd(constants) for _ in self._replicas]
+        self._intakes = [Intake(constants.intake_s) for _ in self._replicas]
         self._home = [0] * len(lengths)
         self._due_s = np.full(len(lengths), np.nan)
         self._sent_s = np.full(len(lengths), np.nan)
+        self._intake_s = np.zeros(len(lengths))
         self._token_times_s = [np.empty(output) for _, output in lengths]
         self._produced = [0] * len(lengths)
+
+    @property
+    def mean_intake_s(self) -> float:
+        return float(self._intake_s.mean())
 
     def run(self) -> Simulated:
         now_s = 0.0
@@ -149,31 +168,21 @@ class _Simulation:
             next_s = min(next_s, due_s)
         if self._leaving:
             next_s = min(next_s, self._leaving[0][0])
-        next_s = min(next_s, *(front_end.intake.next_s for front_end in self._front_ends))
+        next_s = min(next_s, *(intake.next_s for intake in self._intakes))
         return None if np.isinf(next_s) else next_s
 
     def _finish(self, group: ReplicaGroup) -> None:
         assert group.run is not None
-        streamed_s = self._streamed(group, group.run)
+        ends_s = group.run.ends_s
         for request, finished in group.finish():
-            given_s = streamed_s[self._home[request]]
             start, times_s = self._produced[request], self._token_times_s[request]
             # A step that ends a prompt gives one token, as does each step of a decode run.
-            until = start + len(given_s)
-            first_s = times_s[0] if start else given_s[0] + self._first_token_s
-            times_s[start:until] = np.maximum(given_s, first_s)
+            until = start + len(ends_s)
+            first_s = times_s[0] if start else ends_s[0] + self._first_token_s
+            times_s[start:until] = np.maximum(ends_s, first_s)
             self._produced[request] = until
             if finished:
                 heapq.heappush(self._leaving, (float(times_s[until - 1]), request))
-
-    def _streamed(self, group: ReplicaGroup, run: StepRun) -> dict[int, FloatArray]:
-        """When the tokens of a run's steps are with their clients, by replica."""
-        own = [at for at, (each, _) in enumerate(self._replicas) if each is group]
-        return {
-            at: self._front_ends[at].stream(run.ends_s, plan.load.sampled)
-            for at, plan in zip(own, run.plans, strict=True)
-            if plan is not None
-        }
 
     def _send(self, now_s: float) -> None:
         """Hand out what is due, then start every group that is idle."""
@@ -181,26 +190,27 @@ class _Simulation:
             self._due_s[request], self._sent_s[request] = due_s, now_s
             chosen = self._balancer.choose(self._unfinished())
             self._home[request] = chosen
-            self._front_ends[chosen].intake.add(request, now_s)
+            self._intakes[chosen].add(request, now_s)
         self._enter_due(now_s)
         for group in self._groups:
             if group.run is None:
                 group.start(now_s)
 
     def _unfinished(self) -> list[int]:
-        """Requests of each replica, those with its front end included."""
-        both = zip(self._replicas, self._front_ends, strict=True)
-        return [batcher.num_unfinished + len(front.intake) for (_, batcher), front in both]
+        """Requests of each replica, those on their way to it included."""
+        both = zip(self._replicas, self._intakes, strict=True)
+        return [batcher.num_unfinished + len(intake) for (_, batcher), intake in both]
 
     def _enter_due(self, now_s: float) -> None:
-        for front_end in self._front_ends:
-            for request in front_end.intake.take(now_s):
+        for intake in self._intakes:
+            for request in intake.take(now_s):
                 self._enter(request, now_s)
 
     def _enter(self, request: int, now_s: float) -> None:
         """Give a request to its replica's engine; it joins after the step under way."""
         group, batcher = self._replicas[self._home[request]]
         group.cut(now_s)
+        self._intake_s[request] = now_s - self._sent_s[request]
         prompt, output = self._lengths[request]
         hashes = self._hashes(request) if self._hashes else ()
         self._sequences[request] = batcher.add(
