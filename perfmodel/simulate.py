@@ -136,6 +136,8 @@ class _Simulation:
         """Computed whole, and not yet streamed whole."""
         self._replicas = [(group, batcher) for group in groups for batcher in group.batchers]
         self._intakes = [Intake(constants.intake_s) for _ in self._replicas]
+        self._coming = 0
+        """Sent, and not with an engine yet."""
         self._home = [0] * len(lengths)
         self._due_s = np.full(len(lengths), np.nan)
         self._sent_s = np.full(len(lengths), np.nan)
@@ -168,7 +170,8 @@ class _Simulation:
             next_s = min(next_s, due_s)
         if self._leaving:
             next_s = min(next_s, self._leaving[0][0])
-        next_s = min(next_s, *(intake.next_s for intake in self._intakes))
+        if self._coming:
+            next_s = min(next_s, *(intake.next_s for intake in self._intakes))
         return None if np.isinf(next_s) else next_s
 
     def _finish(self, group: ReplicaGroup) -> None:
@@ -191,7 +194,9 @@ class _Simulation:
             chosen = self._balancer.choose(self._unfinished())
             self._home[request] = chosen
             self._intakes[chosen].add(request, now_s)
-        self._enter_due(now_s)
+            self._coming += 1
+        if self._coming:
+            self._enter_due(now_s)
         for group in self._groups:
             if group.run is None:
                 group.start(now_s)
@@ -208,6 +213,7 @@ class _Simulation:
 
     def _enter(self, request: int, now_s: float) -> None:
         """Give a request to its replica's engine; it joins after the step under way."""
+        self._coming -= 1
         group, batcher = self._replicas[self._home[request]]
         group.cut(now_s)
         self._intake_s[request] = now_s - self._sent_s[request]
