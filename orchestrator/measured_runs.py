@@ -26,7 +26,6 @@ NEEDED = (
     "model", "strategy", "gpu_type", "input_len", "output_len", "num_prompts", "max_concurrency",
     "output_throughput",
 )  # fmt: skip
-COUNTS = ("input_len", "output_len", "num_prompts", "max_concurrency")
 MOST_REQUESTS = 1_000_000
 PLAUSIBLE = RealRange(1e-6, 1e9)
 """Tokens/s and milliseconds: beyond them no server was measured, and a unit is wrong."""
@@ -79,7 +78,6 @@ def _unusable(row: dict[Any, Any]) -> str:
 
 
 def _measured(row: dict[Any, Any], assumed: ServerSettings) -> MeasuredRun:
-    counts = {name: _count(row, name) for name in COUNTS}
     gpu, layout = find_gpu(str(row["gpu_type"])), parse_layout(str(row["strategy"]))
     technique = parse_technique(str(row["technique"]) if _given(row.get("technique")) else NONE)
     refuse_unable(technique, SIMULATION)
@@ -91,7 +89,10 @@ def _measured(row: dict[Any, Any], assumed: ServerSettings) -> MeasuredRun:
         model=model,
         layout=layout,
         gpu=gpu,
-        **counts,
+        input_len=_count(row, "input_len"),
+        output_len=_count(row, "output_len"),
+        num_prompts=_count(row, "num_prompts"),
+        max_concurrency=_count(row, "max_concurrency"),
         output_throughput=PLAUSIBLE.require(row["output_throughput"], "output_throughput"),
         mean_ttft_ms=_positive(row.get("mean_ttft_ms")),
         max_num_batched_tokens=_told(row, "max_num_batched_tokens"),

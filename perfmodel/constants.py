@@ -63,6 +63,8 @@ class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     A skew that is asked for takes its place."""
     first_token_s: float = 0.0
     """Before a stream begins, beside its steps: HTTP, tokeniser, message queues."""
+    intake_s: float = 0.0
+    """What the front end's process takes of a request before the engine has it."""
     source: str = ""
     error: FittedError | None = None
     """Where the set was fitted to someone's own runs, how far it is from such."""
@@ -91,7 +93,7 @@ _EFFICIENCIES = (
 _NOT_NEGATIVE = (
     "kernel_s", "sequence_s", "step_s", "hop_s", "overlap", "dispatch_launches", "hybrid_launches",
     "shared_launches", "hybrid_growth_s", "shared_growth_s", "slice_s", "token_passes", "reduce_s",
-    "first_token_s", "popularity_cv", "direct_s",
+    "first_token_s", "popularity_cv", "direct_s", "intake_s",
 )  # fmt: skip
 
 # Fitted to Table IV of «Parallelism Strategies and Concurrency Effects for MoE Inference on GPU
@@ -141,28 +143,29 @@ ROOFLINE = Constants(
 # 25 to 37, scores at 40; cached entries and weights at 75 to 90 % of the bandwidth; 0.1 to 0.3 µs a
 # touched expert; popularity_cv by which whole experts and slices differ in them; all-reduces of 4.3
 # to 5.8 µs over 2, 4 or 8 GPUs, then 45 % of the links. Between nodes and for direct exchanges what
-# DeepEP publishes. Five are fitted to published serving measurements, those as priors: kernel_s,
-# sequence_s, token_passes, first_token_s, expert_efficiency (docs/perfmodel.md;
+# DeepEP publishes. Six are fitted to published serving measurements, those as priors: kernel_s,
+# sequence_s, token_passes, first_token_s, intake_s, expert_efficiency (docs/perfmodel.md;
 # benchmarks/perfmodel/published_errors.py).
 VLLM_2026 = Constants(
     name="vllm-2026",
     serial=True,
-    kernel_s=3.38e-6,
-    sequence_s=40e-6,
+    kernel_s=3.22e-6,
+    sequence_s=36.2e-6,
     memory_efficiency=0.80,
     compute_efficiency=0.80,
-    expert_efficiency=0.328,
+    expert_efficiency=0.302,
     attention_efficiency=0.40,
     slice_s=0.2e-6,
-    token_passes=16.5,
+    token_passes=33.9,
     reduce_s=4.7e-6,
     network_efficiency=0.45,
     between_efficiency=0.94,
     direct_s=45e-6,
     independent_routing=True,
     popularity_cv=0.9,
-    first_token_s=6.2e-3,
-    source="measured kernels of vLLM 0.24, and five constants fitted to 216 published measurements "
+    first_token_s=20.4e-3,
+    intake_s=1.78e-3,
+    source="measured kernels of vLLM 0.24, and six constants fitted to 216 published measurements "
     "of vLLM 0.10 to 0.18",
 )
 
@@ -171,11 +174,12 @@ VLLM_2026 = Constants(
 VLLM_2026_KERNELS = msgspec.structs.replace(
     VLLM_2026,
     name="vllm-2026-kernels",
-    kernel_s=3.04e-6,
-    sequence_s=20.3e-6,
-    token_passes=21.1,
-    first_token_s=6.85e-3,
-    source="vllm-2026 with four constants fitted anew beside measured kernels of vLLM 0.24, to 200 "
+    kernel_s=2.97e-6,
+    sequence_s=20.6e-6,
+    token_passes=46.5,
+    first_token_s=19.9e-3,
+    intake_s=1.76e-3,
+    source="vllm-2026 with five constants fitted anew beside measured kernels of vLLM 0.24, to 200 "
     "published measurements of vLLM 0.10 to 0.18",
 )
 

@@ -35,7 +35,14 @@ from perfmodel.experts import fullest, touched
 from perfmodel.launches import launches_per_step
 from perfmodel.partition import Partitions
 from perfmodel.phases import phase_seconds
-from perfmodel.shard import default_kv_dtype, head_dtype, shard, weight_dtypes
+from perfmodel.shard import (
+    INDEX_DTYPE,
+    default_kv_dtype,
+    head_dtype,
+    picked_heads,
+    shard,
+    weight_dtypes,
+)
 from strategies.layout import Layout
 
 PHASES = ("attention", "projections", "feed-forward", "experts", "head")
@@ -86,7 +93,12 @@ class DecodeModel:
     ) -> None:
         self.model, self.parts, self.gpu = model, parts, gpu
         self.constants, self._dispatch = pricing.constants, pricing.dispatch
-        self.shard = shard(model, tp=parts.tp, context_ways=parts.context_ways)
+        self.shard = shard(
+            model,
+            tp=parts.tp,
+            context_ways=parts.context_ways,
+            least_heads=picked_heads(gpu),
+        )
         self._token_bytes = model.hidden * DTYPE_BYTES[default_kv_dtype(model)]
         self._layers_bytes = model.layers * self._token_bytes
 
@@ -147,7 +159,8 @@ class DecodeModel:
         part, parts, model = self.shard, self.parts, self.model
         near = context if model.reach is None else min(context, model.reach)
         spread = parts.context_ways
-        cache = part.read_bytes_full * context + part.read_bytes_near * near
+        cache = (part.read_bytes_full + part.logit_bytes_per_pair) * context
+        cache = cache + part.read_bytes_near * near
         moved = np.stack(
             [
                 tokens * (cache + 2 * part.state_bytes),  # a state is read and written
@@ -158,6 +171,9 @@ class DecodeModel:
             ]
         )
         pairs = part.flops_per_pair_full * context + part.flops_per_pair_windowed * near
+        dtype = default_kv_dtype(model)
+        index = self.gpu.peak_flops_per_s(dtype) / self.gpu.peak_flops_per_s(INDEX_DTYPE)
+        pairs = pairs + part.flops_per_index_pair * index * context  # in the cache's own FLOP
         flops = np.stack(
             [
                 tokens * pairs,
@@ -168,7 +184,7 @@ class DecodeModel:
             ]
         )
         weight, expert = (self.gpu.peak_flops_per_s(each) for each in weight_dtypes(model))
-        cache = self.gpu.peak_flops_per_s(default_kv_dtype(model))
+        cache = self.gpu.peak_flops_per_s(dtype)
         head = self.gpu.peak_flops_per_s(head_dtype(model))
         return moved, flops, np.array([cache, weight, weight, expert, head])
 

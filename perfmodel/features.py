@@ -44,6 +44,12 @@ class MeasuredRun:
     max_num_seqs: int | None = None
     engine_version: str | None = None
     kv_dtype: str | None = None
+    lengths: tuple[tuple[int, int], ...] | None = None
+    """Prompt and answer of each request, where they are not all alike."""
+
+    @property
+    def sent_lengths(self) -> tuple[tuple[int, int], ...]:
+        return self.lengths or ((self.input_len, self.output_len),) * self.num_prompts
 
     def server_settings(self, assumed: ServerSettings) -> ServerSettings:
         """Return what is assumed of all servers, with what this one told."""
@@ -81,6 +87,11 @@ class Features:
     fixed_s: FloatArray
     """What no fitted constant scales: touched experts beside their bytes, starts of exchanges, and
     parts that measured kernels price."""
+    idle_intakes: FloatArray
+    """Time without a request in the engine, shape (runs,): linear in what the front end takes of
+    one, since its requests come in the same bursts whatever a step takes."""
+    mean_intakes: FloatArray
+    """The same of a request's way to the engine."""
 
     def step_s(self, constants: Constants) -> FloatArray:
         """Price every stretch's middle step, shape (rows,); hop_s None counts as 0."""
@@ -97,16 +108,19 @@ class Features:
 
     def duration_s(self, constants: Constants, runs: int) -> FloatArray:
         """Seconds each run takes, shape (runs,)."""
-        return self._by_run(self.steps * self.step_s(constants), runs)
+        idle_s = self.idle_intakes * constants.intake_s
+        return np.asarray(self._by_run(self.steps * self.step_s(constants), runs) + idle_s)
 
     def ttft_s(self, constants: Constants, runs: int) -> FloatArray:
         """Mean time to first token of each run, shape (runs,)."""
         waited_s = self._by_run(self.waiting * self.step_s(constants), runs)
-        return np.asarray(waited_s + constants.first_token_s)
+        taken_s = self.mean_intakes * constants.intake_s
+        return np.asarray(waited_s + taken_s + constants.first_token_s)
 
     def e2el_s(self, constants: Constants, runs: int) -> FloatArray:
         """Mean time from sending to the last token of each run, shape (runs,)."""
-        return self._by_run(self.unfinished * self.step_s(constants), runs)
+        taken_s = self.mean_intakes * constants.intake_s
+        return np.asarray(self._by_run(self.unfinished * self.step_s(constants), runs) + taken_s)
 
     def _by_run(self, seconds: FloatArray, runs: int) -> FloatArray:
         total = np.zeros(runs)
@@ -114,16 +128,15 @@ class Features:
         return total
 
 
+INTAKE_S = 1e-3
+"""What runs are traced with: little beside their steps, which take whole seconds there."""
 PHASES = ("attention", "projections", "dense", "tokens", "head", "experts")
 
 
 def features(runs: Sequence[MeasuredRun], setup: ServerSettings, constants: Constants) -> Features:
     """Simulate each run once and tabulate its steps; `constants` gives the launch counts."""
-    rows = [
-        (number, *row)
-        for number, run in enumerate(runs)
-        for row in _run_rows(run, setup, constants)
-    ]
+    found = [_run_rows(run, setup, constants) for run in runs]
+    rows = [(number, *row) for number, (own, _, _) in enumerate(found) for row in own]
     number, steps, waiting, unfinished, memory_s, compute_s, *rest = zip(*rows, strict=True)
     launches, wire_s, hops, sequences, growing_s, fixed_s = (np.array(each) for each in rest)
     return Features(
@@ -139,6 +152,8 @@ def features(runs: Sequence[MeasuredRun], setup: ServerSettings, constants: Cons
         sequences=sequences,
         growth_s=growing_s,
         fixed_s=fixed_s,
+        idle_intakes=np.array([idle for _, idle, _ in found]),
+        mean_intakes=np.array([mean for _, _, mean in found]),
     )
 
 
@@ -147,9 +162,11 @@ Priced = tuple[FloatArray, FloatArray, float, float, float, float, float, float]
 FeatureRow = tuple[
     float, float, float, FloatArray, FloatArray, float, float, float, float, float, float
 ]
+RunRows = tuple[list[FeatureRow], float, float]
+"""A run's rows; then its idle time and its mean intake, over what one request takes."""
 
 
-def _run_rows(run: MeasuredRun, setup: ServerSettings, constants: Constants) -> list[FeatureRow]:
+def _run_rows(run: MeasuredRun, setup: ServerSettings, constants: Constants) -> RunRows:
     """Rows of the number of steps, of those waited for, and their middle one, priced."""
     ideal = msgspec.structs.replace(
         constants,
@@ -160,11 +177,12 @@ def _run_rows(run: MeasuredRun, setup: ServerSettings, constants: Constants) -> 
         attention_efficiency=None,
         token_passes=1.0,
         hop_s=0.0,
+        intake_s=INTAKE_S,
         slice_s=0.0,
         reduce_s=None if constants.reduce_s is None else 0.0,
         direct_s=None if constants.direct_s is None else 0.0,
     )
-    longest = run.input_len + run.output_len
+    longest = max(map(sum, run.sent_lengths))
     exact = msgspec.structs.replace(run.server_settings(setup), constants=ideal)
     built = server(run.model, run.layout, run.gpu, longest=longest, setup=exact)
     delays = msgspec.structs.replace(ideal, hop_s=None)
@@ -181,20 +199,20 @@ def _run_rows(run: MeasuredRun, setup: ServerSettings, constants: Constants) -> 
         with_hops.use(setup.kernel_tables)
         with_fixed.use(setup.kernel_tables)
     loop = ClosedLoop(run.num_prompts, run.max_concurrency)
-    lengths = [(run.input_len, run.output_len)] * run.num_prompts
-    steps = trace(loop, lengths, built.step_model, built.limits)
+    traced = trace(loop, run.sent_lengths, built.step_model, built.limits)
     # Replicas that do not wait for each other take their steps side by side.
     servers = 1 if built.step_model.lockstep else run.layout.dp
     models = (built.step_model, with_hops, with_fixed)
-    return [
+    rows = [
         (
             each.steps / servers,
             each.waiting * each.steps / run.num_prompts,
             each.unfinished * each.steps / run.num_prompts,
             *_priced(models, each.loads, middle=(each.steps - 1) / 2),
         )
-        for each in steps
+        for each in traced.stretches
     ]
+    return rows, traced.idle_s / INTAKE_S, traced.intake_s / INTAKE_S
 
 
 def _priced(

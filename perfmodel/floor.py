@@ -12,7 +12,7 @@ from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.experts import touched
 from perfmodel.load import StepLoad, chunk_pairs, decode_load
-from perfmodel.shard import Shard, shard
+from perfmodel.shard import INDEX_DTYPE, Shard, shard
 
 CACHE_CAUSE = (
     "the prompts were probably not computed: a prefix cache that earlier runs of the same prompts "
@@ -132,6 +132,7 @@ def compute_s(model: Model, gpu: Gpu, load: StepLoad) -> float:
     flops = flops - load.prompt_pairs * part.saved_per_prompt_pair_full
     flops = flops - load.windowed_prompt_pairs * part.saved_per_prompt_pair_windowed
     total_s = float(flops) / gpu.most_flops_per_s(model.weight_dtype)
+    total_s += float(load.pairs * part.flops_per_index_pair) / gpu.most_flops_per_s(INDEX_DTYPE)
     if model.experts:
         pairs = load.tokens * model.experts.top_k * model.experts.layers
         peak = gpu.most_flops_per_s(model.expert_dtype or model.weight_dtype)

@@ -16,6 +16,7 @@ LOG_SD = {
     "attention_efficiency": 0.4,
     "token_passes": 0.5,
     "hop_s": 0.7,
+    "intake_s": 0.7,
 }
 SECONDS_SD = {"step_s": 0.5e-3, "first_token_s": 20e-3}
 START_HOP_S = 2e-6

@@ -21,7 +21,15 @@ from perfmodel.experts import (
 )
 from perfmodel.kernel_tables.kernels import Kernels, KernelTime
 from perfmodel.load import StepLoad
-from perfmodel.shard import context_ways, default_kv_dtype, head_dtype, shard, weight_dtypes
+from perfmodel.shard import (
+    INDEX_DTYPE,
+    context_ways,
+    default_kv_dtype,
+    head_dtype,
+    picked_heads,
+    shard,
+    weight_dtypes,
+)
 from strategies.layout import Layout
 
 PhaseName = Literal["attention", "projections", "dense", "tokens", "experts", "head"]
@@ -78,7 +86,11 @@ class Phases:
     ) -> None:
         self._kernels: Kernels | None = None
         self._shard = shard(
-            model, tp=layout.tp, context_ways=context_ways(layout), kv_dtype=kv_dtype
+            model,
+            tp=layout.tp,
+            context_ways=context_ways(layout),
+            kv_dtype=kv_dtype,
+            least_heads=picked_heads(gpu),
         )
         # A context group lies within tp: a rank scores the queries of all its ranks.
         self._gathered = context_ways(layout)
@@ -87,8 +99,8 @@ class Phases:
         self._bandwidth = gpu.bandwidth_bytes_per_s * constants.memory_efficiency
         weights, experts = weight_dtypes(model)
         dtypes = {"weight": weights, "expert": experts, "head": head_dtype(model)}
-        dtypes["cache"] = default_kv_dtype(model)
-        phase_of = {"expert": "experts", "cache": "attention"}
+        dtypes |= {"cache": default_kv_dtype(model), "index": INDEX_DTYPE}
+        phase_of = {"expert": "experts", "cache": "attention", "index": "attention"}
         self._peak = {
             part: gpu.peak_flops_per_s(dtype) * constants.efficiency_of(phase_of.get(part, part))
             for part, dtype in dtypes.items()
@@ -124,6 +136,7 @@ class Phases:
             saved = part.saved_per_prompt_pair_windowed * load.windowed_prompt_pairs
             flops = flops - saved / ways
         cost = self._cost("attention", moved, flops * self._gathered, self._peak["cache"])
+        cost = self._with_indexers(cost, (load.pairs + growth) / ways)
         if self._kernels is None:
             return cost
         measured = self._kernels.attention_time(load, ahead, ways=ways)
@@ -132,6 +145,25 @@ class Phases:
             beside_s = self._projections(max(load.tokens / ways, 1.0)).seconds
             measured = replace(measured, seconds=np.maximum(measured.seconds - beside_s, 0.0))
         return self._by_kernels(cost, measured)
+
+    def _with_indexers(self, cost: PhaseCost, pairs: Real) -> PhaseCost:
+        """Every key scored by small heads, and the scores read once more to pick the largest."""
+        part = self._shard
+        if not part.flops_per_index_pair:
+            return cost
+        own = self._cost(
+            "attention",
+            part.logit_bytes_per_pair * pairs,
+            part.flops_per_index_pair * pairs,
+            self._peak["index"],
+        )
+        return replace(
+            cost,
+            moved_bytes=cost.moved_bytes + own.moved_bytes,
+            flops=cost.flops + own.flops,
+            memory_s=cost.memory_s + own.memory_s,
+            compute_s=cost.compute_s + own.compute_s,
+        )
 
     def _projections(self, tokens: float) -> PhaseCost:
         part = self._shard

@@ -55,6 +55,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     ttft_ms: float | None
     tpot_ms: float | None
     stat: str
+    length_spread: float = 0.0
+    """Lengths of prompts and answers are drawn evenly within this share of their means."""
+
+    @property
+    def longest(self) -> int:
+        return sum(round((1 + self.length_spread) * n) for n in (self.input_len, self.output_len))
 
 
 def published_points() -> tuple[Point, ...]:
@@ -104,19 +110,29 @@ def requests_of(point: Point) -> int:
     return min(point.num_prompts, WAVES * point.concurrency)
 
 
+def lengths_of(point: Point) -> tuple[tuple[int, int], ...]:
+    """Return the prompt and the answer of each request, as its source drew them."""
+    count = requests_of(point)
+    if not point.length_spread:
+        return ((point.input_len, point.output_len),) * count
+    rng = np.random.default_rng(count)
+    shares = rng.uniform(1 - point.length_spread, 1 + point.length_spread, (count, 2))
+    drawn = np.rint(shares * (point.input_len, point.output_len)).astype(int)
+    return tuple((int(prompt), int(answer)) for prompt, answer in drawn)
+
+
 def estimate(point: Point, constants: Constants, tables: KernelTables | None = None) -> Estimate:
-    """Simulate a point's load; equal lengths, as its row gives them."""
-    count, built = requests_of(point), server_of(point, settings_of(point, constants, tables))
-    lengths = [(point.input_len, point.output_len)] * count
-    loop = ClosedLoop(count, point.concurrency)
-    return _figures(point, simulate(loop, lengths, built.step_model, limits=built.limits))
+    """Simulate a point's load."""
+    lengths, built = lengths_of(point), server_of(point, settings_of(point, constants, tables))
+    loop = ClosedLoop(len(lengths), point.concurrency)
+    return _figures(point, simulate(loop, lengths, built.step_model, limits=built.limits), lengths)
 
 
 def server_of(point: Point, settings: ServerSettings) -> ServerModel:
     """A point's server, for its longest sequence."""
     return server(
         model_of(point), parse_layout(point.layout), find_gpu(point.gpu),
-        longest=point.input_len + point.output_len, setup=settings,
+        longest=point.longest, setup=settings,
     )  # fmt: skip
 
 
@@ -133,14 +149,28 @@ def model_of(point: Point) -> Model:
     return parse_technique(point.technique).stored(model) if point.technique else model
 
 
-def _figures(point: Point, result: Simulated) -> Estimate:
-    middle = np.median if point.stat.startswith("median") else np.mean
+def _figures(point: Point, result: Simulated, lengths: Sequence[tuple[int, int]]) -> Estimate:
     first_s = np.array([times[0] for times in result.token_times_s])
-    ttft_s = float(middle(first_s - result.sent_s))
-    between = max(point.output_len - 1, 1)
-    tpot_s = float(middle((result.done_s - first_s) / between))
-    throughput = _throughput(point, float(result.done_s.max()), ttft_s, tpot_s)
+    answers = np.array([answer for _, answer in lengths])
+    ttft_s = middle(point, first_s - result.sent_s)
+    tpot_s = middle(point, (result.done_s - first_s) / np.maximum(answers - 1, 1))
+    duration_s = float(result.done_s.max()) * point.output_len / float(answers.mean())
+    throughput = _throughput(point, duration_s, ttft_s, tpot_s)
     return Estimate(throughput, 1e3 * tpot_s, 1e3 * ttft_s)
+
+
+def middle(point: Point, values: FloatArray) -> float:
+    """The median or the mean, the first wave counted as often as it was among all requests.
+
+    It is sent at once, and only some of the waves after it are simulated.
+    """
+    if point.stat.startswith("median"):
+        return float(np.median(values))
+    first = point.concurrency
+    if len(values) <= first:
+        return float(values.mean())
+    share = first / point.num_prompts
+    return float(share * values[:first].mean() + (1 - share) * values[first:].mean())
 
 
 def _throughput(point: Point, duration_s: float, ttft_s: float, tpot_s: float) -> float:
@@ -154,8 +184,8 @@ def _throughput(point: Point, duration_s: float, ttft_s: float, tpot_s: float) -
 class PointTable:
     """One point's steps tabulated once, so that other constants price them at once.
 
-    Means stand for medians, and a first token's constant delays no later request: near enough to
-    fit by, not to tell errors by.
+    Means stand for medians, corrected by what the constants it starts from give in both ways; a
+    first token's constant delays no later request: near enough to fit by, not to tell errors by.
     """
 
     def __init__(self, point: Point, start: Constants, tables: KernelTables | None = None) -> None:
@@ -169,9 +199,12 @@ class PointTable:
             num_prompts=count,
             max_concurrency=point.concurrency,
             output_throughput=point.output_tps,
+            lengths=lengths_of(point),
         )
         self._point = point
         self._table = features([run], settings_of(point, start, tables), start)
+        self._factors = np.ones(len(FIGURES))
+        self._factors = _values(estimate(point, start, tables)) / _values(self.estimate(start))
 
     def estimate(self, constants: Constants) -> Estimate:
         """What the constants say of the point."""
@@ -182,7 +215,12 @@ class PointTable:
         computed_s = ttft_s - constants.first_token_s
         tpot_s = (e2el_s - computed_s) / max(self._point.output_len - 1, 1)
         throughput = _throughput(self._point, duration_s, ttft_s, tpot_s)
-        return Estimate(throughput, 1e3 * tpot_s, 1e3 * ttft_s)
+        found = np.array([throughput, 1e3 * tpot_s, 1e3 * ttft_s]) * self._factors
+        return Estimate(*map(float, found))
+
+
+def _values(said: Estimate) -> FloatArray:
+    return np.array([getattr(said, name) for name in FIGURES])
 
 
 def log_errors(

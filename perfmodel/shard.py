@@ -4,10 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catalog.models import FLOATS, FixedState, Model
+from catalog.attention import Mixer
+from catalog.hardware import Gpu
+from catalog.models import FLOATS, GroupedQueryAttention, Indexer, LatentAttention, Model
 from catalog.units import DTYPE_BYTES
 from perfmodel.arrays import Real
 from strategies.layout import Layout
+
+INDEX_DTYPE = "fp8"
+"""Queries and keys of DeepSeek-V3.2's indexer, on GPUs with such units."""
+LOGIT_BYTES = 4
+"""vLLM keeps an indexer's scores as float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,11 @@ class Shard:
     """Scores and weighted values of one query-key pair, this rank's heads, all such layers."""
     flops_per_pair_windowed: Real
     """The same in layers that read only what is within reach."""
+    flops_per_index_pair: Real
+    """Scores of the indexers of latent attention: every tensor-parallel rank has all their heads.
+    """
+    logit_bytes_per_pair: Real
+    """Their scores, written and read once more to pick the largest (float32)."""
     saved_per_prompt_pair_full: Real
     """Less in a prompt, where latent attention scores full heads instead of latents."""
     saved_per_prompt_pair_windowed: Real
@@ -53,11 +65,17 @@ class Shard:
 
 
 def shard(
-    model: Model, *, tp: Real, context_ways: Real = 1.0, kv_dtype: str | None = None
+    model: Model,
+    *,
+    tp: Real,
+    context_ways: Real = 1.0,
+    kv_dtype: str | None = None,
+    least_heads: int = 1,
 ) -> Shard:
     """Split a model's weights and cache as vLLM does: everything but routed experts over tp.
 
-    `context_ways` GPUs share a sequence's cache by position.
+    `context_ways` GPUs share a sequence's cache by position. Where an indexer picks the latents,
+    a rank scores `least_heads` heads at least (`picked_heads`).
     """
     held, cache = model.held, _cache(model, tp=tp, ways=context_ways, kv_dtype=kv_dtype)
     dense_params = model.dense_ffn_params + model.shared_expert_params
@@ -77,7 +95,12 @@ def shard(
         expert_bytes=held.experts / whole,
         **cache,
         flops_per_pair_full=_flops_per_pair(model, near=False) / split,
-        flops_per_pair_windowed=_flops_per_pair(model, near=True) / split,
+        flops_per_pair_windowed=_flops_per_pair(
+            model, near=True, ranks=tp / context_ways, least=least_heads
+        )
+        / split,
+        flops_per_index_pair=2.0 * _index_width(model) / context_ways,
+        logit_bytes_per_pair=2.0 * LOGIT_BYTES * _indexed_layers(model) / context_ways,
         saved_per_prompt_pair_full=_saved_per_prompt_pair(model, near=False) / split,
         saved_per_prompt_pair_windowed=_saved_per_prompt_pair(model, near=True) / split,
         flops_per_context_token=2.0 * widening / split,
@@ -144,15 +167,49 @@ _CACHE_FIELDS = (
 )  # fmt: skip
 
 
-def _flops_per_pair(model: Model, *, near: bool) -> float:
-    """One query-key pair in all layers that read so: two FLOP a multiply-add, indexers included."""
-    total = 0.0
+def picked_heads(gpu: Gpu) -> int:
+    """Least heads a rank's kernel scores of latents that an indexer picked; the others are padding.
+
+    FlashMLA's sparse kernels take 64 or 128 query heads, and vLLM pads to them on Hopper
+    (`flashmla_sparse.py`). On Blackwell it has a kernel that takes a few (its pull request 33451).
+    """
+    return 1 if "fp4" in gpu.flops_per_s else 64
+
+
+def _flops_per_pair(model: Model, *, near: bool, ranks: Real = 1.0, least: int = 1) -> Real:
+    """One query-key pair in all layers that read so, before the split: two FLOP a multiply-add.
+
+    Indexers of blocks included, and what pads the heads of each of `ranks` to `least`.
+    """
+    total: Real = 0.0
     for count, mixer in model.mixers:
         if (mixer.reach is not None) == near:
-            total += 2.0 * count * mixer.score_width
-        if not near and not isinstance(mixer, FixedState) and mixer.index is not None:
-            total += 2.0 * count * mixer.index.heads * mixer.index.head_dim
+            padding = np.maximum(least * ranks / mixer.heads, 1.0) if _picks(mixer) else 1.0
+            total = total + 2.0 * count * mixer.score_width * padding
+        if not near and isinstance(mixer, GroupedQueryAttention) and mixer.index is not None:
+            total = total + 2.0 * count * mixer.index.heads * mixer.index.head_dim
     return total
+
+
+def _picks(mixer: Mixer) -> bool:
+    return isinstance(mixer, LatentAttention) and mixer.top_k is not None
+
+
+def _indexers(model: Model) -> list[tuple[int, Indexer]]:
+    """Of latent attention, by how many layers have them."""
+    return [
+        (count, mixer.index)
+        for count, mixer in model.mixers
+        if isinstance(mixer, LatentAttention) and mixer.index is not None
+    ]
+
+
+def _index_width(model: Model) -> int:
+    return sum(count * index.heads * index.head_dim for count, index in _indexers(model))
+
+
+def _indexed_layers(model: Model) -> int:
+    return sum(count for count, _ in _indexers(model))
 
 
 def _saved_per_prompt_pair(model: Model, *, near: bool) -> float:

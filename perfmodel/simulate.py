@@ -14,6 +14,8 @@ import numpy as np
 from perfmodel.arrays import FloatArray
 from perfmodel.balance import Balancer
 from perfmodel.batching import BatchLimits
+from perfmodel.constants import Constants
+from perfmodel.intake import Intake
 from perfmodel.noise import Noise
 from perfmodel.sequence import Sequence as BatchedRequest
 from perfmodel.step import StepModel
@@ -72,8 +74,19 @@ def simulate(  # noqa: PLR0913 - who is served, by what, within which limits, an
     Its stream begins `Constants.first_token_s` after its first token is computed.
     """
     engines = _engines(step_model, limits, noise=noise, fast_forward=fast_forward)
-    first_token_s = step_model.constants.first_token_s
-    return _Simulation(source, lengths, engines, first_token_s, hashes).run()
+    return _Simulation(source, lengths, engines, step_model.constants, hashes).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What engines did, and what they waited for."""
+
+    stretches: list[Stretch]
+    """In order of their end."""
+    idle_s: float
+    """Of an engine without a request, in the mean of engines."""
+    intake_s: float
+    """From a request's sending to its engine, in the mean of requests."""
 
 
 def trace(
@@ -81,14 +94,16 @@ def trace(
     lengths: Sequence[tuple[int, int]],
     step_model: StepModel,
     limits: BatchLimits,
-) -> list[Stretch]:
-    """Return each stretch of steps, in order of their end."""
+) -> Trace:
+    """Serve requests as `simulate` does, and keep which steps were taken."""
     engines = _engines(step_model, limits, noise=None, fast_forward=True)
     steps: list[Stretch] = []
     for engine in engines:
         engine.trace = steps
-    _Simulation(source, lengths, engines, step_model.constants.first_token_s).run()
-    return steps
+    simulation = _Simulation(source, lengths, engines, step_model.constants)
+    simulation.run()
+    idle_s = float(np.mean([engine.ledger.idle_s for engine in engines]))
+    return Trace(steps, idle_s, simulation.mean_intake_s)
 
 
 def _engines(
@@ -110,20 +125,29 @@ class _Simulation:
         source: RequestSource,
         lengths: Sequence[tuple[int, int]],
         groups: list[ReplicaGroup],
-        first_token_s: float,
+        constants: Constants,
         hashes: Hashes | None = None,
     ) -> None:
         self._source, self._lengths, self._groups = source, lengths, groups
-        self._first_token_s = first_token_s
+        self._first_token_s = constants.first_token_s
         self._hashes, self._balancer = hashes, Balancer()
         self._sequences: list[BatchedRequest | None] = [None] * len(lengths)
         self._leaving: list[tuple[float, int]] = []
         """Computed whole, and not yet streamed whole."""
         self._replicas = [(group, batcher) for group in groups for batcher in group.batchers]
+        self._intakes = [Intake(constants.intake_s) for _ in self._replicas]
+        self._coming = 0
+        """Sent, and not with an engine yet."""
+        self._home = [0] * len(lengths)
         self._due_s = np.full(len(lengths), np.nan)
         self._sent_s = np.full(len(lengths), np.nan)
+        self._intake_s = np.zeros(len(lengths))
         self._token_times_s = [np.empty(output) for _, output in lengths]
         self._produced = [0] * len(lengths)
+
+    @property
+    def mean_intake_s(self) -> float:
+        return float(self._intake_s.mean())
 
     def run(self) -> Simulated:
         now_s = 0.0
@@ -146,6 +170,8 @@ class _Simulation:
             next_s = min(next_s, due_s)
         if self._leaving:
             next_s = min(next_s, self._leaving[0][0])
+        if self._coming:
+            next_s = min(next_s, *(intake.next_s for intake in self._intakes))
         return None if np.isinf(next_s) else next_s
 
     def _finish(self, group: ReplicaGroup) -> None:
@@ -165,17 +191,37 @@ class _Simulation:
         """Hand out what is due, then start every group that is idle."""
         for request, due_s in self._source.take(now_s):
             self._due_s[request], self._sent_s[request] = due_s, now_s
-            prompt, output = self._lengths[request]
-            chosen = self._balancer.choose([each.num_unfinished for _, each in self._replicas])
-            group, batcher = self._replicas[chosen]
-            group.cut(now_s)
-            hashes = self._hashes(request) if self._hashes else ()
-            self._sequences[request] = batcher.add(
-                request, prompt_tokens=prompt, output_tokens=output, hashes=hashes
-            )
+            chosen = self._balancer.choose(self._unfinished())
+            self._home[request] = chosen
+            self._intakes[chosen].add(request, now_s)
+            self._coming += 1
+        if self._coming:
+            self._enter_due(now_s)
         for group in self._groups:
             if group.run is None:
                 group.start(now_s)
+
+    def _unfinished(self) -> list[int]:
+        """Requests of each replica, those on their way to it included."""
+        both = zip(self._replicas, self._intakes, strict=True)
+        return [batcher.num_unfinished + len(intake) for (_, batcher), intake in both]
+
+    def _enter_due(self, now_s: float) -> None:
+        for intake in self._intakes:
+            for request in intake.take(now_s):
+                self._enter(request, now_s)
+
+    def _enter(self, request: int, now_s: float) -> None:
+        """Give a request to its replica's engine; it joins after the step under way."""
+        self._coming -= 1
+        group, batcher = self._replicas[self._home[request]]
+        group.cut(now_s)
+        self._intake_s[request] = now_s - self._sent_s[request]
+        prompt, output = self._lengths[request]
+        hashes = self._hashes(request) if self._hashes else ()
+        self._sequences[request] = batcher.add(
+            request, prompt_tokens=prompt, output_tokens=output, hashes=hashes
+        )
 
     def _result(self) -> Simulated:
         batchers = [batcher for _, batcher in self._replicas]

@@ -42,6 +42,8 @@ class Ledger:
     """What a server's steps added up to."""
 
     steps: int = 0
+    idle_s: float = 0.0
+    """Before a step without anything to do."""
     seconds_by_phase: dict[str, float] = field(default_factory=dict)
     seconds_by_bound: dict[str, float] = field(default_factory=dict)
 
@@ -78,6 +80,7 @@ class ReplicaGroup:
         self._model = step_model
         self._noise = noise
         self._fast_forward = fast_forward
+        self._ended_s = 0.0
 
     @property
     def ends_s(self) -> float:
@@ -90,6 +93,7 @@ class ReplicaGroup:
         if not any(plans):
             self.run = None
             return
+        self.ledger.idle_s += now_s - self._ended_s
         steps = self._steady(plans) if self._fast_forward else 1
         times = self._model.times([plan.load if plan else DUMMY for plan in plans], steps)
         factors = self._noise.factors(self.ledger.steps, steps) if self._noise else None
@@ -108,6 +112,7 @@ class ReplicaGroup:
         """Commit the run under way; return who got its tokens and who is finished."""
         assert self.run is not None
         run, steps = self.run, len(self.run.ends_s)
+        self._ended_s = self.ends_s
         self.ledger.add(run, steps)
         if self.trace is not None:
             waiting = sum(batcher.num_unanswered for batcher in self.batchers)

@@ -49,6 +49,7 @@ FITTED = {
     "token_passes": (40.0, 0.7),
     "expert_efficiency": (0.30, 0.15),
     "first_token_s": (15e-3, 1.0),
+    "intake_s": (2e-3, 0.7),
 }
 """Where each constant is expected without any serving measurement, and the standard deviation of
 its logarithm: a kernel's constant and the experts' efficiency from measured kernels, passes by

@@ -1,6 +1,7 @@
 """Models whose layers differ: memory, steps and capacity sum over them."""
 
 import msgspec
+import numpy as np
 import pytest
 
 from catalog.hardware_table import gpu
@@ -15,10 +16,13 @@ from catalog.models import (
     Model,
 )
 from perfmodel.capacity import ClusterSplit, kv_bytes_per_gpu
+from perfmodel.constants import VLLM_2026
+from perfmodel.decode import DecodeModel, Pricing
 from perfmodel.floor import decode_step_s
 from perfmodel.load import decode_load
 from perfmodel.memory import memory
-from perfmodel.shard import shard
+from perfmodel.partition import partitions
+from perfmodel.shard import picked_heads, shard
 from perfmodel.step import StepModel
 from perfmodel.twin import dense_twin
 from strategies.feasible import layout_violations
@@ -111,6 +115,42 @@ def test_a_sparse_layer_holds_all_of_its_cache_and_reads_what_its_indexer_picks(
     assert part.read_bytes_near == dense.read_bytes_full
     assert sparse(2048).reach == 2048
     assert sparse(2048).window is None
+
+
+def test_every_rank_scores_all_index_heads_and_at_least_a_whole_tile_of_picked_latents() -> None:
+    """Per layer 8 index heads of 128, and 64 heads of 2 · 512 + 64 where a rank has 16 / tp."""
+    for tp in (1, 2, 8):
+        part = shard(sparse(2048), tp=tp, least_heads=64)
+        assert part.flops_per_index_pair == 2 * 12 * 8 * 128
+        assert part.logit_bytes_per_pair == 12 * 2 * 4
+        assert part.flops_per_pair_full == 0
+        assert part.flops_per_pair_windowed == 2 * 12 * 64 * (2 * 512 + 64)
+        exact = shard(sparse(2048), tp=tp)
+        assert exact.flops_per_pair_windowed == 2 * 12 * 16 * (2 * 512 + 64) / tp
+        dense = shard(sparse(None), tp=tp, least_heads=64)
+        assert dense.flops_per_pair_full == exact.flops_per_pair_windowed
+        assert dense.flops_per_index_pair == dense.logit_bytes_per_pair == 0
+    assert (picked_heads(gpu("H200")), picked_heads(gpu("B200"))) == (64, 1)
+
+
+def test_a_sparse_step_by_hand_in_both_models_of_a_step() -> None:
+    """Three sequences of 10,000 tokens on one H200: 30,003 pairs are indexed, 6,144 attended."""
+    h200, layout = gpu("H200"), parse_layout("single")
+    load = decode_load(3, 10_000, window=2048)
+    step = StepModel(sparse(2048), layout, h200, constants=VLLM_2026)
+    cost = step.phases.attention(load, np.zeros(1))
+    picked = 3 * 2048 * 2 * 12 * 64 * (2 * 512 + 64) / h200.flops_per_s["bfloat16"]
+    indexed = 30_003 * 2 * 12 * 8 * 128 / h200.flops_per_s["fp8"]
+    assert cost.compute_s == pytest.approx((picked + indexed) / 0.40)
+    keys = 12 * (3 * 2048 * 2 * (512 + 64) + 30_003 * (128 + 4))
+    moved = keys + 30_003 * 12 * 2 * 4
+    assert cost.memory_s == pytest.approx(moved / (0.80 * h200.bandwidth_bytes_per_s))
+    searched = DecodeModel(
+        sparse(2048), partitions(sparse(2048), 1), h200, Pricing(constants=VLLM_2026)
+    )
+    found = searched.cost(np.array([3.0]), 10_001)
+    assert found.compute_s[0] == pytest.approx(cost.compute_s)
+    assert found.memory_s[0] == pytest.approx(cost.memory_s)
 
 
 def test_every_kind_of_head_must_divide_over_tensor_parallel_ranks() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -20,8 +21,10 @@ from perfmodel.left_out import (
 from perfmodel.published import (
     FIGURES,
     estimate,
+    lengths_of,
     log_error,
     log_errors,
+    middle,
     published_points,
 )
 from strategies import parse_layout
@@ -39,6 +42,29 @@ def test_every_point_names_where_it_was_read() -> None:
     assert len(POINTS) == 216
     assert all(point.source_url.startswith("https://") for point in POINTS)
     assert {point.gpu for point in POINTS} == KNOWN_ERRORS[VLLM_2026.name].gpus
+
+
+def test_lengths_are_drawn_as_a_source_drew_them_and_alike_every_time() -> None:
+    drawn = next(point for point in POINTS if point.length_spread and point.concurrency == 64)
+    equal = next(point for point in POINTS if not point.length_spread)
+    assert set(lengths_of(equal)) == {(equal.input_len, equal.output_len)}
+    for position, mean in enumerate((drawn.input_len, drawn.output_len)):
+        sizes = [each[position] for each in lengths_of(drawn)]
+        # InferenceX: evenly between 80 and 100 % of nominal, whose mean is 90 %.
+        assert 0.88 * mean <= min(sizes) < 0.92 * mean
+        assert 1.08 * mean < max(sizes) <= 1.12 * mean
+        assert np.mean(sizes) == pytest.approx(mean, rel=0.02)
+    assert lengths_of(drawn) == lengths_of(drawn)
+    assert max(map(sum, lengths_of(drawn))) <= drawn.longest
+
+
+def test_the_first_wave_counts_as_often_as_it_was_sent() -> None:
+    """Two in flight and ten requests in all, of which six are simulated: a fifth, not a third."""
+    point = msgspec.structs.replace(POINTS[0], concurrency=2, num_prompts=10, stat="mean")
+    values = np.array([10.0, 10.0, 1.0, 1.0, 1.0, 1.0])
+    assert middle(point, values) == pytest.approx(0.2 * 10 + 0.8 * 1)
+    assert middle(msgspec.structs.replace(point, num_prompts=2), values[:2]) == 10
+    assert middle(msgspec.structs.replace(point, stat="median"), values) == 1
 
 
 @pytest.mark.slow

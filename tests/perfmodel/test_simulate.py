@@ -1,5 +1,6 @@
 """Virtual time: the same token times however they are computed."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.arrays import FloatArray
 from perfmodel.batching import BatchLimits
+from perfmodel.constants import VLLM_2026
 from perfmodel.noise import Noise, launch_factor
 from perfmodel.prefix_cache import block_hashes
 from perfmodel.simulate import Simulated, simulate
@@ -182,10 +184,13 @@ def test_a_lone_request_on_one_of_two_replicas_waits_for_the_idle_one() -> None:
 
 
 def test_the_time_of_the_steps_is_accounted_for_by_phase_and_by_bound() -> None:
+    """But for the intake, under which the engine is idle."""
     lengths = [(400, 50)] * 30
-    result = simulate(
-        closed(30, 16), lengths, step_model(hardware="H100"), limits=BatchLimits(kv_blocks=5000)
-    )
+    busy = StepModel(
+        model("OLMoE-1B-7B"), parse_layout("ep"), gpu("H100"),
+        constants=msgspec.structs.replace(VLLM_2026, intake_s=0.0),
+    )  # fmt: skip
+    result = simulate(closed(30, 16), lengths, busy, limits=BatchLimits(kv_blocks=5000))
     busy_s = result.done_s.max()
     assert sum(result.seconds_by_phase.values()) == pytest.approx(busy_s)
     assert sum(result.seconds_by_bound.values()) == pytest.approx(busy_s)
