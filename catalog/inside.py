@@ -78,6 +78,7 @@ def read_each(
             return
         except OSError as error:
             raise _refusal(root, folder, error) from error
+        inside = root / folder
         for name in names:
             (part,) = _parts(root, name)
             try:
@@ -87,7 +88,7 @@ def read_each(
                 continue
             except OSError as error:
                 raise _refusal(root, f"{folder}/{name}", error) from error
-            path = root / folder / name
+            path = inside / name
             with _regular(descriptor, path) as file:
                 yield read_whole(file, path, most_bytes)
 

@@ -85,8 +85,16 @@ def _columns(rows: Sequence[Row], columns: Mapping[str, str]) -> "list[Column]":
     held = list(zip(*([*map(row.get, columns)] for row in rows), strict=True))
     for (name, heading), values in zip(columns.items(), held or [()] * len(columns), strict=True):
         numeric = any(isinstance(value, int | float) for value in values)
-        made.append(Column(name, plain(heading), [*map(shown, values)], numeric))
+        made.append(Column(name, plain(heading), _shown(values), numeric))
     return [each for each in made if any(each.cells)] or made
+
+
+def _shown(values: Sequence[ColumnValue]) -> list[str]:
+    """Format a column; most texts are those of many rows."""
+    if not set(map(type, values)) <= {str, type(None)}:  # True and 1 are one key, not one text
+        return [*map(shown, values)]
+    each = {value: shown(value) for value in set(values)}
+    return [*map(each.__getitem__, values)]
 
 
 def _print(fitted: "Fitted", rows: range) -> None:

@@ -10,8 +10,7 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
-from operator import methodcaller
+from itertools import chain, repeat
 from typing import Any
 
 from catalog.secrets import redact
@@ -149,15 +148,16 @@ def configurations(rows: Sequence[Row]) -> list[dict[str, ColumnValue]]:
     """Return what `with_configuration` adds to each row."""
     every = dict.fromkeys(chain.from_iterable(rows))
     told = labels_told(row.get(LABELS) for row in rows)
-    # Most names are settled without a look at their values.
-    values = {name: map(methodcaller("get", name), rows) for name in every}
+    # Row by row: of ten thousand, a look at each for every column would leave the cache each time.
+    columns = zip(*([*map(row.get, every)] for row in rows), strict=True)
+    values = dict(zip(every, columns, strict=True))
     names = condition_names(values, labels=told)
     # Replicates say the same: each condition is put into words once.
     known: dict[tuple[object, ...], dict[str, ColumnValue]] = {}
     found = []
-    for row in rows:
-        said = [row.get(name) for name in names]
-        key = (*said, *map(type, said), bool(row.get(NOT_ASKED)))
+    said_of = zip(*map(values.__getitem__, names), strict=True) if names else repeat(())
+    for row, said in zip(rows, said_of, strict=bool(names)):
+        key = (said, tuple(map(type, said)), bool(row.get(NOT_ASKED)))
         if key not in known:
             condition = condition_of(row, names)
             known[key] = {NAME: digest(condition), TEXT: text_of(condition)}
