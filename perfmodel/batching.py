@@ -130,6 +130,8 @@ class Batcher:
 
     def plan(self) -> Step | None:
         """Choose the next step's work and take its blocks; None when there is nothing to do."""
+        if not self._by_request:
+            return None
         before = self.preemptions
         work, budget = self._plan_running(self.limits.max_num_batched_tokens)
         if self.preemptions == before:
