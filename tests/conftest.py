@@ -21,7 +21,7 @@ settings.load_profile("moeserve")
 LANES = {
     "tests/slurm/": "clusters",
     "tests/orchestrator/cluster/": "clusters",
-    "tests/orchestrator/": "engines",
+    "tests/orchestrator/engines/": "engines",
 }
 """Where slow tests lie: clusters wait most of the time, engines start servers, others compute."""
 
