@@ -50,6 +50,7 @@ def outcomes(hour: Any, folder: Path, *names: str, limit_s: float = 30.0) -> lis
     return asyncio.run(hour.run_all(parts, device="cpu", size="small", folder=folder))
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_says_so_keeps_its_tables_and_the_next_goes_on(
     hour: Any, tmp_path: Path
 ) -> None:

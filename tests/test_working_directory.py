@@ -183,6 +183,7 @@ def test_the_helper_keeps_the_folder_out_and_a_users_own_script_as_it_is() -> No
     assert os.environ.get("PYTHONSAFEPATH") == before
 
 
+@pytest.mark.slow
 def test_python_m_moeserve_keeps_the_folder_out_but_for_moeserve_itself(beside: Path) -> None:
     for path in (beside / "moeserve").iterdir():
         path.unlink()

@@ -123,6 +123,7 @@ def test_the_factorial_model_gives_statsmodels_sums_of_squares(study: Study, kin
         assert effect.partial_eta_squared == pytest.approx(partial, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_the_mixed_model_counts_launches_as_the_test_on_launch_means_does(study: Study) -> None:
     rows = study(4, seed=5)
     found = anova(rows, AnovaModel(log=True)).mixed
@@ -137,12 +138,14 @@ def test_the_mixed_model_counts_launches_as_the_test_on_launch_means_does(study:
     assert found.launch_share == pytest.approx(0.5, abs=0.2)
 
 
+@pytest.mark.slow
 def test_one_launch_a_cell_is_called_pseudo_replication(study: Study) -> None:
     found = anova(study())
     assert found.mixed is None
     assert any("9 server launches" in note and "--num-runs" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_repeats_of_unknown_launches_are_called_doubtful(study: Study) -> None:
     rows = study(3).drop(columns="server_group")
     assert any("server_group" in note for note in anova(rows).notes)
@@ -176,6 +179,7 @@ def test_invalid_runs_are_left_out_and_counted(study: Study) -> None:
     assert anova(rows, every_verdict=True).effects[0].n == 189
 
 
+@pytest.mark.slow
 def test_measured_and_simulated_rows_are_not_pooled_unasked(study: Study) -> None:
     rows = pd.concat([study(), study(seed=1, provenance="measured")], ignore_index=True)
     with pytest.raises(BadValue, match=r"189 measured, 189 simulated.*--provenance"):
@@ -195,6 +199,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", BROKEN)
 def test_unusable_tables_are_refused_in_one_line(study: Study, change: str) -> None:
     breaks, problem = BROKEN[change]

@@ -36,6 +36,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, 
     return code, out, err
 
 
+@pytest.mark.slow
 def test_anova_has_the_keys_that_scripts_rely_on(
     capsys: pytest.CaptureFixture[str], table: Path
 ) -> None:
@@ -48,6 +49,7 @@ def test_anova_has_the_keys_that_scripts_rely_on(
     assert "simulated, not measured" in err
 
 
+@pytest.mark.slow
 def test_interactions_are_one_model(capsys: pytest.CaptureFixture[str], table: Path) -> None:
     _, out, _ = run(capsys, "anova", table, "--interactions", "--log", "--format", "json")
     rows = json.loads(out)
@@ -99,6 +101,7 @@ def test_plot_and_report_write_files_and_print_their_names(
     assert (code, out.strip()) == (0, str(tmp_path / "r.html"))
 
 
+@pytest.mark.slow
 def test_imported_results_are_analysed_like_any_others(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -130,6 +133,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], table: Path, case: str

@@ -97,6 +97,7 @@ def test_interval_test_and_verdict_of_one_contrast_agree() -> None:
         assert (found.runs_needed is not None) == (found.verdict == "undecided")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjust", ["holm", "bh"])
 def test_a_twofold_loss_is_decided_in_a_large_family(study: Study, adjust: Any) -> None:
     found = compare(study(6), ComparisonSpec(adjust=adjust)).contrasts
@@ -219,6 +220,7 @@ def test_questions_that_make_no_sense_are_refused() -> None:
         compare(rows.assign(output_throughput=0.0))
 
 
+@pytest.mark.slow
 def test_tukey_is_its_textbook_formula_and_without_blocks_scipys() -> None:
     """Centred blocks leave the residual of y = strategy + block; scipy's test has no blocks."""
     rows = arms(5, ep=1.02, single=0.99, noise=0.02)

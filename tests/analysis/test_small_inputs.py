@@ -45,6 +45,7 @@ def test_two_gpus_are_compared_apart_and_an_absent_run_shifts_no_pair(
     assert "rows differ in gpu_type (A100-80GB, H100)" in err
 
 
+@pytest.mark.slow
 def test_a_table_has_a_line_for_each_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     cells = rows_of(capsys, "tables", "two_gpus.csv", "--table", "IV")
     shares = {cell["row"]: cell["value"] for cell in cells if cell["column"] == "EP/TP"}
@@ -82,6 +83,7 @@ def test_kinds_and_counts_of_gpus_are_strata_asked_for_or_not(
     )
 
 
+@pytest.mark.slow
 def test_a_layout_on_one_gpu_is_no_reference_for_one_on_four(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -104,6 +106,7 @@ def test_analysis_of_variance_refuses_gpus_that_no_factor_tells_apart(
         assert way in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("response", "ratio"),
     [
@@ -122,6 +125,7 @@ def test_where_less_is_better_more_is_worse(
     assert row["verdict"] == "worse"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("told", "verdict"), [("lower", "worse"), ("higher", "better")])
 def test_a_column_nobody_declared_has_no_better_until_told(
     capsys: pytest.CaptureFixture[str], told: str, verdict: str
@@ -160,6 +164,7 @@ def test_strategies_that_ran_at_different_loads_are_named_with_the_turned_sign(
     assert "no block holds both" in err
 
 
+@pytest.mark.slow
 def test_no_interval_of_a_throughput_begins_below_zero(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -217,6 +222,7 @@ def test_six_runs_decide_a_twofold_loss_and_call_the_equal_arm_no_loss(
     assert "worse" not in {row["verdict"] for row in found if row["strategy"] == "ep"}
 
 
+@pytest.mark.slow
 def test_an_interaction_that_launches_fix_is_tested_by_launches(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -234,6 +240,7 @@ def test_an_interaction_that_launches_fix_is_tested_by_launches(
     assert "mixed_p counts launches and is the one to claim" in err
 
 
+@pytest.mark.slow
 def test_a_table_says_that_runs_of_one_launch_are_one_observation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

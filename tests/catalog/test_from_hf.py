@@ -220,6 +220,7 @@ def outcome(config: dict[str, object]) -> Model | str:
         return str(error)
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     base=st.sampled_from([MIXTRAL, GROK_OF_XAI, LLADA, LLADA_MOE]),

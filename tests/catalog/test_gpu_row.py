@@ -36,6 +36,7 @@ def rows() -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({name: st.just(value) for name, value in LEAST.items()} | figures)
 
 
+@pytest.mark.slow
 @given(rows())
 def test_every_row_within_the_ranges_is_read_and_comes_back_from_its_gpu(
     row: dict[str, Any],

@@ -69,6 +69,7 @@ def kept(name: str) -> Kept:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", KEPT, ids=lambda row: row.name)
 def test_the_counts_that_lists_show_are_what_the_reader_makes_of_the_configuration(
     row: Kept,
@@ -88,6 +89,7 @@ def test_totals_are_the_published_ones(line: str) -> None:
     assert kept(name).counts.total_params == pytest.approx(float(billions) * 1e9, rel=0.015)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", KEPT, ids=lambda row: row.name)
 def test_figures_are_those_counted_without_moeserve(row: Kept) -> None:
     right = RIGHT.get(row.hf_id) or RIGHT.get(row.name) or {}

@@ -64,6 +64,7 @@ def test_each_hostile_result_is_one_line_or_a_row_and_nothing_half_written(
     assert len(list((into / "runs").iterdir())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "told"),
     [

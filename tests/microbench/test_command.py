@@ -108,6 +108,7 @@ def test_what_was_measured_and_what_it_is_worth_stands_on_standard_error(ran: Ra
     assert "measured on a CPU" in ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -12,6 +12,7 @@ from microbench.timing_summary import summarise
 CEILINGS = Ceilings(copy_bytes_per_s=50e9, read_bytes_per_s=100e9, flops_per_s=1e12)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)  # each draws a thousand bootstrap samples
 @given(st.floats(0, 1e-2), st.floats(1e9, 1e13))
 def test_a_line_s_own_constants_are_recovered(t0_s: float, pace: float) -> None:

@@ -64,6 +64,7 @@ def test_router_weights_are_shares(point: Point, routing: RoutingPattern) -> Non
     assert weights.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "zipf"), [("random", 0.0), ("zipf", 1.0), ("zipf", 2.0)])
 def test_experts_touched_are_those_the_step_model_expects(kind: str, zipf: float) -> None:
     point = Point(

@@ -48,6 +48,7 @@ def test_a_study_runs_and_comes_back_as_a_frame(results: Path) -> None:
     assert set(again["verdict"]) == {"valid"}
 
 
+@pytest.mark.slow
 def test_it_runs_where_an_event_loop_runs_already(results: Path) -> None:
     async def notebook() -> pd.DataFrame:
         return moeserve.run({**FIELDS, "num_runs": 6}, result_dir=results)
@@ -127,6 +128,7 @@ def test_what_is_public_is_listed() -> None:
         moeserve.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["analysis", "workloads", "catalog"])
 @pytest.mark.parametrize("as_package", [False, True])
 def test_a_file_that_hides_a_package_is_named_with_what_to_do(

@@ -43,6 +43,7 @@ def loaded_by_help_of(names: list[str], watched: set[str]) -> dict[str, list[str
     return {name: found for name in names if (found := sorted(watched & set(seen[name])))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_says_of_a_command_what_its_own_help_says_first(name: str) -> None:
     command = load(name)
@@ -50,6 +51,7 @@ def test_the_list_says_of_a_command_what_its_own_help_says_first(name: str) -> N
     assert command.help.split("\n\n")[0].strip() == COMMANDS[name].about
 
 
+@pytest.mark.slow
 def test_every_command_that_a_module_adds_is_in_the_list() -> None:
     app = typer.Typer()
     for name in MODULES:
@@ -60,6 +62,7 @@ def test_every_command_that_a_module_adds_is_in_the_list() -> None:
     assert set(get_group(app).commands) - below == set(COMMANDS)
 
 
+@pytest.mark.slow
 def test_the_list_is_shown_without_loading_a_command() -> None:
     assert loaded_by_help_of([""], HEAVY | AT_WORK | LIGHT) == {}
 

@@ -143,6 +143,7 @@ def test_request_tables_are_not_read_from_outside(
     assert len(told.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["experiment.json", "environments/x.json", "quality/x.json"])
 def test_a_link_to_a_file_of_ours_is_in_no_report(
     name: str, foreign: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -179,6 +180,7 @@ def test_a_run_empties_and_reads_no_file_through_a_link(
     assert SECRET not in told
 
 
+@pytest.mark.slow
 def test_a_directory_reached_by_a_link_is_a_results_directory_all_the_same(
     foreign: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,6 +123,7 @@ def test_qs_takes_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "48 GB" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [*COMMANDS, "serve", "qs"])
 @pytest.mark.parametrize(
     ("asked", "told"),

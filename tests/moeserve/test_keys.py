@@ -19,12 +19,14 @@ DOCS = SCRIPT.parents[1] / "docs"
 PAGES = runpy.run_path(str(SCRIPT))["PAGES"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_the_pages_are_what_the_code_says(name: str) -> None:
     """`python scripts/generate_pages.py` writes them anew."""
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name]()
 
 
+@pytest.mark.slow
 def test_every_key_and_every_column_is_explained() -> None:
     assert not [key.name for key in keys() if not key.about]
     page = PAGES["columns.md"]()

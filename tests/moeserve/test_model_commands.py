@@ -176,6 +176,7 @@ def test_a_file_that_calls_itself_a_shipped_set_and_is_another_is_refused(
     assert "calls itself vllm-2026 and is another set" in err
 
 
+@pytest.mark.slow
 def test_autotune_ranks_and_honours_top_and_pareto(capsys: pytest.CaptureFixture[str]) -> None:
     line = "autotune -m DeepSeek-V3 --gpus 64 --hardware H200 --context 32768"
     found = rows(capsys, line)
@@ -268,6 +269,7 @@ def test_qs_without_a_model_lists_the_published_ones_as_csv(
     assert not any(name.startswith("tiny") for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "told"),
     [

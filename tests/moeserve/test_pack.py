@@ -110,6 +110,7 @@ def test_pages_and_figures_go_beside_the_file_and_never_into_what_is_removed(
     assert (file.parent / "handed on.scaling.svg").is_file()
 
 
+@pytest.mark.slow
 def test_names_and_secrets_stay_here(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = study / "servers" / "start.1" / "server.log"
     log.parent.mkdir(parents=True)
@@ -184,6 +185,7 @@ def test_a_damaged_study_is_not_packed(study: Path, capsys: pytest.CaptureFixtur
     assert not list(study.parent.glob("*.zst"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -265,6 +267,7 @@ def test_an_archive_that_grows_beyond_its_size_is_refused(
     assert sum(path.stat().st_size for path in (tmp_path / "here").rglob("*")) < 1_100_000
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_damaged_bytes_are_refused_in_one_line(data: st.DataObject) -> None:
     import tempfile
@@ -281,6 +284,7 @@ def test_damaged_bytes_are_refused_in_one_line(data: st.DataObject) -> None:
             assert "\n" not in str(error)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_there_is_never_written_over(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

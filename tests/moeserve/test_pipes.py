@@ -50,6 +50,7 @@ def test_a_reader_that_has_gone_is_no_error(results: Path, format_: str) -> None
     assert b"BrokenPipe" not in told
 
 
+@pytest.mark.slow
 def test_a_help_page_nobody_reads_to_its_end_is_no_error() -> None:
     assert to_nobody("--help")[0] == 0
 

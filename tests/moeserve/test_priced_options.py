@@ -62,6 +62,7 @@ def test_a_variable_of_the_server_is_refused(
     assert err.startswith("moeserve: --server-env: got 'X'")
 
 
+@pytest.mark.slow
 def test_run_and_estimate_honour_the_same_arguments(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_what_goes_together_is_said(
     assert why in " ".join(err.split())
 
 
+@pytest.mark.slow
 def test_systems_differ_from_the_reference_in_one_thing_each(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

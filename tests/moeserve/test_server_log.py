@@ -41,6 +41,7 @@ def test_every_log_of_a_healthy_server_is_explained(capsys: Capture) -> None:
         }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_log_of_a_failure_is_explained(capsys: Capture) -> None:
     for row in server_logs.table("fail"):
         code, out, _ = run(capsys, "--log", str(server_logs.ROOT / row["file"]), "--format", "json")

@@ -32,6 +32,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_classes_of_a_run_add_up_to_it(mixed: Path) -> None:
     classes = pd.DataFrame(class_rows(mixed, "part"))
     for whole in run_rows(mixed):

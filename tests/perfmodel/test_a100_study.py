@@ -105,6 +105,7 @@ def test_growing_costs_keep_the_means(
     assert mean == pytest.approx(TABLE_4[name, strategy], rel=TOLERANCE[strategy])
 
 
+@pytest.mark.slow
 def test_growing_costs_give_the_crossover_with_expert_parallelisms_side_held_out(
     growing: dict[StudyCell, float],
 ) -> None:

@@ -37,6 +37,7 @@ def steps_of(batcher: Batcher) -> list[Step]:
     return steps
 
 
+@pytest.mark.slow
 @given(LIMITS, st.lists(LENGTHS, min_size=1, max_size=12))
 def test_every_request_ends_with_exactly_its_output_tokens(
     limits: BatchLimits, lengths: list[tuple[int, int]]
@@ -56,6 +57,7 @@ def test_every_request_ends_with_exactly_its_output_tokens(
     assert batcher.kv_usage == 0.0
 
 
+@pytest.mark.slow
 @given(LIMITS, st.lists(LENGTHS, min_size=1, max_size=12))
 def test_no_step_exceeds_a_limit_and_blocks_are_conserved(
     limits: BatchLimits, lengths: list[tuple[int, int]]
@@ -74,6 +76,7 @@ def test_no_step_exceeds_a_limit_and_blocks_are_conserved(
         batcher.commit(step)
 
 
+@pytest.mark.slow
 @given(LIMITS, st.lists(LENGTHS, min_size=1, max_size=12))
 def test_requests_start_in_order_of_arrival(
     limits: BatchLimits, lengths: list[tuple[int, int]]
@@ -85,6 +88,7 @@ def test_requests_start_in_order_of_arrival(
     assert first == sorted(first)
 
 
+@pytest.mark.slow
 @given(LIMITS, st.lists(LENGTHS, min_size=1, max_size=12))
 def test_running_ahead_equals_stepping_one_by_one(
     limits: BatchLimits, lengths: list[tuple[int, int]]
@@ -113,6 +117,7 @@ def test_running_ahead_equals_stepping_one_by_one(
     assert totals(ahead=True) == totals(ahead=False)
 
 
+@pytest.mark.slow
 @given(LIMITS, st.lists(LENGTHS, min_size=2, max_size=12), st.data())
 def test_an_abort_at_any_moment_frees_its_blocks_and_harms_no_other(
     limits: BatchLimits, lengths: list[tuple[int, int]], data: Any

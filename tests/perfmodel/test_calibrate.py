@@ -112,6 +112,7 @@ def fit_of_ten(ten: list[MeasuredRun]) -> CalibrationFit:
     return calibrate(ten)
 
 
+@pytest.mark.slow
 def test_ten_runs_move_each_constant_towards_the_truth(fit_of_ten: CalibrationFit) -> None:
     fit = fit_of_ten
     for name in ("kernel_s", "sequence_s", "expert_efficiency", "first_token_s"):
@@ -169,6 +170,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(runs: list[Measured
     assert held >= repeats - 3  # at 95 %, fewer than 7 of 10 has a chance under 0.1 %
 
 
+@pytest.mark.slow
 def test_what_the_runs_cannot_show_is_not_given_an_interval() -> None:
     slow = msgspec.structs.replace(TRUE, kernel_s=500e-6)
     launch_bound = [
@@ -182,6 +184,7 @@ def test_what_the_runs_cannot_show_is_not_given_an_interval() -> None:
     assert not by_name["hop_s"].determined
 
 
+@pytest.mark.slow
 def test_one_model_leaves_nothing_to_leave_out(runs: list[MeasuredRun]) -> None:
     assert calibrate(runs[:9]).left_out == {}
 

@@ -131,6 +131,7 @@ def test_every_hit_and_every_preemption_is_that_of_the_plain_cache() -> None:
             assert batcher.kv_usage == 0.0
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(0, 2**20), max_size=40),
     st.lists(st.integers(0, 2**20), max_size=40),

@@ -129,6 +129,7 @@ def test_fast_forward_finds_in_the_prefix_cache_what_plain_stepping_finds(
     assert fast.prefix_queries == sum(prompt for prompt, _ in lengths)
 
 
+@pytest.mark.slow
 @given(lengths=LENGTHS, concurrency=st.integers(1, 12))
 @settings(deadline=None, max_examples=30)
 def test_every_token_comes_after_the_one_before_and_after_its_request_was_sent(

@@ -101,6 +101,7 @@ def test_reading_mixtrals_weights_takes_what_bandwidth_allows() -> None:
     assert weights == pytest.approx(read, rel=1e-6)
 
 
+@pytest.mark.slow
 @given(
     name=st.sampled_from(NAMES),
     layout=st.sampled_from(LAYOUTS),
@@ -137,6 +138,7 @@ def test_no_step_at_the_largest_batch_reads_more_than_the_gpu_holds(name: str, l
         assert step_cost(step, loads).moved_bytes <= step.gpu.memory_bytes
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(0, 64), min_size=4, max_size=4).filter(any),
     st.integers(1, 4000),
@@ -150,6 +152,7 @@ def test_replicas_in_lockstep_wait_for_the_slowest(batches: list[int], context: 
     assert total >= step.times(lighter).total_s[0]
 
 
+@pytest.mark.slow
 @given(st.integers(1, 300), st.integers(1, 3000), st.integers(2, 50))
 def test_steps_priced_together_equal_steps_priced_alone(
     batch: int, context: int, steps: int

@@ -28,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("yaml")
 
 
+@pytest.mark.slow
 @given(st.from_regex(r"[-+]?[0-9._xeabfin+-]{1,8}", fullmatch=True))
 def test_every_other_plain_value_is_what_yaml_says(folder: Path, text: str) -> None:
     try:

@@ -110,6 +110,7 @@ def test_a_missing_file_a_folder_and_a_binary_file_are_refused(tmp_path: Path) -
         find_gpu(str(tmp_path / "x.yaml"))
 
 
+@pytest.mark.slow
 @given(
     text=st.text(alphabet=string.printable, max_size=200) | st.binary(max_size=60).map(repr),
     suffix=st.sampled_from([".yaml", ".json", ".toml"]),

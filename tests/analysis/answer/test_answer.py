@@ -66,6 +66,7 @@ def test_a_layout_that_is_shown_to_lead_is_named_with_its_gpus_lead_and_interval
     assert "shown to lead by more than 3 % in 3 of 3 conditions" in found.sure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lead", [1.0, 1.01, 1.02, 1.025])
 def test_a_lead_inside_the_margin_is_a_tie_however_sure_it_is(lead: float) -> None:
     found = only(runs({"tp": 1.0, "ep": lead}, noise=0.0005))
@@ -112,6 +113,7 @@ def test_every_advice_names_one_number_of_replicates() -> None:
     assert wanted == {planned_runs(Rule())}
 
 
+@pytest.mark.slow
 def test_no_further_runs_are_asked_for_where_the_interval_excludes_the_margin() -> None:
     for seed in range(30):
         for contrast in compare(runs({"tp": 1.0, "ep": 1.2}, noise=0.08, seed=seed)).contrasts:

@@ -27,6 +27,7 @@ async def measured(tmp_path: Path) -> pd.DataFrame:
     return frame.assign(provenance="measured", output_throughput=frame["output_throughput"] * 1.1)
 
 
+@pytest.mark.slow
 def test_an_estimate_is_what_the_simulated_engine_gives_for_the_same_condition(
     measured: pd.DataFrame,
 ) -> None:
@@ -51,6 +52,7 @@ def test_what_the_catalog_does_not_know_gets_no_estimate(measured: pd.DataFrame)
         residuals(unknown)
 
 
+@pytest.mark.slow
 def test_a_users_own_gpu_has_an_estimate_while_its_row_is_kept(
     measured: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

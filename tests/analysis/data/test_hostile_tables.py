@@ -127,6 +127,7 @@ def test_a_response_without_a_square_is_refused_where_it_is_used(
     assert "above 1e+100" in said[0]
 
 
+@pytest.mark.slow
 def test_a_report_of_more_labels_than_a_page_can_show_is_refused_with_the_way_out(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

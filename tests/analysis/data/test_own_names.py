@@ -111,6 +111,7 @@ def test_missing_columns_are_named_at_once_with_the_flags_that_help(
     assert "--constant workload=VALUE" in said
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=12)), st.lists(st.text(max_size=12)))
 def test_any_text_is_read_or_refused_as_bad_input(columns: list[str], constants: list[str]) -> None:
     try:

@@ -40,6 +40,7 @@ def test_whatever_else_a_file_holds_it_becomes_a_row_that_can_be_read_back(
     assert all("\n" not in value for value in record.extra.values() if isinstance(value, str))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.sampled_from([VLLM, SGLANG, STAGE]), st.data())
 def test_a_damaged_value_is_read_or_refused_in_one_line(

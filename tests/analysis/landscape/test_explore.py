@@ -29,6 +29,7 @@ def metrics(each: Configuration) -> Mapping[str, float]:
     return {"rate": fit * load / (1 + load / 64), "time_s": 0.01 * load / fit}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_budget_is_kept_and_nothing_is_measured_twice(sampler: Sampler) -> None:
     trials = explore(SPACE, metrics, asked("time_s <= 0.5 s"), budget=9, sampler=sampler, seed=1)

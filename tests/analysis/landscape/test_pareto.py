@@ -22,6 +22,7 @@ def undominated(costs: np.ndarray) -> list[bool]:
     ]
 
 
+@pytest.mark.slow
 @given(
     arrays(
         np.float64,
@@ -47,6 +48,7 @@ def test_hundreds_of_rows_with_and_without_ties_have_the_front_of_the_definition
     assert pareto_front(costs).tolist() == undominated(costs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [2, 3, 4])
 def test_rows_that_are_all_on_the_front_take_little_longer_than_others(columns: int) -> None:
     costs = np.random.default_rng(0).dirichlet(np.ones(columns), size=10_000)

@@ -52,6 +52,7 @@ def test_the_same_figure_gives_the_same_bytes(small: Study) -> None:
     assert one == two
 
 
+@pytest.mark.slow
 def test_png_is_drawn_too(small: Study) -> None:
     assert encoded(draw(small(), "bars"), "png").startswith(b"\x89PNG")
 
@@ -203,6 +204,7 @@ def test_strategies_differ_by_colour_marker_and_dash_and_keep_them() -> None:
         assert 1.05 / (luminance(style_of(name).colour) + 0.05) >= 2
 
 
+@pytest.mark.slow
 def test_names_from_files_are_text_and_never_formulas(small: Study) -> None:
     name = "$\\frac{1}{0}$ <b>&\x1b[31m"
     found = texts(encoded(draw(small(model=name), "throughput"), "svg"))
@@ -238,6 +240,7 @@ def test_the_front_is_what_no_other_cell_beats(small: Study) -> None:
             assert on_front == (not beaten.any())
 
 
+@pytest.mark.slow
 def test_winners_lead_by_the_ratio_and_are_settled_by_replicates(small: Study) -> None:
     table = winners(small(6, noise=0.001))
     assert set(table["strategy"]) == {"tp"}

@@ -99,6 +99,7 @@ def test_no_model_or_gpu_is_on_both_sides_of_its_split(
     assert (seen == 1).all()
 
 
+@pytest.mark.slow
 def test_random_fifths_cut_no_case_and_cover_all(cases: Cases) -> None:
     held = list(folds(cases, "random-80/20", seed=0))
     assert len(held) == 5

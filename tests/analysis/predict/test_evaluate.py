@@ -16,6 +16,7 @@ from analysis.predict.published import (
 from analysis.predict.scores import calibration_error, judge, softmax, summary
 
 
+@pytest.mark.slow
 def test_the_oracle_has_no_regret_and_is_always_right(cases: Cases) -> None:
     found = summary(judge(cases, np.log(cases.value), softmax(cases, np.log(cases.value), 1e-3)))
     assert found["accuracy"] == 1.0
@@ -49,6 +50,7 @@ def test_a_rule_that_claims_certainty_and_errs_is_badly_calibrated(cases: Cases)
     assert calibration_error(judged) > 0.2
 
 
+@pytest.mark.slow
 def test_every_baseline_stands_beside_the_forest_in_each_split(cases: Cases) -> None:
     rows = list(evaluate(cases, splits=["leave-one-hardware-out"]))
     assert [row["method"] for row in rows] == list(METHODS)
@@ -108,6 +110,7 @@ def test_no_row_of_the_model_asked_about_is_learned_from(
     assert row["cases"] == 9
 
 
+@pytest.mark.slow
 def test_the_published_rules_lose_what_table_vi_says() -> None:
     rows = {row["method"]: row for row in evaluate_published(None)}
     # By hand: TP loses 0.9/100.9 and 11.4/111.4; the heuristic 11.9, 5.9, 3.5 and 3.7 percent.

@@ -73,6 +73,7 @@ def test_the_best_option_comes_first_with_the_least_regret() -> None:
     assert all(option.low < option.value < option.high for option in found.options)
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_returned_as_measured(predictor: Predictor) -> None:
     demand = replace(DEMAND, max_concurrency=8)
     found = recommend(replace(QUESTION, demand=demand), predictor)

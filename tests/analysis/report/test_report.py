@@ -58,6 +58,7 @@ def request_rows(run_id: str, count: int, rng: np.random.Generator) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
+@pytest.mark.slow
 def test_a_results_directory_reads_like_its_table(tmp_path: Path, small: Study) -> None:
     root = directory(tmp_path / "out", small)
     frame = load(root)
@@ -90,6 +91,7 @@ def test_the_page_says_question_answer_origin_and_requests(tmp_path: Path, small
     assert "host.cpu" in text
 
 
+@pytest.mark.slow
 def test_requests_of_a_run_are_found_by_its_id(tmp_path: Path, small: Study) -> None:
     root = directory(tmp_path / "out", small)
     run_id = load(root)["run_id"].iloc[3]

@@ -66,6 +66,7 @@ def test_each_factor_alone_is_rs_aov_welch_and_kruskal(name: str) -> None:
             assert row[what] == pytest.approx(values()[name][what][row["factor"]], rel=1e-8), what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 @pytest.mark.parametrize("kind", [2, 3])
 def test_interactions_are_rs_by_both_types_of_sums_of_squares(name: str, kind: int) -> None:
@@ -86,6 +87,7 @@ def test_the_mixed_model_is_lmers(name: str) -> None:
     assert f == {of: pytest.approx(v, rel=1e-6) for of, v in by_term(expected["mixed_f"]).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["balanced", "heteroscedastic", "launch_effect"])
 def test_of_a_balanced_study_the_mixed_model_is_aov_with_an_error_stratum(name: str) -> None:
     found, expected = mixed(name), values()[name]
@@ -95,6 +97,7 @@ def test_of_a_balanced_study_the_mixed_model_is_aov_with_an_error_stratum(name: 
     assert f == {of: pytest.approx(v, rel=1e-8) for of, v in by_term(expected["aov_f"]).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 @pytest.mark.parametrize(("adjust", "method"), [("bh", "BH"), ("holm", "holm")])
 def test_contrasts_are_rs_t_tests_and_adjustments(name: str, adjust: str, method: str) -> None:

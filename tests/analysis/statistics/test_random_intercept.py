@@ -46,6 +46,7 @@ def dense_deviance(made: Table, theta: float) -> float:
     return float((len(y) - x.shape[1]) * np.log(quadratic) + determinants)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     st.integers(0, 10**6),

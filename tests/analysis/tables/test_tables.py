@@ -35,6 +35,7 @@ def test_the_papers_own_tables_agree_with_each_other() -> None:
     assert share == pytest.approx(0.854, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_table_iv_is_the_mean_over_conditions(study: Study) -> None:
     rows = study()
     four = tables(rows, ("IV",))[0]
@@ -45,12 +46,14 @@ def test_table_iv_is_the_mean_over_conditions(study: Study) -> None:
     assert four.columns == ("TP", "EP", "Hybrid", "EP/TP")
 
 
+@pytest.mark.slow
 def test_ep_over_tp_is_the_ratio_of_the_two_means(study: Study) -> None:
     four = tables(study(), ("IV",))[0]
     ep, tp = (cell(four, "Mixtral-8x7B", name).value for name in ("EP", "TP"))
     assert cell(four, "Mixtral-8x7B", "EP/TP").value == pytest.approx(100 * ep / tp, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_replicates_make_the_interval_and_launches_count_once(study: Study) -> None:
     rows = study(4)
     found = cell(tables(rows, ("IV",))[0], "Mixtral-8x7B", "TP")
@@ -79,6 +82,7 @@ def test_replicates_of_one_launch_are_one_in_a_table(study: Study) -> None:
     assert any("one server launch" in note for note in made.notes)
 
 
+@pytest.mark.slow
 def test_table_vi_is_by_workload_and_stands_beside_the_paper(study: Study) -> None:
     six = tables(study(), ("VI",))[0]
     assert six.columns == ("Decode", "Prefill", "Balanced")
@@ -134,6 +138,7 @@ def test_mixed_provenance_is_refused(study: Study) -> None:
         tables(both)
 
 
+@pytest.mark.slow
 def test_every_format_says_simulated_the_interval_and_the_paper(study: Study) -> None:
     table = tables(study(2), ("IV",))[0]
     for text in (render.terminal(table, paper=True), render.markdown(table, paper=True)):

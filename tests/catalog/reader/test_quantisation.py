@@ -188,6 +188,7 @@ KEYS = (
 values = scalars | st.lists(scalars, max_size=2) | objects
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(KEYS), values, max_size=5))
 def test_any_quantisation_gives_bytes_the_unknown_or_a_bad_file(
     quantization: dict[str, Any],

@@ -65,6 +65,7 @@ def test_items_have_names_of_their_own() -> None:
     assert set(paper_list().papers) == {item.paper for item in ITEMS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("item", ITEMS, ids=name_of)
 def test_an_item_says_what_comes_out_and_why_it_is_not_what_the_paper_says(
     item: PaperItem,
@@ -80,6 +81,7 @@ def test_a_verdict_is_what_the_figures_beside_it_make_of_the_claims(item: PaperI
     assert verdict_of(item, [each.gives for each in item.readings]) == item.verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("item", [i for i in ITEMS if i.command], ids=name_of)
 def test_a_command_can_be_typed(item: PaperItem) -> None:
     """Every word is understood by the command's own parser; nothing is run."""

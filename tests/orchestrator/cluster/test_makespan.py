@@ -58,6 +58,7 @@ def test_tasks_for_different_gpus_do_not_wait_for_each_other() -> None:
     assert predicted_s([task(6), other], [*nodes(1), h100], share=False) == 6.0
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 3))
 def test_the_bound_is_below_the_best_packing_and_longest_first_within_a_third_of_it(
     lengths: list[int], count: int

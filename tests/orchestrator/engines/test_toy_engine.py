@@ -100,6 +100,7 @@ def program(toy: Path) -> str:
     )
 
 
+@pytest.mark.slow
 def test_help_offers_it(toy: Path) -> None:
     words = [sys.executable, "-c", program(toy), "run", "--help"]
     shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout

@@ -35,6 +35,7 @@ def test_an_experiment_survives_its_own_json() -> None:
     assert msgspec.json.decode(encoded, type=Experiment) == experiment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "told"),
     [

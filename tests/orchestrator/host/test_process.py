@@ -136,6 +136,7 @@ def test_ranges_of_ports_held_at_once_do_not_overlap() -> None:
 WORKER = OWNER.replace("grace_s=0.5", "grace_s=0.5, detached=True")
 
 
+@pytest.mark.slow
 async def test_a_detached_server_ends_though_its_owner_kills_its_own_children_first(
     tmp_path: Path,
 ) -> None:

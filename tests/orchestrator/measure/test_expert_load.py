@@ -101,6 +101,7 @@ def test_the_figures_of_a_known_load() -> None:
     assert balance_figures(np.zeros((0, 4), np.int64), 2) == {}
 
 
+@pytest.mark.slow
 @given(arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 10**6)))
 def test_gini_is_the_mean_difference_and_does_not_depend_on_scale_or_order(
     load: np.ndarray,

@@ -28,6 +28,7 @@ def found(log: str) -> Failure:
     return failure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", server_logs.table("fail"), ids=lambda row: row["file"])
 def test_a_log_of_a_failure_is_its_class_with_advice(row: dict[str, str]) -> None:
     failure = found(server_logs.text(row))

@@ -25,6 +25,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 @given(st.sampled_from(list(VALUES)).flatmap(lambda kind: st.tuples(st.just(kind), VALUES[kind])))
 def test_a_column_is_the_one_that_arrow_makes_of_the_same_values(
     given: tuple[pa.DataType, list[object]],

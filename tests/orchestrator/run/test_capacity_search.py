@@ -55,6 +55,7 @@ async def test_every_level_below_the_border_met_the_limits_and_the_one_above_did
     assert row["slo_attainment_low"] <= row["slo_attainment"] <= row["slo_attainment_high"]  # type: ignore[operator]
 
 
+@pytest.mark.slow
 async def test_a_finished_search_tries_nothing_again_and_a_torn_one_goes_on(tmp_path: Path) -> None:
     tried, row = await search(tmp_path, SEARCH)
     again, same = await search(tmp_path, SEARCH)

@@ -94,6 +94,7 @@ READINGS: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "inside", "outside"), READINGS)
 def test_a_reading_of_server_or_gpus_counts_from_its_limit_on(
     code: str, inside: Mapping[str, Any], outside: Mapping[str, Any]

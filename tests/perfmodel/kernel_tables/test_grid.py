@@ -11,6 +11,7 @@ SECONDS = st.floats(1e-7, 10)
 SIZES = st.lists(st.integers(1, 10**6), min_size=2, max_size=8, unique=True)
 
 
+@pytest.mark.slow
 @given(sizes=SIZES, data=st.data(), share=st.floats(0, 1))
 def test_between_two_points_a_time_is_between_theirs_and_on_a_point_it_is_the_point_s(
     sizes: list[int], data: st.DataObject, share: float

@@ -134,6 +134,7 @@ def test_what_is_not_priced_is_refused_with_what_is(line: str, told: str) -> Non
     assert "\n" not in message
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1, max_size=20).filter(lambda text: not text.isspace()))
 def test_no_other_word_passes(word: str) -> None:
     name = word.partition("=")[0].replace("_", "-").removeprefix("--")

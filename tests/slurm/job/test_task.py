@@ -62,6 +62,7 @@ def test_nothing_is_published_after_term_even_while_a_computation_is_busy(
     assert {failure for _, failure in states(cluster, tmp_path)} == {"TERMINATED"}
 
 
+@pytest.mark.slow
 def test_usr2_lets_the_run_in_hand_finish_and_starts_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def hostile(rng: random.Random) -> str:
     return "".join(rng.choice(PARTS) for _ in range(rng.randint(1, 4)))
 
 
+@pytest.mark.slow
 def test_10000_hostile_values_reach_slurm_as_nothing_but_the_options_they_are_meant_for() -> None:
     rng, taken = random.Random(1), 0
     for _ in range(10_000):

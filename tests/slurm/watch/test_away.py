@@ -38,6 +38,7 @@ def test_a_study_that_waits_is_never_queued_again(tmp_path: Path, part: str) -> 
     assert tasks_of(cluster) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_a_study_whose_tasks_are_lost_waits_for_who_can_say_so(tmp_path: Path, part: str) -> None:
     """Two tasks have left the queue for the accounts alone, one still waits."""
@@ -62,6 +63,7 @@ def test_a_study_whose_tasks_are_lost_waits_for_who_can_say_so(tmp_path: Path, p
     assert [row["tasks"] for row in submit(cluster, tmp_path)] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_what_was_published_needs_nobody_s_word(tmp_path: Path, part: str) -> None:
     cluster = MemorySlurm()

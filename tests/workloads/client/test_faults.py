@@ -45,6 +45,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error_class", FAULTS)
 async def test_each_fault_is_a_failed_row_of_its_class_and_the_rest_goes_on(
     serve: Any, wire: Any, error_class: str

@@ -101,6 +101,7 @@ async def test_a_process_that_dies_ends_the_run_with_its_reason(serve: Any, wire
     assert not children()
 
 
+@pytest.mark.slow
 async def test_the_key_is_not_in_any_command_line(serve: Any, wire: Any) -> None:
     seen: list[str] = []
 
@@ -145,6 +146,7 @@ def test_slots_are_divided_and_no_process_is_without(
     assert WorkersPlan(output_len=1, workers=workers, max_concurrency=cap).slots(count) == slots
 
 
+@pytest.mark.slow
 def test_a_worker_without_a_parent_ends(tmp_path: Path) -> None:
     import subprocess
     import sys

@@ -84,6 +84,7 @@ def test_too_few_requests_say_nothing() -> None:
     assert latency_trend(closed_loop(3.0, seed=0, waves=3), 8) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [0.5, 0.8, 0.9])
 def test_a_queue_that_is_kept_up_with_is_not_called_growing(load: float) -> None:
     assert sum(grows(queue(load, 500, seed)) for seed in range(20)) <= 1

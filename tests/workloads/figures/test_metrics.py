@@ -129,6 +129,7 @@ def test_a_steady_window_that_holds_every_request_has_the_run_s_own_latencies() 
             assert figures[f"steady_{name}"] == figures[name] is not None
 
 
+@pytest.mark.slow
 @given(
     arrays(np.float64, st.integers(1, 300), elements=st.floats(-1e9, 1e9)),
     st.lists(st.floats(0, 100), min_size=1),
@@ -146,6 +147,7 @@ def test_sample_floors_are_those_of_mlperf(percentile: int, floor: int) -> None:
     assert percentile_floor(percentile) == floor
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

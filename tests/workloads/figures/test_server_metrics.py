@@ -124,6 +124,7 @@ def test_each_mean_is_compared_with_the_client_s_from_the_send(metric: str) -> N
         assert bool(list(disagreements(client, server))) == said
 
 
+@pytest.mark.slow
 def test_a_page_longer_than_any_is_read_up_to_its_limit() -> None:
     lines = [f'm{{n="{number}"}} 1' for number in range(100_005)]
     assert len(parse_metrics("\n".join(lines)).values) == 100_000

@@ -36,6 +36,7 @@ def test_a_wave_begins_at_its_lowest_and_has_its_mean() -> None:
     assert whole == pytest.approx([50, 50], rel=0.05)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["steps:1x3,2x2", "ramp:0-2x7", "ramp:3-1x4", "diurnal:0-2x5"]),
     st.lists(st.floats(0.001, 50), min_size=1, max_size=20),

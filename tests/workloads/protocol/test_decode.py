@@ -69,6 +69,7 @@ def encoded(body: bytes, end: str, sizes: list[int], wire: Any) -> bytes:
     return wire.HEAD + b"".join(chunks) + wire.LAST
 
 
+@pytest.mark.slow
 @given(
     answers(),
     st.lists(st.integers(1, 200), max_size=8),

@@ -18,6 +18,7 @@ def events_of(data: bytes, cuts: list[int]) -> list[bytes]:
     return [event for piece in pieces for event in stream.feed(piece)]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(TEXT, min_size=1, max_size=3), max_size=5),
     st.sampled_from(LINE_ENDS),

@@ -48,6 +48,7 @@ def spilled(trace: ReadTrace, steps: int) -> Spill:
     return spill
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [1, 3, 1000])
 def test_rows_are_the_same_from_disk_as_from_memory(
     wire: Any, monkeypatch: pytest.MonkeyPatch, piece: int

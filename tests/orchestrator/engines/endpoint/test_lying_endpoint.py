@@ -20,6 +20,7 @@ def no_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.study.environment_of", described)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", HUGE)
 async def test_a_lie_about_the_answers_length_is_a_failed_request(
     tmp_path: Path, count: str
@@ -33,6 +34,7 @@ async def test_a_lie_about_the_answers_length_is_a_failed_request(
     assert verify_directory(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", HUGE)
 async def test_a_lie_about_the_prompts_length_is_a_failed_request(
     tmp_path: Path, count: str

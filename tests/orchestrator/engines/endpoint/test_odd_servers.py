@@ -51,6 +51,7 @@ async def test_a_server_that_never_shows_a_token_is_refused(tmp_path: Path) -> N
     assert row["completed"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "server",
     [
@@ -71,6 +72,7 @@ async def test_an_odd_server_that_loses_nothing_is_measured(
     assert (row["strategy"], row["served_model"]) == ("as served", "m")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "code"),
     [
@@ -121,6 +123,7 @@ async def test_a_server_that_gives_up_is_told_in_its_own_words(
     assert all(words in said for said in request_table(tmp_path)["error"].to_pylist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", ["content", "thinking", "reasoning_details", "function_call"])
 async def test_chat_counts_whatever_it_streams_as_tokens(tmp_path: Path, delta: str) -> None:
     server = OddServer(only="chat", delta=delta)

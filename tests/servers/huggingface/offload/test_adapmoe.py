@@ -47,6 +47,7 @@ def test_the_layer_that_uses_more_experts_gets_more_slots() -> None:
     assert split_slots([narrow, wide], 10) == [2, 8]
 
 
+@pytest.mark.slow
 @needs_transformers
 def test_the_second_expert_goes_where_its_share_squared_times_the_sensitivity_is_below() -> None:
     import torch
