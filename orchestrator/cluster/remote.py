@@ -25,7 +25,7 @@ NODE_DEATH_TIMEOUT_S = 20.0
 class AgentHandle:
     """One agent, on one bundle of a placement group."""
 
-    def __init__(self, node: Node, *, name: str, gpus: float, strategy: Any) -> None:
+    def __init__(self, node: Node, *, name: str, gpus: float, strategy: Any, cpus: float) -> None:
         import ray
 
         self.node = node
@@ -34,7 +34,7 @@ class AgentHandle:
             ray.remote(Agent)
             .options(
                 name=name,
-                num_cpus=AGENT_CPUS,
+                num_cpus=cpus,
                 num_gpus=gpus,
                 max_restarts=0,
                 max_concurrency=4,
@@ -50,15 +50,19 @@ class AgentHandle:
 
         gpus = placement.group.bundle_specs[index].get("GPU", 0)
         strategy = PlacementGroupSchedulingStrategy(placement.group, index)
-        return AgentHandle(placement.nodes[index], name=name, gpus=gpus, strategy=strategy)
+        node = placement.nodes[index]
+        return AgentHandle(node, name=name, gpus=gpus, strategy=strategy, cpus=AGENT_CPUS)
 
     @staticmethod
     def on_node(node: Node, *, name: str) -> "AgentHandle":
-        """Start an agent that only loads a server which is elsewhere."""
+        """Start an agent that only loads a server which is elsewhere.
+
+        It asks for no CPU of Ray's count: a head often offers none, and the user named the node.
+        """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         strategy = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-        return AgentHandle(node, name=name, gpus=0, strategy=strategy)
+        return AgentHandle(node, name=name, gpus=0, strategy=strategy, cpus=0)
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the agent; ServerDied says NODE_LOST or AGENT_LOST when it is gone."""
