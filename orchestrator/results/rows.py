@@ -76,15 +76,20 @@ _decoder = msgspec.json.Decoder(RequestRow, dec_hook=lambda _, value: np.array(v
 
 
 class RowLog:
-    """Append-only lines `CRC32 JSON`: what a killed run leaves is every row but a torn last one."""
+    """Append-only lines `CRC32 JSON`: what a killed run leaves is every row but a torn last one.
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644
-        )
+    Without a path nothing is kept.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        self._kept = path is not None
+        self._descriptor = os.open(path, flags, 0o644) if path is not None else -1
         self._unsynced = 0
 
     def append(self, row: RequestRow) -> None:
+        if not self._kept:
+            return
         body = _encoder.encode(row)
         write_all(self._descriptor, b"%08x %s\n" % (zlib.crc32(body), body))
         self._unsynced += 1

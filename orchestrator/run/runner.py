@@ -12,6 +12,7 @@ import msgspec
 
 from catalog.errors import MoeserveError, ServerError, StorageError
 from orchestrator.engine import Callbacks, Engine, LaunchContext, Session, Stopped
+from orchestrator.engines.registry import engine_kind
 from orchestrator.experiment.cells import Run
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.measure.failures import is_retryable
@@ -170,7 +171,9 @@ class _ServerStart:
         attempt, folder = runner.store.new_attempt(run.run_id)
         identity = self._identity(run, session, attempt)
         rows: list[RequestRow] = []
-        log = RowLog(folder / "requests.jsonl")
+        # A virtual engine gives a run's rows all at once: no crash can leave some of them.
+        virtual = engine_kind(self._group.setup.engine).virtual
+        log = RowLog(None if virtual else folder / "requests.jsonl")
 
         def on_row(row: RequestRow) -> None:
             rows.append(row)
@@ -230,7 +233,7 @@ class _ServerStart:
             reason = "SUPERSEDED: another attempt had published this run"
             record, reasons = self._withhold(manifest, "failed", reason)
         # Its rows are in the published file now; the log is what a crash would have left.
-        (folder / "requests.jsonl").unlink()
+        (folder / "requests.jsonl").unlink(missing_ok=True)
         self._runner.listen(RunFinished(record, reasons))
 
     def _withhold(
