@@ -15,7 +15,8 @@ from strategies.layout import Layout
 
 TIE = 1.05
 """Layouts whose output throughputs are nearer than this are not told apart: the estimated ratio of
-two layouts on the same GPUs was off by 1 to 8 % in the published pairs of one page and day."""
+`tpN+ep` to `tpN` was off by 1 to 7 % in the published pairs of one page and day. That of pipelines
+and data parallelism was off by 1.25 to 3, though it named the better one of all four pairs."""
 WORDS = {"output_throughput": "tokens/s", "mean_tpot_ms": "TPOT", "mean_ttft_ms": "TTFT"}
 WIDER = 1.5
 """Exponent of the factors where nothing was published: nine of ten points of a whole source left

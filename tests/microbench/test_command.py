@@ -168,9 +168,9 @@ def test_a_process_that_dies_is_reported_with_the_end_of_its_log() -> None:
         run_processes(msgspec.structs.replace(job, device=elsewhere), 1, lambda *_: None)
 
 
-def workers() -> list[psutil.Process]:
+def workers(of: int) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter():
+    for process in psutil.Process(of).children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if "microbench.worker" in process.cmdline():
                 found.append(process)
@@ -181,7 +181,6 @@ def workers() -> list[psutil.Process]:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_nothing_is_left_of_an_interrupted_sweep(number: signal.Signals, code: int) -> None:
     pytest.importorskip("torch", reason="moeserve[hf] brings it")
-    before = {process.pid for process in workers()}
     command = [sys.executable, "-m", "moeserve", *SMALL, "--width", "64..512", "--samples", "9000"]
     with subprocess.Popen(
         [*command, "--backend", "loop"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -190,7 +189,7 @@ def test_nothing_is_left_of_an_interrupted_sweep(number: signal.Signals, code: i
             assert started.stderr is not None
             while "round 1" not in started.stderr.readline():
                 assert started.poll() is None
-            mine = [process for process in workers() if process.pid not in before]
+            mine = workers(started.pid)
             assert len(mine) == 2
             started.send_signal(number)
             out, err = started.communicate(timeout=limit(60))

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 
 from orchestrator.host.process import ServerProcess, marked_processes
 from tests.machine import limit, slowness, until
+from tests.tagged import Tagged
 
 PROGRAM = Path(__file__).with_name("nodes_program.py")
 MOESERVE = (sys.executable, "-W", "ignore", "-m", "moeserve")
@@ -140,24 +140,6 @@ class BackgroundRun:
         code = self.process.wait(limit(quiet_s))
         self._reader.join()
         return code
-
-
-class Tagged:
-    """Processes of the servers of one test, found by a variable that only they have."""
-
-    def __init__(self) -> None:
-        self.value = uuid.uuid4().hex
-        self.flags = ("--server-env", f"MOESERVE_TEST_TAG={self.value}")
-
-    def alive(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("MOESERVE_TEST_TAG") == self.value:
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
-        return found
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from orchestrator.host.process import MARKER, marked_processes
 from orchestrator.measure.http_session import HttpSession
 from orchestrator.plan import make_plan
 from tests.machine import limit, until_async
+from tests.tagged import Tagged
 from workloads.transcript import RequestRow
 
 pytestmark = [
@@ -127,8 +128,8 @@ async def test_an_engine_killed_while_it_is_measured_ends_the_run_and_leaves_not
 
 
 def test_the_command_measures_a_real_server_and_leaves_no_process(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "moeserve", "run", "--engine", "vllm"]
+    out, tagged = tmp_path / "out", Tagged()
+    command = [sys.executable, "-m", "moeserve", "run", "--engine", "vllm", *tagged.flags]
     study = ["--model", "tiny-mixtral", "--strategy", "tp", "--workload", "16:16:8", "-c", "1,4"]
     done = subprocess.run(
         [*command, *study, "-o", str(out), "--format", "json"],
@@ -145,9 +146,4 @@ def test_the_command_measures_a_real_server_and_leaves_no_process(tmp_path: Path
     assert all(row["server_generation_tokens"] == row["total_output_tokens"] for row in rows)
     (folder,) = {file.parent for file in out.rglob("server.log")}
     assert "tensor_parallel_size=2" in (folder / "server.log").read_text()
-    command_line = "moeserve-"  # the served name of every server that moeserve starts
-    left = subprocess.run(
-        ["pgrep", "-f", f"served-model-name {command_line}"], capture_output=True, check=False
-    )
-    assert left.stdout == b""
-    assert marked_processes("") == []
+    assert tagged.alive() == []
