@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from catalog.hardware import Gpu
+from catalog.versions import release
 from perfmodel.constants import CALIBRATIONS, VLLM_2026, VLLM_2026_KERNELS, beside_kernels
 from perfmodel.fitted_error import NOTHING_ASKED, Asked, FittedError, beyond
 from strategies.layout import Layout
@@ -22,6 +23,11 @@ WIDER = 1.5
 """Exponent of the factors where nothing was published: nine of ten points of a whole source left
 out of the fit were within 1.9 in throughput, 2.1 in TPOT and 3.7 in TTFT. Of several reasons the
 variances add: sqrt(1 + (WIDER^2 - 1) reasons)."""
+
+LEVEL_SINCE = "0.16"
+"""Servers of this version on are as fast as estimated: the median of their source is 1.00."""
+SLOWER_BEFORE = (1.2, 1.5)
+"""Estimated over measured tokens/s of 0.10 to 0.12: the median of each of two sources."""
 
 
 def wider(reasons: int) -> float:
@@ -191,6 +197,19 @@ def error_note(calibration: str, fitted: FittedError | None = None) -> str:
         )
     known = KNOWN_ERRORS.get(calibration, "compared with no measurement")
     return f"calibration {calibration}: {known}"
+
+
+def version_note(calibration: str, engine_version: str | None) -> str | None:
+    """Say by how much published servers older than the level were slower; None of newer ones."""
+    compared = calibration.startswith(VLLM_2026.name) and calibration in KNOWN_ERRORS
+    if not compared or engine_version is None or release(engine_version) >= release(LEVEL_SINCE):
+        return None
+    low, high = SLOWER_BEFORE
+    return (
+        f"published servers of vLLM 0.10 to 0.12 were {low:g} and {high:g} times slower than "
+        f"estimated (tokens/s, medians of two sources), those from {LEVEL_SINCE} on were not: "
+        f"expect less of {engine_version}"
+    )
 
 
 def error_bounds(

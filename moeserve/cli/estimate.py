@@ -197,7 +197,7 @@ def _estimate(
     )
     from perfmodel.constants import DEFAULT
     from perfmodel.kernel_tables.source import installed_gpus
-    from perfmodel.known_error import error_note
+    from perfmodel.known_error import error_note, version_note
 
     plan, default = plan_of(experiment), (assumed.constants or DEFAULT).name
     rows = list(breakdowns(plan, assumed) if breakdown else estimates(plan, assumed))
@@ -213,6 +213,8 @@ def _estimate(
         note(line)
     for used in dict.fromkeys(str(row.get("calibration") or default) for row in rows):
         note(error_note(used, assumed.assumed_constants.error))
+        if text := version_note(used, assumed.engine_version):
+            note(text)
 
 
 def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> list[Row]:

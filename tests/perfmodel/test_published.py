@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from catalog.hardware_table import GPUS
+from catalog.versions import release
 from perfmodel.constants import DEFAULT, ROOFLINE, VLLM_2026
 from perfmodel.fitted_error import Asked
-from perfmodel.known_error import KNOWN_ERRORS, error_bounds
+from perfmodel.known_error import (
+    KNOWN_ERRORS,
+    LEVEL_SINCE,
+    SLOWER_BEFORE,
+    error_bounds,
+    version_note,
+)
 from perfmodel.left_out import (
     EACH,
     GROUPS,
@@ -93,6 +100,25 @@ def test_all_points_are_as_near_as_is_told_and_the_bounds_hold_nine_in_ten() -> 
         column = column[~np.isnan(column)]
         inside = np.mean(np.abs(column) <= np.log(known.nine_of_ten[name]))
         assert 0.85 <= inside <= 0.95
+    old = {"GPUStack lab": 0.0, "NVIDIA aic-gap": 0.0}
+    assert old.keys() == {
+        each.source
+        for each in POINTS
+        if each.engine_version and release(each.engine_version) < release(LEVEL_SINCE)
+    }
+    for source in old:
+        rows = [each.source == source for each in POINTS]
+        old[source] = float(np.exp(np.nanmedian(errors[rows, 0])))
+    assert tuple(round(each, 1) for each in sorted(old.values())) == SLOWER_BEFORE
+
+
+def test_servers_of_old_versions_are_said_to_have_been_slower() -> None:
+    told = version_note(VLLM_2026.name, "0.11.0")
+    assert told is not None
+    assert "1.2 and 1.5 times slower" in told
+    assert version_note(VLLM_2026.name, "0.18.0") is None
+    assert version_note(VLLM_2026.name, None) is None, "the newest is assumed"
+    assert version_note(ROOFLINE.name, "0.11.0") is None, "it was compared with nothing"
 
 
 def test_the_shipped_set_is_the_fit_to_all_points() -> None:
