@@ -213,8 +213,8 @@ def _estimate(
         note(line)
     for used in dict.fromkeys(str(row.get("calibration") or default) for row in rows):
         note(error_note(used, assumed.assumed_constants.error))
-        if text := version_note(used, assumed.engine_version):
-            note(text)
+        if slower := version_note(used, assumed.engine_version):
+            note(slower)
 
 
 def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> list[Row]:
