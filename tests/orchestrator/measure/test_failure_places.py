@@ -1,0 +1,102 @@
+"""What a log says around a failure: above it, below it, before its lines, and in which start."""
+
+import pytest
+
+from orchestrator.measure.failures import Failure, diagnose
+from tests import server_logs
+
+READY = "INFO:     Application startup complete.\n"
+
+
+def found(log: str) -> Failure:
+    failure = diagnose(log)
+    assert failure is not None
+    return failure
+
+
+LLAMA_LOADS = "load_tensors: loading model tensors, this can take a while... (mmap = true)\n"
+LLAMA_FULL = (
+    "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 8900.01 MiB on device 0: cudaMalloc "
+    "failed: out of memory\nggml_gallocr_reserve_n: failed to allocate CUDA0 buffer of size 9332\n"
+)
+
+
+def test_advice_for_llama_cpp_names_its_own_flags() -> None:
+    log = LLAMA_LOADS + LLAMA_FULL + "llama_init_from_model: failed to allocate compute buffers\n"
+    assert "--ubatch-size" in found(log).advice
+    assert "--max-num-batched-tokens" not in found(log).advice
+
+
+@pytest.mark.parametrize(
+    ("log", "code"),
+    [
+        (LLAMA_FULL + "llama_model_load: error loading model: unable to allocate CUDA0 buffer",
+         "OOM_WEIGHTS"),
+        (LLAMA_FULL + "llama_init_from_model: failed to allocate buffer for kv cache", "OOM_KV"),
+        (LLAMA_FULL + "llama_new_context_with_model: failed to allocate compute buffers",
+         "OOM_ACTIVATIONS"),
+        ("ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 4379\n"
+         "llama_model_load: error loading model: unable to allocate CPU buffer", "HOST_MEMORY"),
+        ("ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfDeviceMemory\n"
+         "llama_model_load: error loading model: unable to allocate Vulkan0 buffer", "OOM_WEIGHTS"),
+    ],
+)  # fmt: skip
+def test_llama_cpp_tells_below_what_it_had_no_memory_for(log: str, code: str) -> None:
+    assert found(LLAMA_LOADS + log + "\nmain: exiting due to model loading error\n").code == code
+
+
+def test_the_last_of_several_starts_of_llama_cpp_counts() -> None:
+    build = "build: 7972 (e06088da0) with cc\n"
+    ran = build + LLAMA_LOADS + "main: server is listening on http://127.0.0.1:8080\n"
+    refused = "error: invalid argument: --no-such-flag\n"
+    assert found(ran + build + refused).code == "SERVER_ARGS"
+    assert diagnose(ran) is None
+
+
+def test_a_warning_behind_the_prefix_of_a_process_is_no_cause() -> None:
+    harmless = (
+        "[rank0]:[W1009 21:00:00.1 TCPStore.cpp:125] [c10d] recvValue timed out, TCPStore failed\n"
+        "(EngineCore pid=3) [W1009 21:00:00.1 socket.cpp:2] [c10d] The client socket has failed\n"
+        "0.01.300.124 W common_fit: failed to allocate CUDA0 buffer of size 9332\n"
+        "(Worker pid=8) ERROR 10-09 10:00:00 [triton_moe.py:34] Failed to import Triton kernels. "
+        "Error: cannot import name 'routing' from 'triton_kernels.routing'\n"
+        "node-a:1:2 [0] nvls.cc:254 NCCL WARN Cuda failure 1 'invalid argument', falling back\n"
+    )
+    assert diagnose(harmless) is None
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "[2026-08-21T19:42:40Z] (EngineCore pid=522) ",
+        "[2025-09-13 09:09:15 TP0] ",
+        "2026-06-09 14:01:54.604 [Info] (Process) (APIServer pid=42406) ",
+        "2025-03-05 08:58:54 ",
+    ],
+)
+def test_an_unknown_error_behind_a_time_of_the_log_is_passed_on(prefix: str) -> None:
+    lines = ("Traceback (most recent call last):", '  File "x.py", line 1', "KeyError: 'new'")
+    failure = found("".join(f"{prefix}{line}\n" for line in lines))
+    assert failure.code == "START_FAILED"
+    assert failure.advice.endswith(": KeyError: 'new'")
+
+
+def test_of_an_assertion_without_words_what_it_asserts_is_passed_on() -> None:
+    log = server_logs.START.format(
+        "    assert self.budget is not None\n           ^^^^^^^^^^^^^^^^^^^^^^^\nAssertionError\n"
+        "Exception: WorkerProc initialization failed due to an exception in a background process."
+    )
+    failure = found(log)
+    assert failure.code == "START_FAILED"
+    assert failure.advice.endswith(": AssertionError: assert self.budget is not None")
+
+
+def test_what_a_client_was_told_is_not_passed_on_as_why_the_server_died() -> None:
+    client = "ERROR 10-14 [serving.py:8] ValueError: no such tool\n"
+    died = (
+        "ERROR 10-14 [core.py:1] EngineCore encountered a fatal error.\n"
+        "ERROR 10-14 [core.py:1] KeyError: 'request-7'\n"
+    )
+    failure = found(READY + client + died)
+    assert failure.code == "ENGINE_DEAD"
+    assert failure.advice.endswith(": KeyError: 'request-7'")
