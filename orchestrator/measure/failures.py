@@ -54,7 +54,7 @@ _SAID_BELOW = (
 LINES_BELOW = 4
 _FAILS = re.compile(r"Traceback \(most recent call last\)|[\w.]{1,80}(?:Error|Exception):")
 _ERROR = re.compile(
-    r"(?![\w.]{0,80}EngineDead)[\w.]{1,80}(?:Error|Exception)"
+    r"\s{0,4}what\(\): .{1,200}|(?![\w.]{0,80}EngineDead)[\w.]{1,80}(?:Error|Exception)"
     r"(?:: (?!Engine core init|WorkerProc init).{1,200}|\s{0,9}$)"
 )
 _MARKS_A_PLACE = re.compile(r"[\s^~]*$")
@@ -112,12 +112,10 @@ def classify(log: str, default: str) -> Failure:
 
 def _with_error(failure: Failure, lines: Sequence[Line]) -> Failure:
     """Pass on the first error of a log whose cause is not known here."""
-    place, told = next(
-        ((n, found[0]) for n, line in enumerate(lines) if (found := _ERROR.match(line.text))),
-        (0, ""),
-    )
+    errors = ((n, _ERROR.match(line.text)) for n, line in enumerate(lines))
+    place, told = next(((n, error[0].strip()) for n, error in errors if error), (0, ""))
     if told and ":" not in told:
-        told = f"{told.rstrip()}: {_source_above(lines, place)}".rstrip(": ")
+        told = f"{told}: {_source_above(lines, place)}".rstrip(": ")
     return replace(failure, advice=f"{failure.advice}: {told}") if told else failure
 
 

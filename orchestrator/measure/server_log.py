@@ -14,23 +14,26 @@ _LEVEL = re.compile(r"(?<![\w=.'\"-])(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)(?
 _SAYS_MORE = re.compile(r"rror|xception|ailed")
 """Before a level's name: the name is part of a message."""
 _QUIET = re.compile(
-    r"\W{0,2}[WIV]\d{3,4} \d\d:|(?:\d{1,4}\.){2,3}\d{1,3} [IWD] "
+    r"\W{0,2}[WIV]\d{3,4} \d\d:|(?:\d{1,4}\.){2,3}\d{1,3} [IWD] |.{0,60}\b[Ww]arning: "
+    r"|\[\d{4}-\d\d-\d\d [\d:.,]{1,20} [IWD] "
     r"|.{0,200}\b(?:User|Future|Runtime|Deprecation|Resource)Warning\b"
 )
 _SOURCE = re.compile(r"\[?[\w./-]{1,80}\.py:\d{1,6}\]\s?")
 _PREFIX = re.compile(
     r"\s{0,40}(?:\((?:[^()\n]{1,60}[ =])?pid=\d{1,9}[^()\n]{0,60}\)"
     r"|\[rank\d{1,5}\]:|\d{4}-\d\d-\d\d[T ][\d:.,]{1,20}Z?(?: std(?:out|err) [FP])?(?= )"
-    r"|\[\d{4}-\d\d-\d\d[T ][^\]\n]{1,60}\](?= )|\[(?:Info|Warning|Error)\](?: \(\w{1,20}\))?(?= )"
+    r"|\[\d{4}-\d\d-\d\d[T ][\d:.,]{1,20}+(?! [IWD] )[^\]\n]{0,40}\](?= )"
+    r"|\[(?:Info|Warning|Error)\](?: \(\w{1,20}\))?(?= )"
     r"|(?:\d{1,4}\.){2,3}\d{1,3} E(?= )"
     r"|[A-Z][a-z]{2} {1,2}\d{1,2} [\d:]{8} \S{1,60} \S{1,60}:(?= )|[\w.-]{1,60} {1,9}\|(?= ))\s?"
 )
 _BANNER = re.compile(
     r"vLLM API server version|\] version \d{1,3}\.\d|\bbuild(?:_info)?: b?\d{1,6}[ -]"
+    r"|common_params_print_info: verbosity"
 )
 _OVER = re.compile(
     r"startup complete|initialization failed|Traceback \(most recent call last\)"
-    r"|server is listening on|exiting due to"
+    r"|server(?: is|:) listening on|exiting due to|cleaning up before exit"
 )
 _BEGINS_RECORD = re.compile(
     r"\s{0,40}(?:$|[(\[|{]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|\d{4}-\d\d|Traceback|File \""
@@ -49,7 +52,7 @@ STAGES = (
     ("capturing graphs", r"Capturing (?:CUDA|cuda) ?graph"),
     ("warming up", r"Graph capturing finished"),
     ("ready", r"Application startup complete|Uvicorn running on|\" 200 OK|ready to roll"
-              r"|server is listening on|all slots are idle"),
+              r"|(?<!router )server(?: is|:) listening on|all slots are idle"),
     ("stopped", r"INFO: {1,9}Shutting down|Application shutdown complete"),
 )  # fmt: skip
 """In the order in which vLLM and llama.cpp go through them: a name, and the line that tells."""

@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrator.measure.failures import Failure, diagnose
+from orchestrator.measure.server_log import clean, stage
 from tests import server_logs
 
 READY = "INFO:     Application startup complete.\n"
@@ -53,11 +54,40 @@ def test_the_last_of_several_starts_of_llama_cpp_counts() -> None:
     assert diagnose(ran) is None
 
 
+NEW_LLAMA = (
+    "0.00.6.4 I cmn  common_param: common_params_print_info: verbosity = 3\n"
+    "0.00.584.569 W model has unused tensor blk.42.attn_norm.weight (size = 10240) -- ignoring\n"
+)
+LISTENS = "3.50.294.953 I srv  llama_server: listening on http://127.0.0.1:8080\n"
+
+
+def test_the_newer_wording_of_llama_cpp_that_it_is_ready_is_read() -> None:
+    assert stage(NEW_LLAMA) == "starting"
+    assert stage(NEW_LLAMA + LISTENS) == "ready"
+    router = "0.00.7.9 I srv  llama_server: router server is listening on http://127.0.0.1:53155\n"
+    assert stage(NEW_LLAMA + router) == "starting"
+    assert diagnose(NEW_LLAMA + "0.01.2.3 E error loading model: x\n" + LISTENS) is None
+    taken = "0.05.1.2 E Couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 8011\n"
+    assert found(NEW_LLAMA + LISTENS + NEW_LLAMA + taken).code == "PORT_CONFLICT"
+    assert stage(clean(NEW_LLAMA + LISTENS + NEW_LLAMA + taken)) == "starting"
+
+
+def test_what_a_cpp_program_threw_is_passed_on() -> None:
+    died = "terminate called after throwing an instance of 'x'\n  what():  no such tensor\n"
+    for log in (died, NEW_LLAMA + LISTENS + died):
+        failure = found(log)
+        assert failure.code == "RANK_LOST"
+        assert failure.advice.endswith("what():  no such tensor")
+
+
 def test_a_warning_behind_the_prefix_of_a_process_is_no_cause() -> None:
     harmless = (
         "[rank0]:[W1009 21:00:00.1 TCPStore.cpp:125] [c10d] recvValue timed out, TCPStore failed\n"
         "(EngineCore pid=3) [W1009 21:00:00.1 socket.cpp:2] [c10d] The client socket has failed\n"
         "0.01.300.124 W common_fit: failed to allocate CUDA0 buffer of size 9332\n"
+        "[2025-12-12 15:10:48,697 W 1 1] global_state_accessor.cc:429: GCS unavailable\n"
+        "libibverbs: Warning: couldn't load driver: libmlx5.so: cannot open shared object file\n"
+        "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected\n"
         "(Worker pid=8) ERROR 10-09 10:00:00 [triton_moe.py:34] Failed to import Triton kernels. "
         "Error: cannot import name 'routing' from 'triton_kernels.routing'\n"
         "node-a:1:2 [0] nvls.cc:254 NCCL WARN Cuda failure 1 'invalid argument', falling back\n"
@@ -79,6 +109,27 @@ def test_an_unknown_error_behind_a_time_of_the_log_is_passed_on(prefix: str) -> 
     failure = found("".join(f"{prefix}{line}\n" for line in lines))
     assert failure.code == "START_FAILED"
     assert failure.advice.endswith(": KeyError: 'new'")
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ('vllm/config/speculative.py", line 9, in _verify', "SERVER_ARGS"),
+        ('vllm/engine/arg_utils.py", line 9, in create_engine_config', "SERVER_ARGS"),
+        ('vllm/lora/worker_manager.py", line 155, in _load_adapter', "SERVER_ARGS"),
+        ('vllm/model_executor/models/moe.py", line 9, in load_weights', "BAD_WEIGHTS"),
+        ('vllm/model_executor/layers/linear.py", line 1, in weight_loader_v2', "BAD_WEIGHTS"),
+        ('modules/transformers_modules/moe/modeling_moe.py", line 3, in x', "MODEL_UNSUPPORTED"),
+        ('transformers/models/auto/auto_factory.py", line 3, in x', "MODEL_UNSUPPORTED"),
+        ('vllm/v1/worker/gpu_worker.py", line 3, in load_model', "START_FAILED"),
+    ],
+)
+def test_an_error_of_unknown_words_is_classed_by_the_innermost_frame(frame: str, code: str) -> None:
+    outer = '  File "/x/vllm/config/vllm.py", line 1, in y\n    z()\n'
+    inner = f'  File "/x/{frame}\n    raise Something(\n    ^^^^^^^^^\n'
+    failure = found(f"Traceback (most recent call last):\n{outer}{inner}TypeError: new words\n")
+    assert failure.code == code
+    assert "TypeError: new words" in failure.advice
 
 
 def test_of_an_assertion_without_words_what_it_asserts_is_passed_on() -> None:
