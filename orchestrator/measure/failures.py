@@ -158,7 +158,8 @@ def _matches(lines: Sequence[Line], ready: bool) -> Iterator[_Match]:
 
 
 def _failure(kind: FailureClass, wording: Wording, found: re.Match[str]) -> Failure:
-    advice = (wording.advice or kind.advice).format(**found.groupdict())
+    named = {name: (said or "").strip() for name, said in found.groupdict().items()}
+    advice = (wording.advice or kind.advice).format(**named)
     lasts = kind.lasting if not isinstance(wording.lasting, bool | None) else wording.lasting
     return Failure(kind.code, lasts, advice)
 

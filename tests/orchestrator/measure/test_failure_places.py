@@ -132,6 +132,14 @@ def test_an_error_of_unknown_words_is_classed_by_the_innermost_frame(frame: str,
     assert "TypeError: new words" in failure.advice
 
 
+def test_what_a_configuration_says_on_its_second_line_is_passed_on() -> None:
+    refused = "pydantic_core.ValidationError: 1 validation error for VllmConfig\n  {} [type=x]\n"
+    failure = found(refused.format("Value error, this and that exclude each other"))
+    assert failure.code == "SERVER_ARGS"
+    assert failure.advice.endswith(": this and that exclude each other")
+    assert found(refused.format("Value error, Expecting value: line 1")).code == "BAD_WEIGHTS"
+
+
 def test_of_an_assertion_without_words_what_it_asserts_is_passed_on() -> None:
     log = server_logs.START.format(
         "    assert self.budget is not None\n           ^^^^^^^^^^^^^^^^^^^^^^^\nAssertionError\n"
