@@ -28,7 +28,7 @@ _PREFIX = re.compile(
     r"|[A-Z][a-z]{2} {1,2}\d{1,2} [\d:]{8} \S{1,60} \S{1,60}:(?= )|[\w.-]{1,60} {1,9}\|(?= ))\s?"
 )
 _BANNER = re.compile(
-    r"vLLM API server version|\] version \d{1,3}\.\d|\bbuild(?:_info)?: b?\d{1,6}[ -]"
+    r"vLLM API server version|[\]█] {1,9}version \d{1,3}\.\d|\bbuild(?:_info)?: b?\d{1,6}[ -]"
     r"|common_params_print_info: verbosity"
 )
 _OVER = re.compile(

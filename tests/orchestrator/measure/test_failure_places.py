@@ -2,6 +2,7 @@
 
 import pytest
 
+from orchestrator.engines.vllm.readback import observed
 from orchestrator.measure.failures import Failure, diagnose
 from orchestrator.measure.server_log import clean, stage
 from tests import server_logs
@@ -52,6 +53,16 @@ def test_the_last_of_several_starts_of_llama_cpp_counts() -> None:
     refused = "error: invalid argument: --no-such-flag\n"
     assert found(ran + build + refused).code == "SERVER_ARGS"
     assert diagnose(ran) is None
+
+
+def test_a_start_that_begins_with_the_logo_of_vllm_begins_anew() -> None:
+    front = "(APIServer pid=1) INFO 06-19 15:35:00 [api_utils.py:339] "
+    logo = f"{front}       █     █     █▄   ▄█\n{front} ▄▄ ▄█ █     █     █ ▀▄▀ █  version 0.23.0\n"
+    heads = "ValueError: Total number of attention heads (40) must be divisible by tensor parallel "
+    log = logo + READY + logo + f"(EngineCore pid=2) ERROR 06-19 [core.py:1] {heads}size (16).\n"
+    assert found(log).code == "LAYOUT_INVALID"
+    assert (stage(clean(log)), observed(log).version) == ("starting", "0.23.0")
+    assert stage(clean(logo + READY)) == "ready"
 
 
 NEW_LLAMA = (
