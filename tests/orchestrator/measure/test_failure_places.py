@@ -161,6 +161,20 @@ def test_of_an_assertion_without_words_what_it_asserts_is_passed_on() -> None:
     assert failure.advice.endswith(": AssertionError: assert self.budget is not None")
 
 
+def test_of_a_worker_that_broke_its_own_error_is_passed_on() -> None:
+    worker = "(Worker_TP1 pid=1) ERROR 12-25 20:59:15 [multiproc_executor.py:824] "
+    core = "(EngineCore_DP0 pid=2) ERROR 12-25 20:59:16 [core.py:866] "
+    log = (
+        f"{worker}WorkerProc hit an exception.\n{worker}Traceback (most recent call last):\n"
+        f"{worker}    assert logits.size(-1) == 8\n{worker}AssertionError\n"
+        f"{core}EngineCore encountered a fatal error.\n"
+        f"{core}RuntimeError: Worker failed with error '', please check the stack trace above\n"
+    )
+    failure = found(READY + log)
+    assert failure.code == "ENGINE_DEAD"
+    assert failure.advice.endswith(": AssertionError: assert logits.size(-1) == 8")
+
+
 def test_what_a_client_was_told_is_not_passed_on_as_why_the_server_died() -> None:
     client = "ERROR 10-14 [serving.py:8] ValueError: no such tool\n"
     died = (
