@@ -113,6 +113,7 @@ def test_a_warning_behind_the_prefix_of_a_process_is_no_cause() -> None:
         "[2025-09-13 09:09:15 TP0] ",
         "2026-06-09 14:01:54.604 [Info] (Process) (APIServer pid=42406) ",
         "2025-03-05 08:58:54 ",
+        "2025-10-14T10:41:47.123456789+02:00 stderr F ",
     ],
 )
 def test_an_unknown_error_behind_a_time_of_the_log_is_passed_on(prefix: str) -> None:
@@ -159,6 +160,24 @@ def test_of_an_assertion_without_words_what_it_asserts_is_passed_on() -> None:
     failure = found(log)
     assert failure.code == "START_FAILED"
     assert failure.advice.endswith(": AssertionError: assert self.budget is not None")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ValueError: The decoder prompt (length 20000) is longer than the maximum model length of",
+        "httpx.ReadTimeout: The read operation timed out",
+        "ConnectionRefusedError: [Errno 111] Connect call failed ('192.0.2.1', 4317)",
+        "PermissionError: [Errno 13] Permission denied: '/data/x.png'",
+        "ValueError: LoRA rank 64 is greater than max_lora_rank 16.",
+        "OSError: [Errno 113] No route to host",
+        "ImportError: cannot import name 'x' from 'y'",
+        "srv  send_error: task id = 0, error: the request exceeds the available context size",
+    ],
+)
+def test_what_a_client_asks_of_a_ready_server_is_no_failure_of_it(message: str) -> None:
+    begin = "ERROR 10-14 [serving.py:8] Traceback (most recent call last):\n"
+    assert diagnose(f"{READY}{begin}ERROR 10-14 [serving.py:8] {message}\n") is None
 
 
 def test_of_a_worker_that_broke_its_own_error_is_passed_on() -> None:
