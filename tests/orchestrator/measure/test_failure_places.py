@@ -171,6 +171,7 @@ def test_of_an_assertion_without_words_what_it_asserts_is_passed_on() -> None:
         "PermissionError: [Errno 13] Permission denied: '/data/x.png'",
         "ValueError: LoRA rank 64 is greater than max_lora_rank 16.",
         "OSError: [Errno 113] No route to host",
+        "Aborted request cmpl-7",
         "ImportError: cannot import name 'x' from 'y'",
         "srv  send_error: task id = 0, error: the request exceeds the available context size",
     ],
