@@ -45,10 +45,20 @@ _FRAMES = (
                            r"process_weights_after_loading)\b")),
 )  # fmt: skip
 FRAMES_ABOVE = 80
+# llama.cpp says what it was doing after it says that memory ran out.
+_SAID_BELOW = (
+    ("kv", re.compile(r"failed to allocate buffer for kv cache|kv_cache_init\(\) failed")),
+    ("profile", re.compile(r"failed to allocate compute (?:pp )?buffers")),
+    ("weights", re.compile(r"error loading model: unable to allocate")),
+)
+LINES_BELOW = 4
 _FAILS = re.compile(r"Traceback \(most recent call last\)|[\w.]{1,80}(?:Error|Exception):")
 _ERROR = re.compile(
-    r"(?![\w.]{0,80}EngineDead)[\w.]{1,80}(?:Error|Exception): (?!Engine core init).{1,200}"
+    r"\s{0,4}what\(\): .{1,200}|(?![\w.]{0,80}EngineDead)[\w.]{1,80}(?:Error|Exception)"
+    r"(?:: (?!Engine core init|WorkerProc init).{1,200}|\s{0,9}$)"
 )
+_MARKS_A_PLACE = re.compile(r"[\s^~]*$")
+"""The line below a line of source in a traceback."""
 _NAMELESS = RANKS.index("aftermath")
 
 
@@ -80,8 +90,11 @@ def diagnose(log: str) -> Failure | None:
     if ready:
         lines = [line for line in lines if line.stage == READY]
     found = min(_matches(lines, ready), key=_order, default=None)
+    if found is not None and found.rank < _NAMELESS:
+        return found.failure
     if found is not None:
-        return _with_error(found.failure, lines) if found.rank >= _NAMELESS else found.failure
+        # What a server answered clients with before it died is not why it died.
+        return _with_error(found.failure, lines[found.line if ready else 0 :])
     if not ready and any(_FAILS.match(line.text) for line in lines):
         unknown = known.classes[-1]
         return _with_error(Failure(unknown.code, unknown.lasting, unknown.advice), lines)
@@ -99,8 +112,18 @@ def classify(log: str, default: str) -> Failure:
 
 def _with_error(failure: Failure, lines: Sequence[Line]) -> Failure:
     """Pass on the first error of a log whose cause is not known here."""
-    told = next((found[0] for line in lines if (found := _ERROR.match(line.text))), "")
+    errors = ((n, _ERROR.match(line.text)) for n, line in enumerate(lines))
+    place, told = next(((n, error[0].strip()) for n, error in errors if error), (0, ""))
+    if told and ":" not in told:
+        told = f"{told}: {_source_above(lines, place)}".rstrip(": ")
     return replace(failure, advice=f"{failure.advice}: {told}") if told else failure
+
+
+def _source_above(lines: Sequence[Line], place: int) -> str:
+    """Tell the line of source that raised an error without words, as an assertion is."""
+    above = (line.text.strip() for line in reversed(lines[max(0, place - 4) : place]))
+    source = next((text for text in above if not _MARKS_A_PLACE.match(text)), "")
+    return "" if source.startswith(("File ", "Traceback")) else source[:200]
 
 
 def is_retryable(failure: str | MoeserveError) -> bool:
@@ -117,7 +140,7 @@ def _order(match: _Match) -> tuple[int, int, int]:
 
 def _matches(lines: Sequence[Line], ready: bool) -> Iterator[_Match]:
     """The first place of each wording that applies."""
-    text = "\n".join(line.text for line in lines)
+    text = _joined(lines)
     begins = list(accumulate((len(line.text) + 1 for line in lines), initial=0))
     place = 0
     for kind in table().classes:
@@ -135,7 +158,8 @@ def _matches(lines: Sequence[Line], ready: bool) -> Iterator[_Match]:
 
 
 def _failure(kind: FailureClass, wording: Wording, found: re.Match[str]) -> Failure:
-    advice = (wording.advice or kind.advice).format(**found.groupdict())
+    named = {name: (said or "").strip() for name, said in found.groupdict().items()}
+    advice = (wording.advice or kind.advice).format(**named)
     lasts = kind.lasting if not isinstance(wording.lasting, bool | None) else wording.lasting
     return Failure(kind.code, lasts, advice)
 
@@ -145,9 +169,15 @@ def activity(lines: Sequence[Line], place: int) -> str:
     stage = lines[place].stage
     if stage == READY:
         return "serving"
-    above = "\n".join(line.text for line in lines[max(0, place - FRAMES_ABOVE) : place + 1])
-    named = next((name for name, pattern in _FRAMES if pattern.search(above)), None)
-    return named or _by_stage(stage)
+    above = _joined(lines[max(0, place - FRAMES_ABOVE) : place + 1])
+    below = _joined(lines[place : place + 1 + LINES_BELOW])
+    said = [name for name, pattern in _SAID_BELOW if pattern.search(below)]
+    said += [name for name, pattern in _FRAMES if pattern.search(above)]
+    return said[0] if said else _by_stage(stage)
+
+
+def _joined(lines: Sequence[Line]) -> str:
+    return "\n".join(line.text for line in lines)
 
 
 def _by_stage(stage: int) -> str:

@@ -14,17 +14,28 @@ _LEVEL = re.compile(r"(?<![\w=.'\"-])(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)(?
 _SAYS_MORE = re.compile(r"rror|xception|ailed")
 """Before a level's name: the name is part of a message."""
 _QUIET = re.compile(
-    r"\W{0,2}[WIV]\d{3,4} \d\d:"
+    r"\W{0,2}[WIV]\d{3,4} \d\d:|(?:\d{1,4}\.){2,3}\d{1,3} [IWD] |.{0,60}\b[Ww]arning: "
+    r"|\[\d{4}-\d\d-\d\d [\d:.,]{1,20} [IWD] "
     r"|.{0,200}\b(?:User|Future|Runtime|Deprecation|Resource)Warning\b"
 )
 _SOURCE = re.compile(r"\[?[\w./-]{1,80}\.py:\d{1,6}\]\s?")
 _PREFIX = re.compile(
     r"\s{0,40}(?:\((?:[^()\n]{1,60}[ =])?pid=\d{1,9}[^()\n]{0,60}\)"
-    r"|\[rank\d{1,5}\]:|\d{4}-\d\d-\d\dT[\d:.]{1,20}Z?(?: std(?:out|err) [FP])?(?= )"
+    r"|\[rank\d{1,5}\]:|\d{4}-\d\d-\d\d[T ][\d:.,]{1,20}(?:Z|[+-]\d\d:\d\d)?"
+    r"(?: std(?:out|err) [FP])?(?= )"
+    r"|\[\d{4}-\d\d-\d\d[T ][\d:.,]{1,20}+(?! [IWD] )[^\]\n]{0,40}\](?= )"
+    r"|\[(?:Info|Warning|Error)\](?: \(\w{1,20}\))?(?= )"
+    r"|(?:\d{1,4}\.){2,3}\d{1,3} E(?= )"
     r"|[A-Z][a-z]{2} {1,2}\d{1,2} [\d:]{8} \S{1,60} \S{1,60}:(?= )|[\w.-]{1,60} {1,9}\|(?= ))\s?"
 )
-_BANNER = re.compile(r"vLLM API server version|\] version \d{1,3}\.\d")
-_OVER = re.compile(r"startup complete|initialization failed|Traceback \(most recent call last\)")
+_BANNER = re.compile(
+    r"vLLM API server version|[\]█] {1,9}version \d{1,3}\.\d|\bbuild(?:_info)?: b?\d{1,6}[ -]"
+    r"|common_params_print_info: verbosity"
+)
+_OVER = re.compile(
+    r"startup complete|initialization failed|Traceback \(most recent call last\)"
+    r"|server(?: is|:) listening on|exiting due to|cleaning up before exit"
+)
 _BEGINS_RECORD = re.compile(
     r"\s{0,40}(?:$|[(\[|{]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|\d{4}-\d\d|Traceback|File \""
     r"|[\w.]{1,80}(?:Error|Exception|Warning)\b|\w{1,40} {1,4}\|)"
@@ -34,17 +45,18 @@ STAGES = (
     ("starting", r"\A"),
     ("fetching the model", r"Downloading "),
     ("joining ranks", r"is assigned as DP rank"),
-    ("loading weights", r"Loading safetensors|Starting to load model"),
-    ("allocating the KV cache", r"Loading (?:model )?weights took|Model loading took"),
+    ("loading weights", r"Loading safetensors|Starting to load model|load_tensors: loading"),
+    ("allocating the KV cache", r"Loading (?:model )?weights took|Model loading took"
+                                r"|llama_(?:new_context_with_model|context): n_ctx"),
     ("compiling", r"vLLM's torch\.compile|Dynamo bytecode transform"),
-    ("warming up", r"KV cache size"),
+    ("warming up", r"KV cache size|KV self size"),
     ("capturing graphs", r"Capturing (?:CUDA|cuda) ?graph"),
     ("warming up", r"Graph capturing finished"),
     ("ready", r"Application startup complete|Uvicorn running on|\" 200 OK|ready to roll"
-              r"|server is listening on|all slots are idle"),
+              r"|(?<!router )server(?: is|:) listening on|all slots are idle"),
     ("stopped", r"INFO: {1,9}Shutting down|Application shutdown complete"),
 )  # fmt: skip
-"""In the order in which vLLM goes through them: a name, and the line that says it is there."""
+"""In the order in which vLLM and llama.cpp go through them: a name, and the line that tells."""
 READY, STOPPED = 9, 10
 LOADED, ALLOCATED, CAPTURING, CAPTURED = 4, 6, 7, 8
 _MARKS = re.compile("|".join(f"(?P<stage{n}>{p})" for n, (_, p) in enumerate(STAGES) if n))
@@ -109,9 +121,10 @@ def telling_lines(text: str, *, always: re.Pattern[str], never: re.Pattern[str])
         level, begin = _level(line)
         if level in ("DEBUG", "INFO", "WARNING") and not always.search(line):
             continue
-        if not line.strip() or never.search(line) or (not level and _QUIET.match(line)):
+        message = _message(line, begin)
+        if not message.strip() or never.search(line) or (not level and _QUIET.match(message)):
             continue
-        kept.append(Line(_message(line, begin), reached))
+        kept.append(Line(message, reached))
     if len(kept) > MOST_LINES * 5 // 4:
         return kept[:MOST_LINES] + kept[-MOST_LINES // 4 :]
     return kept

@@ -28,7 +28,8 @@ _DEGREES = _flexible(
     r"(?:, data_parallel_size=(\d{1,9}))?"
 )
 _CONTEXT = _flexible(r"(?<![\w'\"])decode_context_parallel_size=(\d{1,9})")
-_VERSION = re.compile(r"(?:API server version|\] version) {0,3}v?(\d{1,3}\.[\w.+-]{1,60})")
+# The front end tells it plainly, or beside a logo of block characters.
+_VERSION = re.compile(r"(?:API server version|[\]█] {1,9}version) {0,3}v?(\d{1,3}\.[\w.+-]{1,60})")
 _RANK = _flexible(
     r"rank (\d{1,9}) in world size (\d{1,9}) is assigned as DP rank (\d{1,9}), PP rank (\d{1,9}),"
     r"(?: PCP rank (\d{1,9}),)? TP rank (\d{1,9})"
