@@ -17,6 +17,8 @@ LONGEST_QUOTED = 4_096
 NO_CONTENT = frozenset({"role", "name", "id", "refusal", "annotations", "provider_specific_fields"})
 """Fields of a delta that hold no tokens; any other does, whatever a server calls its thoughts."""
 EMPTY = frozenset({b'""', b"[]", b"{}"})
+NO_ERROR = EMPTY | {b"false"}
+"""Values of a field `error` with which a part of an answer says that there is none."""
 COMPLAINTS = ("detail", "error_message", "error_msg", "message", "msg", "errors")
 """Where servers put their words when an event is neither of an answer nor an OpenAI error."""
 
@@ -103,11 +105,12 @@ def decode_event(data: bytes) -> StreamEvent:
         event = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         event = _lenient(data, error)
-    if bytes(event.error) not in (b"", b"null"):
-        raise Failure("STREAM_ERROR", clean_error(_plain(bytes(event.error))))
+    said = bytes(event.error)
+    if said not in (b"", b"null") and not (event.choices and said in NO_ERROR):
+        raise Failure("STREAM_ERROR", clean_error(_plain(said)))
     if event.object == "error":
-        said = _plain(bytes(event.message)).strip('"')
-        raise Failure("STREAM_ERROR", clean_error(said or "error object in the stream"))
+        words = _plain(bytes(event.message)).strip('"')
+        raise Failure("STREAM_ERROR", clean_error(words or "error object in the stream"))
     if event.is_odd and (complaint := _complaint(data)):
         raise Failure("STREAM_ERROR", clean_error(complaint))
     return event
@@ -171,8 +174,13 @@ def _usage(found: Mapping[str, Any]) -> Usage:
     return Usage(
         prompt_tokens=_number(found.get("prompt_tokens")),
         completion_tokens=_number(found.get("completion_tokens")),
-        prompt_tokens_details=CachedTokens(cached if type(cached) in (int, float) else None),
+        prompt_tokens_details=CachedTokens(_whole(cached)),
+        prompt_cache_hit_tokens=_whole(found.get("prompt_cache_hit_tokens")),
     )
+
+
+def _whole(said: object) -> int | float | None:
+    return said if type(said) in (int, float) else None  # type: ignore[return-value]
 
 
 def _number(said: object) -> int | float | str | None:
