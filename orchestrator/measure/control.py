@@ -43,6 +43,8 @@ class Control:
         self._target = reached or Target(base_url=base_url, model="", api_key=api_key or "")
         self.metrics_url: str | None = self.url("/metrics")
         """Where its counters are read; None reads none."""
+        self.metrics_trouble = ""
+        """Why they could not be read the last time."""
         self._session = aiohttp.ClientSession(
             connector=connector_of(self._target),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
@@ -99,8 +101,10 @@ class Control:
             return None
         try:
             text = await self._ask("GET", self.metrics_url, limit_s, fresh=fresh)
-        except EndpointError:
+        except EndpointError as error:
+            self.metrics_trouble = str(error)
             return None
+        self.metrics_trouble = ""
         return in_vllm_names(text.decode(errors="replace"))
 
     async def version(self, *, limit_s: float = TIMEOUT_S) -> str | None:

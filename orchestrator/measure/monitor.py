@@ -42,8 +42,15 @@ GAUGES = {
     "prefix_queries": "vllm:prefix_cache_queries_total",
     "prefix_hits": "vllm:prefix_cache_hits_total",
 }
-# llama.cpp counts a request's tokens when it ends, and each of its steps at once.
-PROGRESS = (GAUGES["generation_tokens"], GAUGES["prompt_tokens"], "llamacpp:n_decode_total")
+# llama.cpp and SGLang count a request's tokens when it ends, but each step or token at once.
+PROGRESS = (
+    GAUGES["generation_tokens"],
+    GAUGES["prompt_tokens"],
+    "llamacpp:n_decode_total",
+    "vllm:time_to_first_token_seconds_count",
+    "vllm:inter_token_latency_seconds_count",
+    "sglang:realtime_tokens_total",
+)
 
 
 @dataclass(slots=True)
