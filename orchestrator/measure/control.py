@@ -79,7 +79,7 @@ class Control:
         url = self.url("/v1/models")
         body = await self._get(url)
         try:
-            listed = msgspec.json.decode(body, type=_Models).data
+            listed = msgspec.json.decode(body, type=_Models).data or []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             words = clean_error(body[:LONGEST_SHOWN_BYTES].decode(errors="replace"))
             seen = "HTML" if body.lstrip()[:1] == b"<" else repr(words[:60])
@@ -87,7 +87,7 @@ class Control:
                 f"{url}: not an OpenAI-compatible server, it answered {seen}"
             ) from None
         if not listed:
-            raise EndpointError(f"{url}: the server lists no model")
+            raise EndpointError(f"{url}: the server lists no model", status=200)
         if len(listed) > MOST_MODELS:
             raise EndpointError(f"{url}: the server lists {len(listed)} models")
         return listed
@@ -169,6 +169,8 @@ async def provenance_of(control: Control) -> Provenance:
 async def _refused(reply: "aiohttp.ClientResponse", url: str) -> EndpointError:
     """Build the error of an answer that is no 200: the server's own words, bounded."""
     head = f"{url}: answered {reply.status} {clean_error(reply.reason or '')}"
+    if place := clean_error(reply.headers.get("Location", "")):
+        head += f", redirects to {place}, which is not followed: give the address that answers"
     body = (await reply.content.read(LONGEST_SHOWN_BYTES)).decode(errors="replace")
     if body.lstrip()[:1] == "<":
         title = TITLE.search(body)
@@ -202,7 +204,8 @@ async def _whole(reply: "aiohttp.ClientResponse", url: str) -> bytes:
 
 
 class _Models(msgspec.Struct):
-    data: list[dict[str, Any]]
+    data: list[dict[str, Any]] | None
+    """Ollama's is null where it has no model."""
 
 
 class _Version(msgspec.Struct):

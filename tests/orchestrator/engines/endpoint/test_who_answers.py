@@ -42,6 +42,7 @@ def named(*models: str, **options: Any) -> Experiment:
         (named("b"), ("a", "b"), "b", ""),
         (named("org/Model-B"), ("a", "model-b"), "model-b", ""),
         (named("Model"), ("/srv/models/model",), "/srv/models/model", ""),
+        (named("qwen3"), ("qwen3:8b", "qwen3:latest"), "qwen3:latest", ""),
         (named(), ("a",), "a", ""),
         (named("b"), ("a",), "a", "ANOTHER_NAME"),
         (named("b"), None, "b", "UNLISTED"),
