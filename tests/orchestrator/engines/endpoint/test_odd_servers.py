@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.experiment.endpoint_options import EndpointOptions
 from orchestrator.table import request_table
+from orchestrator.verify import verify_directory
 from tests.machine import slowness
 from tests.odd_server import OddServer, measured, serving
 
@@ -84,7 +85,6 @@ async def test_an_odd_server_that_loses_nothing_is_measured(
         (OddServer(prompt_tokens=0), "PROMPT_UNKNOWN"),
         (OddServer(cached_tokens=15), "CACHE_WARM"),
         (OddServer(empty_first=True, per_event=4), "FIRST_TOKEN_UNCERTAIN"),
-        (OddServer(usage=False), "USAGE_MISSING"),
         (OddServer(done=False), "NO_DONE"),
         (OddServer(last_chunk=False), "LEFT_OPEN"),
         (OddServer(answers_as="another"), "ANSWERED_AS"),
@@ -98,6 +98,17 @@ async def test_what_the_answers_prove_has_a_code(
     assert codes(row) == {code}
     assert row["completed"] == 6
     assert row["total_input_tokens"] == 6 * 16
+
+
+@pytest.mark.parametrize(("options", "read"), [(EndpointOptions(), 6 * 16), (CHAT, None)])
+async def test_without_usage_input_figures_are_of_ids_that_were_sent_or_left_out(
+    tmp_path: Path, options: EndpointOptions, read: int | None
+) -> None:
+    row = await seen(OddServer(usage=False), tmp_path, options=options)
+    assert codes(row) == {"USAGE_MISSING", "PROMPT_UNKNOWN"}
+    assert (row["total_input_tokens"], row["total_output_tokens"]) == (read, 6 * 16)
+    assert (row["total_token_throughput"] is None) == (read is None)
+    assert verify_directory(tmp_path) == []
 
 
 async def test_an_empty_event_of_a_server_with_many_tokens_an_event_is_no_first_token(
