@@ -156,6 +156,9 @@ class Control:
         except aiohttp.ClientConnectorError as error:
             what = f"no server answers there ({clean_error(str(error.strerror))})"
             raise EndpointError(f"{url}: {what}", absent=True) from None
+        except aiohttp.ServerDisconnectedError:
+            tls = "; a server with TLS does so: ask it at https://" if url[:5] == "http:" else ""
+            raise EndpointError(f"{url}: it closed the connection unanswered{tls}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             what = clean_error(str(error)) or type(error).__name__
             raise EndpointError(f"{url}: {what}") from None

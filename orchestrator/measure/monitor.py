@@ -124,8 +124,10 @@ class ServerMonitor:
         return STALL_S if self.stall_s is None else self.stall_s
 
     def _check_for_stall(self, scrape: Scrape, now_s: float) -> None:
-        tokens = sum(scrape.total(name) or 0.0 for name in PROGRESS)
-        in_flight = queued(scrape)
+        counted = [total for name in PROGRESS if (total := scrape.total(name)) is not None]
+        if not counted:
+            return  # what is not counted cannot stand still
+        tokens, in_flight = sum(counted), queued(scrape)
         since_s, before = self._progress
         if tokens != before or not in_flight:
             if before >= 0 and tokens != before:

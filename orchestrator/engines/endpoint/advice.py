@@ -28,6 +28,15 @@ NOWHERE = frozenset({404, 405, 501})
 NAME_WORDS = "the server does not know this model: --served-model-name NAME says which is meant"
 TEXT_WORDS = "the server takes no token ids: --prompt text"
 LIMITED_WORDS = "the server limits how much it is asked; measure it past that limit"
+BY_STATUS = {401: KEY_WORDS, 403: KEY_WORDS, 429: LIMITED_WORDS}
+
+BY_CLASS = {
+    "HTTP_3XX": "give the address that it leads to",
+    "USAGE_MISSING": (
+        "without usage each event must be one token: let the server send usage, or one token an "
+        "event"
+    ),
+}
 
 
 def advice(error_class: str, words: str, options: EndpointOptions) -> str:
@@ -35,13 +44,15 @@ def advice(error_class: str, words: str, options: EndpointOptions) -> str:
 
     `words` are `STATUS: what the server said`, or an error out of its stream.
     """
-    status, said = _status(words), KIND.sub("", words)
-    if status in (401, 403):
-        return KEY_WORDS
-    if status == 429:
-        return LIMITED_WORDS
+    if error_class in BY_CLASS:
+        return BY_CLASS[error_class]
+    if error_class == "BAD_CONTENT":
+        return _content(words)
     if error_class == "CONNECT" and "certificate" in words.lower():
         return "give the authority's certificate with --ca-file FILE, or take any with --insecure"
+    status, said = _status(words), KIND.sub("", words)
+    if status in BY_STATUS:
+        return BY_STATUS[status]
     if status in REFUSED | NOWHERE and (other := _other_api(said, options)):
         return other
     if status in NOWHERE:
@@ -51,6 +62,13 @@ def advice(error_class: str, words: str, options: EndpointOptions) -> str:
         return _refusal(said, options)
     broken = status == 500 or error_class == "STREAM_ERROR"
     return TEXT_WORDS if broken and _wants_text(said, options) else ""
+
+
+def _content(said: str) -> str:
+    """Return the way out of an answer that is no plain event stream."""
+    if "coding" in said:
+        return "switch compression off on the way (nginx: gzip off), or measure the server itself"
+    return "the server does not stream here: a measurement needs server-sent events"
 
 
 def _status(words: str) -> int:

@@ -11,7 +11,7 @@ import msgspec
 from catalog.errors import BadValue, EndpointError, UnknownName, shown
 from catalog.secrets import redact
 from orchestrator.engines.endpoint.access import control_of, target_of
-from orchestrator.engines.endpoint.advice import KEY_WORDS, LIMITED_WORDS
+from orchestrator.engines.endpoint.advice import BY_STATUS, KEY_WORDS
 from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.measure.control import SIDE_LIMIT_S, Control
 from workloads.transport.target import Target
@@ -30,9 +30,8 @@ ABSENT = frozenset({0, EMPTY, 404, 405, 501})
 FORBIDDEN = 403
 """Some gateways let a key complete and not list."""
 WAYS_OUT = {
-    401: KEY_WORDS,
+    **BY_STATUS,
     FORBIDDEN: f"{KEY_WORDS}; for one that may complete and not list, --served-model-name NAME",
-    429: LIMITED_WORDS,
 }
 
 

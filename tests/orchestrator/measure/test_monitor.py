@@ -82,6 +82,13 @@ async def test_a_server_that_counts_an_answer_when_it_ends_is_not_stalled_while_
     assert (monitor.failure is not None) == stalled
 
 
+async def test_a_server_that_counts_no_tokens_is_never_called_stalled() -> None:
+    monitor = ServerMonitor(cast("Control", None), asyncio.Event(), alive=lambda: None)
+    for step in range(10):
+        monitor._check_for_stall(parse_metrics("vllm:num_requests_running 1"), 30.0 * step)
+    assert monitor.failure is None
+
+
 @pytest.mark.slow
 async def test_a_server_that_hangs_is_found_out_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

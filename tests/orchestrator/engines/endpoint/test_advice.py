@@ -40,6 +40,21 @@ def test_a_servers_own_words_lead_to_their_way_out(
 
 
 @pytest.mark.parametrize(
+    ("error_class", "words", "way_out"),
+    [
+        ("HTTP_3XX", "307: redirects to https://h/, which is not followed", "give the address"),
+        ("BAD_CONTENT", "content coding 'gzip' was not asked for", "gzip off"),
+        ("BAD_CONTENT", '200 with content type application/json: {"id":1}', "does not stream"),
+        ("USAGE_MISSING", "1 tokens seen of 4 asked for", "one token an event"),
+    ],
+)
+def test_an_answer_of_another_form_has_a_way_out(
+    error_class: str, words: str, way_out: str
+) -> None:
+    assert way_out in advice(error_class, words, IDS)
+
+
+@pytest.mark.parametrize(
     "words",
     [
         f'400: {{"message":"maximum context length is 8 tokens, max_tokens is too large",{KIND}}}',

@@ -117,6 +117,17 @@ async def test_a_key_that_may_not_list_may_complete_for_a_model_that_is_named() 
     assert found.identity.asked == "b"
 
 
+async def test_a_server_that_hangs_up_may_be_one_with_tls() -> None:
+    async def hang_up(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    async with answering(hang_up) as url:
+        with pytest.raises(EndpointError, match=r"closed the connection unanswered.*https://"):
+            await inspect(Experiment(endpoint=url))
+
+
 async def test_a_limit_on_questions_is_told_as_one() -> None:
     async with answering(listing('{"detail": "slow down"}', 429)) as url:
         with pytest.raises(EndpointError, match=r"429.*slow down.*limits how much"):
