@@ -54,6 +54,10 @@ class TokenCounter:
         """Whether `usage` runs along; None until an event was counted."""
         self._guesses = array("q")
         """While it does: what the same events hold if it turns out not to."""
+        self._thoughts = 0.0
+        """Tokens that `usage` says are thoughts."""
+        self._shown = False
+        """Whether anything was streamed besides the answer's own text."""
         self._most_tokens = most_tokens
         self._listed = 0
         """Tokens that came with their ids, or that cumulative usage has counted so far."""
@@ -107,6 +111,7 @@ class TokenCounter:
     def _guess(self, choice: Choice) -> int:
         """Return the tokens of an event by its content alone."""
         if choice.has_content:
+            self._shown = self._shown or not choice.is_answer
             return 1
         begun = any(self._guesses) if self._runs else bool(self.counts)
         return MAYBE if begun or choice.delta is None else 0
@@ -133,6 +138,7 @@ class TokenCounter:
             usage.completion_tokens, "completion_tokens", self._most_tokens
         )
         self.cached_tokens = count_of(usage.cached, "cached_tokens", TOKENS.most)
+        self._thoughts = usage.thoughts
 
     def _more(self, count: int) -> int:
         self._listed += count
@@ -167,6 +173,12 @@ class TokenCounter:
         if not self.seen and not total:
             raise Failure("ZERO_TOKENS", "the stream ended without a token")
         self._agree(total, requested_tokens)
+        if self._thoughts > 0 and not self._shown and self.seen <= total - self._thoughts:
+            raise Failure(
+                "TOKEN_COUNT_MISMATCH",
+                f"{self._thoughts:.0f} of {total} tokens are thoughts that were not streamed: when "
+                "they came is not known",
+            )
 
     def accounted(self, requested_tokens: int | None) -> bool:
         """Tell whether, by the events alone, just the tokens asked for have come."""

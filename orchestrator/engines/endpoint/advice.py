@@ -28,6 +28,10 @@ NOWHERE = frozenset({404, 405, 501})
 NAME_WORDS = "the server does not know this model: --served-model-name NAME says which is meant"
 TEXT_WORDS = "the server takes no token ids: --prompt text"
 LIMITED_WORDS = "the server limits how much it is asked; measure it past that limit"
+THOUGHTS_WORDS = (
+    "where thoughts are counted and not streamed, let the server stream or leave them: for vLLM "
+    """and SGLang --extra-body '{"chat_template_kwargs":{"enable_thinking":false}}'"""
+)
 BY_STATUS = {401: KEY_WORDS, 403: KEY_WORDS, 429: LIMITED_WORDS}
 
 BY_CLASS = {
@@ -44,12 +48,8 @@ def advice(error_class: str, words: str, options: EndpointOptions) -> str:
 
     `words` are `STATUS: what the server said`, or an error out of its stream.
     """
-    if error_class in BY_CLASS:
-        return BY_CLASS[error_class]
-    if error_class == "BAD_CONTENT":
-        return _content(words)
-    if error_class == "CONNECT" and "certificate" in words.lower():
-        return "give the authority's certificate with --ca-file FILE, or take any with --insecure"
+    if by_class := _by_class(error_class, words, options):
+        return by_class
     status, said = _status(words), KIND.sub("", words)
     if status in BY_STATUS:
         return BY_STATUS[status]
@@ -62,6 +62,14 @@ def advice(error_class: str, words: str, options: EndpointOptions) -> str:
         return _refusal(said, options)
     broken = status == 500 or error_class == "STREAM_ERROR"
     return TEXT_WORDS if broken and _wants_text(said, options) else ""
+
+
+def _by_class(error_class: str, words: str, options: EndpointOptions) -> str:
+    if error_class == "CONNECT" and "certificate" in words.lower():
+        return "give the authority's certificate with --ca-file FILE, or take any with --insecure"
+    if error_class == "TOKEN_COUNT_MISMATCH" and options.api == "chat":
+        return THOUGHTS_WORDS
+    return _content(words) if error_class == "BAD_CONTENT" else BY_CLASS.get(error_class, "")
 
 
 def _content(said: str) -> str:

@@ -113,6 +113,33 @@ def test_reasoning_and_tool_calls_are_tokens_too() -> None:
     assert times(*events, used(3)) == [0, 1, 2]
 
 
+THOUGHTFUL = (
+    b'{"choices":[],"usage":{"completion_tokens":4,"reasoning_tokens":2}}',
+    b'{"choices":[],"usage":{"completion_tokens":4,'
+    b'"completion_tokens_details":{"reasoning_tokens":2}}}',
+    b'{"choices":[],"usage":{"completion_tokens":4.0,"prompt_tokens":"\xff",'
+    b'"completion_tokens_details":{"reasoning_tokens":2}}}',
+)
+
+
+@pytest.mark.parametrize("said", THOUGHTFUL[:2])
+def test_thoughts_that_are_counted_and_not_streamed_have_no_times(said: bytes) -> None:
+    answer = [chat("a"), chat("b", finish="length")]
+    assert refusal(*answer, decode_event(said), asked=4) == "TOKEN_COUNT_MISMATCH"
+    shown = [chat("", reasoning="x"), chat("", reasoning="y"), *answer]
+    assert times(*shown, decode_event(said), asked=4) == [0, 1, 2, 3]
+    within = [chat("<think>"), chat("x"), *answer]
+    assert times(*within, decode_event(said), asked=4) == [0, 1, 2, 3]
+    packed = [chat("", reasoning="x y"), *answer]
+    assert len(times(*packed, decode_event(said), asked=4)) == 4
+
+
+def test_thoughts_are_read_beside_fields_that_are_no_json() -> None:
+    usage = decode_event(THOUGHTFUL[2]).usage
+    assert usage is not None
+    assert usage.thoughts == 2
+
+
 def test_more_tokens_than_events_are_spread_evenly_and_marked() -> None:
     counter = counted(text(), text(), text(finish="length"), used(7))
     counter.check(7)

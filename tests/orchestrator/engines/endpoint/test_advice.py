@@ -54,6 +54,12 @@ def test_an_answer_of_another_form_has_a_way_out(
     assert way_out in advice(error_class, words, IDS)
 
 
+def test_counts_that_disagree_in_a_chat_may_be_thoughts_not_shown() -> None:
+    words = "0 tokens seen, usage says 4"
+    assert "enable_thinking" in advice("TOKEN_COUNT_MISMATCH", words, CHAT)
+    assert advice("TOKEN_COUNT_MISMATCH", words, IDS) == ""
+
+
 @pytest.mark.parametrize(
     "words",
     [
