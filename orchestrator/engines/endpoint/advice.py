@@ -76,7 +76,7 @@ def _content(said: str) -> str:
     """Return the way out of an answer that is no plain event stream."""
     if "coding" in said:
         return "switch compression off on the way (nginx: gzip off), or measure the server itself"
-    return "the server does not stream here: a measurement needs server-sent events"
+    return "a measurement needs an event stream: status 200 and content type text/event-stream"
 
 
 def _status(words: str) -> int:

@@ -44,7 +44,11 @@ def test_a_servers_own_words_lead_to_their_way_out(
     [
         ("HTTP_3XX", "307: redirects to https://h/, which is not followed", "give the address"),
         ("BAD_CONTENT", "content coding 'gzip' was not asked for", "gzip off"),
-        ("BAD_CONTENT", '200 with content type application/json: {"id":1}', "does not stream"),
+        (
+            "BAD_CONTENT",
+            '200 with content type none: {"id":1}',
+            "needs an event stream",
+        ),
         ("USAGE_MISSING", "1 tokens seen of 4 asked for", "one token an event"),
     ],
 )

@@ -194,6 +194,7 @@ class WithoutMetricsLater(OddServer):
         await super().answer(writer, path, headers, body)
 
 
+@pytest.mark.slow
 async def test_counters_that_are_lost_during_a_run_are_told_and_no_figures(tmp_path: Path) -> None:
     server = WithoutMetricsLater(metrics=VLLM)
     async with serving(server):
