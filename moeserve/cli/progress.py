@@ -181,5 +181,7 @@ def summary_line(record: RunRecord, reasons: tuple[str, ...]) -> str:
     name = " ".join(part for part in names if part)
     if record.output_throughput is None:
         return f"{name}: {record.verdict}: {record.error}"
-    figures = f"{record.output_throughput:,.1f} tok/s, TTFT {record.mean_ttft_ms or 0:.1f} ms"
+    ttft_ms = record.mean_ttft_ms
+    first = "no first token" if ttft_ms is None else f"TTFT {ttft_ms:.1f} ms"
+    figures = f"{record.output_throughput:,.1f} tok/s, {first}"
     return f"{name}: {figures} ({record.verdict}{': ' if reasons else ''}{'; '.join(reasons)})"

@@ -43,6 +43,8 @@ class Control:
         self._target = reached or Target(base_url=base_url, model="", api_key=api_key or "")
         self.metrics_url: str | None = self.url("/metrics")
         """Where its counters are read; None reads none."""
+        self.metrics_trouble = ""
+        """Why they could not be read the last time."""
         self._session = aiohttp.ClientSession(
             connector=connector_of(self._target),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
@@ -77,7 +79,7 @@ class Control:
         url = self.url("/v1/models")
         body = await self._get(url)
         try:
-            listed = msgspec.json.decode(body, type=_Models).data
+            listed = msgspec.json.decode(body, type=_Models).data or []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             words = clean_error(body[:LONGEST_SHOWN_BYTES].decode(errors="replace"))
             seen = "HTML" if body.lstrip()[:1] == b"<" else repr(words[:60])
@@ -85,7 +87,7 @@ class Control:
                 f"{url}: not an OpenAI-compatible server, it answered {seen}"
             ) from None
         if not listed:
-            raise EndpointError(f"{url}: the server lists no model")
+            raise EndpointError(f"{url}: the server lists no model", status=200)
         if len(listed) > MOST_MODELS:
             raise EndpointError(f"{url}: the server lists {len(listed)} models")
         return listed
@@ -99,8 +101,10 @@ class Control:
             return None
         try:
             text = await self._ask("GET", self.metrics_url, limit_s, fresh=fresh)
-        except EndpointError:
+        except EndpointError as error:
+            self.metrics_trouble = str(error)
             return None
+        self.metrics_trouble = ""
         return in_vllm_names(text.decode(errors="replace"))
 
     async def version(self, *, limit_s: float = TIMEOUT_S) -> str | None:
@@ -152,6 +156,9 @@ class Control:
         except aiohttp.ClientConnectorError as error:
             what = f"no server answers there ({clean_error(str(error.strerror))})"
             raise EndpointError(f"{url}: {what}", absent=True) from None
+        except aiohttp.ServerDisconnectedError:
+            tls = "; a server with TLS does so: ask it at https://" if url[:5] == "http:" else ""
+            raise EndpointError(f"{url}: it closed the connection unanswered{tls}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             what = clean_error(str(error)) or type(error).__name__
             raise EndpointError(f"{url}: {what}") from None
@@ -165,6 +172,8 @@ async def provenance_of(control: Control) -> Provenance:
 async def _refused(reply: "aiohttp.ClientResponse", url: str) -> EndpointError:
     """Build the error of an answer that is no 200: the server's own words, bounded."""
     head = f"{url}: answered {reply.status} {clean_error(reply.reason or '')}"
+    if place := clean_error(reply.headers.get("Location", "")):
+        head += f", redirects to {place}, which is not followed: give the address that answers"
     body = (await reply.content.read(LONGEST_SHOWN_BYTES)).decode(errors="replace")
     if body.lstrip()[:1] == "<":
         title = TITLE.search(body)
@@ -198,7 +207,8 @@ async def _whole(reply: "aiohttp.ClientResponse", url: str) -> bytes:
 
 
 class _Models(msgspec.Struct):
-    data: list[dict[str, Any]]
+    data: list[dict[str, Any]] | None
+    """Ollama's is null where it has no model."""
 
 
 class _Version(msgspec.Struct):

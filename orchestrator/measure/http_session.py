@@ -147,16 +147,33 @@ class HttpSession:
         """Return the reason for a server that started again, and the server's own figures."""
         reasons: tuple[str, ...] = ()
         figures: dict[str, Figure] = {}
-        if before and after:
-            server = window(parse_metrics(before), parse_metrics(after))
+        then, now = (parse_metrics(text or "") for text in (before, after))
+        if then.values and now.values:
+            server = window(then, now)
             if server.restarted:
-                reasons = ("SERVER_RESTARTED: its counters went backwards during the run",)
-            figures |= server.figures()
+                reasons = (
+                    "SERVER_RESTARTED: its counters went backwards during the run, or are another "
+                    "process's",
+                )
+            else:
+                figures |= server.figures()
+        elif then.values or now.values or self.foreign is not None:
+            reasons = self._counters_lost("after" if then.values else "before")
         figures["server_in_flight"] = monitor.mean_in_flight()
         figures |= energy_figures(monitor.gpu, int(server_tokens(figures) or 0))
         figures |= memory_figures(monitor.host, self.details, before, after)
         figures |= choice_figures(self.details)
         return reasons, figures
+
+    def _counters_lost(self, when: str) -> tuple[str, ...]:
+        """Say that counters which were there when the server was opened could not be read."""
+        if self.control.metrics_url is None:
+            return ()
+        why = f" ({self.control.metrics_trouble})" if self.control.metrics_trouble else ""
+        return (
+            f"SERVER_UNSEEN: its counters could not be read {when} the run{why}; nothing that they "
+            "show was checked",
+        )
 
     def traffic(self, run: Run) -> Traffic:
         salt = self.foreign.salt if self.foreign else 0

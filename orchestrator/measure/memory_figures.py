@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.engine import Figure
 from orchestrator.measure.samples import SampleTable
-from workloads.figures.server_metrics import parse_metrics
+from workloads.figures.server_metrics import parse_metrics, window
 
 SERVER_FIGURES = (
     "model_memory_bytes",
@@ -58,6 +58,8 @@ def decoder_figures(before: str | None, after: str | None) -> dict[str, Figure]:
     if before is None or after is None:
         return {}
     old, new = parse_metrics(before), parse_metrics(after)
+    if window(old, new).restarted:
+        return {}
     risen = {
         name: total - (old.total(metric) or 0.0)
         for name in DECODER_COUNTERS

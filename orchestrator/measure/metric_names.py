@@ -22,6 +22,7 @@ _SGLANG = {
     "sglang:num_queue_reqs": "num_requests_waiting",
     "sglang:token_usage": "kv_cache_usage_perc",
     "sglang:num_retractions_total": "num_preemptions_total",
+    "sglang:num_retracted_requests_total": "num_preemptions_total",
     **{
         f"sglang:{name}_seconds_{part}": f"{known}_seconds_{part}"
         for name, known in (

@@ -42,8 +42,15 @@ GAUGES = {
     "prefix_queries": "vllm:prefix_cache_queries_total",
     "prefix_hits": "vllm:prefix_cache_hits_total",
 }
-# llama.cpp counts a request's tokens when it ends, and each of its steps at once.
-PROGRESS = (GAUGES["generation_tokens"], GAUGES["prompt_tokens"], "llamacpp:n_decode_total")
+# llama.cpp and SGLang count a request's tokens when it ends, but each step or token at once.
+PROGRESS = (
+    GAUGES["generation_tokens"],
+    GAUGES["prompt_tokens"],
+    "llamacpp:n_decode_total",
+    "vllm:time_to_first_token_seconds_count",
+    "vllm:inter_token_latency_seconds_count",
+    "sglang:realtime_tokens_total",
+)
 
 
 @dataclass(slots=True)
@@ -117,8 +124,10 @@ class ServerMonitor:
         return STALL_S if self.stall_s is None else self.stall_s
 
     def _check_for_stall(self, scrape: Scrape, now_s: float) -> None:
-        tokens = sum(scrape.total(name) or 0.0 for name in PROGRESS)
-        in_flight = queued(scrape)
+        counted = [total for name in PROGRESS if (total := scrape.total(name)) is not None]
+        if not counted:
+            return  # what is not counted cannot stand still
+        tokens, in_flight = sum(counted), queued(scrape)
         since_s, before = self._progress
         if tokens != before or not in_flight:
             if before >= 0 and tokens != before:

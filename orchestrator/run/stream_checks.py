@@ -85,11 +85,15 @@ def cached(evidence: Evidence) -> Iterator[str]:
 
 def prompts(evidence: Evidence) -> Iterator[str]:
     """The server read what it was sent, or what is about as long as was asked for."""
-    counted = [row for row in _done(evidence) if row.server_input_tokens is not None]
+    done = _done(evidence)
+    counted = [row for row in done if row.server_input_tokens is not None]
     read = [row.server_input_tokens or 0 for row in counted]
-    if read and not any(read):
+    asked = read or (done and "served_model" in evidence.figures)
+    if asked and not any(read):
+        known = all(row.input_tokens for row in done)
         yield (
-            "PROMPT_UNKNOWN: the server counts 0 prompt tokens; input figures are of what was sent"
+            f"PROMPT_UNKNOWN: the server counts {'0' if read else 'no'} prompt tokens; input "
+            f"figures are {'of what was sent' if known else 'left out'}"
         )
     elif any(row.input_tokens != row.server_input_tokens for row in counted):
         yield from _other_ids(evidence, counted)

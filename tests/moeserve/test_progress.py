@@ -5,12 +5,14 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from moeserve.cli import progress as module
 from moeserve.cli import run
+from orchestrator.results.record import RunRecord
 
 LONG = "Mixtral-8x7B-Instruct-v0.1 tp2+dp4+ep prefill-heavy c=128  37/512 requests, 128 in flight"
 
@@ -44,6 +46,15 @@ def test_the_count_and_the_time_left_stand_whatever_is_going_on(
         assert len(line) <= width
         assert " 42/189 " in line
         assert re.search(r"(\d:\d\d:\d\d|-:--:--)", line)
+
+
+def test_a_first_token_that_never_came_is_no_zero() -> None:
+    record = SimpleNamespace(
+        model="m", strategy="tp2", workload="16:16:8", max_concurrency=2, request_rate=None,
+        output_throughput=0.0, mean_ttft_ms=None, verdict="invalid", error="",
+    )  # fmt: skip
+    line = module.summary_line(cast("RunRecord", record), ("ERRORS: 8 of 8 requests failed",))
+    assert "0.0 tok/s, no first token (invalid: ERRORS" in line
 
 
 async def test_a_second_interrupt_says_that_it_was_heard_and_what_it_does(

@@ -65,15 +65,17 @@ def _counts(run: Transcript) -> Summary:
 
 
 def _throughputs(done: Transcript, duration_s: float) -> Summary:
-    inputs = int(done.input_tokens.sum())
+    # No prompt has no tokens: 0 is one that nobody counted, and then there is no sum.
+    inputs = int(done.input_tokens.sum()) if done.input_tokens.all() else None
     outputs = int(done.output_tokens.sum())
+    total = None if inputs is None else per_second(inputs + outputs, duration_s)
     return {
         "duration": duration_s,
         "total_input_tokens": inputs,
         "total_output_tokens": outputs,
         "request_throughput": per_second(len(done), duration_s),
         "output_throughput": per_second(outputs, duration_s),
-        "total_token_throughput": per_second(inputs + outputs, duration_s),
+        "total_token_throughput": total,
     }
 
 

@@ -50,6 +50,11 @@ class Scrape:
         found = [value for _, value in self.samples(name)]
         return sum(found) if found else None
 
+    @property
+    def started(self) -> list[float]:
+        """When its processes began, where it says that."""
+        return sorted(value for _, value in self.samples("process_start_time_seconds"))
+
     def counters(self) -> dict[str, float]:
         """All that only ever grow, each summed over its labels."""
         sums: dict[str, float] = {}
@@ -99,7 +104,10 @@ class MetricsWindow:
 
     @property
     def restarted(self) -> bool:
-        """True when a counter went backwards, so that differences mean nothing."""
+        """True when differences mean nothing: a counter went back, or its process is another."""
+        then, now = self.before.started, self.after.started
+        if then and now and then != now:
+            return True
         after = self.after.counters()
         return any(after.get(name, was) < was for name, was in self.before.counters().items())
 

@@ -17,6 +17,8 @@ LONGEST_QUOTED = 4_096
 NO_CONTENT = frozenset({"role", "name", "id", "refusal", "annotations", "provider_specific_fields"})
 """Fields of a delta that hold no tokens; any other does, whatever a server calls its thoughts."""
 EMPTY = frozenset({b'""', b"[]", b"{}"})
+NO_ERROR = EMPTY | {b"false"}
+"""Values of a field `error` with which a part of an answer says that there is none."""
 COMPLAINTS = ("detail", "error_message", "error_msg", "message", "msg", "errors")
 """Where servers put their words when an event is neither of an answer nor an OpenAI error."""
 
@@ -25,12 +27,25 @@ class CachedTokens(msgspec.Struct, gc=False):
     cached_tokens: int | float | None = None
 
 
+class AnswerTokens(msgspec.Struct, gc=False):
+    reasoning_tokens: int | float | None = None
+
+
 class Usage(msgspec.Struct, gc=False):
     # A server that lies about its usage may send anything here; see `count_of`.
     prompt_tokens: int | float | str | None = None
     completion_tokens: int | float | str | None = None
     prompt_tokens_details: CachedTokens | None = None
     prompt_cache_hit_tokens: int | float | None = None
+    completion_tokens_details: AnswerTokens | None = None
+    reasoning_tokens: int | float | None = None
+    """SGLang's place for it."""
+
+    @property
+    def thoughts(self) -> float:
+        """Tokens of the answer that are its thoughts, as far as that is told."""
+        details = self.completion_tokens_details
+        return (details and details.reasoning_tokens) or self.reasoning_tokens or 0
 
     @property
     def cached(self) -> float | None:
@@ -53,6 +68,11 @@ class Choice(msgspec.Struct, gc=False):
             name not in NO_CONTENT and _is_filled(bytes(value))
             for name, value in self.delta.items()
         )
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether its content is the answer's own text, and not a thought or a call."""
+        return bool(self.text) or _is_filled(bytes((self.delta or {}).get("content", b"")))
 
 
 class StreamEvent(msgspec.Struct, gc=False):
@@ -103,11 +123,12 @@ def decode_event(data: bytes) -> StreamEvent:
         event = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         event = _lenient(data, error)
-    if bytes(event.error) not in (b"", b"null"):
-        raise Failure("STREAM_ERROR", clean_error(_plain(bytes(event.error))))
+    said = bytes(event.error)
+    if said not in (b"", b"null") and not (event.choices and said in NO_ERROR):
+        raise Failure("STREAM_ERROR", clean_error(_plain(said)))
     if event.object == "error":
-        said = _plain(bytes(event.message)).strip('"')
-        raise Failure("STREAM_ERROR", clean_error(said or "error object in the stream"))
+        words = _plain(bytes(event.message)).strip('"')
+        raise Failure("STREAM_ERROR", clean_error(words or "error object in the stream"))
     if event.is_odd and (complaint := _complaint(data)):
         raise Failure("STREAM_ERROR", clean_error(complaint))
     return event
@@ -166,13 +187,25 @@ def _reason(said: object) -> str | None:
 
 
 def _usage(found: Mapping[str, Any]) -> Usage:
-    details = found.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    cached = _within(found, "prompt_tokens_details", "cached_tokens")
+    thoughts = _within(found, "completion_tokens_details", "reasoning_tokens")
     return Usage(
         prompt_tokens=_number(found.get("prompt_tokens")),
         completion_tokens=_number(found.get("completion_tokens")),
-        prompt_tokens_details=CachedTokens(cached if type(cached) in (int, float) else None),
+        prompt_tokens_details=CachedTokens(cached),
+        prompt_cache_hit_tokens=_whole(found.get("prompt_cache_hit_tokens")),
+        completion_tokens_details=AnswerTokens(thoughts),
+        reasoning_tokens=_whole(found.get("reasoning_tokens")),
     )
+
+
+def _within(found: Mapping[str, Any], place: str, name: str) -> int | float | None:
+    details = found.get(place)
+    return _whole(details.get(name)) if isinstance(details, dict) else None
+
+
+def _whole(said: object) -> int | float | None:
+    return said if type(said) in (int, float) else None  # type: ignore[return-value]
 
 
 def _number(said: object) -> int | float | str | None:

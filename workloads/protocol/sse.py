@@ -31,10 +31,10 @@ class EventStream:
     @property
     def pending(self) -> bool:
         """True if an event has begun and not ended."""
-        return bool(self._line or self._data)
+        return bool(self._line or self._data or self._failed)
 
     def feed(self, piece: bytes) -> list[bytes]:
-        if not self._line and not self._data and _is_one_event(piece):
+        if not self.pending and _is_one_event(piece):
             self._first = self._skip_lf = False
             return [piece[6:-2]]
         if self._skip_lf and piece:

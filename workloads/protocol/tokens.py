@@ -19,8 +19,9 @@ MAYBE = -1
 HELD_GAPS = 3.0
 """Usual gaps that a held-back token may come before the text; what is earlier is no token."""
 ABNORMAL = re.compile(
-    r"(?i)abort\w*|error\w*|cancel\w*|fail\w*|time_?out|content_filter|interrupt\w*|shutdown"
+    r"(?i)abort\w*|(?:\w+_)?error\w*|cancel\w*|fail\w*|time_?out|content_filter|interrupt\w*|shutdown"
     r"|unload\w*|evict\w*|out_of_memory|insufficient\w*|disconnect\w*"
+    r"|safety|recitation|sensitive|prohibited_content"
 )
 """Reasons with which a server says that it has given an answer up."""
 
@@ -28,7 +29,9 @@ ABNORMAL = re.compile(
 class TokenCounter:
     """Feed it events with their time of arrival; `times` then has one entry a token.
 
-    An event's tokens are known from its `token_ids`, or from `usage` where each event carries it.
+    An event's tokens are known from its `token_ids`, or from `usage` where that runs along: each
+    event with content has it, and its count grows. Some servers send it with each event and fill
+    it in only at the end, or send the whole count all along: that says nothing of an event.
     Without both, an event with content is one token, and if the final `usage` says more, first
     the empty deltas and then an even share over the events with content make up for it. An empty
     delta before the first text is a token only where the text shows that it can be one: else a
@@ -47,7 +50,14 @@ class TokenCounter:
         self.completion_tokens: int | None = None
         self.usage_seen = False
         self._known = self._guessed = False
-        self._cumulative = False
+        self._runs: bool | None = None
+        """Whether `usage` runs along; None until an event was counted."""
+        self._guesses = array("q")
+        """While it does: what the same events hold if it turns out not to."""
+        self._thoughts = 0.0
+        """Tokens that `usage` says are thoughts."""
+        self._shown = False
+        """Whether anything was streamed besides the answer's own text."""
         self._most_tokens = most_tokens
         self._listed = 0
         """Tokens that came with their ids, or that cumulative usage has counted so far."""
@@ -63,7 +73,8 @@ class TokenCounter:
         """Count events; those that are plainly one token of text are most and go quickly."""
         for event, stamp_s in zip(events, stamps_s, strict=True):
             choice = event.choices[0] if event.choices else None
-            if choice and choice.text and event.usage is None and choice.token_ids is None:
+            plain = event.usage is None and not self._runs
+            if choice and choice.text and plain and choice.token_ids is None:
                 self._guessed = True
                 self.finish_reason = choice.finish_reason or self.finish_reason
                 self.stamps_s.append(stamp_s)
@@ -78,10 +89,47 @@ class TokenCounter:
             self._take_usage(event.usage)
         if choice is not None:
             self.finish_reason = choice.finish_reason or self.finish_reason
-            count = self._count(choice, event.usage)
-            if count != 0:
-                self.stamps_s.append(stamp_s)
-                self.counts.append(count)
+            self._take(choice, event.usage, stamp_s)
+
+    def _take(self, choice: Choice, usage: Usage | None, stamp_s: float) -> None:
+        guess = self._guess(choice)
+        if choice.token_ids is not None:
+            self._known = True
+            count = guess = self._more(len(choice.token_ids))
+        elif self._runs or (self._runs is None and usage is not None and not self.counts):
+            count = self._grown(usage, content=guess == 1)
+        else:
+            count = 0 if self._known and guess == MAYBE else guess
+        if count or (self._runs and guess):
+            self.stamps_s.append(stamp_s)
+            self.counts.append(count)
+            if self._runs:
+                self._guesses.append(guess)
+            elif count == 1 and choice.token_ids is None:
+                self._guessed = True
+
+    def _guess(self, choice: Choice) -> int:
+        """Return the tokens of an event by its content alone."""
+        if choice.has_content:
+            self._shown = self._shown or not choice.is_answer
+            return 1
+        begun = any(self._guesses) if self._runs else bool(self.counts)
+        return MAYBE if begun or choice.delta is None else 0
+
+    def _grown(self, usage: Usage | None, *, content: bool) -> int:
+        """Return by how much running usage has grown; where it has not although text came, it
+        does not run.
+        """
+        count = 0 if usage is None else max(0, (self.completion_tokens or 0) - self._listed)
+        if count or not content:
+            self._runs = True
+            return self._more(count)
+        self._runs = False
+        kept = [(s, g) for s, g in zip(self.stamps_s, self._guesses, strict=False) if g]
+        self.stamps_s = array("d", (stamp_s for stamp_s, _ in kept))
+        self.counts = array("q", (guess for _, guess in kept))
+        self._guessed = True
+        return 1
 
     def _take_usage(self, usage: Usage) -> None:
         self.usage_seen = True
@@ -90,20 +138,7 @@ class TokenCounter:
             usage.completion_tokens, "completion_tokens", self._most_tokens
         )
         self.cached_tokens = count_of(usage.cached, "cached_tokens", TOKENS.most)
-
-    def _count(self, choice: Choice, usage: Usage | None) -> int:
-        if choice.token_ids is not None:
-            self._known = True
-            return self._more(len(choice.token_ids))
-        # Only a server that reports usage from the first token on reports it cumulatively.
-        if usage is not None and (self._cumulative or not self.counts):
-            self._known = self._cumulative = True
-            return self._more(max(0, (self.completion_tokens or 0) - self._listed))
-        if choice.has_content:
-            self._guessed = True
-            return 1
-        role_only = choice.delta is not None and not self.counts
-        return 0 if role_only or self._known else MAYBE
+        self._thoughts = usage.thoughts
 
     def _more(self, count: int) -> int:
         self._listed += count
@@ -138,6 +173,12 @@ class TokenCounter:
         if not self.seen and not total:
             raise Failure("ZERO_TOKENS", "the stream ended without a token")
         self._agree(total, requested_tokens)
+        if self._thoughts > 0 and not self._shown and self.seen <= total - self._thoughts:
+            raise Failure(
+                "TOKEN_COUNT_MISMATCH",
+                f"{self._thoughts:.0f} of {total} tokens are thoughts that were not streamed: when "
+                "they came is not known",
+            )
 
     def accounted(self, requested_tokens: int | None) -> bool:
         """Tell whether, by the events alone, just the tokens asked for have come."""
@@ -146,7 +187,7 @@ class TokenCounter:
 
     def _agree(self, total: int, requested_tokens: int | None) -> None:
         seen = self.seen
-        exact = self._known and not self._guessed
+        exact = (self._known or self._runs) and not self._guessed
         if total < seen or not self.counts or (exact and total != seen):
             raise Failure("TOKEN_COUNT_MISMATCH", f"{seen} tokens seen, usage says {total}")
         if requested_tokens is not None and (

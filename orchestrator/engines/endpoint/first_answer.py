@@ -66,7 +66,8 @@ async def first_answer(
     for words in lengths:
         draw = partial(texts.draw, rng, count=1, length=words)
         rows = [await _when_ready(experiment, target, draw, callbacks) for _ in range(TEXTS)]
-        counts.append(fmean(row.server_input_tokens or 0 for row in rows))
+        told = [row.server_input_tokens or 0 for row in rows]
+        counts.append(fmean(told) if all(told) else 0.0)  # of some alone there is no mean
     short, long = counts
     if not short or not long:
         note = "PROMPT_UNKNOWN: the server does not count prompts; a word was taken for a token"

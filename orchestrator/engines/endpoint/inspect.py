@@ -11,7 +11,7 @@ import msgspec
 from catalog.errors import BadValue, EndpointError, UnknownName, shown
 from catalog.secrets import redact
 from orchestrator.engines.endpoint.access import control_of, target_of
-from orchestrator.engines.endpoint.advice import KEY_WORDS
+from orchestrator.engines.endpoint.advice import BY_STATUS, KEY_WORDS
 from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.measure.control import SIDE_LIMIT_S, Control
 from workloads.transport.target import Target
@@ -23,8 +23,16 @@ POLL_S = 1.0
 LOADING = frozenset({502, 503, 504})
 PATIENCE_S = 60.0
 """How long a server that says it is not ready is waited for when nobody has said how long."""
-ABSENT = frozenset({0, 404, 405, 501})
+EMPTY = 200
+"""The status of a list without a model: the server has none yet, or shows none to this key."""
+ABSENT = frozenset({0, EMPTY, 404, 405, 501})
 """Answers, or none, of servers that do not list their models."""
+FORBIDDEN = 403
+"""Some gateways let a key complete and not list."""
+WAYS_OUT = {
+    **BY_STATUS,
+    FORBIDDEN: f"{KEY_WORDS}; for one that may complete and not list, --served-model-name NAME",
+}
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +70,8 @@ async def inspect(experiment: Experiment, tell: Callable[[str], None] = lambda _
     target = target_of(experiment, "")
     async with control_of(target) as control:
         entries, trouble = await _entries(experiment, control, tell)
-        listed = None if entries is None else tuple(_name(control, each) for each in entries)
+        names = dict.fromkeys(_name(control, each) for each in entries or ())
+        listed = None if entries is None else tuple(names)
         asked, notes = choose(experiment, listed, trouble)
         entry = next((each for each in entries or () if each.get("id") == asked), {})
         longest = entry.get("max_model_len")
@@ -88,16 +97,24 @@ async def _entries(
         try:
             return await control.models(), ""
         except EndpointError as error:
-            loading = error.status in LOADING or (error.absent and asked_for)
+            late = error.absent or error.status == EMPTY
+            loading = error.status in LOADING or (late and asked_for)
             if loading and time.monotonic() < deadline:
                 tell(f"waiting, at most {limit_s:.0f} s: {error}")
                 await asyncio.sleep(POLL_S)
                 continue
-            if error.status in (401, 403):
-                raise EndpointError(f"{error}; {KEY_WORDS}", status=error.status) from None
-            if error.status not in ABSENT or error.absent or not _may_be_blind(error):
-                raise
-            return None, str(error)
+            return None, _unlisted(experiment, error)
+
+
+def _unlisted(experiment: Experiment, error: EndpointError) -> str:
+    """Return why nothing is listed, where the server may be measured all the same; else raise."""
+    if error.status == FORBIDDEN and experiment.endpoint_options.served_name is not None:
+        return str(error)
+    if way_out := WAYS_OUT.get(error.status):
+        raise EndpointError(f"{error}; {way_out}", status=error.status)
+    if error.status not in ABSENT or error.absent or not _may_be_blind(error):
+        raise error
+    return str(error)
 
 
 def patience_s(experiment: Experiment) -> tuple[float, bool]:
@@ -144,12 +161,14 @@ def choose(
 
 
 def _is_alike(named: str, listed: str) -> bool:
-    """Tell whether two names are one: `org/Model` and `model`, a path and its last part."""
+    """Tell whether two names are one: `org/Model` and `model`, a path and its last part, and a
+    name without and with Ollama's usual tag.
+    """
     return _short(named) == _short(listed)
 
 
 def _short(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2].lower()
+    return name.rstrip("/").rpartition("/")[2].lower().removesuffix(":latest")
 
 
 def _few(names: tuple[str, ...]) -> str:

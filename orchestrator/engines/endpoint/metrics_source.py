@@ -29,9 +29,9 @@ async def find_metrics(control: Control, wanted: str | None, *, several: bool) -
         control.metrics_url = wanted
     elif several:
         return _blind(control, f"its name stands for several servers ({WAY_OUT})")
-    scrape = await _found(control, may_look_elsewhere=wanted is None)
-    if scrape is None:
-        return _blind(control, f"it has no counters at {control.metrics_url}")
+    scrape, trouble = await _found(control, may_look_elsewhere=wanted is None)
+    if trouble:
+        return _blind(control, f"its counters cannot be read ({trouble})")
     missing = [what for what, name in CHECKS.items() if scrape.total(name) is None]
     if len(missing) == len(CHECKS):
         return _blind(control, "its metrics have names that are not known")
@@ -61,13 +61,9 @@ def to_and_fro(scrapes: list[Scrape]) -> bool:
         later = after.counters()
         if any(later.get(name, was) < was for name, was in before.counters().items()):
             return True
-        if _started(before) != _started(after):
+        if before.started != after.started:
             return True
     return False
-
-
-def _started(scrape: Scrape) -> list[float]:
-    return sorted(value for _, value in scrape.samples("process_start_time_seconds"))
 
 
 def unseen(why: str, what: list[str]) -> str:
@@ -79,8 +75,9 @@ def _blind(control: Control, why: str) -> tuple[str, ...]:
     return (unseen(why, list(CHECKS)),)
 
 
-async def _found(control: Control, *, may_look_elsewhere: bool) -> Scrape | None:
-    places = [control.metrics_url]
+async def _found(control: Control, *, may_look_elsewhere: bool) -> tuple[Scrape, str]:
+    """Return what is counted, or why nothing could be read at the first place."""
+    places, troubles = [control.metrics_url], []
     if may_look_elsewhere:
         places.append(control.url(OTHER_PLACE))
     for place in places:
@@ -88,6 +85,7 @@ async def _found(control: Control, *, may_look_elsewhere: bool) -> Scrape | None
         text = await control.metrics(limit_s=SIDE_LIMIT_S)
         scrape = parse_metrics(text) if text else Scrape()
         if scrape.values:
-            return scrape
+            return scrape, ""
+        troubles.append(control.metrics_trouble or f"{place}: there are none")
     control.metrics_url = places[0]
-    return None
+    return Scrape(), troubles[0]

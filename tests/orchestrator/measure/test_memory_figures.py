@@ -23,6 +23,12 @@ def test_counters_of_a_decoder_count_over_the_run_alone() -> None:
     assert decoder_figures(BEFORE, BEFORE) == {"expert_hits": 0.0, "expert_misses": 0.0}
 
 
+def test_counters_of_a_decoder_that_started_again_are_no_figures() -> None:
+    assert decoder_figures(AFTER, BEFORE) == {}
+    began = "process_start_time_seconds "
+    assert decoder_figures(f"{BEFORE}{began}1\n", f"{AFTER}{began}2\n") == {}
+
+
 def test_a_server_writes_no_columns_of_its_choice() -> None:
     names = ("output_throughput", "verdict", "anything", "expert_hits")
     said = "".join(f"moeserve_decoder_{name}_total 60000000000\n" for name in names)

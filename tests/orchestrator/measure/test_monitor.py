@@ -3,18 +3,23 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import cast
 
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.experiment.experiment import Experiment, ServerOptions
+from orchestrator.measure.control import Control
 from orchestrator.measure.energy import energy_joules, price_figures
+from orchestrator.measure.metric_names import in_vllm_names
+from orchestrator.measure.monitor import ServerMonitor
 from orchestrator.measure.samples import SampleTable
 from orchestrator.results.manifests import read_manifests
 from orchestrator.run.events import GroupFailed, RunEvent
 from orchestrator.study import prepare, run_study
 from orchestrator.verify import verify_directory
 from tests.machine import limit
+from workloads.figures.server_metrics import parse_metrics
 
 SIMULATED = (sys.executable, "-m", "servers.simulated")
 
@@ -57,6 +62,31 @@ async def test_counters_by_rank_and_the_process_tree_are_published_with_the_run(
     assert min(host["processes"]) >= 1
     assert min(host["resident_bytes"]) > 10_000_000
     assert verify_directory(tmp_path) == []
+
+
+SGLANG = """
+sglang:num_running_reqs 1
+sglang:generation_tokens_total 5
+sglang:inter_token_latency_seconds_count {tokens}
+"""
+
+
+@pytest.mark.parametrize(("tokens_a_step", "stalled"), [(10, False), (0, True)])
+async def test_a_server_that_counts_an_answer_when_it_ends_is_not_stalled_while_it_makes_tokens(
+    tokens_a_step: int, stalled: bool
+) -> None:
+    monitor = ServerMonitor(cast("Control", None), asyncio.Event(), alive=lambda: None)
+    for step in range(10):
+        text = in_vllm_names(SGLANG.format(tokens=step * tokens_a_step))
+        monitor._check_for_stall(parse_metrics(text), 30.0 * step)
+    assert (monitor.failure is not None) == stalled
+
+
+async def test_a_server_that_counts_no_tokens_is_never_called_stalled() -> None:
+    monitor = ServerMonitor(cast("Control", None), asyncio.Event(), alive=lambda: None)
+    for step in range(10):
+        monitor._check_for_stall(parse_metrics("vllm:num_requests_running 1"), 30.0 * step)
+    assert monitor.failure is None
 
 
 @pytest.mark.slow

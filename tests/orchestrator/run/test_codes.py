@@ -57,7 +57,8 @@ INVALID = {
     # Six of ten events of each answer came with others, three quarters of a second apart.
     "CLUMPED": Case(lambda: [row(n, token_events=10, token_reads=2, clumped_events=6)
                              for n in range(8)], words="60% of the events with tokens"),
-    "SEVERAL_MODELS": Case(lambda: [row(n, answered_by="m" if n else "n") for n in range(8)],
+    "SEVERAL_MODELS": Case(lambda: [row(n, answered_by="m" if n else "n", server_input_tokens=16)
+                                    for n in range(8)],
                            {"served_model": "m"}, words="m 7 times, n 1 times"),
     "CLOCK": Case(one_of(due_s=7.125), words="request 7 are out of order: [7.125, 7.0, 7.25, 8.0]"),
     "TOKEN_COUNT_MISMATCH": Case(told={"server_generation_tokens": 30.0},

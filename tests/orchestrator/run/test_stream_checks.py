@@ -82,6 +82,19 @@ def test_token_ids_are_read_as_many_as_were_sent(read: int | None, code: list[st
 
 
 @pytest.mark.parametrize(
+    ("sent", "words"), [(16, "no prompt tokens; input figures are of what was sent"),
+                        (None, "no prompt tokens; input figures are left out")],
+)  # fmt: skip
+def test_a_running_server_that_tells_no_prompt_tokens_is_said_to(
+    sent: int | None, words: str
+) -> None:
+    silent = evidence(told={"served_model": "m"}, input_tokens=sent, server_input_tokens=None)
+    (told,) = stream_checks.prompts(silent)
+    assert told.startswith("PROMPT_UNKNOWN")
+    assert words in told
+
+
+@pytest.mark.parametrize(
     ("read", "code"),
     [(16, []), (22, []), (40, ["PROMPT_LONGER"]), (5, ["INPUT_MISMATCH"])],
 )

@@ -58,6 +58,13 @@ def test_a_counter_that_falls_is_a_server_that_was_restarted() -> None:
     assert window(after, before).restarted
 
 
+def test_another_process_is_a_restart_though_its_counters_are_higher() -> None:
+    then, now = "process_start_time_seconds 5\na_total 1", "process_start_time_seconds 9\na_total 7"
+    assert window(parse_metrics(then), parse_metrics(now)).restarted
+    assert not window(parse_metrics(then), parse_metrics(then)).restarted
+    assert not window(parse_metrics("a_total 1"), parse_metrics(now)).restarted, "it was not told"
+
+
 def test_labels_with_quotes_and_commas_are_read() -> None:
     found = dict(parse_metrics(BEFORE).values)
     name = "vllm:generation_tokens_total"

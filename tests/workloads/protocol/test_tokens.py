@@ -113,6 +113,33 @@ def test_reasoning_and_tool_calls_are_tokens_too() -> None:
     assert times(*events, used(3)) == [0, 1, 2]
 
 
+THOUGHTFUL = (
+    b'{"choices":[],"usage":{"completion_tokens":4,"reasoning_tokens":2}}',
+    b'{"choices":[],"usage":{"completion_tokens":4,'
+    b'"completion_tokens_details":{"reasoning_tokens":2}}}',
+    b'{"choices":[],"usage":{"completion_tokens":4.0,"prompt_tokens":"\xff",'
+    b'"completion_tokens_details":{"reasoning_tokens":2}}}',
+)
+
+
+@pytest.mark.parametrize("said", THOUGHTFUL[:2])
+def test_thoughts_that_are_counted_and_not_streamed_have_no_times(said: bytes) -> None:
+    answer = [chat("a"), chat("b", finish="length")]
+    assert refusal(*answer, decode_event(said), asked=4) == "TOKEN_COUNT_MISMATCH"
+    shown = [chat("", reasoning="x"), chat("", reasoning="y"), *answer]
+    assert times(*shown, decode_event(said), asked=4) == [0, 1, 2, 3]
+    within = [chat("<think>"), chat("x"), *answer]
+    assert times(*within, decode_event(said), asked=4) == [0, 1, 2, 3]
+    packed = [chat("", reasoning="x y"), *answer]
+    assert len(times(*packed, decode_event(said), asked=4)) == 4
+
+
+def test_thoughts_are_read_beside_fields_that_are_no_json() -> None:
+    usage = decode_event(THOUGHTFUL[2]).usage
+    assert usage is not None
+    assert usage.thoughts == 2
+
+
 def test_more_tokens_than_events_are_spread_evenly_and_marked() -> None:
     counter = counted(text(), text(), text(finish="length"), used(7))
     counter.check(7)
@@ -224,7 +251,7 @@ def test_the_most_tokens_an_answer_may_have_are_believed_and_one_more_is_not() -
 
 
 def test_ids_and_cumulative_usage_add_up_to_no_more_than_an_answer_may_have() -> None:
-    for events in ([text(ids=12), text(ids=11)], [text(used=12), text(used=1), text(used=23)]):
+    for events in ([text(ids=12), text(ids=11)], [text(used=12), text(used=23)]):
         counter = TokenCounter(22)
         with pytest.raises(Failure):
             for at, one in enumerate(events):
@@ -233,8 +260,40 @@ def test_ids_and_cumulative_usage_add_up_to_no_more_than_an_answer_may_have() ->
 
 
 def test_cumulative_usage_that_goes_back_and_forth_counts_no_token_twice() -> None:
-    counter = counted(text(used=5), text(used=0), text(used=5), text(used=6))
-    assert counter.resolved(agreed=False).tolist() == [5, 1]
+    counter = counted(text(used=5), chat("", used=0), chat("", used=5), text(used=6))
+    assert counter.resolved(agreed=False).tolist() == [5, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([text(used=0), text(used=0), text(finish="length", used=3)], [0, 1, 2]),
+        ([text(used=0), text(used=0), text(finish="length", used=0), used(3)], [0, 1, 2]),
+        ([text(used=3), text(used=3), text(finish="length", used=3)], [0, 1, 2]),
+        ([text(used=1), text(used=1), text(finish="length", used=1), used(3)], [0, 1, 2]),
+        ([text(used=0), text(used=0), text(used=2), text(finish="stop", used=2)], [0, 1, 2, 3]),
+        ([text(used=1), text(), text(finish="length", used=3)], [0, 1, 2]),
+        ([chat("", used=0), chat("a"), chat("b"), chat("", "length", used=2)], [1, 2]),
+        ([chat("", used=1), chat("a"), chat("b"), chat("", "length", used=2)], [1, 2]),
+    ],
+    ids=[
+        "nothing-until-the-last", "nothing-until-apart", "all-from-the-first", "of-each-event",
+        "late", "of-some", "of-the-prompt-and-the-end", "of-the-start-and-the-end",
+    ],
+)  # fmt: skip
+def test_usage_that_does_not_grow_with_each_text_says_nothing_of_an_events_tokens(
+    events: list[StreamEvent], expected: list[float]
+) -> None:
+    total = len(expected)
+    assert times(*events, used(total)) == expected
+    quick = TokenCounter()
+    quick.add_all([*events, used(total)], range(len(events) + 1))
+    assert quick.times()[0].tolist() == expected
+
+
+def test_events_of_several_tokens_share_a_total_that_usage_only_tells_at_the_end() -> None:
+    events = [text(used=0), text(used=0), text(finish="length", used=6)]
+    assert times(*events, asked=6) == [0, 0, 0.5, 1, 1.5, 2]
 
 
 def test_of_an_answer_that_failed_only_what_was_seen_counts() -> None:

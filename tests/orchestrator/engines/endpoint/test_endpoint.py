@@ -8,15 +8,19 @@ import pytest
 from aiohttp import web
 
 from catalog.errors import EndpointError, InputError
+from orchestrator.engines.endpoint.inspect import inspect
+from orchestrator.experiment.endpoint_options import EndpointOptions
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.host.ports import port_range
 from orchestrator.study import prepare, run_study
 from orchestrator.table import run_rows
 from tests.simulated_server import simulated
 
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
 
 @contextlib.asynccontextmanager
-async def answering(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+async def answering(answer: Handler) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", answer)
     runner = web.AppRunner(app)
@@ -68,6 +72,66 @@ async def test_html_a_404_and_an_empty_list_are_not_an_openai_server() -> None:
         async with answering(answer) as url:
             with pytest.raises(EndpointError, match=told):
                 await prepare(Experiment(endpoint=url))
+
+
+def listing(text: str, status: int = 200, **headers: str) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        if request.path != "/v1/models":
+            return web.Response(status=404)
+        return web.Response(
+            text=text, status=status, content_type="application/json", headers=headers
+        )
+
+    return handler
+
+
+@pytest.mark.parametrize("text", ['{"data": []}', '{"object": "list", "data": null}'])
+async def test_a_server_that_lists_no_model_is_asked_for_the_one_that_is_named(text: str) -> None:
+    async with answering(listing(text)) as url:
+        with pytest.raises(EndpointError, match=r"lists no model; name its model with --model"):
+            await inspect(Experiment(endpoint=url))
+        found = await inspect(Experiment(endpoint=url, models=("b",)))
+    assert (found.identity.asked, found.identity.listed) == ("b", None)
+    assert found.notes[0].startswith("UNLISTED")
+
+
+async def test_a_model_that_is_listed_twice_is_one() -> None:
+    async with answering(listing('{"data": [{"id": "m"}, {"id": "m"}]}')) as url:
+        found = await inspect(Experiment(endpoint=url))
+    assert (found.identity.asked, found.identity.listed) == ("m", ("m",))
+
+
+async def test_a_redirect_is_told_with_its_place() -> None:
+    handler = listing("", 308, Location="https://h/v1/models")
+    async with answering(handler) as url:
+        with pytest.raises(EndpointError, match=r"308.*redirects to https://h/v1/models"):
+            await inspect(Experiment(endpoint=url))
+
+
+async def test_a_key_that_may_not_list_may_complete_for_a_model_that_is_named() -> None:
+    async with answering(listing('{"detail": "no"}', 403)) as url:
+        with pytest.raises(EndpointError, match=r"403.*--served-model-name"):
+            await inspect(Experiment(endpoint=url))
+        options = EndpointOptions(served_name="b")
+        found = await inspect(Experiment(endpoint=url, endpoint_options=options))
+    assert found.identity.asked == "b"
+
+
+async def test_a_server_that_hangs_up_may_be_one_with_tls() -> None:
+    async def hang_up(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    async with answering(hang_up) as url:
+        with pytest.raises(EndpointError, match=r"closed the connection unanswered.*https://"):
+            await inspect(Experiment(endpoint=url))
+
+
+async def test_a_limit_on_questions_is_told_as_one() -> None:
+    async with answering(listing('{"detail": "slow down"}', 429)) as url:
+        with pytest.raises(EndpointError, match=r"429.*slow down.*limits how much"):
+            await inspect(Experiment(endpoint=url))
 
 
 @pytest.mark.slow

@@ -1,14 +1,21 @@
 """Servers with the habits of real ones: a right number, a note, a reason, or the way out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.engine import Callbacks
+from orchestrator.engines.endpoint.access import target_of
+from orchestrator.engines.endpoint.first_answer import first_answer
 from orchestrator.experiment.endpoint_options import EndpointOptions
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.table import request_table
+from orchestrator.verify import verify_directory
 from tests.machine import slowness
 from tests.odd_server import OddServer, measured, serving
+from workloads.load.text_prompts import TextPrompts
 
 CHAT = EndpointOptions(api="chat")
 FAILED_ON_RANK_3 = b'event: error\ndata: {"message":"KV transfer failed on rank 3"}\n\n'
@@ -84,7 +91,6 @@ async def test_an_odd_server_that_loses_nothing_is_measured(
         (OddServer(prompt_tokens=0), "PROMPT_UNKNOWN"),
         (OddServer(cached_tokens=15), "CACHE_WARM"),
         (OddServer(empty_first=True, per_event=4), "FIRST_TOKEN_UNCERTAIN"),
-        (OddServer(usage=False), "USAGE_MISSING"),
         (OddServer(done=False), "NO_DONE"),
         (OddServer(last_chunk=False), "LEFT_OPEN"),
         (OddServer(answers_as="another"), "ANSWERED_AS"),
@@ -98,6 +104,18 @@ async def test_what_the_answers_prove_has_a_code(
     assert codes(row) == {code}
     assert row["completed"] == 6
     assert row["total_input_tokens"] == 6 * 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "read"), [(EndpointOptions(), 6 * 16), (CHAT, None)])
+async def test_without_usage_input_figures_are_of_ids_that_were_sent_or_left_out(
+    tmp_path: Path, options: EndpointOptions, read: int | None
+) -> None:
+    row = await seen(OddServer(usage=False), tmp_path, options=options)
+    assert codes(row) == {"USAGE_MISSING", "PROMPT_UNKNOWN"}
+    assert (row["total_input_tokens"], row["total_output_tokens"]) == (read, 6 * 16)
+    assert (row["total_token_throughput"] is None) == (read is None)
+    assert verify_directory(tmp_path) == []
 
 
 async def test_an_empty_event_of_a_server_with_many_tokens_an_event_is_no_first_token(
@@ -143,6 +161,23 @@ async def test_text_prompts_are_as_long_as_asked_and_no_two_alike(tmp_path: Path
     assert 60 <= row["total_input_tokens"] / 6 <= 68
     prompts = [asked["prompt"] for asked in server.asked]
     assert len(set(prompts)) == len(prompts)
+
+
+class CountsSome(OddServer):
+    """Tells the prompt's tokens of every second answer alone."""
+
+    def counts(self, asked: Mapping[str, Any], count: int) -> dict[str, Any]:
+        self.prompt_tokens = None if len(self.asked) % 2 else 0
+        return super().counts(asked, count)
+
+
+async def test_a_server_that_counts_some_prompts_does_not_say_what_a_word_takes() -> None:
+    server = CountsSome()
+    async with serving(server):
+        asked = Experiment(endpoint=server.url, endpoint_options=CHAT, workloads=("64:8:6",))
+        first = await first_answer(asked, target_of(asked, "m"), 100, Callbacks())
+    assert first.texts == TextPrompts()
+    assert first.notes[0].startswith("PROMPT_UNKNOWN")
 
 
 async def test_a_text_prompt_that_is_cut_is_no_valid_run(tmp_path: Path) -> None:

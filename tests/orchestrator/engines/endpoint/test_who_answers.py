@@ -8,10 +8,12 @@ import pytest
 
 from catalog.errors import BadValue, ChangedExperiment, EndpointError, InputError, UnknownName
 from orchestrator.engines.endpoint.inspect import choose, inspect
-from orchestrator.engines.endpoint.metrics_source import to_and_fro
+from orchestrator.engines.endpoint.metrics_source import find_metrics, to_and_fro
 from orchestrator.experiment.endpoint_options import EndpointOptions, kept_in_environment
 from orchestrator.experiment.experiment import Experiment, ServerOptions
+from orchestrator.measure.control import Control
 from orchestrator.measure.metric_names import in_vllm_names
+from orchestrator.results.manifests import read_manifests
 from tests.odd_server import OddServer, measured, serving
 from workloads.figures.server_metrics import parse_metrics
 from workloads.load.text_prompts import TextPrompts, fitted
@@ -40,6 +42,7 @@ def named(*models: str, **options: Any) -> Experiment:
         (named("b"), ("a", "b"), "b", ""),
         (named("org/Model-B"), ("a", "model-b"), "model-b", ""),
         (named("Model"), ("/srv/models/model",), "/srv/models/model", ""),
+        (named("qwen3"), ("qwen3:8b", "qwen3:latest"), "qwen3:latest", ""),
         (named(), ("a",), "a", ""),
         (named("b"), ("a",), "a", "ANOTHER_NAME"),
         (named("b"), None, "b", "UNLISTED"),
@@ -180,6 +183,34 @@ async def test_metrics_may_be_elsewhere_or_unwanted(tmp_path: Path) -> None:
             row = await measured(server, tmp_path / str(number), options=options)
             assert row.get("server_generation_tokens") == told
             assert "SERVER_UNSEEN" in row["verdict_notes"]  # the first lacks a prefix cache's
+
+
+class WithoutMetricsLater(OddServer):
+    """Its counters answer until the load comes, and no more."""
+
+    async def answer(self, writer: Any, path: str, headers: Any, body: bytes) -> None:
+        if path == "/metrics" and len(self.asked) > 3:
+            self.metrics = "<html>sign in</html>"
+        await super().answer(writer, path, headers, body)
+
+
+@pytest.mark.slow
+async def test_counters_that_are_lost_during_a_run_are_told_and_no_figures(tmp_path: Path) -> None:
+    server = WithoutMetricsLater(metrics=VLLM)
+    async with serving(server):
+        row = await measured(server, tmp_path)
+    assert row["completed"] == 6
+    assert row.get("server_generation_tokens") is None
+    (manifest,) = read_manifests(tmp_path)
+    assert "counters could not be read after the run" in str(manifest.details)
+
+
+async def test_counters_behind_a_key_are_told_as_such() -> None:
+    server = OddServer(key=("X-Key", "sesame"))
+    async with serving(server), Control(server.url) as control:
+        (told,) = await find_metrics(control, None, several=False)
+    assert "SERVER_UNSEEN: its counters cannot be read" in told
+    assert "answered 401" in told
 
 
 @pytest.mark.parametrize(
