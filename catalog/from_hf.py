@@ -33,7 +33,7 @@ from catalog.reader.file import (
 from catalog.reader.notes import doubts, notes_on, uncounted, warn_once
 from catalog.reader.quantisation import quantisation
 from catalog.reader.switch import switch
-from catalog.reader.unread import unread_sizes
+from catalog.reader.unread import assumed_sizes, unread_sizes
 from catalog.reader.wrapper import unwrapped
 from catalog.reader.xai import is_xai, to_hugging_face
 
@@ -78,6 +78,10 @@ def model_from_config(
         raise NotCounted(
             place, unread, f"not known of model_type {model_type!r}, and may bear on its size"
         )
+    assumed = assumed_sizes(fields)
+    if assumed:
+        why = f"left out, and what the class of {model_type!r} then takes is not counted here"
+        raise NotCounted(place, assumed, why)
     return msgspec.structs.replace(found, notes=notes_on(found, model_type, fields, quantised))
 
 

@@ -19,7 +19,7 @@ HIDDEN = ("hidden_size", "d_model", "n_embd")
 LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 CONTEXT = (
     "max_position_embeddings", "max_sequence_length", "n_positions", "seq_length", "max_seq_len",
-    "model_max_length",
+    "max_seq_length", "seq_len",
 )  # fmt: skip
 MOST_LAYERS = 10_000
 MOST_SCALING = 10_000
@@ -70,10 +70,10 @@ def decoder(
 def context(fields: Fields) -> int:
     """Return the longest sequence, 0 if it is not told; linear and dynamic scaling come on top.
 
-    YaRN, Llama 3's and LongRoPE's configs give it scaled already, and Gemma 3's all do: as vLLM
-    reads them.
+    YaRN, Llama 3's and LongRoPE's configs give it scaled already, and Gemma 3's all do. Of several
+    lengths the least counts, but `model_max_length` goes before them all: as vLLM reads them.
     """
-    longest = fields.integer(*CONTEXT, default=0)
+    longest = _longest(fields)
     if fields.text("model_type").startswith("gemma3"):
         return longest
     for key in ("rope_scaling", "rope_parameters"):
@@ -83,6 +83,14 @@ def context(fields: Fields) -> int:
             if isinstance(factor, int | float) and not isinstance(factor, bool) and factor >= 1:
                 return int(longest * min(factor, MOST_SCALING))
     return longest
+
+
+def _longest(fields: Fields) -> int:
+    if fields.given("model_max_length"):  # Command R's, beside a shorter one
+        fields.skip(*CONTEXT)
+        return fields.integer("model_max_length")
+    given = [fields.integer(key) for key in CONTEXT if fields.given(key)]
+    return min(given) if given else fields.integer(*CONTEXT, default=0)
 
 
 def _rope_type(scaling: Fields) -> str:

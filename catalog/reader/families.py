@@ -49,7 +49,7 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v32": _DEEPSEEK_V3,
     "deepseek": Family(compared=False),
     "kimi_k2": _DEEPSEEK_V3,
-    "kimi_linear": Family(router_bias=True, state="kimi-delta"),
+    "kimi_linear": Family(router_bias=True, state="kimi-delta", dense_first=1),
     "youtu": Family(),
     "axk1": Family(router_bias=True, moe_norms=1),
     "longcat_flash": Family(router_bias=True, norms_per_layer=4, twofold=True),
@@ -58,7 +58,7 @@ FAMILIES: dict[str, Family] = {
     "glm4v": Family(bias_default=True, output_bias=False, norms_per_layer=4),
     "glm_ocr": Family(norms_per_layer=4),
     "glm4_moe": Family(output_bias=False, router_bias=True),
-    "glm4_moe_lite": _DEEPSEEK_V3,
+    "glm4_moe_lite": Family(router_bias=True, dense_first=1),
     "glm_moe_dsa": _DEEPSEEK_V3,
     "gpt_oss": Family(
         bias_default=True,
@@ -98,7 +98,9 @@ FAMILIES: dict[str, Family] = {
         tied_default=True,
     ),
     "exaone4": _EXAONE,
-    "exaone_moe": Family(qk_norm="head", full_every=4, router_bias=True),
+    "exaone_moe": Family(
+        qk_norm="head", full_every=4, router_bias=True, ignored=("first_last_k_dense_replace",)
+    ),
     "gemma": _GEMMA,
     "gemma2": _GEMMA2,
     "vaultgemma": Family(full_every=2, tied_default=True),
@@ -128,7 +130,7 @@ FAMILIES: dict[str, Family] = {
         tied_default=True,
         ignored=("use_mixed_mlp_moe", "cla_", "use_cla"),
     ),
-    "hy_v3": Family(qk_norm="head", router_bias=True),
+    "hy_v3": Family(qk_norm="head", router_bias=True, dense_first=1),
     "inkling": Family(
         qk_norm="head",
         short_convolutions=True,
@@ -136,7 +138,9 @@ FAMILIES: dict[str, Family] = {
         embedding_norm=True,
         ignored=("number_of_conv_states", "shared_expert_sink"),
     ),
-    "laguna": Family(qk_norm="head", gate="head", gate_key="gating", router_bias=True),
+    "laguna": Family(
+        qk_norm="head", gate="head", gate_key="gating", router_bias=True, dense_first=1
+    ),
     "lfm2": _LFM2,
     "lfm2_moe": _LFM2,
     "mellum": _QWEN3,
@@ -144,9 +148,10 @@ FAMILIES: dict[str, Family] = {
         windowed_sinks=True,
         windowed_kv_factor=2,
         router_bias=True,
-        ignored=("attention_chunk_size",),
+        dense_first=1,
+        ignored=("attention_chunk_size", "attention_projection_layout"),
     ),
-    "minicpm3": Family(tied_default=True, ignored=("dim_model_base", "scale_")),
+    "minicpm3": Family(tied_default=True, ignored=("scale_",)),
     "minimax": Family(state="lightning", attention_every=-2, ignored=("block_size",)),
     "minimax_m2": Family(qk_norm="full", router_bias=True),
     "minimax_m3_vl": Family(qk_norm="head", router_bias=True, ignored=("index_",)),
@@ -189,6 +194,7 @@ FAMILIES: dict[str, Family] = {
         gate="head",
         gate_key="use_head_wise_attn_gate",
         compared=False,
+        ignored=("att_impl_type",),  # grouped queries: its code has no other
     ),
     "arctic": Family(compared=False),
     "grok-2": Family(norms_per_layer=4, compared=False),
@@ -243,6 +249,7 @@ SAME_AS: dict[str, str] = {
     "lfm2_vl": "lfm2",
     "minimax_m3_vl_text": "minimax_m3_vl",
     "cwm": "llama",
+    "mimo_v2": "mimo_v2_flash",
 }
 
 # Families told apart here whose model_type is another family's: no class's defaults are theirs.
@@ -250,7 +257,17 @@ NO_CLASS = frozenset({"grok-1", "grok-2"})
 
 # Encoders, and decoders whose layers no scheme here describes.
 NOT_DECODERS = frozenset(
-    {"jetmoe", "phi4_multimodal", "mllama", "mllama_text_model", "axk2", "zaya"}
+    {
+        "jetmoe",
+        "phi4_multimodal",
+        "mllama",
+        "mllama_text_model",
+        "axk2",
+        "zaya",
+        "hrm_text",
+        "ernie4_5_vl_moe_text",
+        "qwen",
+    }
 )
 
 # A model_type that is not above: weights tie unless the config says no, as transformers assumes.

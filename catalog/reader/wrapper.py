@@ -7,6 +7,7 @@ WRAPPERS = (
     "text_model_config", "llm", "decoder",
 )  # fmt: skip
 _OUTSIDE = ("quantization_config", "compression_config", "quantization", "dtype", "torch_dtype")
+_HIDDEN = ("hidden_size", "d_model", "n_embd")
 _DEEPEST = 4
 
 
@@ -52,10 +53,10 @@ def _inside(fields: Fields) -> Fields | None:
     for key in WRAPPERS:
         if fields.is_object(key):
             inner = fields.nested(key)
-            if inner is not None and (_sized(inner) or not _sized(fields)):
+            if inner is not None and (_sized(inner) or not fields.given(*_HIDDEN)):
                 return inner
     return None
 
 
 def _sized(fields: Fields) -> bool:
-    return fields.given("hidden_size", "d_model", "n_embd") or any(map(fields.is_object, WRAPPERS))
+    return fields.given(*_HIDDEN) or any(map(fields.is_object, WRAPPERS))

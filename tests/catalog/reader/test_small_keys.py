@@ -45,6 +45,11 @@ def read(base: dict[str, Any] = PLAIN, **changes: object) -> Model:
         ({"rope_scaling": {"rope_type": "linear", "factor": 10_001}}, 40_960_000),
         ({"max_position_embeddings": None, "n_positions": 2048}, 2048),
         ({"max_position_embeddings": None, "model_max_length": 512}, 512),
+        # Of several the least, and `model_max_length` before all of them.
+        ({"seq_length": 2048}, 2048),
+        ({"max_seq_len": 8192}, 4096),
+        ({"model_max_length": 131_072}, 131_072),
+        ({"model_max_length": 131_072, "seq_length": 2048}, 131_072),
     ],
 )
 def test_the_longest_context_is_what_the_config_says_with_what_comes_on_top(
