@@ -154,7 +154,8 @@ def _main(fields: Fields, mixed: Sequence[tuple[Mixer, ...]]) -> Attention:
 
 
 def _tied(fields: Fields, family: Family) -> bool:
-    key = "weight_tying" if fields.has("weight_tying") else "tie_word_embeddings"
+    key = next(filter(fields.has, ("weight_tying", "tie_embedding")), "tie_word_embeddings")
+    fields.supersede("tie_word_embeddings")
     return fields.boolean(key, default=family.tied_default)
 
 

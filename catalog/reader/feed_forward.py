@@ -86,7 +86,7 @@ def _dense(
 def _count(fields: Fields) -> int:
     """Return how many experts there are; a key may switch them off whatever the others say."""
     count = fields.integer(*EXPERTS, default=0, least=0)
-    on = fields.boolean("is_moe", "enable_moe_block", default=True)
+    on = fields.boolean("is_moe", "enable_moe_block", "use_moe", default=True)
     return count if on else 0
 
 

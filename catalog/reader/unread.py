@@ -15,7 +15,7 @@ _HARMLESS = re.compile(
     r"|(?<!dim_)multipliers?$|norm(?!.{0,80}rank)|bias|fp32|bf16|precision|overlap|interleave$|absolute|_on_input|learning"
     r"|seq_aux|^seq_length$|max_length|max_seq|max_position|model_max|bidirectional|training|gradient"
     r"|diversity|pad_|_freq_base|sparsity|use_associative|mambapy|sinkhorn|index_share|keep_window"
-    r"|position_embedding_type|parallel_residual|parallel_attn|dim_model_base|flash_attn|_impl$|attn_temperature|query_pre_attn|causal"
+    r"|position_embedding_type|parallel_residual|parallel_attn|dim_model_base|flash_att|grouped_mm|^lm_head$|_impl$|attn_temperature|query_pre_attn|causal"
 )
 _SIZED = re.compile(
     r"size|dim|width|hidden|inter|ffn|mlp|expert|moe|layer|head|group|rank|lora|window|chunk|conv"
@@ -43,9 +43,9 @@ def harmless(key: str) -> bool:
 
 
 def _bears(key: str, value: object) -> bool:
-    """A part switched off, by false, 0, an empty list or null, weighs nothing."""
+    """A part switched off, by false, 0, -1, an empty list or null, weighs nothing."""
     name = key.rpartition(".")[2].lower()
-    if not value or value == "none" or harmless(name) or _ROTARY.search(key):
+    if not value or value in ("none", -1) or harmless(name) or _ROTARY.search(key):
         return False
     if isinstance(value, float):
         return _FRACTIONAL.search(name) is not None
