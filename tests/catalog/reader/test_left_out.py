@@ -12,6 +12,10 @@ from catalog.reader.class_defaults import known_classes
 from catalog.reader.families import FAMILIES, SAME_AS
 
 
+# The head of these is a part of the class around them, which does not tie it.
+HEAD_OUTSIDE = {"qwen2_5_omni_text", "qwen3_vl_moe_text"}
+
+
 def read(model_type: str, **given: object) -> Model:
     return model_from_config({"model_type": model_type, **given}, name="read", where="read")
 
@@ -78,7 +82,7 @@ def test_a_file_of_nothing_but_its_family_counts_as_its_class_or_not_at_all() ->
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     compared = 0
-    for model_type in known_classes():
+    for model_type in set(known_classes()) - HEAD_OUTSIDE:
         try:
             silent = read(model_type)
             written = CONFIG_MAPPING[model_type]().to_json_string(use_diff=False)
