@@ -11,7 +11,6 @@ from catalog.models import Model
 from catalog.reader.class_defaults import known_classes
 from catalog.reader.families import FAMILIES, SAME_AS
 
-
 # The head of these is a part of the class around them, which does not tie it.
 HEAD_OUTSIDE = {"qwen2_5_omni_text", "qwen3_vl_moe_text"}
 
