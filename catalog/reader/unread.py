@@ -17,6 +17,11 @@ _HARMLESS = re.compile(
     r"|diversity|pad_|_freq_base|sparsity|use_associative|mambapy|sinkhorn|index_share|keep_window"
     r"|position_embedding_type|parallel_residual|parallel_attn|dim_model_base|flash_att|grouped_mm|^lm_head$|_impl$|attn_temperature|query_pre_attn|causal"
 )
+# Sizes whatever else their names say, unless they are of rotary embeddings or of other senses.
+_PLAIN_SIZE = re.compile(
+    r"^(?!.*(?:rope|rotary|vision|image|video|audio|mtp|nextn|projector|tokenizer|time_step|^ep_))"
+    r".*(?:^|_)(?:dim|rank|width|experts|(?:hidden|intermediate|embedding|vocab)_size)$"
+)
 _SIZED = re.compile(
     r"size|dim|width|hidden|inter|ffn|mlp|expert|moe|layer|head|group|rank|lora|window|chunk|conv"
     r"|state|mamba|ssm|linear|index|latent|shared|residual|kernel|expan|block|pattern|types?$|gat"
@@ -39,7 +44,7 @@ def assumed_sizes(fields: Fields) -> tuple[str, ...]:
 
 
 def harmless(key: str) -> bool:
-    return _HARMLESS.search(key) is not None
+    return _HARMLESS.search(key) is not None and not _PLAIN_SIZE.match(key)
 
 
 def _bears(key: str, value: object) -> bool:

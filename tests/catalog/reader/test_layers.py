@@ -146,7 +146,8 @@ def test_a_known_family_whose_layers_are_of_another_kind_is_not_counted() -> Non
 
 @pytest.mark.parametrize(
     "key", ["ssm_state_size", "memory_layers", "ffn_expansion", "expert_rank", "engram_width",
-            "total_ut_steps", "loop_num"],
+            "total_ut_steps", "loop_num",
+            "token_embedding_dim", "num_init_experts", "logit_rank", "aux_hidden_size"],
 )  # fmt: skip
 def test_a_key_that_bears_on_size_and_was_not_read_is_named(key: str) -> None:
     with pytest.raises(NotCounted, match=f"{key}: not known of model_type 'newcomer'") as caught:
@@ -162,6 +163,7 @@ def test_a_key_that_bears_on_size_and_was_not_read_is_named(key: str) -> None:
         {"attention_dropout": 0.1},
         {"initializer_range": 0.02},
         {"num_nextn_predict_layers": 1},
+        {"rotary_dim": 64, "vision_dim": 1024, "mtp_hidden_size": 8, "time_step_rank": 4},
         {"use_grouped_topk": True, "dim_model_base": 256, "flash_attn": True},
         {"ssm_state_size": 0, "expert_rank": None, "memory_layers": [], "use_ffn_gate": False},
     ],
