@@ -21,6 +21,7 @@ CONTEXT = (
     "max_position_embeddings", "max_sequence_length", "n_positions", "seq_length", "max_seq_len",
     "max_seq_length", "seq_len",
 )  # fmt: skip
+TYING = ("weight_tying", "tie_embedding", "tie_word_embeddings")
 MOST_LAYERS = 10_000
 MOST_SCALING = 10_000
 SCALES_ON_TOP = ("linear", "dynamic", "ntk")
@@ -154,8 +155,8 @@ def _main(fields: Fields, mixed: Sequence[tuple[Mixer, ...]]) -> Attention:
 
 
 def _tied(fields: Fields, family: Family) -> bool:
-    key = next(filter(fields.has, ("weight_tying", "tie_embedding")), "tie_word_embeddings")
-    fields.supersede("tie_word_embeddings")
+    key = next(filter(fields.has, TYING), TYING[-1])
+    fields.supersede(*TYING)
     return fields.boolean(key, default=family.tied_default)
 
 
