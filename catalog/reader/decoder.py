@@ -78,12 +78,18 @@ def context(fields: Fields) -> int:
     if fields.text("model_type").startswith("gemma3"):
         return longest
     for key in ("rope_scaling", "rope_parameters"):
-        scaling = fields.nested(key) if fields.is_object(key) else None
-        if scaling is not None and _rope_type(scaling) in SCALES_ON_TOP:
-            factor = scaling.raw("factor")
+        for scaling in _scalings(fields, key):
+            factor = scaling.raw("factor") if _rope_type(scaling) in SCALES_ON_TOP else None
             if isinstance(factor, int | float) and not isinstance(factor, bool) and factor >= 1:
                 return int(longest * min(factor, MOST_SCALING))
     return longest
+
+
+def _scalings(fields: Fields, key: str) -> list[Fields]:
+    """Return the object under a key and those in it: transformers 5 has one a kind of layer."""
+    whole = fields.nested(key) if fields.is_object(key) else None
+    inner = [whole.nested(name) for name in whole.keys if whole.is_object(name)] if whole else []
+    return [each for each in (whole, *inner) if each is not None]
 
 
 def _longest(fields: Fields) -> int:

@@ -41,8 +41,9 @@ def unwrapped(fields: Fields) -> Fields:
         for key in _OUTSIDE:
             if fields.given(key) and not inner.given(key):
                 kept[key] = fields.raw(key)
-        if fields.given("tie_word_embeddings"):
-            kept["tie_word_embeddings"] = fields.raw("tie_word_embeddings")
+        for key in ("tie_word_embeddings", "is_encoder_decoder"):
+            if fields.given(key):
+                kept[key] = fields.raw(key)
         if not inner.given("model_type") and fields.given("model_type"):
             kept["model_type"] = fields.raw("model_type")
         fields = inner.overlaid(kept)

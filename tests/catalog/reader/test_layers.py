@@ -231,6 +231,13 @@ def test_a_wrapper_keeps_what_stands_outside_of_it() -> None:
     assert model_from_config(deep, name="deep").total_params == read().total_params
 
 
+@pytest.mark.parametrize("model_type", ["newcomer", "llama"])
+def test_a_decoder_that_has_an_encoder_is_not_counted_as_if_it_stood_alone(model_type: str) -> None:
+    halves = {"encoder": PLAIN, "decoder": {**PLAIN, "model_type": model_type}}
+    with pytest.raises(NotCounted, match="is_encoder_decoder"):
+        model_from_config({"model_type": "both", "is_encoder_decoder": True, **halves}, name="both")
+
+
 def test_a_state_is_fixed_and_a_window_ends_the_growth() -> None:
     found = read(
         model_type="qwen3_next",

@@ -44,6 +44,16 @@ def read(base: dict[str, Any] = PLAIN, **changes: object) -> Model:
         ({"rope_scaling": {"rope_type": "linear"}}, 4096),
         ({"rope_scaling": "linear"}, 4096),
         ({"rope_scaling": {"rope_type": "linear", "factor": 10_001}}, 40_960_000),
+        # By kind of layer.
+        (
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "linear", "factor": 2.0},
+                    "sliding_attention": {"rope_type": "default"},
+                }
+            },
+            8192,
+        ),
         ({"max_position_embeddings": None, "n_positions": 2048}, 2048),
         ({"max_position_embeddings": None, "model_max_length": 512}, 512),
         # Of several the least, and `model_max_length` before all of them.
