@@ -50,6 +50,8 @@ class Quantisation:
     """What of the config names a type that is not known here; its bytes then are not known."""
     integer_activations: bool = False
     """Activations are rounded to 8-bit integers too."""
+    small_cache: bool = False
+    """The file asks servers for a cache of fewer bits."""
 
     def of(self, names: Iterable[str], *, routed: bool = False) -> Scheme:
         """Return how a projection under these names is stored."""
@@ -87,7 +89,11 @@ def quantisation(fields: Fields, beside: Mapping[str, object] | None) -> Quantis
         config = outer.nested("quantization")
     if config is None:
         return _of_experts(fields, Quantisation(plain))
-    found = replace(_read(config, plain), integer_activations=integer_activations(config))
+    found = replace(
+        _read(config, plain),
+        integer_activations=integer_activations(config),
+        small_cache=bool(_inside(config).raw("kv_cache_scheme", "kv_cache_quant_algo")),
+    )
     return _of_experts(fields, found)
 
 

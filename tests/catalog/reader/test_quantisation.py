@@ -218,6 +218,15 @@ def test_model_optimizers_own_file_may_stand_inside_the_config() -> None:
         assert bits(read({**outer, **inside})) == 4.5
 
 
+def test_a_file_that_asks_for_a_smaller_cache_is_noted_wherever_it_does() -> None:
+    asked = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+    scheme = {**group(**GROUP["weights"]), "kv_cache_scheme": {"num_bits": 8, "type": "float"}}
+    for found in (read(asked), read(None, beside={"quantization": asked}), read(scheme)):
+        assert any("cache of fewer bits" in note for note in found.notes)
+    for silent in ({"quant_algo": "FP8", "kv_cache_quant_algo": None}, {"quant_method": "fp8"}):
+        assert not any("fewer bits" in note for note in read(silent).notes)
+
+
 def test_expressions_that_are_none_or_could_run_forever_are_refused() -> None:
     with pytest.raises(BadFile, match="no regular expression"):
         read({**group(**GROUP["weights"]), "ignore": ["re:("]})
