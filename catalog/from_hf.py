@@ -33,7 +33,7 @@ from catalog.reader.file import (
 from catalog.reader.notes import doubts, notes_on, uncounted, warn_once
 from catalog.reader.quantisation import quantisation
 from catalog.reader.switch import switch
-from catalog.reader.unread import unread_sizes
+from catalog.reader.unread import assumed_sizes, unread_sizes
 from catalog.reader.wrapper import unwrapped
 from catalog.reader.xai import is_xai, to_hugging_face
 
@@ -59,6 +59,8 @@ def model_from_config(
     model_type = _model_type(fields)
     if model_type == "switch_transformers":
         return switch(fields, name=name, source=f"{place} (switch_transformers)")
+    if fields.boolean("is_encoder_decoder", default=False):
+        raise fields.uncounted("is_encoder_decoder", "this family cannot be counted")
     fields = fields.with_defaults(class_defaults(_class_of(fields, model_type)))
     quantised = quantisation(fields, beside)
     family = FAMILIES.get(model_type)
@@ -73,11 +75,7 @@ def model_from_config(
             raise
         why = f"{model_type!r} is not known here, and the common keys do not say it all"
         raise NotCounted(place, ("model_type",), why) from error
-    unread = tuple(printable_key(key) for key in unread_sizes(fields))
-    if unread:
-        raise NotCounted(
-            place, unread, f"not known of model_type {model_type!r}, and may bear on its size"
-        )
+    _refuse_unread(fields, model_type)
     return msgspec.structs.replace(found, notes=notes_on(found, model_type, fields, quantised))
 
 
@@ -160,10 +158,23 @@ def _class_of(fields: Fields, model_type: str) -> str:
     return model_type if model_type in NO_CLASS else fields.text("model_type")
 
 
+def _refuse_unread(fields: Fields, model_type: str) -> None:
+    """Refuse what the file or its class says of sizes that no count asked for."""
+    unread = tuple(printable_key(key) for key in unread_sizes(fields))
+    if unread:
+        raise NotCounted(
+            fields.where,
+            unread,
+            f"not known of model_type {model_type!r}, and may bear on its size",
+        )
+    assumed = assumed_sizes(fields)
+    if assumed:
+        why = f"left out, and what the class of {model_type!r} then takes is not counted here"
+        raise NotCounted(fields.where, assumed, why)
+
+
 def _refuse_unknown(fields: Fields, model_type: str) -> None:
     """Refuse what the common keys cannot describe."""
-    if fields.boolean("is_encoder_decoder", default=False):
-        raise fields.uncounted("is_encoder_decoder", "this family cannot be counted")
     if model_type in NOT_DECODERS:
         raise fields.uncounted(
             "model_type", f"{model_type!r} is not a decoder that is counted here"

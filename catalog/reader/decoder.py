@@ -19,8 +19,9 @@ HIDDEN = ("hidden_size", "d_model", "n_embd")
 LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 CONTEXT = (
     "max_position_embeddings", "max_sequence_length", "n_positions", "seq_length", "max_seq_len",
-    "model_max_length",
+    "max_seq_length", "seq_len",
 )  # fmt: skip
+TYING = ("weight_tying", "tie_embedding", "tie_word_embeddings")
 MOST_LAYERS = 10_000
 MOST_SCALING = 10_000
 SCALES_ON_TOP = ("linear", "dynamic", "ntk")
@@ -70,19 +71,33 @@ def decoder(
 def context(fields: Fields) -> int:
     """Return the longest sequence, 0 if it is not told; linear and dynamic scaling come on top.
 
-    YaRN, Llama 3's and LongRoPE's configs give it scaled already, and Gemma 3's all do: as vLLM
-    reads them.
+    YaRN, Llama 3's and LongRoPE's configs give it scaled already, and Gemma 3's all do. Of several
+    lengths the least counts, but `model_max_length` goes before them all: as vLLM reads them.
     """
-    longest = fields.integer(*CONTEXT, default=0)
+    longest = _longest(fields)
     if fields.text("model_type").startswith("gemma3"):
         return longest
     for key in ("rope_scaling", "rope_parameters"):
-        scaling = fields.nested(key) if fields.is_object(key) else None
-        if scaling is not None and _rope_type(scaling) in SCALES_ON_TOP:
-            factor = scaling.raw("factor")
+        for scaling in _scalings(fields, key):
+            factor = scaling.raw("factor") if _rope_type(scaling) in SCALES_ON_TOP else None
             if isinstance(factor, int | float) and not isinstance(factor, bool) and factor >= 1:
                 return int(longest * min(factor, MOST_SCALING))
     return longest
+
+
+def _scalings(fields: Fields, key: str) -> list[Fields]:
+    """Return the object under a key and those in it: transformers 5 has one a kind of layer."""
+    whole = fields.nested(key) if fields.is_object(key) else None
+    inner = [whole.nested(name) for name in whole.keys if whole.is_object(name)] if whole else []
+    return [each for each in (whole, *inner) if each is not None]
+
+
+def _longest(fields: Fields) -> int:
+    if fields.given("model_max_length"):  # Command R's, beside a shorter one
+        fields.skip(*CONTEXT)
+        return fields.integer("model_max_length")
+    given = [fields.integer(key) for key in CONTEXT if fields.given(key)]
+    return min(given) if given else fields.integer(*CONTEXT, default=0)
 
 
 def _rope_type(scaling: Fields) -> str:
@@ -146,7 +161,8 @@ def _main(fields: Fields, mixed: Sequence[tuple[Mixer, ...]]) -> Attention:
 
 
 def _tied(fields: Fields, family: Family) -> bool:
-    key = "weight_tying" if fields.has("weight_tying") else "tie_word_embeddings"
+    key = next(filter(fields.has, TYING), TYING[-1])
+    fields.supersede(*TYING)
     return fields.boolean(key, default=family.tied_default)
 
 

@@ -14,10 +14,16 @@ _GEMMA = Family(tied_default=True)
 _GEMMA2 = Family(norms_per_layer=4, full_every=2, tied_default=True)
 _GEMMA3 = Family(norms_per_layer=4, full_every=6, qk_norm="head", tied_default=True)
 _LFM2 = Family(
-    qk_norm="head", state="convolution", tied_default=True, router_bias_key="use_expert_bias"
+    qk_norm="head",
+    state="convolution",
+    tied_default=True,
+    router_bias_key="use_expert_bias",
+    ignored=("block_dim", "block_use_", "conv_dim"),
 )
 _MISTRAL = Family(full_every=0)
 _EXAONE = Family(qk_norm="head", full_every=4)
+# Of a head for classes, pictures, and the vocabulary before it was padded: its code builds none.
+_HUNYUAN = ("dense_list", "pool_type", "org_vocab_size", "anyres_", "num_media_embeds", "vit_")
 _MAMBA2 = Family(state="mamba2")
 
 FAMILIES: dict[str, Family] = {
@@ -49,16 +55,21 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v32": _DEEPSEEK_V3,
     "deepseek": Family(compared=False),
     "kimi_k2": _DEEPSEEK_V3,
-    "kimi_linear": Family(router_bias=True, state="kimi-delta"),
+    "kimi_linear": Family(router_bias=True, state="kimi-delta", dense_first=1),
     "youtu": Family(),
     "axk1": Family(router_bias=True, moe_norms=1),
-    "longcat_flash": Family(router_bias=True, norms_per_layer=4, twofold=True),
+    "longcat_flash": Family(
+        router_bias=True,
+        norms_per_layer=4,
+        twofold=True,
+        ignored=("attention_method", "zero_expert_type"),
+    ),
     "glm": Family(output_bias=False),
     "glm4": _GLM4,
     "glm4v": Family(bias_default=True, output_bias=False, norms_per_layer=4),
     "glm_ocr": Family(norms_per_layer=4),
     "glm4_moe": Family(output_bias=False, router_bias=True),
-    "glm4_moe_lite": _DEEPSEEK_V3,
+    "glm4_moe_lite": Family(router_bias=True, dense_first=1),
     "glm_moe_dsa": _DEEPSEEK_V3,
     "gpt_oss": Family(
         bias_default=True,
@@ -85,10 +96,17 @@ FAMILIES: dict[str, Family] = {
         state="mamba2", matrices=2, norms_per_layer=1, router_bias=True, mlp_bias_key="mlp_bias"
     ),
     "bamba": _MAMBA2,
-    "falcon_h1": Family(state="mamba2", beside=True),
+    "falcon_h1": Family(
+        state="mamba2", beside=True, ignored=("mamba_use_mlp", "mlp_expansion_factor")
+    ),
     "jamba": Family(state="mamba"),
     "cohere": Family(norms_per_layer=1, tied_default=True),
-    "cohere2": Family(norms_per_layer=1, full_every=4, tied_default=True),
+    "cohere2": Family(
+        norms_per_layer=1,
+        full_every=4,
+        tied_default=True,
+        ignored=("layer_switch", "order_of_interleaved", "use_parallel", "use_embedding_sharing"),
+    ),
     "ernie4_5": Family(bias_key="use_bias", mlp_bias_key="use_bias", tied_default=True),
     "ernie4_5_moe": Family(
         bias_key="use_bias",
@@ -96,9 +114,12 @@ FAMILIES: dict[str, Family] = {
         head_bias_key="use_bias",
         router_bias=True,
         tied_default=True,
+        ignored=("moe_capacity", "moe_gate", "moe_group", "moe_multimodal_", "compression_ratio"),
     ),
     "exaone4": _EXAONE,
-    "exaone_moe": Family(qk_norm="head", full_every=4, router_bias=True),
+    "exaone_moe": Family(
+        qk_norm="head", full_every=4, router_bias=True, ignored=("first_last_k_dense_replace",)
+    ),
     "gemma": _GEMMA,
     "gemma2": _GEMMA2,
     "vaultgemma": Family(full_every=2, tied_default=True),
@@ -121,14 +142,14 @@ FAMILIES: dict[str, Family] = {
     # Its dynamic mask takes a number a head of a projection, and has a factor a head.
     "doge": Family(qk_norm="head", gate="head", sinks=True, norms_per_layer=4),
     "helium": Family(output_bias=False),
-    "hunyuan_v1_dense": _QWEN3,
+    "hunyuan_v1_dense": Family(qk_norm="head", ignored=_HUNYUAN),
     "hunyuan_v1_moe": Family(
         qk_norm="head",
         always_shared=True,
         tied_default=True,
-        ignored=("use_mixed_mlp_moe", "cla_", "use_cla"),
+        ignored=("use_mixed_mlp_moe", "cla_", "use_cla", *_HUNYUAN),
     ),
-    "hy_v3": Family(qk_norm="head", router_bias=True),
+    "hy_v3": Family(qk_norm="head", router_bias=True, dense_first=1),
     "inkling": Family(
         qk_norm="head",
         short_convolutions=True,
@@ -136,7 +157,9 @@ FAMILIES: dict[str, Family] = {
         embedding_norm=True,
         ignored=("number_of_conv_states", "shared_expert_sink"),
     ),
-    "laguna": Family(qk_norm="head", gate="head", gate_key="gating", router_bias=True),
+    "laguna": Family(
+        qk_norm="head", gate="head", gate_key="gating", router_bias=True, dense_first=1
+    ),
     "lfm2": _LFM2,
     "lfm2_moe": _LFM2,
     "mellum": _QWEN3,
@@ -144,9 +167,10 @@ FAMILIES: dict[str, Family] = {
         windowed_sinks=True,
         windowed_kv_factor=2,
         router_bias=True,
-        ignored=("attention_chunk_size",),
+        dense_first=1,
+        ignored=("attention_chunk_size", "attention_projection_layout"),
     ),
-    "minicpm3": Family(tied_default=True, ignored=("dim_model_base", "scale_")),
+    "minicpm3": Family(tied_default=True, ignored=("scale_",)),
     "minimax": Family(state="lightning", attention_every=-2, ignored=("block_size",)),
     "minimax_m2": Family(qk_norm="full", router_bias=True),
     "minimax_m3_vl": Family(qk_norm="head", router_bias=True, ignored=("index_",)),
@@ -177,11 +201,12 @@ FAMILIES: dict[str, Family] = {
         final_norm=2,
         full_every=0,
         tied_default=True,
+        ignored=("mlp_type",),
     ),
     "dbrx": Family(),
     # Not in transformers: from the publishers' own code, or vLLM's.
     "mimo": Family(bias_default=True, output_bias=False, compared=False),
-    "minimax_m1": Family(state="lightning", compared=False),
+    "minimax_m1": Family(state="lightning", compared=False, ignored=("shared_moe_mode",)),
     "step3": Family(compared=False),
     "step3p5": Family(
         windowed_heads_apart=True,
@@ -189,9 +214,10 @@ FAMILIES: dict[str, Family] = {
         gate="head",
         gate_key="use_head_wise_attn_gate",
         compared=False,
+        ignored=("att_impl_type", "yarn_only_types"),  # its code has grouped queries alone
     ),
     "arctic": Family(compared=False),
-    "grok-2": Family(norms_per_layer=4, compared=False),
+    "grok-2": Family(norms_per_layer=4, compared=False, ignored=("global_attn_every_n",)),
     "bailing_moe": Family(compared=False),
     "llada2_moe": Family(qk_norm="head", router_bias=True, kind="diffusion", compared=False),
     "muse_glimmer": Family(gate="element", norms_per_layer=4),
@@ -223,6 +249,7 @@ SAME_AS: dict[str, str] = {
     "qwen3_5_moe_text": "qwen3_5_moe",
     "qwen2_vl_text": "qwen2",
     "qwen2_5_vl_text": "qwen2",
+    "qwen2_5_omni_text": "qwen2",
     "qwen2_vl": "qwen2",
     "qwen2_5_vl": "qwen2",
     "llama4_text": "llama4",
@@ -242,7 +269,9 @@ SAME_AS: dict[str, str] = {
     "kimi_k25": "kimi_k2",
     "lfm2_vl": "lfm2",
     "minimax_m3_vl_text": "minimax_m3_vl",
+    "minimax_text_01": "minimax_m1",
     "cwm": "llama",
+    "mimo_v2": "mimo_v2_flash",
 }
 
 # Families told apart here whose model_type is another family's: no class's defaults are theirs.
@@ -250,7 +279,17 @@ NO_CLASS = frozenset({"grok-1", "grok-2"})
 
 # Encoders, and decoders whose layers no scheme here describes.
 NOT_DECODERS = frozenset(
-    {"jetmoe", "phi4_multimodal", "mllama", "mllama_text_model", "axk2", "zaya"}
+    {
+        "jetmoe",
+        "phi4_multimodal",
+        "mllama",
+        "mllama_text_model",
+        "axk2",
+        "zaya",
+        "hrm_text",
+        "ernie4_5_vl_moe_text",
+        "qwen",
+    }
 )
 
 # A model_type that is not above: weights tie unless the config says no, as transformers assumes.

@@ -53,6 +53,8 @@ class Family:
     """Layers without experts are as wide as the shared part (Granite 4)."""
     twofold: bool = False
     """A layer has two attentions and two dense parts beside its experts (LongCat)."""
+    dense_first: int = 0
+    """Without a word on which layers hold experts, so many first ones do not."""
     ignored: tuple[str, ...] = ()
     """Beginnings of keys that the family's code takes no size from."""
     matrices: int = 3

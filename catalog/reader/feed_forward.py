@@ -54,7 +54,7 @@ def feed_forward(
 ) -> FeedForward:
     """Read all layers; the last `borrowing` of them use an earlier layer's cache."""
     count = _count(fields)
-    kinds = feeds(fields, layers, experts=count > 0)
+    kinds = feeds(fields, layers, experts=count > 0, dense_first=family.dense_first)
     sparse = kinds.count(SPARSE)
     experts = _experts(fields, family, count, sparse, hidden) if sparse else None
     dense = _dense(fields, family, kinds, hidden, borrowing)
@@ -86,7 +86,7 @@ def _dense(
 def _count(fields: Fields) -> int:
     """Return how many experts there are; a key may switch them off whatever the others say."""
     count = fields.integer(*EXPERTS, default=0, least=0)
-    on = fields.boolean("is_moe", "enable_moe_block", default=True)
+    on = fields.boolean("is_moe", "enable_moe_block", "use_moe", default=True)
     return count if on else 0
 
 
@@ -123,6 +123,7 @@ def dense_width(fields: Fields, family: Family) -> int:
     key = next((key for key in DENSE_WIDTHS if fields.given(key)), "")
     key = key or next((key for key in DENSE_WIDTHS if fields.has(key)), "intermediate_size")
     width = fields.integer(key)
+    fields.supersede(*DENSE_WIDTHS)
     if fields.boolean("block_auto_adjust_ff_dim", default=False):
         width = _adjusted(fields, width)
     return width

@@ -158,7 +158,18 @@ class Fields:
 
     def skip(self, *prefixes: str) -> None:
         """Take keys that begin so as read: they describe a part that the model does not have."""
-        self._read.update(key for key in self._values if key.startswith(prefixes))
+        keys = (*self._values, *self._defaults)
+        self._read.update(key for key in keys if key.startswith(prefixes))
+
+    def supersede(self, *keys: str) -> None:
+        """Take what the class adds under these names as read: the file says it by other names."""
+        self._read.update(key for key in keys if key not in self._values)
+
+    def assumed(self) -> Iterator[tuple[str, object]]:
+        """Give what the class adds where the file is silent, and nobody asked for."""
+        for key, value in self._defaults.items():
+            if key not in self._values and key not in self._read:
+                yield key, value
 
     def unread(self) -> Iterator[tuple[str, object]]:
         """Give every key of the file that nobody asked for, those inside objects with a dot."""

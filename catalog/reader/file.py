@@ -13,6 +13,10 @@ from catalog.units import MIB
 
 LARGEST_FILE = 10 * MIB
 HF_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+GGUF = (
+    "is a GGUF file: name its model with -m (a name of the catalog, or its config.json), and the "
+    "file with -t gguf:FILE"
+)
 _YES = ("1", "on", "yes", "true")
 
 
@@ -37,10 +41,22 @@ def config_at(path: Path) -> ConfigFile:
     if path.is_dir():
         directory, path = path, path / "config.json"
         if not path.exists():
-            raise BadFile(printable(directory), "holds no config.json")
+            raise BadFile(printable(directory), "holds no config.json" + _instead(directory))
+    if path.suffix == ".gguf":
+        raise BadFile(printable(path), GGUF)
     config, beside = read_config(path), path.parent / "hf_quant_config.json"
     told = read_config(beside) if path.name == "config.json" and beside.is_file() else None
     return ConfigFile(config, _name(path), printable(path), told)
+
+
+def _instead(directory: Path) -> str:
+    """Say what a directory without a config holds in its place, and what to do with it."""
+    if (directory / "params.json").exists():
+        return (
+            ", but Mistral's own params.json, which is not read: start its server yourself and "
+            "measure it with --endpoint, or give a config.json of the same model"
+        )
+    return f": what it has {GGUF}" if any(directory.glob("*.gguf")) else ""
 
 
 def _name(path: Path) -> str:

@@ -68,7 +68,8 @@ def _common(fields: Fields, hidden: int) -> HeadSizes:
         heads=heads,
         kv_heads=fields.integer(*KV_HEADS, default=heads),
         key=width,
-        value=fields.integer("v_head_dim", default=width),
+        # Zero in DeepSeek's small models, which have no latent attention.
+        value=fields.integer("v_head_dim", default=width, least=0) or width,
     )
 
 
@@ -79,6 +80,7 @@ def _windowed(fields: Fields, family: Family, common: HeadSizes) -> HeadSizes:
         named = other.text("attention_type", default="sliding_attention")
         if named != "sliding_attention":
             raise fields.uncounted("attention_other_setting", f"{named!r} is not known here")
+        other.skip("true_head_dim")
         common = _named(other, {}, common)
     elif family.windowed_heads_apart and not fields.given(
         *WINDOWED_HEADS, "per_layer_config", "num_attention_heads_per_layer"

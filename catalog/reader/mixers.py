@@ -59,16 +59,13 @@ def layer_kinds(fields: Fields, family: Family, layers: int) -> list[str]:
         every = abs(family.attention_every)
         odd = family.attention_every < 0  # MiniMax begins with attention
         kinds = [state if ((layer + 1) % every == 0) == odd else FULL for layer in range(layers)]
-    if not kinds and family.state and not family.beside and fields.given(*_STATE_MARKS):
+    if not kinds and family.state and not family.beside:
         raise fields.uncounted("layer_types", "is missing: which layers keep a state is not said")
     kinds = kinds or _windowed(fields, family, layers) or [FULL] * layers
     if family.beside:
         kinds = [BESIDE] * layers
     _refuse_strange(fields, family, kinds)
     return kinds
-
-
-_STATE_MARKS = ("mamba_d_state", "ssm_state_size", "mamba_n_heads", "linear_num_value_heads")
 
 
 def _refuse_strange(fields: Fields, family: Family, kinds: Sequence[str]) -> None:

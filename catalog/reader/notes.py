@@ -7,6 +7,7 @@ import msgspec
 
 from catalog.errors import NotCounted
 from catalog.models import UNKNOWN_DTYPE, GroupedQueryAttention, Model
+from catalog.reader.decoder import CONTEXT, TYING
 from catalog.reader.fields import Fields
 from catalog.reader.file import ConfigFile
 from catalog.reader.quantisation import Quantisation
@@ -14,7 +15,6 @@ from catalog.reader.wrapper import unwrapped
 
 UNKNOWN_VOCAB = 512
 """Every vocabulary in use is at least this large."""
-_CONTEXT = ("max_position_embeddings", "max_sequence_length", "model_max_length", "max_seq_len")
 _LOG = logging.getLogger(__name__)
 
 
@@ -32,7 +32,7 @@ def uncounted(file: ConfigFile, error: NotCounted) -> Model:
         stand_in(file.name, why, source=file.source or file.where),
         hf_id=file.hf_id,
         vocab=_known(fields, "vocab_size") or UNKNOWN_VOCAB,
-        max_context=_known(fields, *_CONTEXT) or 0,
+        max_context=_known(fields, "model_max_length", *CONTEXT) or 0,
         unread=error.keys,
     )
 
@@ -69,21 +69,30 @@ def notes_on(
     found = []
     if quantised.unknown:
         found.append(f"{quantised.unknown}: how its weights are stored is not known")
-    if not model.max_context:
-        found.append("its longest sequence is not told: lengths are not checked")
     if model.counted == "generic":
+        head = " and its head is taken to be its embedding, of which it says nothing"
+        silent = model.tied_embeddings and not fields.has(*TYING)
         found.append(
             f"model_type {model_type!r} is read by the keys that most families share: "
-            "biases, norms and what no key names may be missed"
+            f"biases, norms and what no key names may be missed{head if silent else ''}"
         )
+    if not model.max_context:
+        found.append("its longest sequence is not told: lengths are not checked")
     if model.state_elements:
         found.append("fixed state of 2 bytes an element; servers may keep it in 4")
+    if quantised.small_cache:
+        found.append(
+            "its file asks for a cache of fewer bits, as vLLM keeps it; counted here in 16"
+        )
     if fields.given("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"):
         found.append("without layers that predict several tokens")
     return tuple(found)
 
 
 def doubts(model: Model) -> str:
-    """Return what makes a model's counts doubtful or missing; empty where nothing does."""
+    """Return what makes a model's counts doubtful or missing; empty where nothing does.
+
+    Those notes come before all others.
+    """
     count = (model.weight_dtype == UNKNOWN_DTYPE) + (model.counted == "generic")
     return "; ".join(model.notes[: max(count, model.counted == "no")])

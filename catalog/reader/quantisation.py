@@ -1,5 +1,6 @@
 """Which data type each module of a checkpoint is stored in, from a config's own words."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -49,6 +50,8 @@ class Quantisation:
     """What of the config names a type that is not known here; its bytes then are not known."""
     integer_activations: bool = False
     """Activations are rounded to 8-bit integers too."""
+    small_cache: bool = False
+    """The file asks servers for a cache of fewer bits."""
 
     def of(self, names: Iterable[str], *, routed: bool = False) -> Scheme:
         """Return how a projection under these names is stored."""
@@ -74,6 +77,9 @@ def quantisation(fields: Fields, beside: Mapping[str, object] | None) -> Quantis
     A method that is not known gives `unknown`, never the type that is computed in.
     """
     plain = _plain(fields)
+    if plain is None:
+        named = fields.raw("dtype", "torch_dtype")
+        return Quantisation(PLAIN["bfloat16"], unknown=f"dtype {named!r}")
     config = fields.nested("quantization_config") or fields.nested("compression_config")
     mlx = fields.nested("quantization")
     if mlx is not None and mlx.given("bits"):
@@ -83,14 +89,19 @@ def quantisation(fields: Fields, beside: Mapping[str, object] | None) -> Quantis
         config = outer.nested("quantization")
     if config is None:
         return _of_experts(fields, Quantisation(plain))
-    found = replace(_read(config, plain), integer_activations=integer_activations(config))
+    found = replace(
+        _read(config, plain),
+        integer_activations=integer_activations(config),
+        small_cache=bool(_inside(config).raw("kv_cache_scheme", "kv_cache_quant_algo")),
+    )
     return _of_experts(fields, found)
 
 
-def _plain(fields: Fields) -> Scheme:
+def _plain(fields: Fields) -> Scheme | None:
+    """Return the type of what is not quantised; None for one that is no type of weights here."""
     named = fields.text("dtype") or fields.text("torch_dtype") or "bfloat16"
     named = named.removeprefix("torch.")
-    return PLAIN.get(_PLAIN_NAMES.get(named, named), PLAIN["bfloat16"])
+    return PLAIN.get(_PLAIN_NAMES.get(named, named))
 
 
 def _of_experts(fields: Fields, found: Quantisation) -> Quantisation:
@@ -106,9 +117,10 @@ def _of_experts(fields: Fields, found: Quantisation) -> Quantisation:
 
 def _read(config: Fields, plain: Scheme) -> Quantisation:
     method = config.text("quant_method").lower()
+    config = _inside(config)
     if not method and config.given("quant_algo"):
         method = "modelopt"
-    if not method and config.given("bits"):
+    if not method and isinstance(config.raw("bits"), int):
         return _mlx(config, plain)
     left_out = _left_out(config)
     if method == "mxfp4":
@@ -135,6 +147,12 @@ def _read(config: Fields, plain: Scheme) -> Quantisation:
         left_out=(*left_out, *more),
         head=config.raw("lm_head", "quant_lm_head") is True,
     )
+
+
+def _inside(config: Fields) -> Fields:
+    """Return what Model Optimizer's own file says, where it stands in the config as it is."""
+    inner = config.nested("quantization") if config.is_object("quantization") else None
+    return inner or config
 
 
 def _unknown(config: Fields, method: str) -> str:
@@ -172,22 +190,48 @@ def _groups(config: Fields, plain: Scheme, left_out: tuple[ModuleNames, ...]) ->
     groups = config.nested("config_groups")
     if groups is None:
         return Quantisation(plain, unknown="quantization_config.config_groups (missing)")
-    linear, rules = None, []
+    linear, rules, unknown = None, [], _left_sparse(config)
     for name in groups.keys:
-        group = groups.nested(name)
-        weights = group.nested("weights") if group else None
-        if group is None or weights is None:
-            continue  # only activations are quantised
-        scheme = by_weights(weights)
-        if scheme is None:
-            return Quantisation(plain, unknown=f"quantization_config.config_groups.{name}")
-        targets = group.sequence("targets") or ["Linear"]
-        if "Linear" in targets:
+        scheme, targets, strange = _group(groups, name)
+        unknown = unknown or strange
+        if scheme is not None and "Linear" in targets:
             linear = scheme
         named = [each for each in targets if each != "Linear"]
-        if named:
+        if scheme is not None and named:
             rules.append((ModuleNames(config, "targets", named), scheme))
+    if unknown:
+        return Quantisation(plain, unknown=unknown)
     return Quantisation(plain, linear, rules=tuple(rules), left_out=left_out)
+
+
+def _group(groups: Fields, name: str) -> tuple[Scheme | None, list[object], str]:
+    """Return a group's scheme, none for activations alone, its modules, and what is not known."""
+    group = groups.nested(name) if groups.is_object(name) else None
+    if group is None:
+        return None, [], f"quantization_config.config_groups.{name}"
+    weights = group.nested("weights")
+    if weights is None:
+        return None, [], ""
+    scheme, targets = by_weights(weights), group.sequence("targets") or ["Linear"]
+    if scheme is None:
+        return None, [], f"quantization_config.config_groups.{name}"
+    strange = next((each for each in targets if each != "Linear" and _is_class(each)), None)
+    return scheme, targets, f"config_groups.{name}.targets {strange!r}" if strange else ""
+
+
+def _is_class(target: object) -> bool:
+    """Whether a target is a class of modules: which ones those are, no config says."""
+    return isinstance(target, str) and target.isidentifier() and target[0].isupper()
+
+
+def _left_sparse(config: Fields) -> str:
+    """Return what says that weights are stored without their zeros; empty where nothing does."""
+    inner = config.nested("sparsity_config") if config.is_object("sparsity_config") else None
+    for fields in (config, inner):
+        named = fields.raw("format") if fields else None
+        if isinstance(named, str) and ("24" in named or "sparse" in named):
+            return f"quantization_config format {named!r}"
+    return ""
 
 
 def _overrides(
@@ -199,7 +243,7 @@ def _overrides(
         inner = config.nested(key)
         for name in inner.keys if inner else ():
             own = _own(inner, name, scheme) if inner else None
-            names = ModuleNames(config, key, [name])
+            names = ModuleNames(config, key, [_as_pattern(key, name)])
             if own is None:
                 left_out.append(names)
             else:
@@ -207,12 +251,21 @@ def _overrides(
     return tuple(rules), tuple(left_out)
 
 
+def _as_pattern(key: str, name: str) -> str:
+    """GPTQModel's names are regular expressions, AutoRound's where they look like ones."""
+    if name.startswith(("+:", "-:", "re:")) or key == "layer_quant_config":
+        return name
+    expression = key == "dynamic" or re.search(r"[\\^$+|(\[]|\.\*", name) is not None
+    return f"re:{name}" if expression else name
+
+
 def _own(inner: Fields, name: str, scheme: Scheme) -> Scheme | None:
     """Return one module's own scheme; None where it is left out."""
     if inner.raw(name) is False or name.startswith("-:"):
         return None
     setting = inner.nested(name)
-    assert setting is not None
+    if setting is None:
+        return None
     weight = setting.nested("weight")
     if weight is not None:
         return quark_weight(weight)

@@ -94,6 +94,8 @@ def _block_bits(fields: Fields, key: str) -> float:
 
 def _packed(fields: Fields) -> Scheme | None:
     """GPTQ, AWQ, AutoRound: a 16-bit scale and a zero point of the weights' bits a group."""
+    if not fields.text("data_type", default="int").startswith("int"):
+        return None  # AutoRound's floating-point formats
     bits = fields.integer("bits", "w_bit", "num_bits", default=4, least=1, most=16)
     group = fields.raw("group_size", "q_group_size")
     size = None if group in (None, 0, -1) else fields.integer("group_size", "q_group_size")
@@ -117,6 +119,8 @@ def _hqq(fields: Fields) -> Scheme | None:
 
 
 def _torchao(fields: Fields) -> Scheme | None:
+    if fields.boolean("include_input_output_embeddings", default=False):
+        return None  # which of the tables a type then takes in is not said
     named, data = _torchao_type(fields)
     name = named.lower().replace("_", "")
     if "int4" in name:
@@ -138,7 +142,9 @@ def _torchao_type(fields: Fields) -> tuple[str, Fields]:
 
 def _quark(fields: Fields) -> Scheme | None:
     whole = fields.nested("global_quant_config")
-    weight = whole.nested("weight") if whole else None
+    if whole is None or not whole.is_object("weight") or fields.raw("layer_type_quant_config"):
+        return None  # none, one number in two steps, or others for whole classes of modules
+    weight = whole.nested("weight")
     return quark_weight(weight) if weight else None
 
 

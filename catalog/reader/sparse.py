@@ -11,7 +11,7 @@ DENSE, SPARSE, BARE = "dense", "sparse", "bare"
 _WORDS = {"dense": DENSE, "sparse": SPARSE, "moe": SPARSE}
 
 
-def feeds(fields: Fields, layers: int, *, experts: bool) -> list[str]:
+def feeds(fields: Fields, layers: int, *, experts: bool, dense_first: int = 0) -> list[str]:
     """Return each layer's kind of feed-forward part.
 
     Where a config says it in several ways, they must agree.
@@ -26,8 +26,9 @@ def feeds(fields: Fields, layers: int, *, experts: bool) -> list[str]:
     for given in (fields.given, fields.has):
         told = {keys[0]: rule(fields, layers) for keys, rule in SCHEMES if given(*keys)}
         if told:
+            fields.supersede(*(key for keys, _ in SCHEMES for key in keys))
             return _agreed(fields, told)
-    return [SPARSE] * layers
+    return [SPARSE if layer >= dense_first else DENSE for layer in range(layers)]
 
 
 def _agreed(fields: Fields, told: dict[str, list[bool]]) -> list[str]:
@@ -53,6 +54,13 @@ def _by_switches(fields: Fields, layers: int) -> list[bool]:
     if fields.is_list("moe_layer_freq"):
         return [bool(entry) for entry in fields.sequence("moe_layer_freq", length=layers)]
     return _by_first(fields, layers)
+
+
+def _by_flags(fields: Fields, layers: int) -> list[bool]:
+    found = fields.sequence("is_moe_layer", length=layers)
+    if any(not isinstance(entry, bool) for entry in found):
+        raise fields.bad("is_moe_layer", "allowed: a list of true and false")
+    return [entry is True for entry in found]
 
 
 def _by_first(fields: Fields, layers: int) -> list[bool]:
@@ -120,6 +128,7 @@ def _by_sparse_step(fields: Fields, layers: int) -> list[bool]:
 
 SCHEMES: tuple[tuple[tuple[str, ...], Callable[[Fields, int], list[bool]]], ...] = (
     (("mlp_layer_types",), _by_words),
+    (("is_moe_layer",), _by_flags),
     (("moe_layers",), _by_list),
     (("moe_layers_enum",), _by_enumeration),
     (("moe_layer_freq", "first_k_dense_replace", "num_dense_layers"), _by_switches),

@@ -36,6 +36,7 @@ def kimi_delta(fields: Fields, hidden: int) -> FixedState:
     """Kimi Delta Attention (arXiv 2510.26692): gates of low rank, one decay a channel."""
     inner = fields.nested("linear_attn_config")
     if inner is not None:
+        fields.supersede("linear_num_heads", "linear_head_dim", "linear_conv_kernel_dim")
         heads, head_dim = inner.integer("num_heads"), inner.integer("head_dim")
         kernel = inner.integer("short_conv_kernel_size")
     else:

@@ -83,14 +83,15 @@ _RULE_KEYS = (
 
 
 def ruled_kinds(fields: Fields, layers: int, state: str) -> list[str]:
-    """Return the kinds that a rule of the config gives; empty without a rule.
+    """Return the kinds that a rule of the config, or else of its class, gives; empty without one.
 
     `state` is what layers that are not attention are.
     """
-    for keys, chosen in _RULES:
-        if fields.given(*keys):
-            full = chosen(fields, layers)
-            return [FULL if layer in full else state for layer in range(layers)]
+    for told in (fields.given, fields.has):
+        for keys, chosen in _RULES:
+            if told(*keys):
+                full = chosen(fields, layers)
+                return [FULL if layer in full else state for layer in range(layers)]
     return []
 
 

@@ -7,6 +7,7 @@ WRAPPERS = (
     "text_model_config", "llm", "decoder",
 )  # fmt: skip
 _OUTSIDE = ("quantization_config", "compression_config", "quantization", "dtype", "torch_dtype")
+_HIDDEN = ("hidden_size", "d_model", "n_embd")
 _DEEPEST = 4
 
 
@@ -40,8 +41,9 @@ def unwrapped(fields: Fields) -> Fields:
         for key in _OUTSIDE:
             if fields.given(key) and not inner.given(key):
                 kept[key] = fields.raw(key)
-        if fields.given("tie_word_embeddings"):
-            kept["tie_word_embeddings"] = fields.raw("tie_word_embeddings")
+        for key in ("tie_word_embeddings", "is_encoder_decoder"):
+            if fields.given(key):
+                kept[key] = fields.raw(key)
         if not inner.given("model_type") and fields.given("model_type"):
             kept["model_type"] = fields.raw("model_type")
         fields = inner.overlaid(kept)
@@ -52,10 +54,10 @@ def _inside(fields: Fields) -> Fields | None:
     for key in WRAPPERS:
         if fields.is_object(key):
             inner = fields.nested(key)
-            if inner is not None and (_sized(inner) or not _sized(fields)):
+            if inner is not None and (_sized(inner) or not fields.given(*_HIDDEN)):
                 return inner
     return None
 
 
 def _sized(fields: Fields) -> bool:
-    return fields.given("hidden_size", "d_model", "n_embd") or any(map(fields.is_object, WRAPPERS))
+    return fields.given(*_HIDDEN) or any(map(fields.is_object, WRAPPERS))

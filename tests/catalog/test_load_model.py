@@ -208,3 +208,14 @@ def test_any_bytes_are_an_object_or_a_bad_file(content: bytes, tmp_path: Path) -
     path.write_bytes(content)
     read = outcome(path)
     assert isinstance(read, dict) or read.isprintable()
+
+
+def test_a_gguf_file_and_mistrals_own_format_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    weights = tmp_path / "q4.gguf"
+    weights.write_bytes(b"GGUF")
+    for path in (weights, tmp_path):
+        with pytest.raises(BadFile, match="with -t gguf:FILE"):
+            load_model(str(path))
+    (tmp_path / "params.json").write_text("{}")
+    with pytest.raises(BadFile, match=r"Mistral's own params\.json, .* --endpoint"):
+        load_model(str(tmp_path))

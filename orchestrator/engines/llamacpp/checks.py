@@ -81,6 +81,8 @@ def difference_from(head: GgufHead, model: Model) -> str:
         found = head.of_model(key) or 0
         if found != value:
             return f"its {key} is {found}, that of {model.name} {value}"
+    if expected and head.layers not in (None, model.layers):
+        return f"it has {head.layers} layers, {model.name} {model.layers}"
     if head.vocab is not None and head.vocab < model.vocab:
         return f"it knows {head.vocab} tokens, {model.name} {model.vocab}"
     return ""

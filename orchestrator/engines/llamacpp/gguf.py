@@ -51,6 +51,14 @@ class GgufHead:
         return self.metadata.get(f"{architecture}.{key}")
 
     @property
+    def layers(self) -> int | None:
+        """Without those that predict further tokens, which the file counts too."""
+        blocks, further = self.of_model("block_count"), self.of_model("nextn_predict_layers") or 0
+        if isinstance(blocks, int) and isinstance(further, int):
+            return blocks - further
+        return None
+
+    @property
     def vocab(self) -> int | None:
         found = self.metadata.get("tokenizer.ggml.tokens")
         return found if isinstance(found, int) else None

@@ -43,6 +43,7 @@ def sparse_layers(**changes: object) -> list[int]:
     [
         ({}, range(8)),
         ({"mlp_layer_types": ["dense", "sparse"] * 4}, [1, 3, 5, 7]),
+        ({"is_moe_layer": [False, True, True, True] * 2}, [1, 2, 3, 5, 6, 7]),
         ({"moe_layers": [2, 5]}, [2, 5]),
         ({"interleave_moe_layer_step": 4}, [3, 7]),
         ({"moe_layers": [2], "interleave_moe_layer_step": 4}, [2]),
@@ -144,8 +145,10 @@ def test_a_known_family_whose_layers_are_of_another_kind_is_not_counted() -> Non
 
 
 @pytest.mark.parametrize(
-    "key", ["ssm_state_size", "memory_layers", "ffn_expansion", "expert_rank", "engram_width"]
-)
+    "key", ["ssm_state_size", "memory_layers", "ffn_expansion", "expert_rank", "engram_width",
+            "total_ut_steps", "loop_num",
+            "token_embedding_dim", "num_init_experts", "logit_rank", "aux_hidden_size"],
+)  # fmt: skip
 def test_a_key_that_bears_on_size_and_was_not_read_is_named(key: str) -> None:
     with pytest.raises(NotCounted, match=f"{key}: not known of model_type 'newcomer'") as caught:
         read(**{key: 3})
@@ -160,6 +163,8 @@ def test_a_key_that_bears_on_size_and_was_not_read_is_named(key: str) -> None:
         {"attention_dropout": 0.1},
         {"initializer_range": 0.02},
         {"num_nextn_predict_layers": 1},
+        {"rotary_dim": 64, "vision_dim": 1024, "mtp_hidden_size": 8, "time_step_rank": 4},
+        {"use_grouped_topk": True, "dim_model_base": 256, "flash_attn": True},
         {"ssm_state_size": 0, "expert_rank": None, "memory_layers": [], "use_ffn_gate": False},
     ],
 )
@@ -179,6 +184,7 @@ def test_keys_that_cannot_change_a_count_are_left_alone(harmless: dict[str, Any]
         ({"sliding_window": -5, "sliding_window_pattern": 2}, "sliding_window: got -5"),
         ({"hidden_size": -256}, "hidden_size: got -256"),
         ({"mlp_layer_types": ["dense"] * 8, "first_k_dense_replace": 1}, "contradicts"),
+        ({"is_moe_layer": [0, 1] * 4}, "is_moe_layer: allowed: a list of true and false"),
         ({"moe_layers": [9]}, "moe_layers: names layer 9 of 8"),
         ({"moe_layers_enum": "a,b"}, "moe_layers_enum: allowed: layer numbers"),
         ({"moe_layers_enum": "1," + 5000 * "9"}, "moe_layers_enum: allowed: layer numbers"),
@@ -223,6 +229,13 @@ def test_a_wrapper_keeps_what_stands_outside_of_it() -> None:
         assert found.weight_dtype == "fp8"
     deep = {"model_type": "omni", "thinker_config": {"text_config": PLAIN}}
     assert model_from_config(deep, name="deep").total_params == read().total_params
+
+
+@pytest.mark.parametrize("model_type", ["newcomer", "llama"])
+def test_a_decoder_that_has_an_encoder_is_not_counted_as_if_it_stood_alone(model_type: str) -> None:
+    halves = {"encoder": PLAIN, "decoder": {**PLAIN, "model_type": model_type}}
+    with pytest.raises(NotCounted, match="is_encoder_decoder"):
+        model_from_config({"model_type": "both", "is_encoder_decoder": True, **halves}, name="both")
 
 
 def test_a_state_is_fixed_and_a_window_ends_the_growth() -> None:

@@ -160,6 +160,21 @@ def test_mixed_precision_gives_each_module_its_own_type() -> None:
         {"quant_method": "compressed-tensors"},
         {"quant_method": "torchao", "quant_type": "uintx_weight_only"},
         group(num_bits=4, type="float", group_size=7),
+        # Classes of modules, presets, and weights without their zeros.
+        {**group(**GROUP["weights"]), "config_groups": {"g": {**GROUP, "targets": ["FusedMoE"]}}},
+        {**group(**GROUP["weights"]), "config_groups": {"W4A16": ["Linear"]}},
+        {**group(**GROUP["weights"]), "format": "marlin-24"},
+        {**group(**GROUP["weights"]), "sparsity_config": {"format": "sparse-24-bitmask"}},
+        # AutoRound's numbers with a point, ExLlama's bits, both tables, one number in two steps.
+        {"quant_method": "auto-round", "bits": 4, "group_size": 32, "data_type": "mx_fp"},
+        {"bits": 4.25, "head_bits": 6},
+        {
+            "quant_method": "torchao",
+            "quant_type": {"default": TORCHAO},
+            "include_input_output_embeddings": True,
+        },
+        {"quant_method": "quark", "global_quant_config": {"weight": [{"dtype": "fp8"}]}},
+        {**quark(dtype="fp4"), "layer_type_quant_config": {"Embedding": {"dtype": "int8"}}},
     ],
 )
 def test_a_method_that_is_not_known_is_never_taken_for_sixteen_bits(
@@ -170,6 +185,46 @@ def test_a_method_that_is_not_known_is_never_taken_for_sixteen_bits(
     assert not found.sized
     assert found.total_params == read(None).total_params
     assert "how its weights are stored is not known" in found.notes[0]
+
+
+def test_a_plain_type_that_holds_no_weights_is_not_taken_for_sixteen_bits() -> None:
+    assert read(None, torch_dtype="torch.float16").weight_dtype == "float16"
+    found = read(None, torch_dtype="float8_e4m3fn")
+    assert found.weight_dtype == "unknown"
+    assert found.notes[0].startswith("dtype 'float8_e4m3fn': how its weights are stored")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"dynamic": {r"-:.*\.self_attn\..*": {}}},
+        {"dynamic": {r".*\.self_attn\..*": {"bits": 16}}},
+        {"extra_config": {r".*self_attn.*": {"bits": 16, "data_type": "fp"}}},
+        {"extra_config": {f"model.layers.{n}.self_attn": {"bits": 16} for n in range(4)}},
+        {"layer_quant_config": {"*self_attn*": None}},
+    ],
+)
+def test_single_modules_are_told_apart_by_expression_by_name_and_by_null(
+    overrides: dict[str, Any],
+) -> None:
+    found = read({"quant_method": "gptq", "bits": 4, "group_size": 128, **overrides})
+    assert found.held.attention == 2 * (ATTENTION + SMALL)
+    assert found.held.dense == pytest.approx(FEEDING * (4 + 20 / 128) / 8)
+
+
+def test_model_optimizers_own_file_may_stand_inside_the_config() -> None:
+    inside = {"quantization": {"quant_algo": "NVFP4", "exclude_modules": ["lm_head"]}}
+    for outer in ({"quant_method": "modelopt"}, {"producer": {"name": "modelopt"}}):
+        assert bits(read({**outer, **inside})) == 4.5
+
+
+def test_a_file_that_asks_for_a_smaller_cache_is_noted_wherever_it_does() -> None:
+    asked = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+    scheme = {**group(**GROUP["weights"]), "kv_cache_scheme": {"num_bits": 8, "type": "float"}}
+    for found in (read(asked), read(None, beside={"quantization": asked}), read(scheme)):
+        assert any("cache of fewer bits" in note for note in found.notes)
+    for silent in ({"quant_algo": "FP8", "kv_cache_quant_algo": None}, {"quant_method": "fp8"}):
+        assert not any("fewer bits" in note for note in read(silent).notes)
 
 
 def test_expressions_that_are_none_or_could_run_forever_are_refused() -> None:
@@ -183,9 +238,11 @@ scalars = st.none() | st.booleans() | st.integers(-2, 300) | st.text("afp48*:.",
 objects = st.dictionaries(st.text("ab.", max_size=3), scalars, max_size=2)
 KEYS = (
     "quant_method", "quant_algo", "bits", "group_size", "config_groups", "ignore",
-    "weight_block_size", "quantized_layers",
+    "weight_block_size", "quantized_layers", "dynamic", "extra_config", "layer_quant_config",
+    "global_quant_config", "sparsity_config", "quantization", "quant_type",
 )  # fmt: skip
-values = scalars | st.lists(scalars, max_size=2) | objects
+shallow = scalars | st.lists(scalars, max_size=2) | objects
+values = shallow | st.dictionaries(st.sampled_from(("weight", *KEYS)), shallow, max_size=2)
 
 
 @pytest.mark.slow

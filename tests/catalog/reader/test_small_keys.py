@@ -9,6 +9,7 @@ import pytest
 from catalog.errors import BadFile, NotCounted
 from catalog.from_hf import load_model, model_from_config, read_model
 from catalog.models import GroupedQueryAttention, Model
+from catalog.reader.notes import doubts
 
 PLAIN: dict[str, Any] = {
     "model_type": "newcomer", "hidden_size": 256, "intermediate_size": 512,
@@ -43,8 +44,23 @@ def read(base: dict[str, Any] = PLAIN, **changes: object) -> Model:
         ({"rope_scaling": {"rope_type": "linear"}}, 4096),
         ({"rope_scaling": "linear"}, 4096),
         ({"rope_scaling": {"rope_type": "linear", "factor": 10_001}}, 40_960_000),
+        # By kind of layer.
+        (
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "linear", "factor": 2.0},
+                    "sliding_attention": {"rope_type": "default"},
+                }
+            },
+            8192,
+        ),
         ({"max_position_embeddings": None, "n_positions": 2048}, 2048),
         ({"max_position_embeddings": None, "model_max_length": 512}, 512),
+        # Of several the least, and `model_max_length` before all of them.
+        ({"seq_length": 2048}, 2048),
+        ({"max_seq_len": 8192}, 4096),
+        ({"model_max_length": 131_072}, 131_072),
+        ({"model_max_length": 131_072, "seq_length": 2048}, 131_072),
     ],
 )
 def test_the_longest_context_is_what_the_config_says_with_what_comes_on_top(
@@ -156,6 +172,32 @@ def test_a_router_s_bias_is_one_number_an_expert(key: str) -> None:
 def test_biases_are_counted_where_a_llama_says_so(changes: dict[str, Any], biases: int) -> None:
     llama = {**PLAIN, "model_type": "llama"}
     assert read(llama, **changes).total_params - read(llama).total_params == biases
+
+
+def without(key: str) -> dict[str, Any]:
+    return {name: value for name, value in PLAIN.items() if name != key}
+
+
+def test_a_count_by_common_keys_is_doubted_before_anything_else_is_said() -> None:
+    found = read(without("max_position_embeddings"))
+    assert doubts(found).startswith("model_type 'newcomer' is read by the keys that most families")
+    assert found.notes[1] == "its longest sequence is not told: lengths are not checked"
+
+
+def test_a_head_that_an_unknown_family_does_not_mention_is_said_to_be_taken_as_its_embedding() -> (
+    None
+):
+    assert "its head is taken to be its embedding" in doubts(read(without("tie_word_embeddings")))
+    for tied in (True, False):
+        assert "its head" not in doubts(read(tie_word_embeddings=tied))
+
+
+def test_a_model_that_is_not_counted_has_the_context_that_a_server_would_give_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**PLAIN, "engram_width": 3, "model_max_length": 131_072}))
+    assert (read_model(str(path)).counted, read_model(str(path)).max_context) == ("no", 131_072)
 
 
 def test_tied_tables_are_counted_once_by_either_key() -> None:

@@ -130,6 +130,25 @@ def test_a_file_of_another_model_is_told_from_the_one_named(
     assert told in difference_from(GgufHead({**MIXTRAL, key: value}, 1), model)
 
 
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"block_count": 2}, ""),
+        ({"block_count": 3, "nextn_predict_layers": 1}, ""),
+        ({"block_count": 3}, "it has 3 layers, tiny-mixtral 2"),
+        ({"block_count": 2, "nextn_predict_layers": 1}, "it has 1 layers, tiny-mixtral 2"),
+        ({"block_count": "2"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_file_of_another_depth_is_told_from_the_one_named(
+    counts: dict[str, Value], told: str
+) -> None:
+    model = MODELS["tiny-mixtral"]
+    deep = {**MIXTRAL, **{f"llama.{key}": value for key, value in counts.items()}}
+    assert difference_from(GgufHead(deep, 1), model) == told
+
+
 def test_a_file_of_another_model_is_refused(file: Path) -> None:
     with pytest.raises(BadValue, match="a file of tiny-olmoe: its expert_count is 8"):
         plan(f"gguf:{file}", models=("tiny-olmoe",))
