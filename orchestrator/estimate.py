@@ -14,7 +14,12 @@ from catalog.python import safe_children
 from orchestrator.engine import Callbacks, Measurement
 from orchestrator.engines.registry import SIMULATION, resolve
 from orchestrator.engines.simulated.engine import SimulatedSession
-from orchestrator.engines.simulated.options import assumed_of, caching, held_model
+from orchestrator.engines.simulated.options import (
+    assumed_of,
+    beside_columns,
+    caching,
+    held_model,
+)
 from orchestrator.experiment.cells import Run, Setup
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
@@ -104,8 +109,10 @@ def _rows_of_setup(plan: Plan, setup: Setup, assumed: ServerSettings) -> list[Ro
     session = SimulatedSession(_server(plan, setup, assumed))
     rows = asyncio.run(_estimates(plan.asked_of(setup), session, plan.experiment))
     identity, kernels = _identity(setup), session.server.step_model.kernels
+    told = beside_columns(setup, assumed, plan.experiment.noise)
     # Runs share the steps that were priced: what priced them is told of all together.
     priced: Row = {
+        **({"assumed": told} if told else {}),
         "kernel_tables": kernels.name if kernels else "",
         "priced_by": str(kernels.tally) if kernels else FORMULA,
         "max_cudagraph_capture_size": _graphs(session.server, assumed.engine_version),
@@ -247,7 +254,8 @@ def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, serve
     throughput = summary["output_throughput"]
     layout, used, kernels = on.step_model.layout, on.step_model.pricing, on.step_model.kernels
     fitted = on.step_model.constants.error
-    asking = (used, layout, on.step_model.gpu, _asked(run, on))
+    in_flight = summary["effective_concurrency"]
+    asking = (used, layout, on.step_model.gpu, _asked(run, on, in_flight))
     return {
         **cell_columns(cell),
         "engine_version": f"{used}: {kernels.name}" if kernels and kernels.any else used,
@@ -270,14 +278,15 @@ def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, serve
     }
 
 
-def _asked(run: Run, on: ServerModel) -> Asked:
+def _asked(run: Run, on: ServerModel, found: float | None) -> Asked:
+    """Whom the calibration is asked about; an open loop has in flight what came of it."""
     cell = run.cell
-    loads = [load for load in (cell.num_prompts, cell.load.max_concurrency) if load]
+    closed = cell.load.request_rate is None and cell.load.max_concurrency
     return Asked(
         total_params=on.step_model.model.total_params,
         input_len=cell.workload.input_len,
         output_len=cell.workload.output_len,
-        in_flight=min(loads) if cell.load.max_concurrency else None,
+        in_flight=min(cell.num_prompts, closed) if closed else found,
     )
 
 

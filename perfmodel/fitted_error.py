@@ -18,7 +18,7 @@ class Asked:
     total_params: float | None = None
     input_len: int | None = None
     output_len: int | None = None
-    in_flight: int | None = None
+    in_flight: float | None = None
 
 
 NOTHING_ASKED = Asked()

@@ -55,11 +55,11 @@ class Uncertainty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return SD_OVER_TEMPERATURE * self.temperature / float(np.sqrt(2))
 
 
+BETWEEN_LAYOUTS = "its errors on models left out of its fit to the A100 study, between layouts"
 ANALYTIC_UNCERTAINTY = Uncertainty(
     temperature=ANALYTIC_TEMPERATURE,
     absolute_sd=ANALYTIC_LEVEL_SD,
-    basis="its errors on models left out of its fit to the A100 study, between layouts, and on "
-    "published measurements, of values",
+    basis=f"{BETWEEN_LAYOUTS}, and on published measurements, of values",
 )
 
 

@@ -123,7 +123,7 @@ def estimate(
     ] = None,
     output: FormatOption = Format.table,
 ) -> None:
-    from perfmodel.engine_defaults import check_version
+    from perfmodel.engine_defaults import NEWEST_READ, beyond_read, check_version
     from perfmodel.kernel_tables.source import kernel_tables
     from perfmodel.serving import ServerSettings
     from servers.simulated.arguments import ServerArguments, server_arguments
@@ -142,16 +142,22 @@ def estimate(
             kernel_tables=None if kernels is None else kernel_tables(kernels),
         )
     )
+    _check_fit(calibrate, experiment, save)
     if about_calibration:
+        if calibrate:
+            way = "one of the two: --save keeps a fit, --calibration FILE is told about"
+            raise BadValue("--about-calibration", "--calibrate", way)
         show(about_calibration_rows(assumed), output, columns=ABOUT_COLUMNS)
         return
-    _check_fit(calibrate, experiment, save)
     if calibrate:
         show(_fit(calibrate, assumed, save), output, columns=FIT_COLUMNS)
         return
     study = flags.experiment(experiment)
     asked.joined(server_arguments(study.server.args))  # refuses what is set twice
     _estimate(study, assumed, output, breakdown=breakdown)
+    if beyond_read(engine_version):
+        note(f"vLLM {engine_version} is newer than {NEWEST_READ}, the last whose defaults are known"
+             ": those; --max-num-batched-tokens and --max-num-seqs set others")  # fmt: skip
 
 
 def _check_fit(calibrate: list[str] | None, experiment: object, save: Path | None) -> None:

@@ -128,3 +128,28 @@ def test_table_vi_is_judged_without_results_of_ones_own(
     found = {row["method"]: row["accuracy"] for row in json.loads(capsys.readouterr().out)}
     assert found["always-tp"] == pytest.approx(7 / 9)
     assert found["paper-heuristic"] == pytest.approx(5 / 9)
+
+
+ASKED = ("-m", "OLMoE-1B-7B", "--hardware", "H100", "--gpus", "2")
+
+
+@pytest.mark.parametrize("command", ["recommend", "switch"])
+def test_what_no_run_would_take_is_not_recommended(call: Call, command: str) -> None:
+    code, _, err = call("predict", command, *ASKED, "-w", "8000:10:5")
+    assert code == 2
+    assert "prompt and answer of 4096 tokens together, not 8010" in err
+    code, _, err = call("predict", command, *ASKED, "-m", "LLaDA-MoE-7B")
+    assert code == 2
+    assert "a model that decodes token by token" in err
+
+
+@pytest.mark.parametrize("command", ["recommend", "switch"])
+@pytest.mark.parametrize(
+    ("name", "known"), [("vllm-2026", "of 216 published"), ("roofline", "compared with no")]
+)
+def test_an_answer_rests_on_what_is_known_of_its_own_calibration(
+    call: Call, command: str, name: str, known: str
+) -> None:
+    _, _, err = call("predict", command, *ASKED, "-s", "tp,ep", "--calibration", name)
+    assert err.count(f"calibration {name}: {known}") == 1
+    assert "published measurements, of values" not in err
