@@ -155,7 +155,7 @@ def _latency_bounds(
 ) -> dict[str, float | None]:
     """`low_…` and `high_…` of the estimated TTFT and TPOT, in ms."""
     step = on.step_model
-    figures = {"mean_ttft_ms": 1e3 * found.ttft_s, "mean_tpot_ms": 1e3 * found.tpot_s}
+    figures = {"mean_ttft_ms": 1e3 * found.ttft_s, "mean_tpot_ms": found.tpot_ms}
     asked = asked_of(on, demand)
     bounds = error_bounds(
         step.constants.name, step.layout, step.gpu, figures, asked, fitted=step.constants.error

@@ -202,7 +202,7 @@ def _option_rows(found: "Recommendation") -> list[Row]:
             "low_output_throughput": _share(option.low, option),
             "high_output_throughput": _share(option.high, option),
             "expected_ttft_ms": option.estimate.ttft_s * 1e3,
-            "expected_tpot_ms": option.estimate.tpot_s * 1e3,
+            "expected_tpot_ms": option.estimate.tpot_ms,
             **option.latency_bounds,
             "probability": option.probability,
             "regret_estimate": option.regret,
