@@ -72,21 +72,23 @@ def estimates(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
     """Yield a row for each run, then one for each setup that cannot be."""
     jobs = ([plan] * len(plan.setups), plan.setups, [assumed] * len(plan.setups))
     if len(plan.runs) < WORTH_MORE_CORES or len(plan.setups) == 1:
-        yield from _with_ties(chain.from_iterable(map(_rows_of_setup, *jobs)))
+        rows = _with_ties(chain.from_iterable(map(_rows_of_setup, *jobs)))
     else:
         # A fresh interpreter each: a fork would copy whatever threads hold here.
         context = multiprocessing.get_context("spawn")
         cores = min(MOST_CORES, os.cpu_count() or 1)
         with safe_children(), ProcessPoolExecutor(cores, context) as pool:
-            yield from _with_ties(chain.from_iterable(pool.map(_rows_of_setup, *jobs)))
+            rows = _with_ties(chain.from_iterable(pool.map(_rows_of_setup, *jobs)))
+    yield from rows
+    # What cannot be has every column of what can, empty.
+    empty: Row = dict.fromkeys(rows[0] if rows else ())
     for refused in plan.refused:
-        identity = _identity(refused.setup)
-        yield from with_configuration(
-            [{**identity, "feasible": False, "why": "; ".join(refused.reasons)}]
-        )
+        why = "; ".join(refused.reasons)
+        told = with_configuration([{**_identity(refused.setup), "feasible": False, "why": why}])
+        yield from ({**empty, **row} for row in told)
 
 
-def _with_ties(rows: Iterable[Row]) -> Iterator[Row]:
+def _with_ties(rows: Iterable[Row]) -> list[Row]:
     """Name, in each row, the layouts of the same cell that cannot be told from it."""
     found, cells = list(rows), defaultdict[tuple[object, ...], list[Row]](list)
     for row in found:
@@ -96,8 +98,7 @@ def _with_ties(rows: Iterable[Row]) -> Iterator[Row]:
         names = [str(row["strategy"]) for row in alike]
         ties = tied_names(names, [_throughput(row) for row in alike])
         told |= {id(row): others for row, others in zip(alike, ties, strict=True)}
-    for row in found:
-        yield {**row, "tied_with": told[id(row)]}
+    return [{**row, "tied_with": told[id(row)]} for row in found]
 
 
 def _throughput(row: Row) -> float | None:
