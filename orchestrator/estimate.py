@@ -153,7 +153,7 @@ def _mixed(rows: Iterable[Row]) -> bool:
     """Whether layouts under one load have experts by a table here and by a formula there."""
     priced = defaultdict[tuple[object, ...], set[object]](set)
     for row in rows:
-        if "calibration" in row:
+        if row.get("calibration"):
             priced[tuple(row.get(name) for name in CELL)].add(row["calibration"])
     return any(len(each) > 1 for each in priced.values())
 
@@ -288,6 +288,7 @@ def _asked(run: Run, on: ServerModel, found: float | None) -> Asked:
         input_len=cell.workload.input_len,
         output_len=cell.workload.output_len,
         in_flight=min(cell.num_prompts, closed) if closed else found,
+        cached_prefixes=on.limits.prefix_caching or on.limits.prefix_cached,
     )
 
 

@@ -208,7 +208,9 @@ def _estimate(
     plan, default = plan_of(experiment), (assumed.constants or DEFAULT).name
     rows = list(breakdowns(plan, assumed) if breakdown else estimates(plan, assumed))
     show(rows, output, columns=_columns(rows, breakdown=breakdown))
-    for text in attribution_notes(rows) if breakdown else ():
+    cannot = [f"{each.setup.model} {each.setup.strategy} cannot: {'; '.join(each.reasons)}"
+              for each in plan.refused]  # fmt: skip
+    for text in (*cannot, *attribution_notes(rows)) if breakdown else ():
         note(text)
     note("estimated: these numbers come from a model of the GPU, not from one")
     offered = () if assumed.kernel_tables else installed_gpus({str(r["hardware"]) for r in rows})

@@ -95,3 +95,24 @@ def test_autotune_says_what_of_a_context_is_not_known_and_who_is_not_priced(
     code, _, err = run(capsys, "autotune -m LLaDA-MoE-7B --gpus 1")
     assert code == 2
     assert "a model that decodes token by token" in err
+
+
+def test_what_is_found_in_a_prefix_cache_is_not_what_was_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "estimate -m gpt-oss-120b --hardware H100 -s tp4 -c 8 -w"
+    (plain,), (shared,) = (
+        rows(capsys, f"{line} {load}") for load in ("512:100:16", "512:100:16,prefix=256x2")
+    )
+    assert plain["outside_calibration"] == ""
+    assert "prompts found in a prefix cache were not compared" in shared["outside_calibration"]
+    (served,) = rows(capsys, f"{line} 512:100:16 --prefix-cached")
+    assert served["outside_calibration"] == "prompts found in a prefix cache were not compared"
+
+
+def test_a_breakdown_says_which_layouts_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, err = run(
+        capsys, "estimate -m mixtral -s single,tp -w 64:16:8 -c 8 --hardware A100-80GB --breakdown"
+    )
+    assert "Mixtral-8x7B single cannot: " in err
+    assert "weights take 87.0 GiB" in err
