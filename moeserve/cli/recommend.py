@@ -131,9 +131,14 @@ def _predictor(path: Path | None, objective: str) -> "Predictor | None":
 
 
 def _calibration(asked: str | None, fitted: "Predictor | None") -> str | None:
-    if fitted is None or asked in (None, fitted.about.calibration):
-        return fitted.about.calibration if fitted else asked
-    raise BadValue("calibration", asked, f"{fitted.about.calibration}, as the predictor's features")
+    from perfmodel.constants import DEFAULT
+
+    if fitted is None:
+        return asked
+    own = fitted.about.calibration
+    if asked not in (None, own or DEFAULT.name):
+        raise BadValue("calibration", asked, f"{own or DEFAULT.name}, as the predictor's features")
+    return own
 
 
 def _request(

@@ -153,3 +153,20 @@ def test_an_answer_rests_on_what_is_known_of_its_own_calibration(
     _, _, err = call("predict", command, *ASKED, "-s", "tp,ep", "--calibration", name)
     assert err.count(f"calibration {name}: {known}") == 1
     assert "published measurements, of values" not in err
+
+
+def test_a_calibration_that_is_the_predictor_s_own_may_be_named(call: Call, tmp_path: Path) -> None:
+    table, stored = tmp_path / "runs.csv", tmp_path / "p.npz"
+    rows = [
+        {"provenance": "measured", "model": "OLMoE-1B-7B", "strategy": strategy, "gpu_type": "H100",
+         "input_len": 128, "output_len": 64, "num_prompts": 16, "max_concurrency": load,
+         "output_throughput": rate * load}
+        for strategy, rate in (("tp", 10.0), ("ep", 12.0)) for load in (4, 8)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(table, index=False)
+    assert call("predict", "fit", str(table), "-o", str(stored))[0] == 0
+    asked = ("predict", "recommend", *ASKED, "--predictor", str(stored), "--calibration")
+    assert call(*asked, "vllm-2026")[0] == 0
+    code, _, err = call(*asked, "roofline")
+    assert code == 2
+    assert "allowed: vllm-2026, as the predictor's features" in err
