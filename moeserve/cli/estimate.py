@@ -235,6 +235,9 @@ def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> li
         note(f"{counted(count, 'row')} left out: {why}")
     if len(gpus := sorted({run.gpu.name for run in measured.runs})) > 1:
         note(f"one set of constants for {', '.join(gpus)}: give the results of one for its own")
+    engines = sorted(set(frame["engine"].dropna().astype(str))) if "engine" in frame else []
+    if len(engines) > 1:
+        note(f"one set of constants for {', '.join(engines)}: give the results of one for its own")
     fit = calibrate(measured.runs, start=assumed.assumed_constants, setup=assumed)
     if "provenance" in frame and (frame["provenance"] == SIMULATED).any():
         note("simulated runs are among these: the constants describe a model, not a GPU")
