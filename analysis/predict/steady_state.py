@@ -7,7 +7,7 @@ holds them. It takes ⌈B/p⌉ steps of p prompts and n_out − 1 decode steps a
     X ≈ n n_out / T
 
 Before a wave is what its requests take in the front end, and how much longer the start of a stream
-takes than the rest of the answer: both are nothing where requests wait for cache or slots.
+takes than the rest of the answer, as far as no requests of the next wave wait for cache or slots.
 """
 
 from dataclasses import dataclass
@@ -90,9 +90,10 @@ def steady_state(on: ServerModel, demand: Demand) -> SteadyStateEstimate:
     prompts_s = (prefill_s + prefill.seconds) / 2
     latency = _latencies(on, demand, prompts_s, after_s=prefill_s - prompts_s + decode_s)
     wave_s = prefill_s + decode_s
-    if asked == batch:
-        start_s = step.constants.first_token_s
-        wave_s += asked * step.constants.intake_s + max(0.0, start_s - decode_s)
+    taken_s = batch * step.constants.intake_s
+    before_s = taken_s + max(0.0, step.constants.first_token_s - decode_s)
+    # As much of the next wave as waits for cache or slots is past the front end already.
+    wave_s = max(taken_s, wave_s + before_s * max(0.0, 2 - asked / batch))
     experts = step.model.experts
     tokens = batch * ranks
     hit = touched(experts.count, experts.top_k, tokens) / experts.count if experts else 0.0

@@ -119,6 +119,13 @@ def test_a_wave_is_no_larger_than_the_prompts_the_cache_and_the_slots_allow() ->
     )
 
 
+def test_one_request_more_than_there_are_slots_hides_no_front_end() -> None:
+    on = server("single", max_num_seqs=64)
+    rates = [found(on, 128, 1, 256, at_once).output_throughput for at_once in (64, 65, 128)]
+    assert rates[0] <= rates[1] < 1.1 * rates[0] < rates[2]
+    assert rates[2] <= 1 / VLLM_2026.intake_s * (1 + 1e-9), "the front end's own rate"
+
+
 def test_two_options_differ_by_a_logistic_of_the_temperature() -> None:
     """Its standard deviation is 1.7 times the scale; of each of two, that over √2."""
     doubt = Uncertainty(temperature=0.1, absolute_sd=0.3, basis="x")
