@@ -14,7 +14,12 @@ from catalog.python import safe_children
 from orchestrator.engine import Callbacks, Measurement
 from orchestrator.engines.registry import SIMULATION, resolve
 from orchestrator.engines.simulated.engine import SimulatedSession
-from orchestrator.engines.simulated.options import assumed_of, caching, held_model
+from orchestrator.engines.simulated.options import (
+    assumed_of,
+    beside_columns,
+    caching,
+    held_model,
+)
 from orchestrator.experiment.cells import Run, Setup
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import Plan, make_plan
@@ -67,21 +72,23 @@ def estimates(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:
     """Yield a row for each run, then one for each setup that cannot be."""
     jobs = ([plan] * len(plan.setups), plan.setups, [assumed] * len(plan.setups))
     if len(plan.runs) < WORTH_MORE_CORES or len(plan.setups) == 1:
-        yield from _with_ties(chain.from_iterable(map(_rows_of_setup, *jobs)))
+        rows = _with_ties(chain.from_iterable(map(_rows_of_setup, *jobs)))
     else:
         # A fresh interpreter each: a fork would copy whatever threads hold here.
         context = multiprocessing.get_context("spawn")
         cores = min(MOST_CORES, os.cpu_count() or 1)
         with safe_children(), ProcessPoolExecutor(cores, context) as pool:
-            yield from _with_ties(chain.from_iterable(pool.map(_rows_of_setup, *jobs)))
+            rows = _with_ties(chain.from_iterable(pool.map(_rows_of_setup, *jobs)))
+    yield from rows
+    # What cannot be has every column of what can, empty.
+    empty: Row = dict.fromkeys(rows[0] if rows else ())
     for refused in plan.refused:
-        identity = _identity(refused.setup)
-        yield from with_configuration(
-            [{**identity, "feasible": False, "why": "; ".join(refused.reasons)}]
-        )
+        why = "; ".join(refused.reasons)
+        told = with_configuration([{**_identity(refused.setup), "feasible": False, "why": why}])
+        yield from ({**empty, **row} for row in told)
 
 
-def _with_ties(rows: Iterable[Row]) -> Iterator[Row]:
+def _with_ties(rows: Iterable[Row]) -> list[Row]:
     """Name, in each row, the layouts of the same cell that cannot be told from it."""
     found, cells = list(rows), defaultdict[tuple[object, ...], list[Row]](list)
     for row in found:
@@ -91,8 +98,7 @@ def _with_ties(rows: Iterable[Row]) -> Iterator[Row]:
         names = [str(row["strategy"]) for row in alike]
         ties = tied_names(names, [_throughput(row) for row in alike])
         told |= {id(row): others for row, others in zip(alike, ties, strict=True)}
-    for row in found:
-        yield {**row, "tied_with": told[id(row)]}
+    return [{**row, "tied_with": told[id(row)]} for row in found]
 
 
 def _throughput(row: Row) -> float | None:
@@ -104,8 +110,10 @@ def _rows_of_setup(plan: Plan, setup: Setup, assumed: ServerSettings) -> list[Ro
     session = SimulatedSession(_server(plan, setup, assumed))
     rows = asyncio.run(_estimates(plan.asked_of(setup), session, plan.experiment))
     identity, kernels = _identity(setup), session.server.step_model.kernels
+    told = beside_columns(setup, assumed, plan.experiment.noise)
     # Runs share the steps that were priced: what priced them is told of all together.
     priced: Row = {
+        **({"assumed": told} if told else {}),
         "kernel_tables": kernels.name if kernels else "",
         "priced_by": str(kernels.tally) if kernels else FORMULA,
         "max_cudagraph_capture_size": _graphs(session.server, assumed.engine_version),
@@ -145,7 +153,7 @@ def _mixed(rows: Iterable[Row]) -> bool:
     """Whether layouts under one load have experts by a table here and by a formula there."""
     priced = defaultdict[tuple[object, ...], set[object]](set)
     for row in rows:
-        if "calibration" in row:
+        if row.get("calibration"):
             priced[tuple(row.get(name) for name in CELL)].add(row["calibration"])
     return any(len(each) > 1 for each in priced.values())
 
@@ -247,7 +255,8 @@ def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, serve
     throughput = summary["output_throughput"]
     layout, used, kernels = on.step_model.layout, on.step_model.pricing, on.step_model.kernels
     fitted = on.step_model.constants.error
-    asking = (used, layout, on.step_model.gpu, _asked(run, on))
+    in_flight = summary["effective_concurrency"]
+    asking = (used, layout, on.step_model.gpu, _asked(run, on, in_flight))
     return {
         **cell_columns(cell),
         "engine_version": f"{used}: {kernels.name}" if kernels and kernels.any else used,
@@ -270,14 +279,16 @@ def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, serve
     }
 
 
-def _asked(run: Run, on: ServerModel) -> Asked:
+def _asked(run: Run, on: ServerModel, found: float | None) -> Asked:
+    """Whom the calibration is asked about; an open loop has in flight what came of it."""
     cell = run.cell
-    loads = [load for load in (cell.num_prompts, cell.load.max_concurrency) if load]
+    closed = cell.load.request_rate is None and cell.load.max_concurrency
     return Asked(
         total_params=on.step_model.model.total_params,
         input_len=cell.workload.input_len,
         output_len=cell.workload.output_len,
-        in_flight=min(loads) if cell.load.max_concurrency else None,
+        in_flight=min(cell.num_prompts, closed) if closed else found,
+        cached_prefixes=on.limits.prefix_caching or on.limits.prefix_cached,
     )
 
 

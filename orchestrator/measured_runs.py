@@ -1,5 +1,6 @@
 """Measured runs of a run table, as the analytic model's constants are fitted to them."""
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ from perfmodel.engine_defaults import known_version
 from perfmodel.features import MeasuredRun
 from perfmodel.priced import check_priced
 from perfmodel.serving import DEFAULT_SETTINGS, ServerSettings, server
+from servers.simulated.arguments import KV_DTYPES, server_arguments
 from strategies import parse_layout
 from strategies.engine_support import refuse_unable
 from strategies.own_gpus import find_gpu
@@ -82,7 +84,9 @@ def _measured(row: dict[Any, Any], assumed: ServerSettings) -> MeasuredRun:
     technique = parse_technique(str(row["technique"]) if _given(row.get("technique")) else NONE)
     refuse_unable(technique, SIMULATION)
     checkpoint = load_model(technique.checkpoint or str(row["model"]))
-    model = requested_model(technique, as_served(checkpoint, gpu), ())
+    asked = server_arguments(_words(row.get("server_args")))
+    words = ("--dtype", asked.dtype) if asked.dtype else ()
+    model = requested_model(technique, as_served(checkpoint, gpu), words)
     assert model is not None  # only a type that is not known gives none
     check_priced(layout, model)
     run = MeasuredRun(
@@ -95,14 +99,22 @@ def _measured(row: dict[Any, Any], assumed: ServerSettings) -> MeasuredRun:
         max_concurrency=_count(row, "max_concurrency"),
         output_throughput=PLAUSIBLE.require(row["output_throughput"], "output_throughput"),
         mean_ttft_ms=_positive(row.get("mean_ttft_ms")),
-        max_num_batched_tokens=_told(row, "max_num_batched_tokens"),
-        max_num_seqs=_told(row, "max_num_seqs"),
+        max_num_batched_tokens=_told(row, "max_num_batched_tokens") or asked.max_num_batched_tokens,
+        max_num_seqs=_told(row, "max_num_seqs") or asked.max_num_seqs,
         engine_version=known_version(str(row.get("engine_version", ""))),
-        kv_dtype=technique.kv_dtype,
+        kv_dtype=KV_DTYPES[asked.kv_cache_dtype or "auto"] or technique.kv_dtype,
     )
     longest = run.input_len + run.output_len
     server(model, layout, gpu, longest=longest, setup=run.server_settings(assumed))
     return run
+
+
+def _words(told: object) -> list[str]:
+    """A server's arguments; what has no price leaves its row out, as it would be refused."""
+    try:
+        return shlex.split(str(told)) if _given(told) else []
+    except ValueError:
+        raise BadValue("server_args", told, "arguments as a shell reads them") from None
 
 
 def _count(row: dict[Any, Any], name: str) -> int:

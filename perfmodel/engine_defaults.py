@@ -18,6 +18,7 @@ from catalog.units import GIB
 from catalog.versions import release
 from strategies.layout import Layout
 
+NEWEST_READ = "0.32"
 BATCHED_EXCHANGE = ("deepep_low_latency", "nixl_ep")
 """All-to-all back ends of fixed buffers, which bound the tokens of a data-parallel rank's step."""
 BATCHED_SINCE, BATCHED_TOKENS = "0.20.0", 256
@@ -86,6 +87,11 @@ def check_version(version: str) -> str:
     if known_version(version) is None:
         raise BadValue("engine version", version, f"a release of vLLM from {oldest()} on")
     return version
+
+
+def beyond_read(version: str | None) -> bool:
+    """Whether a version is newer than those whose rules were read."""
+    return version is not None and release(version)[:2] > release(NEWEST_READ)[:2]
 
 
 def engine_defaults(

@@ -144,10 +144,17 @@ def busiest_share(experts: int, top_k: int, ranks: int, *, routing: RoutingSkew 
     """Return the busiest rank's part of the token-expert pairs, over an even share.
 
     Experts lie in blocks, as vLLM's linear placement has them: of a law in the order of their
-    popularity, at its worst; of counts in their own, the mean over the layers.
+    popularity, at its worst; of counts in their own, the mean over the layers. A rank gets at most
+    all pairs, and of a token at most one for each of its own experts: an imbalance beyond that is
+    refused, for it is of no such layout.
     """
     if ranks <= 1:
         return 1.0
+    most = min(ranks, math.ceil(experts / ranks) * ranks / top_k)
+    if routing.imbalance > most:
+        allowed = f"1 to {most:.4g}, all that one of {ranks} ranks can get of top {top_k}"
+        raise BadValue("imbalance", routing.imbalance, allowed)
     chances = choice_chances(experts, top_k, routing)
     loads = [part.sum(axis=1) for part in np.array_split(chances, ranks, axis=1)]
-    return float(np.max(loads, axis=0).mean() * ranks / top_k) * routing.imbalance
+    share = float(np.max(loads, axis=0).mean() * ranks / top_k) * routing.imbalance
+    return min(share, most)

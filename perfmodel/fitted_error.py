@@ -18,7 +18,9 @@ class Asked:
     total_params: float | None = None
     input_len: int | None = None
     output_len: int | None = None
-    in_flight: int | None = None
+    in_flight: float | None = None
+    cached_prefixes: bool = False
+    """Whether prompts are found in a prefix cache; those that were measured had none."""
 
 
 NOTHING_ASKED = Asked()
@@ -34,7 +36,7 @@ Reach = Sequence[tuple[str, float, float]]
 
 def beyond(reach: Reach, asked: Asked, verb: str) -> list[str]:
     """Say which parts of a question lie outside of what was seen."""
-    said = []
+    said = [f"prompts found in a prefix cache were not {verb}"] if asked.cached_prefixes else []
     for name, low, high in reach:
         value = getattr(asked, name)
         if value is not None and not low <= value <= high:

@@ -223,13 +223,14 @@ def error_bounds(
 ) -> dict[str, float | None]:
     """Return `low_…` and `high_…` of throughput, TTFT and TPOT: 90 % bounds.
 
-    None where the calibration was compared with nothing, or where there is no estimate.
+    None where the calibration was compared with nothing, where there is no estimate, or where it
+    is 0, as the TPOT of an answer that comes with its first token: a factor says nothing of that.
     """
     factors = confidence(calibration, layout, gpu, asked, fitted=fitted).factors
     found: dict[str, float | None] = {}
     for name in WORDS:
         low = high = None
-        if (value := figures.get(name)) is not None and name in factors:
+        if (value := figures.get(name)) and name in factors:
             low, high = value / factors[name], value * factors[name]
         found |= {f"low_{name}": low, f"high_{name}": high}
     return found

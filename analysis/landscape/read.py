@@ -113,8 +113,11 @@ def _refuse_text(frame: pd.DataFrame, column: str) -> NoReturn:
 
 def _meant(column: str, frame: pd.DataFrame) -> str:
     """What an absent column may have been."""
-    near = like(column, [str(name) for name in frame if name not in PLACE])
+    own = [str(name) for name in frame if name not in PLACE]
+    near = like(column, own)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {_numeric(frame)}"
+    if not near and not _numeric(frame):
+        hint = f"none holds numbers: {', '.join(own[:24])}"
     if column.startswith("latency"):
         hint = f"--output-len N derives {LATENCY} = TTFT + N·TPOT, or {hint}"
     return hint

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from analysis.data.conditions import LAYOUT, mixed_columns, refuse_mixed
+from analysis.data.conditions import LAYOUT, levels, mixed_columns, refuse_mixed
 from analysis.data.frame import require
 from analysis.data.source_location import source_of
 from analysis.predict.cases import Cases
@@ -31,6 +31,7 @@ RIVALS = "analytic_behind_best"
 TRAFFIC = (
     "provenance", "model", "input_len", "output_len", "num_prompts", "max_concurrency",
 )  # fmt: skip
+ENGINE = ("engine", "engine_version")
 OPTION = [*TRAFFIC, "strategy", "gpu_type"]
 DEFAULT_TIE = 0.03
 """Share of the best that is a tie where nothing was repeated: an assumption."""
@@ -55,8 +56,9 @@ def read_cases(
     """Turn valid closed-loop rows into cases with two options or more.
 
     Rows of different provenance never share a case; what would be averaged and differs in more
-    (a GPU's server, a version, a label) is refused unless `pool` overlooks it. A row whose
-    model, layout or GPU is unknown, or that has no rival, is left out and counted.
+    (a GPU's server, a version, a label) is refused unless `pool` overlooks it, and so are engines
+    in which the options of a case differ beside their layouts. A row whose model, layout or GPU is
+    unknown, or that has no rival, is left out and counted.
     """
     require(frame, (*TRAFFIC[1:], "strategy", "gpu_type", COLUMN[objective]))
     usable = _usable(frame, objective)
@@ -66,6 +68,7 @@ def read_cases(
     refuse_mixed(
         usable, mixed_columns(usable.drop(columns=COLUMN[objective]), OPTION, but=told), ways=""
     )
+    _refuse_engines(usable, objective, pool)
     reader = _OptionBuilder(objective, constants)
     kept = []
     for row in _means(usable, objective).to_dict("records"):
@@ -82,6 +85,18 @@ def read_cases(
     run_sd = DEFAULT_RUN_SD if varied is None else varied[0]
     cases = _assemble(found[rivalled], objective, tie=margin, skipped=+skipped)
     return replace(cases, run_sd=run_sd)
+
+
+def _refuse_engines(usable: pd.DataFrame, objective: ObjectiveName, pool: Sequence[str]) -> None:
+    """Raise BadFile where one layout ran on another engine than the next: which of both decided?"""
+    case = [*TRAFFIC, *(name for name in SAME[objective] if name in ("gpu_type", *usable))]
+    told = [name for name in ENGINE if name in usable]
+    for name in mixed_columns(usable[[*dict.fromkeys(case), *told]], case, but=pool):
+        raise BadFile(
+            source_of(usable),
+            f"layouts of one load differ in {name} ({levels(usable, name)}) too, which may be what "
+            f"sets them apart: choose with --where {name}=VALUE or --pool {name}",
+        )
 
 
 def _usable(frame: pd.DataFrame, objective: ObjectiveName) -> pd.DataFrame:

@@ -15,14 +15,19 @@ from analysis.predict.evidence import (
 )
 from analysis.predict.objective import SAME, ObjectiveName, per_throughput
 from analysis.predict.options import layouts_for
-from analysis.predict.predictor import ANALYTIC_UNCERTAINTY, Predictor, Uncertainty
+from analysis.predict.predictor import (
+    ANALYTIC_UNCERTAINTY,
+    BETWEEN_LAYOUTS,
+    Predictor,
+    Uncertainty,
+)
 from analysis.predict.steady_state import Demand, SteadyStateEstimate, serving, steady_state
 from catalog.errors import BadValue, Infeasible
 from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.arrays import FloatArray, IntArray
-from perfmodel.constants import Constants
-from perfmodel.known_error import NORMAL_90, TIE, error_bounds
+from perfmodel.constants import DEFAULT, Constants
+from perfmodel.known_error import NORMAL_90, TIE, error_bounds, error_note
 from perfmodel.serving import ServerModel
 from strategies.layout import Layout
 
@@ -150,7 +155,7 @@ def _latency_bounds(
 ) -> dict[str, float | None]:
     """`low_…` and `high_…` of the estimated TTFT and TPOT, in ms."""
     step = on.step_model
-    figures = {"mean_ttft_ms": 1e3 * found.ttft_s, "mean_tpot_ms": 1e3 * found.tpot_s}
+    figures = {"mean_ttft_ms": 1e3 * found.ttft_s, "mean_tpot_ms": found.tpot_ms}
     asked = asked_of(on, demand)
     bounds = error_bounds(
         step.constants.name, step.layout, step.gpu, figures, asked, fitted=step.constants.error
@@ -248,8 +253,9 @@ def _gains(logs: FloatArray, spread: FloatArray) -> FloatArray:
 
 def _notes(request: RecommendationRequest, predictor: Predictor | None) -> tuple[str, ...]:
     if predictor is None:
-        return ("no predictor given: the analytic model alone; its uncertainty rests on "
-                + ANALYTIC_UNCERTAINTY.basis,)  # fmt: skip
+        constants = request.constants or DEFAULT
+        return (f"no predictor given: the analytic model alone; chances rest on {BETWEEN_LAYOUTS}",
+                error_note(constants.name, constants.error))  # fmt: skip
     about = predictor.about
     fitted = ", ".join(f"{count} {kind}" for kind, count in about.options.items())
     notes = [

@@ -3,7 +3,11 @@
 A wave of c requests over dp replicas decodes B = ⌈c/dp⌉ sequences a replica, as far as the cache
 holds them. It takes ⌈B/p⌉ steps of p prompts and n_out − 1 decode steps at the middle context:
 
-    T ≈ n/c (⌈B/p⌉ t_prefill(p, n_in) + (n_out − 1) t_decode(B, n_in + n_out/2)),  X ≈ n n_out / T
+    T ≈ n/c (t_before + ⌈B/p⌉ t_prefill(p, n_in) + (n_out − 1) t_decode(B, n_in + n_out/2))
+    X ≈ n n_out / T
+
+Before a wave is what its requests take in the front end, and how much longer the start of a stream
+takes than the rest of the answer, as far as no requests of the next wave wait for cache or slots.
 """
 
 from dataclasses import dataclass
@@ -39,7 +43,8 @@ class SteadyStateEstimate:
 
     output_throughput: float
     ttft_s: float
-    tpot_s: float
+    tpot_s: float | None
+    """None of answers of one token."""
     batch: int
     """Sequences a replica decodes together."""
     kv_fill: float
@@ -48,6 +53,10 @@ class SteadyStateEstimate:
     """Share of the experts that a decode step of all replicas reads."""
     prefill: StepCost
     decode: StepCost
+
+    @property
+    def tpot_ms(self) -> float | None:
+        return None if self.tpot_s is None else 1e3 * self.tpot_s
 
 
 def serving(
@@ -77,17 +86,40 @@ def steady_state(on: ServerModel, demand: Demand) -> SteadyStateEstimate:
     prefill = step_cost(step, [prompts] * ranks)
     prefill_s = -(-batch // together) * prefill.seconds
     waves = demand.num_prompts / min(demand.in_flight, room * dp, limits.max_num_seqs * dp)
-    wave_s = prefill_s + (demand.output_len - 1) * decode.seconds
+    decode_s = (demand.output_len - 1) * decode.seconds
+    prompts_s = (prefill_s + prefill.seconds) / 2
+    latency = _latencies(on, demand, prompts_s, after_s=prefill_s - prompts_s + decode_s)
+    wave_s = prefill_s + decode_s
+    taken_s = batch * step.constants.intake_s
+    before_s = taken_s + max(0.0, step.constants.first_token_s - decode_s)
+    # As much of the next wave as waits for cache or slots is past the front end already.
+    wave_s = max(taken_s, wave_s + before_s * max(0.0, 2 - asked / batch))
     experts = step.model.experts
     tokens = batch * ranks
     hit = touched(experts.count, experts.top_k, tokens) / experts.count if experts else 0.0
     return SteadyStateEstimate(
         output_throughput=demand.num_prompts * demand.output_len / (waves * wave_s),
-        ttft_s=(prefill_s + prefill.seconds) / 2,
-        tpot_s=decode.seconds,
+        ttft_s=latency[0],
+        tpot_s=latency[1],
         batch=batch,
         kv_fill=asked / room,
         experts_touched=float(hit),
         prefill=prefill,
         decode=decode,
     )
+
+
+def _latencies(
+    on: ServerModel, demand: Demand, prompts_s: float, *, after_s: float
+) -> tuple[float, float | None]:
+    """Mean time to first token, and per output token of what comes after it.
+
+    The front end, which a wave's requests share, comes before the engine; a stream takes a while
+    to begin, for which the engine does not wait.
+    """
+    constants, further = on.step_model.constants, demand.output_len - 1
+    together = -(-demand.in_flight // on.step_model.layout.dp)
+    ttft_s = together * constants.intake_s + prompts_s + constants.first_token_s
+    if not further:
+        return ttft_s, None
+    return ttft_s, max(0.0, after_s - constants.first_token_s) / further

@@ -7,6 +7,8 @@ from analysis.predict.predictor import Predictor
 from analysis.predict.recommend import Recommendation, RecommendationRequest, recommend
 from orchestrator.results.record import Row
 
+AtLoad = tuple[int, Recommendation]
+
 
 def switching_table(
     request: RecommendationRequest,
@@ -15,18 +17,36 @@ def switching_table(
     *,
     prompts_per_load: int,
 ) -> list[Row]:
-    """One row for each stretch of loads with one best strategy, from the smallest load on.
+    """One row for each stretch of loads with one best strategy, from the smallest load on."""
+    asked = recommendations(request, loads, predictor, prompts_per_load=prompts_per_load)
+    return stretches_of(asked)
 
-    A stretch is clear when at every load of it the chance of being best is at least a half more
-    than that of the runner-up; a router should not switch for one that is not. `tied_with` names
-    the options that are not told from the best at some load of it.
-    """
+
+def recommendations(
+    request: RecommendationRequest,
+    loads: Sequence[int],
+    predictor: Predictor | None,
+    *,
+    prompts_per_load: int,
+) -> list[AtLoad]:
+    """What is recommended at each load, the smallest first."""
     asked = []
     for load in sorted(set(loads)):
         prompts = max(request.demand.num_prompts, prompts_per_load * load)
         demand = replace(request.demand, max_concurrency=load, num_prompts=prompts)
         asked.append((load, recommend(replace(request, demand=demand), predictor)))
-    stretches: list[list[tuple[int, Recommendation]]] = []
+    return asked
+
+
+def stretches_of(asked: Sequence[AtLoad]) -> list[Row]:
+    """One row for each stretch of loads with one best strategy.
+
+    A stretch is clear when at every load of it the chance of being best is at least a half more
+    than that of the runner-up; a router should not switch for one that is not. `tied_with` names
+    the options that are not told from the best at some load of it, `source` all that its loads
+    rest on.
+    """
+    stretches: list[list[AtLoad]] = []
     for load, found in asked:
         last = stretches[-1][-1][1] if stretches else None
         if last is None or last.options[0].strategy != found.options[0].strategy:
@@ -35,7 +55,7 @@ def switching_table(
     return [_row(stretch) for stretch in stretches]
 
 
-def _row(stretch: Sequence[tuple[int, Recommendation]]) -> Row:
+def _row(stretch: Sequence[AtLoad]) -> Row:
     first, last = stretch[0], stretch[-1]
     best = [found.options[0] for _, found in stretch]
     rivals = [found.options[1] if len(found.options) > 1 else None for _, found in stretch]
@@ -52,5 +72,5 @@ def _row(stretch: Sequence[tuple[int, Recommendation]]) -> Row:
         "least_probability": min(option.probability for option in best),
         "clear": min(margins) >= 0.5,
         "tied_with": ",".join(dict.fromkeys(name for each in best for name in each.tied_with)),
-        "source": best[0].source,
+        "source": ",".join(dict.fromkeys(each.source for each in best)),
     }

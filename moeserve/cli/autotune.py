@@ -84,6 +84,8 @@ def autotune(
     output: FormatOption = Format.table,
 ) -> None:
     from catalog.from_hf import load_model
+    from orchestrator.engines.checks import check_kind
+    from orchestrator.estimate import outside_notes
     from perfmodel.autotune import Goal, search
     from perfmodel.constants import DEFAULT
     from perfmodel.decode import Pricing
@@ -99,6 +101,8 @@ def autotune(
             constants, name=name, error=None, expert_rereads=expert_rereads
         )
     spec, gpu = load_model(model), find_gpu(hardware)
+    check_kind(spec)
+    longest = spec.max_context
     spec = spec if dense_quality is None else dense_twin(spec, dense_quality)
     found = search(
         spec,
@@ -116,14 +120,18 @@ def autotune(
     kept = [row for row in found if row.pareto or not pareto]
     limit = top or (TABLE_ROWS if output is Format.table else len(kept))
     known = {"provenance": "simulated", "hardware": gpu.name, "model": model}
-    told = _rows(kept[:limit], found[:TABLE_ROWS], spec, gpu, constants)
+    told = _rows(kept[:limit], found[:TABLE_ROWS], spec, gpu, constants, context)
     rows: list[Row] = [{**known, **row} for row in told]
     show(rows, output, columns=COLUMNS)
     fit = sum(row.feasible for row in found)
     note(f"{fit} of {len(found)} partitions fit, {len(rows)} shown: estimated, not measured")
+    if 0 < longest < context:
+        note(f"{spec.name} was made for {longest} tokens, and no server takes {context} unasked")
     if max_num_seqs is None and any(row.b_max_by == "max_num_seqs" for row in kept[:limit]):
         most = _sequences(None, gpu)
         note(f"b_max: {most} sequences a replica is vLLM's own limit; --max-num-seqs none lifts it")
+    for line in outside_notes(rows):
+        note(line)
     note(error_note(constants.name, constants.error))
     if not fit:
         raise typer.Exit(NOTHING_FEASIBLE)
@@ -148,10 +156,11 @@ def _rows(
     model: "Model",
     gpu: "Gpu",
     constants: "Constants",
+    context: int,
 ) -> list[Row]:
     """Each partition with its 90 % bounds, and which of the best are not told from it."""
     from perfmodel.fitted_error import Asked
-    from perfmodel.known_error import error_bounds, tied
+    from perfmodel.known_error import confidence, error_bounds, tied
     from strategies.layout import Layout
 
     rows: list[Row] = []
@@ -160,13 +169,19 @@ def _rows(
         layout = Layout(tp=row.tp, pp=row.pp, dp=row.dp * row.kvp * row.cp, ep=True)
         latency_ms = None if row.latency_s is None else 1e3 * row.latency_s
         figures = {"output_throughput": row.tokens_per_s, "mean_tpot_ms": latency_ms}
-        asked = Asked(total_params=model.total_params, in_flight=row.batch or None)
-        bounds = error_bounds(constants.name, layout, gpu, figures, asked, fitted=constants.error)
+        # Of a prompt and its answer a sequence holds no more than the context.
+        asked = Asked(
+            total_params=model.total_params, input_len=context, in_flight=row.batch or None
+        )
+        asking = (constants.name, layout, gpu)
+        bounds = error_bounds(*asking, figures, asked, fitted=constants.error)
+        outside = confidence(*asking, asked, fitted=constants.error).outside
         told = {
             "low_tokens_per_s": bounds["low_output_throughput"],
             "high_tokens_per_s": bounds["high_output_throughput"],
             "low_latency_s": _seconds(bounds["low_mean_tpot_ms"]),
             "high_latency_s": _seconds(bounds["high_mean_tpot_ms"]),
+            "outside_calibration": "; ".join(outside) if row.feasible else "",
         }
         rows.append({**asdict(row), **told, "tied_with": ",".join(alike)})
     return rows

@@ -1,5 +1,6 @@
 """Calibrations on the command line: read by name or from a file, and what is known of one."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,7 +33,15 @@ def constants_of(text: str | None) -> "Constants | None":
         raise BadFile(text, f"not a calibration: {error}") from error
     if CALIBRATIONS.get(found.name, found) != found:  # its errors are not this one's
         raise BadFile(text, f"calls itself {found.name} and is another set; give it another name")
-    return found
+    return found if found.name in CALIBRATIONS else _named_by_content(found)
+
+
+def _named_by_content(constants: "Constants") -> "Constants":
+    """The set under a name of its own: estimates by two fits are two conditions."""
+    name = constants.name.partition("#")[0]
+    content = msgspec.json.encode(msgspec.structs.replace(constants, name=name))
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return msgspec.structs.replace(constants, name=f"{name}#{digest}")
 
 
 def about_calibration_rows(assumed: "ServerSettings") -> list[Row]:

@@ -123,7 +123,7 @@ def estimate(
     ] = None,
     output: FormatOption = Format.table,
 ) -> None:
-    from perfmodel.engine_defaults import check_version
+    from perfmodel.engine_defaults import NEWEST_READ, beyond_read, check_version
     from perfmodel.kernel_tables.source import kernel_tables
     from perfmodel.serving import ServerSettings
     from servers.simulated.arguments import ServerArguments, server_arguments
@@ -142,16 +142,22 @@ def estimate(
             kernel_tables=None if kernels is None else kernel_tables(kernels),
         )
     )
+    _check_fit(calibrate, experiment, save)
     if about_calibration:
+        if calibrate:
+            way = "one of the two: --save keeps a fit, --calibration FILE is told about"
+            raise BadValue("--about-calibration", "--calibrate", way)
         show(about_calibration_rows(assumed), output, columns=ABOUT_COLUMNS)
         return
-    _check_fit(calibrate, experiment, save)
     if calibrate:
         show(_fit(calibrate, assumed, save), output, columns=FIT_COLUMNS)
         return
     study = flags.experiment(experiment)
     asked.joined(server_arguments(study.server.args))  # refuses what is set twice
     _estimate(study, assumed, output, breakdown=breakdown)
+    if beyond_read(engine_version):
+        note(f"vLLM {engine_version} is newer than {NEWEST_READ}, the last whose defaults are known"
+             ": those; --max-num-batched-tokens and --max-num-seqs set others")  # fmt: skip
 
 
 def _check_fit(calibrate: list[str] | None, experiment: object, save: Path | None) -> None:
@@ -202,7 +208,9 @@ def _estimate(
     plan, default = plan_of(experiment), (assumed.constants or DEFAULT).name
     rows = list(breakdowns(plan, assumed) if breakdown else estimates(plan, assumed))
     show(rows, output, columns=_columns(rows, breakdown=breakdown))
-    for text in attribution_notes(rows) if breakdown else ():
+    cannot = [f"{each.setup.model} {each.setup.strategy} cannot: {'; '.join(each.reasons)}"
+              for each in plan.refused]  # fmt: skip
+    for text in (*cannot, *attribution_notes(rows)) if breakdown else ():
         note(text)
     note("estimated: these numbers come from a model of the GPU, not from one")
     offered = () if assumed.kernel_tables else installed_gpus({str(r["hardware"]) for r in rows})
@@ -229,6 +237,9 @@ def _fit(results: list[str], assumed: "ServerSettings", save: Path | None) -> li
         note(f"{counted(count, 'row')} left out: {why}")
     if len(gpus := sorted({run.gpu.name for run in measured.runs})) > 1:
         note(f"one set of constants for {', '.join(gpus)}: give the results of one for its own")
+    engines = sorted(set(frame["engine"].dropna().astype(str))) if "engine" in frame else []
+    if len(engines) > 1:
+        note(f"one set of constants for {', '.join(engines)}: give the results of one for its own")
     fit = calibrate(measured.runs, start=assumed.assumed_constants, setup=assumed)
     if "provenance" in frame and (frame["provenance"] == SIMULATED).any():
         note("simulated runs are among these: the constants describe a model, not a GPU")

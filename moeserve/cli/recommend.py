@@ -1,5 +1,6 @@
 """`moeserve predict recommend` and `switch`: a strategy for a load, and when to change it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,10 +77,7 @@ def recommend(
                          calibration=_calibration(calibration, fitted))  # fmt: skip
     found = ranked(request, fitted)
     show(_option_rows(found), output, columns=RECOMMEND_COLUMNS)
-    for name, why in found.refused:
-        note(f"{name} cannot: {why}")
-    for text in found.notes:
-        note(text)
+    _notes([found])
     if found.next_runs:
         note("these runs would reduce the uncertainty most:")
     for name, load in found.next_runs:
@@ -99,7 +97,7 @@ def switch(
     calibration: CalibrationOption = None,
     output: FormatOption = Format.table,
 ) -> None:
-    from analysis.predict.switching import switching_table
+    from analysis.predict.switching import recommendations, stretches_of
     from workloads.load.concurrency import parse_levels
 
     fitted = _predictor(predictor, objective)
@@ -107,9 +105,18 @@ def switch(
     request = _request(model, hardware, gpus, workload=workload, concurrency=loads[0],
                          strategy=strategy, objective=objective,
                          calibration=_calibration(calibration, fitted))  # fmt: skip
-    rows = switching_table(request, loads, fitted, prompts_per_load=ROUTER_PROMPTS)
-    show(rows, output)
+    asked = recommendations(request, loads, fitted, prompts_per_load=ROUTER_PROMPTS)
+    show(stretches_of(asked), output)
+    _notes([found for _, found in asked])
     note("a stretch that is not clear is no reason to switch: measure at its ends first")
+
+
+def _notes(each: "Sequence[Recommendation]") -> None:
+    """Say, each once, what cannot be and what the answers rest on."""
+    refused = dict.fromkeys(pair for found in each for pair in found.refused)
+    told = [f"{name} cannot: {why}" for name, why in refused]
+    for text in (*told, *dict.fromkeys(text for found in each for text in found.notes)):
+        note(text)
 
 
 def _predictor(path: Path | None, objective: str) -> "Predictor | None":
@@ -124,9 +131,14 @@ def _predictor(path: Path | None, objective: str) -> "Predictor | None":
 
 
 def _calibration(asked: str | None, fitted: "Predictor | None") -> str | None:
-    if fitted is None or asked in (None, fitted.about.calibration):
-        return fitted.about.calibration if fitted else asked
-    raise BadValue("calibration", asked, f"{fitted.about.calibration}, as the predictor's features")
+    from perfmodel.constants import DEFAULT
+
+    if fitted is None:
+        return asked
+    own = fitted.about.calibration
+    if asked not in (None, own or DEFAULT.name):
+        raise BadValue("calibration", asked, f"{own or DEFAULT.name}, as the predictor's features")
+    return own
 
 
 def _request(
@@ -145,21 +157,25 @@ def _request(
     from analysis.predict.steady_state import Demand
     from catalog.from_hf import load_model
     from moeserve.cli.calibrations import constants_of
+    from orchestrator.engines.checks import check_kind
+    from orchestrator.engines.context import check_context
     from strategies.own_gpus import find_gpu
     from strategies.parse import parse_layouts
     from workloads.load.profiles import parse_workload
 
-    shape = parse_workload(workload)
+    shape, served = parse_workload(workload), load_model(model)
+    check_kind(served)
     if shape.parts:
         allowed = "one length of prompts and one of answers: INPUT:OUTPUT:PROMPTS"
         raise BadValue("--workload", workload, allowed)
+    check_context(shape, served)
     prompts = shape.prompts_for(concurrency)
     layouts = parse_layouts(strategy, gpus=gpus) if strategy else ()
     over = [layout for layout in layouts if layout.num_gpus > gpus]
     if over:
         raise BadValue("strategy", over[0].name, f"one of at most {gpus} GPUs")
     return RecommendationRequest(
-        model=load_model(model),
+        model=served,
         gpu=find_gpu(hardware),
         gpus=gpus,
         demand=Demand(shape.input_len, shape.output_len, prompts, concurrency),
@@ -191,7 +207,7 @@ def _option_rows(found: "Recommendation") -> list[Row]:
             "low_output_throughput": _share(option.low, option),
             "high_output_throughput": _share(option.high, option),
             "expected_ttft_ms": option.estimate.ttft_s * 1e3,
-            "expected_tpot_ms": option.estimate.tpot_s * 1e3,
+            "expected_tpot_ms": option.estimate.tpot_ms,
             **option.latency_bounds,
             "probability": option.probability,
             "regret_estimate": option.regret,

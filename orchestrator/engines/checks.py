@@ -17,6 +17,12 @@ from strategies.feasible import layout_violations
 TOKEN_BY_TOKEN = "a model that decodes token by token; --engine diffusion serves this one"  # noqa: S105
 
 
+def check_kind(model: Model) -> None:
+    """Raise BadValue for a model whose answers are not priced token by token."""
+    if model.kind != "autoregressive":
+        raise BadValue("--model", model.name, TOKEN_BY_TOKEN)
+
+
 def violations(setup: Setup, model: Model, longest: int) -> tuple[str, ...]:
     """Say why a setup cannot serve a model: its layout, then its memory for the longest sequence.
 

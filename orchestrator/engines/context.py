@@ -61,10 +61,20 @@ def _refuse(at_once: Sequence[Workload], longest: Mapping[Setup, int]) -> NoRetu
     """Raise BadValue for a workload that the setup of the longest context does not take."""
     setup, most = max(longest.items(), key=lambda each: (each[1], each[0].model))
     workload = at_once[list(longest).index(setup)]
+    raise _too_long(workload, setup.model, most)
+
+
+def check_context(workload: Workload, model: Model) -> None:
+    """Raise BadValue for a workload beyond the context of a model, where that is known."""
+    if _is_beyond(workload, model.max_context):
+        raise _too_long(workload, model.name, model.max_context)
+
+
+def _too_long(workload: Workload, model: str, most: int) -> BadValue:
     lengths = f"{workload.input_len}:{workload.output_len}"
     what = workload.longest_at or workload.name if workload.parts else lengths
     allowed = f"prompt and answer of {most} tokens together, not {workload.longest_tokens}"
-    raise BadValue("--workload", f"{what} on {setup.model}", allowed)
+    return BadValue("--workload", f"{what} on {model}", allowed)
 
 
 def unknown_contexts(setups: Iterable[Setup], models: Mapping[str, Model]) -> str:

@@ -70,7 +70,8 @@ def test_an_infeasible_layout_is_a_row_with_its_reason_and_no_numbers(
     assert fits["feasible"]
     assert not fails["feasible"]
     assert "weights take 87.0 GiB" in fails["why"]
-    assert "output_throughput" not in fails
+    assert fits.keys() <= fails.keys()
+    assert fails["output_throughput"] is fails["low_output_throughput"] is fails["bound"] is None
 
 
 def test_nothing_feasible_leaves_with_4(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,12 +131,12 @@ def test_a_fit_can_be_saved_and_used(capsys: pytest.CaptureFixture[str], tmp_pat
     spread = again["high_output_throughput"] / again["output_throughput"]
     assert 1 < spread < 1.6  # narrower than the shipped set's, and there
     _, _, err = run(capsys, f"estimate {line} --calibration {saved}")
-    assert "calibration fitted: fitted to 12 runs; nine in ten like them are within" in err
+    assert ": fitted to 12 runs; nine in ten like them are within" in err
     about = rows(capsys, f"estimate --about-calibration --calibration {saved}")
     assert {"what": "data", "name": "runs", "value": "12"} in about
     (shipped,) = rows(capsys, f"estimate {line}")
     assert again["output_throughput"] == pytest.approx(shipped["output_throughput"], rel=0.01)
-    assert again["calibration"] == "fitted"
+    assert again["calibration"].startswith("fitted#")
 
 
 def test_what_a_calibration_is_is_told_with_its_data_and_its_left_out_errors(

@@ -34,6 +34,8 @@ def frame(*changes: dict[str, Any]) -> pd.DataFrame:
     ({"output_throughput": 1e-300}, "output_throughput"), ({"mean_ttft_ms": 1e-300}, "mean_ttft"),
     ({"output_throughput": 1e15}, "output_throughput"), ({"technique": "hqq"}, "hqq"),
     ({"strategy": "tp2+dp2+ep[eplb=2]"}, "eplb"),
+    ({"server_args": "--enforce-eager"}, "got '--enforce-eager'"),
+    ({"server_args": "--dtype 'half"}, "arguments as a shell reads them"),
 ])  # fmt: skip
 def test_a_row_that_shows_no_constant_is_left_out_with_its_reason(
     change: dict[str, Any], why: str
@@ -69,6 +71,14 @@ def test_a_server_s_own_limits_and_version_count_where_it_told_them() -> None:
     assert (limits.max_num_batched_tokens, limits.max_num_seqs) == (4096, 32)
     assert run.engine_version == "0.11.0"
     assert plain.server_settings(DEFAULT_SETTINGS) == DEFAULT_SETTINGS
+
+
+def test_what_a_server_was_told_is_what_its_run_is_priced_by() -> None:
+    told = "--kv-cache-dtype fp8 --dtype=float32 --max-num-seqs 16"
+    (run,) = measured_runs(frame({"server_args": told})).runs
+    settings = run.server_settings(DEFAULT_SETTINGS)
+    assert (settings.conventions.kv_dtype, settings.max_num_seqs) == ("fp8", 16)
+    assert run.model.weight_dtype == "float32"
 
 
 def test_a_float32_checkpoint_counts_as_its_server_held_it() -> None:

@@ -3,7 +3,8 @@
 An option that the model ignores would be found equal to its absence, with any number of replicates.
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -83,6 +84,34 @@ def assumed_of(
         weights = WeightLimits(gpu_bytes=spread.gpu_bytes, host_bytes=spread.cpu_bytes)
         base = msgspec.structs.replace(base, weights=weights)
     return requested.setup(base)
+
+
+def beside_columns(setup: Setup, base: ServerSettings, noise: float) -> str:
+    """What prices a server and stands in no other column of its row; empty where all is default.
+
+    Estimates that differ in it are not of one condition, so it belongs to theirs.
+    """
+    requested = server_arguments(setup.server_args)
+    assumed = assumed_of(setup, requested, base)
+    conventions, routing = assumed.conventions, assumed.routing
+    of_technique = conventions.kv_dtype in (None, setup.technique.kv_dtype)
+    said = {
+        f"{conventions.usable_fraction:g} of memory usable": (
+            conventions.usable_fraction != DEFAULT_SETTINGS.conventions.usable_fraction
+        ),
+        f"KV cache in {conventions.kv_dtype}": not of_technique,
+        f"computing in {requested.dtype}": requested.dtype not in (None, "auto"),
+        f"blocks of {assumed.block_tokens}": assumed.block_tokens != DEFAULT_SETTINGS.block_tokens,
+        f"zipf {routing.zipf:g}": routing.zipf > 0,
+        f"imbalance {routing.imbalance:g}": routing.imbalance > 1,
+        f"routing {_digest(routing.counts)}": bool(routing.counts),
+        f"noise {noise:g}": noise > 0,
+    }
+    return "; ".join(text for text, differs in said.items() if differs)
+
+
+def _digest(counts: Sequence[Sequence[int]]) -> str:
+    return hashlib.sha256(msgspec.json.encode(counts)).hexdigest()[:8]
 
 
 def spread_unpriced(setup: Setup, model: Model, longest: int) -> str:

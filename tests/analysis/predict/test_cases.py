@@ -112,3 +112,12 @@ def test_parts_join_back_to_the_whole(cases: Cases) -> None:
     again = joined([cases.only(first), cases.only(~first)])
     assert np.array_equal(again.case, cases.case)
     assert np.array_equal(again.value, cases.value)
+
+
+@pytest.mark.parametrize("column", ["engine", "engine_version"])
+def test_layouts_on_two_engines_are_no_decision_between_layouts(column: str) -> None:
+    rows = table({column: "a"}, {"strategy": "ep", column: "b"})
+    with pytest.raises(BadFile, match=f"layouts of one load differ in {column} .* --pool {column}"):
+        read_cases(rows)
+    assert read_cases(rows, pool=(column,)).count == 1
+    assert read_cases(table({column: "a"}, {"strategy": "ep", column: "a"})).count == 1

@@ -20,8 +20,11 @@ from analysis.predict.steady_state import Demand, SteadyStateEstimate, serving, 
 from catalog.hardware_table import gpu
 from catalog.model_table import model
 from perfmodel.breakdown import step_cost
+from perfmodel.closed_loop import ClosedLoop
+from perfmodel.constants import VLLM_2026
 from perfmodel.load import decode_load, prefill_load
 from perfmodel.serving import ServerModel
+from perfmodel.simulate import simulate
 from strategies.parse import parse_layout
 from tests.analysis.predict.test_scores import cases
 
@@ -52,10 +55,39 @@ def test_a_wave_is_its_prompts_steps_and_its_decode_steps(name: str) -> None:
     decode_s, prefill_s = seconds(on, 16, 1000 + 50, 8, 1000)
     wave = found(on, 1000, 100, 64, 16)
     assert wave.batch == 16
-    assert wave.tpot_s == decode_s
-    assert wave.output_throughput == pytest.approx(64 * 100 / (4 * (2 * prefill_s + 99 * decode_s)))
-    # The first prompts wait for one step, the last for both.
-    assert wave.ttft_s == pytest.approx((2 * prefill_s + prefill_s) / 2)
+    # A wave's requests are sent together, and share the front end.
+    wave_s = 16 * VLLM_2026.intake_s + 2 * prefill_s + 99 * decode_s
+    assert wave.output_throughput == pytest.approx(64 * 100 / (4 * wave_s))
+    # The first prompts wait for one step, the last for both; then a stream begins.
+    start_s = VLLM_2026.first_token_s
+    assert wave.ttft_s == pytest.approx(16 * VLLM_2026.intake_s + 1.5 * prefill_s + start_s)
+    assert wave.tpot_s is not None
+    assert wave.ttft_s + 99 * wave.tpot_s == pytest.approx(wave_s)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "demand"),
+    [
+        ("single", (128, 1, 64, 64)), ("single", (512, 16, 128, 64)), ("tp4", (1, 2, 16, 4)),
+        ("tp4+ep", (2000, 128, 64, 16)), ("dp2+ep", (128, 300, 64, 16)), ("tp8", (4096, 64, 8, 4)),
+    ],
+)  # fmt: skip
+def test_each_figure_of_the_closed_form_is_near_the_simulation_s(
+    strategy: str, demand: tuple[int, int, int, int]
+) -> None:
+    on = serving(model("Qwen3-30B-A3B"), parse_layout(strategy), H100, longest=4200, constants=None)
+    prompt, answer, count, at_once = demand
+    wave = found(on, *demand)
+    lengths = [(prompt, answer)] * count
+    run = simulate(ClosedLoop(count, at_once), lengths, on.step_model, limits=on.limits)
+    first_s = np.mean([times[0] for times in run.token_times_s] - run.sent_s)
+    assert wave.output_throughput * run.done_s.max() == pytest.approx(count * answer, rel=0.15)
+    assert wave.ttft_s == pytest.approx(first_s, rel=0.4)
+    if answer == 1:
+        assert wave.tpot_s is None
+    else:
+        tpot_s = np.mean([times[-1] - times[0] for times in run.token_times_s]) / (answer - 1)
+        assert wave.tpot_s == pytest.approx(tpot_s, rel=0.3, abs=1e-9)
 
 
 def test_replicas_share_a_wave_and_their_experts() -> None:
@@ -63,7 +95,8 @@ def test_replicas_share_a_wave_and_their_experts() -> None:
     decode_s, prefill_s = seconds(on, 5, 1050, 5, 1000)
     wave = found(on, 1000, 100, 64, 17)
     assert wave.batch == 5, "seventeen over four, rounded up"
-    assert wave.output_throughput == pytest.approx(6400 / (64 / 17 * (prefill_s + 99 * decode_s)))
+    wave_s = 5 * VLLM_2026.intake_s + prefill_s + 99 * decode_s
+    assert wave.output_throughput == pytest.approx(6400 / (64 / 17 * wave_s))
     # Twenty tokens of eight in 64 experts leave each out with (7/8)^20.
     assert wave.experts_touched == pytest.approx(1 - (7 / 8) ** 20)
 
@@ -84,6 +117,13 @@ def test_a_wave_is_no_larger_than_the_prompts_the_cache_and_the_slots_allow() ->
     assert wave.output_throughput == pytest.approx(
         6400 / (64 / 8 * (steps * prefill_s + 99 * decode_s))
     )
+
+
+def test_one_request_more_than_there_are_slots_hides_no_front_end() -> None:
+    on = server("single", max_num_seqs=64)
+    rates = [found(on, 128, 1, 256, at_once).output_throughput for at_once in (64, 65, 128)]
+    assert rates[0] <= rates[1] < 1.1 * rates[0] < rates[2]
+    assert rates[2] <= 1 / VLLM_2026.intake_s * (1 + 1e-9), "the front end's own rate"
 
 
 def test_two_options_differ_by_a_logistic_of_the_temperature() -> None:

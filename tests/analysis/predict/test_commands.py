@@ -128,3 +128,45 @@ def test_table_vi_is_judged_without_results_of_ones_own(
     found = {row["method"]: row["accuracy"] for row in json.loads(capsys.readouterr().out)}
     assert found["always-tp"] == pytest.approx(7 / 9)
     assert found["paper-heuristic"] == pytest.approx(5 / 9)
+
+
+ASKED = ("-m", "OLMoE-1B-7B", "--hardware", "H100", "--gpus", "2")
+
+
+@pytest.mark.parametrize("command", ["recommend", "switch"])
+def test_what_no_run_would_take_is_not_recommended(call: Call, command: str) -> None:
+    code, _, err = call("predict", command, *ASKED, "-w", "8000:10:5")
+    assert code == 2
+    assert "prompt and answer of 4096 tokens together, not 8010" in err
+    code, _, err = call("predict", command, *ASKED, "-m", "LLaDA-MoE-7B")
+    assert code == 2
+    assert "a model that decodes token by token" in err
+
+
+@pytest.mark.parametrize("command", ["recommend", "switch"])
+@pytest.mark.parametrize(
+    ("name", "known"), [("vllm-2026", "of 216 published"), ("roofline", "compared with no")]
+)
+def test_an_answer_rests_on_what_is_known_of_its_own_calibration(
+    call: Call, command: str, name: str, known: str
+) -> None:
+    _, _, err = call("predict", command, *ASKED, "-s", "tp,ep", "--calibration", name)
+    assert err.count(f"calibration {name}: {known}") == 1
+    assert "published measurements, of values" not in err
+
+
+def test_a_calibration_that_is_the_predictor_s_own_may_be_named(call: Call, tmp_path: Path) -> None:
+    table, stored = tmp_path / "runs.csv", tmp_path / "p.npz"
+    rows = [
+        {"provenance": "measured", "model": "OLMoE-1B-7B", "strategy": strategy, "gpu_type": "H100",
+         "input_len": 128, "output_len": 64, "num_prompts": 16, "max_concurrency": load,
+         "output_throughput": rate * load}
+        for strategy, rate in (("tp", 10.0), ("ep", 12.0)) for load in (4, 8)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(table, index=False)
+    assert call("predict", "fit", str(table), "-o", str(stored))[0] == 0
+    asked = ("predict", "recommend", *ASKED, "--predictor", str(stored), "--calibration")
+    assert call(*asked, "vllm-2026")[0] == 0
+    code, _, err = call(*asked, "roofline")
+    assert code == 2
+    assert "allowed: vllm-2026, as the predictor's features" in err

@@ -122,6 +122,11 @@ def test_the_switching_table_covers_every_load_once() -> None:
     assert all(a != b for a, b in pairwise(strategies))
 
 
+def test_a_stretch_names_all_that_its_loads_rest_on(predictor: Predictor) -> None:
+    (row,) = switching_table(QUESTION, (8, 16, 32), predictor, prompts_per_load=2)
+    assert row["source"] == "measured,interpolated"
+
+
 def test_a_measured_crossover_is_found_between_the_loads_that_show_it() -> None:
     rates = [("tp", 1, 2.0), ("ep", 1, 1.0), ("tp", 4, 8.0), ("ep", 4, 7.0), ("tp", 16, 9.0),
              ("ep", 16, 20.0)]  # fmt: skip
