@@ -13,7 +13,7 @@ from analysis.data.load import COLUMN, one_kind, with_load
 from analysis.data.order import ordered
 from analysis.data.pairs import LOAD, StratumKey, plain_level, strata
 from analysis.data.select import RowSelection, need_levels
-from analysis.data.source_location import source_of
+from analysis.data.source_location import refuse_row, source_of
 from analysis.question import ComparisonSpec, asked_of, reference_of
 from catalog.errors import BadFile
 from orchestrator.results.quantities import is_higher_better
@@ -110,6 +110,9 @@ def crossovers(
     question = asked_of(frame, spec, **selected)
     chosen, spec = question.chosen.frame, question.spec
     kind = one_kind(chosen)
+    unknown = np.flatnonzero(with_load(chosen)["load"].isna())
+    if unknown.size:
+        refuse_row(chosen, int(unknown[0]), COLUMN[kind], "empty, and a crossover is a load")
     need_levels(chosen, COLUMN[kind])
     names = [str(name) for name in ordered(chosen["strategy"])]
     reference = reference_of(chosen, spec.reference)

@@ -13,6 +13,8 @@ from analysis.data.read import is_empty
 from analysis.data.source_location import refuse_row, source_of
 from catalog.errors import BadFile, BadValue
 
+WAY = "fill it in, give the run another verdict, or take others with --where COLUMN=VALUE"
+
 
 class RowSelection(TypedDict, total=False):
     """Which rows an analysis rests on, in the keywords of `select`."""
@@ -31,8 +33,8 @@ class Selection:
     """What the numbers are; `unstated` when the table does not say."""
     excluded: tuple[tuple[str, int], ...]
     """Reason and number of runs left out."""
-    loads: tuple[str, ...] = ()
-    """What to know of loads that were not reached."""
+    told: tuple[str, ...] = ()
+    """What to know of requests that failed and of loads that were not reached."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ class Selection:
             "simulated": ["these numbers are simulated, not measured"],
             "unstated": ["the table does not say whether its numbers are measured or simulated"],
         }
-        return (*warnings.get(self.provenance, []), *left_out, *self.loads)
+        return (*warnings.get(self.provenance, []), *left_out, *self.told)
 
 
 def select(
@@ -63,8 +65,9 @@ def select(
     kept, name = one_provenance(frame, provenance)
     kept, excluded = (kept, ()) if every_verdict else _valid(kept)
     _check_cells(kept, response, factors)
+    judged = _failed_notes(kept)
     kept, loads = (kept, asked_notes(kept)) if as_asked else reached(kept)
-    return Selection(kept, name, excluded, loads)
+    return Selection(kept, name, excluded, (*judged, *loads))
 
 
 def one_provenance(frame: pd.DataFrame, wanted: str | None) -> tuple[pd.DataFrame, str]:
@@ -98,6 +101,21 @@ def _valid(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[tuple[str, int], ..
     return frame[usable], tuple((str(reason), int(n)) for reason, n in counted.items())
 
 
+def _failed_notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Say which runs had failed requests and no verdict that says whether they count."""
+    if "failed" not in frame:
+        return ()
+    lost = pd.to_numeric(frame["failed"], errors="coerce") > 0
+    if "verdict" in frame:
+        lost &= frame["verdict"].astype(str) == ""
+    if not lost.any():
+        return ()
+    return (
+        f"{int(lost.sum())} runs with failed requests (column 'failed') and no verdict count like "
+        "the others, by the requests that were answered; --where failed=0 takes the rest",
+    )
+
+
 def _check_cells(frame: pd.DataFrame, response: str, factors: Sequence[str]) -> None:
     if is_empty(frame[response]):
         raise BadFile(source_of(frame), f"column {response!r} is empty: no row has a value")
@@ -106,7 +124,7 @@ def _check_cells(frame: pd.DataFrame, response: str, factors: Sequence[str]) -> 
     values = frame[response].to_numpy(dtype=float)
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
-        refuse_row(frame, row, response, "empty in a run that counts as valid")
+        refuse_row(frame, row, response, f"empty in a run that counts as valid; {WAY}")
     for name in factors:
         absent = (frame[name].isna() | (frame[name].astype(str) == "")).to_numpy()
         if absent.any():

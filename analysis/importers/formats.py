@@ -49,6 +49,8 @@ def _no_run(document: Document) -> str:
         return "holds single requests; give profile_export_aiperf.json beside it"
     if llmperf.is_request(document):
         return "holds single requests of LLMPerf; give the …_summary.json beside it"
+    if guidellm.is_older(document):
+        return "a report of GuideLLM before 0.5, which has other figures: measure with a newer one"
     return repeats(document) or ("" if vllm.matches(document) else vllm.is_unfinished(document))
 
 

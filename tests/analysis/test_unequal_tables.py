@@ -1,0 +1,140 @@
+"""Tables typed by hand with holes in them: what an answer does not rest on is said or refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.anova import AnovaModel, anova
+from analysis.compare import ComparisonSpec, compare
+from analysis.crossover import crossovers
+from analysis.data.conditions import condition_columns
+from analysis.data.frame import load
+from analysis.report.write import report_html
+from catalog.errors import BadFile
+
+TP = ComparisonSpec(reference="tp")
+
+
+def typed_by_hand() -> pd.DataFrame:
+    """Six replicates of tp and ep at two loads; ep is 10 % better."""
+    rng = np.random.default_rng(1)
+    rows = [
+        {
+            "model": "moe-a", "strategy": strategy, "workload": "w", "max_concurrency": float(c),
+            "replicate": float(replicate),
+            "output_throughput": 100 * c * gain * np.exp(rng.normal(0, 0.02)),
+        }
+        for replicate in range(6)
+        for c in (1, 16)
+        for strategy, gain in (("tp", 1.0), ("ep", 1.1))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def notes(rows: pd.DataFrame) -> str:
+    return "\n".join(compare(rows, TP).notes)
+
+
+def test_a_load_that_one_strategy_alone_ran_at_is_named_as_left_out() -> None:
+    rows = typed_by_hand()
+    rows = rows[(rows["strategy"] == "tp") | (rows["max_concurrency"] == 1)]
+    assert "max_concurrency 16: only tp" in notes(rows)
+    assert "left out" not in notes(typed_by_hand())
+
+
+def test_runs_without_a_partner_are_counted_beside_the_ratio() -> None:
+    rows = typed_by_hand()
+    rows = rows[(rows["strategy"] == "tp") | (rows["replicate"] < 4)]
+    assert "ep against tp" in notes(rows)
+    assert "no ratio" in notes(rows)
+    assert "condition and block: 4 of tp" in notes(rows)
+    assert "no ratio" not in notes(typed_by_hand())
+
+
+def test_runs_that_never_met_are_refused_with_the_reason() -> None:
+    rows = typed_by_hand()
+    rows = rows[(rows["strategy"] == "tp") == (rows["replicate"] < 3)]
+    with pytest.raises(BadFile, match="runs of different blocks make no pair"):
+        compare(rows, TP)
+
+
+def test_runs_that_are_averaged_since_some_have_no_number_are_counted() -> None:
+    rows = typed_by_hand()
+    some = rows.assign(replicate=rows["replicate"].where(rows["replicate"] >= 3))
+    assert "12 runs share their condition and their block or replicate number" in notes(some)
+    assert "share their condition" not in notes(rows)
+
+
+def test_runs_that_name_no_load_are_counted() -> None:
+    rows = typed_by_hand()
+    some = rows.assign(max_concurrency=rows["max_concurrency"].where(rows["replicate"] >= 3))
+    assert "12 runs name no load" in notes(some)
+    assert "6 runs name no load" in notes(
+        rows[rows["max_concurrency"] == 1].iloc[:6, [0, 1, 2, 4, 5]]
+    )
+    assert "no load" not in notes(rows)
+
+
+def test_a_crossover_with_a_load_that_is_not_known_is_refused_and_the_report_says_so() -> None:
+    rows = typed_by_hand()
+    some = rows.assign(max_concurrency=rows["max_concurrency"].where(rows["replicate"] >= 3))
+    with pytest.raises(BadFile, match="'max_concurrency', row 1: empty"):
+        crossovers(some, TP)
+    assert "No crossover" in report_html(some)
+
+
+def test_failed_requests_of_runs_that_nobody_judged_are_said() -> None:
+    rows = typed_by_hand()
+    failed = rows.assign(failed=np.where(rows["strategy"] == "ep", 60, 0))
+    assert "12 runs with failed requests" in notes(failed)
+    assert "failed requests" not in notes(failed.assign(verdict="valid"))
+    assert "failed requests" not in notes(rows.assign(failed=0))
+
+
+@pytest.mark.parametrize("column", ["driver_version", "power_cap", "clock_limit_mhz"])
+def test_a_number_that_one_strategy_alone_names_is_said_to_change_with_it(column: str) -> None:
+    rows = typed_by_hand()
+    some = rows.assign(**{column: np.where(rows["strategy"] == "tp", 550.5, np.nan)})
+    said = anova(some, AnovaModel(factors=("strategy", "max_concurrency"))).notes
+    told = f"{column} changes with strategy (ep: unknown; tp: 550.5)"
+    assert any(told in note for note in said)
+
+
+def test_a_clock_that_rows_were_run_at_keeps_them_apart() -> None:
+    rows = typed_by_hand()
+    rows["sm_clock_mhz"] = np.where(rows["replicate"] < 3, 1410, 1980)
+    assert "sm_clock_mhz" in condition_columns(rows)
+
+
+def test_a_copy_of_a_table_is_no_second_study(tmp_path: Path) -> None:
+    rows = typed_by_hand()
+    for name in ("a.csv", "b.csv"):
+        rows.to_csv(tmp_path / name, index=False)
+    with pytest.raises(BadFile, match="row 1 is there already"):
+        load(tmp_path / "a.csv", tmp_path / "b.csv")
+    rows.assign(run_id=[f"other-{n}" for n in range(24)]).to_csv(tmp_path / "b.csv", index=False)
+    assert len(load(tmp_path / "a.csv", tmp_path / "b.csv")) == 48
+
+
+def test_rows_without_a_number_may_agree(tmp_path: Path) -> None:
+    rows = typed_by_hand().drop(columns="replicate").round(-3)
+    rows.to_csv(tmp_path / "a.csv", index=False)
+    assert len(load(tmp_path / "a.csv")) == 24
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model;strategy\na;tp\n", "';' between its cells: save it with commas"),
+        ("model\tstrategy\na\ttp\n", "between its cells: save it with commas"),
+        ('model,output_throughput\na,"1026,5"\n', "without a unit or a comma"),
+    ],
+)
+def test_a_table_as_other_countries_write_it_is_refused_with_the_way_out(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    (tmp_path / "r.csv").write_text(text)
+    with pytest.raises(BadFile, match=problem):
+        load(tmp_path / "r.csv")
