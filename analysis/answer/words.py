@@ -54,7 +54,7 @@ def sureness(choice: Choice, spec: ComparisonSpec, provenance: str) -> str:
     """Say how many conditions bear the headline out, by which test, and what would tell more."""
     margin = _margin(spec, provenance)
     counts = {
-        "shown to lead by more than {}": choice.standings["shown"],
+        "shown to lead (by more than {} in the mean)": choice.standings["shown"],
         "shown equal within {}": choice.standings["equal"],
         "within {} but not shown equal": choice.standings["near"],
         "open": choice.standings["open"],

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.frame import require
+from analysis.data.order import shown
 from analysis.data.reached import asked_notes, reached
 from analysis.data.read import is_empty
 from analysis.data.source_location import refuse_row, source_of
@@ -135,7 +136,7 @@ def need_levels(frame: pd.DataFrame, factor: str, *, hint: str = "") -> None:
     """Raise BadFile unless a factor has at least two levels."""
     levels = frame[factor].unique()
     if len(levels) < 2:
-        only = str(levels[0]) if len(levels) else "none"
+        only = shown(levels[0]) if len(levels) else "none"
         problem = f"column {factor!r} has one level ({only}): nothing to compare it with{hint}"
         raise BadFile(source_of(frame), problem)
 

@@ -7,7 +7,7 @@ const MARK_OF = { better: "▲", worse: "▼", equivalent: "=", undecided: "?" }
 
 const MOST_BESIDE = 7;
 const STANDING = {
-  shown: ", shown to lead every other by more than the margin",
+  shown: ", shown to lead every other, in the mean by more than the margin",
   equal: ", shown equal within the margin",
   near: ", within the margin, which no test shows",
   open: ", open: a test does not show it",

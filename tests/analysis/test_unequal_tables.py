@@ -7,11 +7,14 @@ import pandas as pd
 import pytest
 
 from analysis.anova import AnovaModel, anova
+from analysis.answer.answer import answers
 from analysis.compare import ComparisonSpec, compare
 from analysis.crossover import crossovers
 from analysis.data.conditions import condition_columns
 from analysis.data.frame import load
+from analysis.plots.kinds import drawing
 from analysis.report.write import report_html
+from analysis.winners import winners
 from catalog.errors import BadFile
 
 TP = ComparisonSpec(reference="tp")
@@ -138,3 +141,32 @@ def test_a_table_as_other_countries_write_it_is_refused_with_the_way_out(
     (tmp_path / "r.csv").write_text(text)
     with pytest.raises(BadFile, match=problem):
         load(tmp_path / "r.csv")
+
+
+def test_runs_that_name_no_load_are_left_out_of_a_figure_over_loads_and_counted() -> None:
+    rows = typed_by_hand()
+    some = rows.assign(max_concurrency=rows["max_concurrency"].where(rows["replicate"] >= 3))
+    for kind in ("heatmap", "throughput"):
+        assert "12 runs name no load and are left out" in " ".join(drawing(some, kind).notes)
+
+
+def led(*percent: float) -> pd.DataFrame:
+    """One load, at which ep is so much ahead in each block."""
+    rows = typed_by_hand()
+    rows = rows[rows["max_concurrency"] == 1]
+    gain = 1 + rows["replicate"].map(dict(enumerate(percent))) / 100
+    return rows.assign(output_throughput=np.where(rows["strategy"] == "ep", gain, 1.0) * 100)
+
+
+def test_a_lead_inside_the_margin_is_shown_equal_by_the_equivalence_test_alone() -> None:
+    ahead = led(3.4, 1.6, 3.5, 1.5, 3.4, 1.8)  # 2.5 %, by an interval from 1.5 to 3.6
+    assert compare(ahead, TP).contrasts[0].verdict == "better"
+    assert winners(ahead)["standing"].tolist() == ["near"]
+    assert winners(led(0.4, 0.6, 0.5, 0.4, 0.5, 0.6))["standing"].tolist() == ["equal"]
+
+
+def test_a_mean_lead_is_not_claimed_to_be_shown_beyond_the_margin() -> None:
+    ahead = led(2.0, 6.0, 2.5, 5.5, 3.0, 5.0)  # 4 %, by an interval from 2.2 to 5.8
+    assert compare(ahead, TP).contrasts[0].ratio.low < 1.03
+    (answer,) = answers(ahead)
+    assert "shown to lead (by more than 3 % in the mean) in 1 of 1 condition" in answer.sure

@@ -63,7 +63,7 @@ def test_a_layout_that_is_shown_to_lead_is_named_with_its_gpus_lead_and_interval
         r"use ep \(2 × H100\): \+20 % tokens/s over tp \(2 × H100\) \(95 % interval \+",
         found.headline,
     )
-    assert "shown to lead by more than 3 % in 3 of 3 conditions" in found.sure
+    assert "shown to lead (by more than 3 % in the mean) in 3 of 3 conditions" in found.sure
 
 
 @pytest.mark.slow
