@@ -66,7 +66,7 @@ def select(
     kept, name = one_provenance(frame, provenance)
     kept, excluded = (kept, ()) if every_verdict else _valid(kept)
     _check_cells(kept, response, factors)
-    judged = _failed_notes(kept)
+    judged = failed_notes(kept)
     kept, loads = (kept, asked_notes(kept)) if as_asked else reached(kept)
     return Selection(kept, name, excluded, (*judged, *loads))
 
@@ -102,8 +102,8 @@ def _valid(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[tuple[str, int], ..
     return frame[usable], tuple((str(reason), int(n)) for reason, n in counted.items())
 
 
-def _failed_notes(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Say which runs had failed requests and no verdict that says whether they count."""
+def failed_notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Count the rows that had failed requests and have no verdict that says whether they count."""
     if "failed" not in frame:
         return ()
     lost = pd.to_numeric(frame["failed"], errors="coerce") > 0
@@ -112,7 +112,7 @@ def _failed_notes(frame: pd.DataFrame) -> tuple[str, ...]:
     if not lost.any():
         return ()
     return (
-        f"{int(lost.sum())} runs with failed requests (column 'failed') and no verdict count like "
+        f"{int(lost.sum())} rows with failed requests (column 'failed') and no verdict count like "
         "the others, by the requests that were answered; --where failed=0 takes the rest",
     )
 

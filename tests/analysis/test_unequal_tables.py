@@ -13,11 +13,13 @@ from analysis.crossover import crossovers
 from analysis.data.conditions import condition_columns
 from analysis.data.frame import load
 from analysis.plots.kinds import drawing
+from analysis.report.sentences import check_sentences
 from analysis.report.write import report_html
 from analysis.winners import winners
 from catalog.errors import BadFile
 
 TP = ComparisonSpec(reference="tp")
+FACTORS = ("strategy", "max_concurrency")
 
 
 def typed_by_hand() -> pd.DataFrame:
@@ -91,7 +93,7 @@ def test_a_crossover_with_a_load_that_is_not_known_is_refused_and_the_report_say
 def test_failed_requests_of_runs_that_nobody_judged_are_said() -> None:
     rows = typed_by_hand()
     failed = rows.assign(failed=np.where(rows["strategy"] == "ep", 60, 0))
-    assert "12 runs with failed requests" in notes(failed)
+    assert "12 rows with failed requests" in notes(failed)
     assert "failed requests" not in notes(failed.assign(verdict="valid"))
     assert "failed requests" not in notes(rows.assign(failed=0))
 
@@ -100,7 +102,7 @@ def test_failed_requests_of_runs_that_nobody_judged_are_said() -> None:
 def test_a_number_that_one_strategy_alone_names_is_said_to_change_with_it(column: str) -> None:
     rows = typed_by_hand()
     some = rows.assign(**{column: np.where(rows["strategy"] == "tp", 550.5, np.nan)})
-    said = anova(some, AnovaModel(factors=("strategy", "max_concurrency"))).notes
+    said = anova(some, AnovaModel(factors=FACTORS)).notes
     told = f"{column} changes with strategy (ep: unknown; tp: 550.5)"
     assert any(told in note for note in said)
 
@@ -170,3 +172,11 @@ def test_a_mean_lead_is_not_claimed_to_be_shown_beyond_the_margin() -> None:
     assert compare(ahead, TP).contrasts[0].ratio.low < 1.03
     (answer,) = answers(ahead)
     assert "shown to lead (by more than 3 % in the mean) in 1 of 1 condition" in answer.sure
+
+
+def test_an_assumption_that_too_few_runs_tell_is_not_said_to_be_broken() -> None:
+    rows = typed_by_hand()
+    found = anova(rows[rows["replicate"] < 2], AnovaModel(factors=FACTORS, interactions=True))
+    (told,) = [text for text in check_sentences(found) if "equal variances" in text]
+    assert "equal variances was not checked" in told
+    assert "add runs to check this" in told
