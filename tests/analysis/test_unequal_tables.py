@@ -180,3 +180,23 @@ def test_an_assumption_that_too_few_runs_tell_is_not_said_to_be_broken() -> None
     (told,) = [text for text in check_sentences(found) if "equal variances" in text]
     assert "equal variances was not checked" in told
     assert "add runs to check this" in told
+
+
+@pytest.mark.parametrize(
+    ("noise", "replicates", "end"),
+    [(0.0, 6, "at every load"), (0.2, 6, "not rule one out"), (0.0, 1, "hold them all")],
+)
+def test_a_lead_at_every_load_is_told_from_one_that_the_runs_show(
+    noise: float, replicates: int, end: str
+) -> None:
+    rows = typed_by_hand()
+    rows = rows[rows["replicate"] < replicates]
+    away = np.where(rows["strategy"] == "ep", noise * (rows["replicate"] % 2 - 0.5), 0)
+    (found,) = crossovers(rows.assign(output_throughput=rows["output_throughput"] + 100 * away), TP)
+    assert found.row()["note"].startswith("no crossover in concurrency 1 to 16: ep is ahead")
+    assert found.row()["note"].endswith(end)
+
+
+def test_two_that_are_equal_at_every_load_have_no_leader() -> None:
+    (found,) = crossovers(typed_by_hand().assign(output_throughput=100.0), TP)
+    assert found.row()["note"].endswith("the two are equal at every load")
