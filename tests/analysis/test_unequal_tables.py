@@ -200,3 +200,17 @@ def test_a_lead_at_every_load_is_told_from_one_that_the_runs_show(
 def test_two_that_are_equal_at_every_load_have_no_leader() -> None:
     (found,) = crossovers(typed_by_hand().assign(output_throughput=100.0), TP)
     assert found.row()["note"].endswith("the two are equal at every load")
+
+
+def test_seconds_under_a_name_in_milliseconds_leave_a_closed_loop_empty(tmp_path: Path) -> None:
+    rows = typed_by_hand().assign(mean_e2el_ms=1500.0, num_prompts=200.0, failed=0.0)
+    rows["request_throughput"] = rows["max_concurrency"] / 1.5
+    path = tmp_path / "r.csv"
+    rows.to_csv(path, index=False)
+    assert len(load(path)) == 24
+    slipped = rows.assign(mean_e2el_ms=1.5)
+    slipped.to_csv(path, index=False)
+    with pytest.raises(BadFile, match="nearly empty: mixed units"):
+        load(path)
+    slipped.assign(request_rate=4.0).to_csv(path, index=False)
+    assert len(load(path)) == 24  # an open loop may be as empty as that
