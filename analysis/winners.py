@@ -83,6 +83,11 @@ def winners(frame: pd.DataFrame, spec: ComparisonSpec | None = None) -> pd.DataF
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def beside(best: pd.DataFrame) -> pd.DataFrame:
+    """The conditions that more than one strategy ran under: who ran alone has won nothing."""
+    return best[best["runner_up"].notna()]
+
+
 def _means(group: Stratum) -> dict[str, float]:
     """Mean logarithm of each strategy that has any: where nothing is above zero nothing has won."""
     known = {name: logs[~np.isnan(logs)] for name, logs in group.logs.items()}

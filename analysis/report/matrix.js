@@ -134,7 +134,7 @@ function winnerMatrix(models) {
       small: lead,
       kind: won.standing === "shown" ? "won" : "won unsure",
       colour: looks.get(won.strategy)?.colour ?? "#666",
-      tell: `${won.model}, ${won.workload}, ${choice.kind} ${shown(won.load)}: ${won.strategy}${lead && ` ${lead} over ${won.runner_up}`}${STANDING[won.standing] ?? ""}${near && `; within the margin: ${near}`}`,
+      tell: `${won.model}, ${won.workload}, ${choice.kind} ${shown(won.load)}: ${won.strategy}${lead && ` ${lead} over ${won.runner_up}`}${STANDING[won.standing] ?? ", the only one that was run"}${near && `; within the margin: ${near}`}`,
     };
   }));
 }

@@ -214,3 +214,14 @@ def test_seconds_under_a_name_in_milliseconds_leave_a_closed_loop_empty(tmp_path
         load(path)
     slipped.assign(request_rate=4.0).to_csv(path, index=False)
     assert len(load(path)) == 24  # an open loop may be as empty as that
+
+
+def test_a_strategy_that_ran_alone_leads_nowhere() -> None:
+    rows = typed_by_hand()
+    (answer,) = answers(rows[(rows["strategy"] == "tp") | (rows["max_concurrency"] == 1)])
+    assert answer.headline.startswith("use ep")
+    assert "in 1 of 1 condition" in answer.sure
+    assert answer.doubts[0] == "ep was not run in 1 of 2 conditions"
+    (none,) = answers(rows[(rows["strategy"] == "tp") == (rows["max_concurrency"] == 1)])
+    assert none.headline == "no answer, no two strategies were run under one condition"
+    assert len(none.doubts) == 2
