@@ -191,11 +191,20 @@ def alone(rows: pd.DataFrame) -> str:
     """What a layout carries that was run alone: its capacity, or its one load."""
     kept = rows.astype(object).where(rows.notna(), None).to_dict("records")
     told = [{str(name): value for name, value in row.items()} for row in kept]
-    name = str(rows["strategy"].iloc[0])
     if found := statements(told):
         return "; ".join(found)
-    rate = usable_rows(rows)["output_throughput"].mean()
-    return f"only {name} was run, at one load: {rate:,.1f} tokens/s; more loads show its capacity"
+    usable = usable_rows(rows)
+    if usable.empty:
+        return f"not known, none of {len(rows)} runs is valid"
+    rate = usable["output_throughput"].mean()
+    return f"{only(rows)}, at one load: {rate:,.1f} tokens/s; more loads show its capacity"
+
+
+def only(rows: pd.DataFrame) -> str:
+    """Which strategy has nothing beside it, and whether others were tried."""
+    name = usable_rows(rows)["strategy"].iloc[0]
+    tried = rows["strategy"].nunique() > 1
+    return f"only {name} {'has valid runs' if tried else 'was run'}"
 
 
 def next_command(found: Sequence[Answer], results: Path, *, invalid: int = 0) -> str:

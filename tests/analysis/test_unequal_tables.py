@@ -225,3 +225,21 @@ def test_a_strategy_that_ran_alone_leads_nowhere() -> None:
     (none,) = answers(rows[(rows["strategy"] == "tp") == (rows["max_concurrency"] == 1)])
     assert none.headline == "no answer, no two strategies were run under one condition"
     assert len(none.doubts) == 2
+
+
+def test_where_the_others_failed_the_one_that_has_valid_runs_is_named() -> None:
+    rows = typed_by_hand().sort_values("strategy").assign(num_gpus=2.0)
+    rows = rows[rows["max_concurrency"] == 1]
+    failed = rows.assign(verdict=np.where(rows["strategy"] == "ep", "failed", "valid"))
+    (answer,) = answers(failed)
+    assert answer.headline.startswith("only tp has valid runs, at one load")
+    page = report_html(failed)
+    assert "Only tp has valid runs" in page
+    assert "6 of 12 unstated runs count" in page
+    assert answers(failed[failed["verdict"] == "valid"])[0].headline.startswith("only tp was run")
+
+
+def test_single_runs_are_better_across_their_conditions_alone() -> None:
+    rows = typed_by_hand()
+    page = report_html(pd.concat([rows[rows["replicate"] == 0].assign(workload=w) for w in "abc"]))
+    assert "better, by single runs, across these conditions alone" in page
