@@ -13,6 +13,7 @@ from analysis.data.order import ordered
 from analysis.data.pairs import Pairs, Stratum, strata
 from analysis.data.select import RowSelection
 from analysis.data.source_location import source_of
+from analysis.data.units import SLIP
 from analysis.question import BY, ComparisonSpec, asked_of, reference_of
 from analysis.statistics.confounding import confound_notes, confounded
 from analysis.statistics.contrast import (
@@ -134,6 +135,7 @@ def compare(
         *question.notes,
         *left_alone(groups, reference),
         *unpaired(groups, reference),
+        *far_apart(contrasts),
         *confound_notes(beside),
         *launch_notes(chosen.frame, (*spec.by, *spec.pool)),
         *replicate_notes(chosen.frame, spec.response, (*spec.by, *spec.pool)),
@@ -171,6 +173,17 @@ def unpaired(groups: Sequence[Stratum], reference: str) -> tuple[str, ...]:
         f"condition and block: {text}"
         for name, text in told.items()
         if text
+    )
+
+
+def far_apart(contrasts: Sequence[Contrast]) -> tuple[str, ...]:
+    """Ask for the unit where one arm is so many times the other as a slip of units would be."""
+    far = [c for c in contrasts if not 1 / SLIP < c.ratio.value < SLIP]
+    if not far:
+        return ()
+    return (
+        f"{far[0].strategy} has {far[0].ratio.value:.3g} times what {far[0].reference} has: "
+        "are both in one unit?",
     )
 
 

@@ -66,7 +66,7 @@ def select(
     kept, name = one_provenance(frame, provenance)
     kept, excluded = (kept, ()) if every_verdict else _valid(kept)
     _check_cells(kept, response, factors)
-    judged = failed_notes(kept)
+    judged = (*_unjudged_notes(kept), *failed_notes(kept))
     kept, loads = (kept, asked_notes(kept)) if as_asked else reached(kept)
     return Selection(kept, name, excluded, (*judged, *loads))
 
@@ -100,6 +100,17 @@ def _valid(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[tuple[str, int], ..
     if not usable.any():
         raise BadFile(source_of(frame), f"no valid run among {len(frame)} ({counted.index[0]})")
     return frame[usable], tuple((str(reason), int(n)) for reason, n in counted.items())
+
+
+def _unjudged_notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Say how many rows without a verdict stand beside rows with one: they count as well."""
+    blank = frame["verdict"].astype(str) == "" if "verdict" in frame else pd.Series(dtype=bool)
+    if blank.all() or not blank.any():
+        return ()
+    return (
+        f"{int(blank.sum())} rows have no verdict and count like the valid ones beside them; "
+        "--where verdict=valid takes those",
+    )
 
 
 def failed_notes(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -243,3 +243,18 @@ def test_single_runs_are_better_across_their_conditions_alone() -> None:
     rows = typed_by_hand()
     page = report_html(pd.concat([rows[rows["replicate"] == 0].assign(workload=w) for w in "abc"]))
     assert "better, by single runs, across these conditions alone" in page
+
+
+def test_rows_without_a_verdict_beside_judged_ones_are_counted() -> None:
+    rows = typed_by_hand()
+    some = rows.assign(verdict=np.where(rows["replicate"] < 3, "", "valid"))
+    assert "12 rows have no verdict and count like the valid ones" in notes(some)
+    assert "no verdict" not in notes(rows) + notes(rows.assign(verdict=""))
+
+
+def test_an_arm_a_thousand_times_the_other_is_asked_for_its_unit() -> None:
+    rows = typed_by_hand()
+    times = np.where(rows["strategy"] == "ep", 1e-3, 1.0)
+    slipped = rows.assign(output_throughput=rows["output_throughput"] * times)
+    assert "0.0011 times what tp has: are both in one unit?" in notes(slipped)
+    assert "one unit" not in notes(rows)
