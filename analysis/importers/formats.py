@@ -34,7 +34,10 @@ def runs_of(document: Document) -> Sequence[ImportedRun]:
     name = next((name for name, (matches, _) in FORMATS.items() if matches(document)), None)
     if name is None:
         raise document.bad(_unknown(document))
-    return FORMATS[name][1](document)
+    runs = FORMATS[name][1](document)
+    if any(all(value is None for value in run.summary.values()) for run in runs):
+        raise document.bad(f"{name}, but without a figure: a run that did not finish?")
+    return runs
 
 
 def repeats(document: Document) -> str:

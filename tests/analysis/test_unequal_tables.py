@@ -15,6 +15,7 @@ from analysis.data.frame import load
 from analysis.plots.kinds import drawing
 from analysis.report.sentences import check_sentences
 from analysis.report.write import report_html
+from analysis.tables.paper_tables import tables
 from analysis.winners import winners
 from catalog.errors import BadFile
 
@@ -258,3 +259,8 @@ def test_an_arm_a_thousand_times_the_other_is_asked_for_its_unit() -> None:
     slipped = rows.assign(output_throughput=rows["output_throughput"] * times)
     assert "0.0011 times what tp has: are both in one unit?" in notes(slipped)
     assert "one unit" not in notes(rows)
+
+
+def test_tables_of_runs_without_a_throughput_are_refused() -> None:
+    with pytest.raises(BadFile, match="no run says its output_throughput"):
+        tables(typed_by_hand().assign(output_throughput=np.nan))

@@ -244,3 +244,8 @@ def test_a_report_of_guidellm_before_its_figures_were_these_is_named(imported: A
     old = {"benchmarks": [{"type_": "generative_benchmark", "run_stats": {}, "metrics": {}}]}
     with pytest.raises(BadFile, match=r"GuideLLM before 0\.5"):
         imported(old)
+
+
+def test_a_file_without_any_figure_is_no_valid_run(imported: Any) -> None:
+    with pytest.raises(BadFile, match="vllm bench serve, but without a figure"):
+        imported(dict.fromkeys(VLLM) | {"model_id": "m"})
