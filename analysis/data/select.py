@@ -7,6 +7,7 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
+from analysis.data.doubts import doubt_notes
 from analysis.data.frame import require
 from analysis.data.order import shown
 from analysis.data.reached import asked_notes, reached
@@ -66,9 +67,9 @@ def select(
     kept, name = one_provenance(frame, provenance)
     kept, excluded = (kept, ()) if every_verdict else _valid(kept)
     _check_cells(kept, response, factors)
-    judged = (*_unjudged_notes(kept), *failed_notes(kept))
+    doubts = doubt_notes(kept, response)
     kept, loads = (kept, asked_notes(kept)) if as_asked else reached(kept)
-    return Selection(kept, name, excluded, (*judged, *loads))
+    return Selection(kept, name, excluded, (*doubts, *loads))
 
 
 def one_provenance(frame: pd.DataFrame, wanted: str | None) -> tuple[pd.DataFrame, str]:
@@ -100,32 +101,6 @@ def _valid(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[tuple[str, int], ..
     if not usable.any():
         raise BadFile(source_of(frame), f"no valid run among {len(frame)} ({counted.index[0]})")
     return frame[usable], tuple((str(reason), int(n)) for reason, n in counted.items())
-
-
-def _unjudged_notes(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Say how many rows without a verdict stand beside rows with one: they count as well."""
-    blank = frame["verdict"].astype(str) == "" if "verdict" in frame else pd.Series(dtype=bool)
-    if blank.all() or not blank.any():
-        return ()
-    return (
-        f"{int(blank.sum())} rows have no verdict and count like the valid ones beside them; "
-        "--where verdict=valid takes those",
-    )
-
-
-def failed_notes(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Count the rows that had failed requests and have no verdict that says whether they count."""
-    if "failed" not in frame:
-        return ()
-    lost = pd.to_numeric(frame["failed"], errors="coerce") > 0
-    if "verdict" in frame:
-        lost &= frame["verdict"].astype(str) == ""
-    if not lost.any():
-        return ()
-    return (
-        f"{int(lost.sum())} rows with failed requests (column 'failed') and no verdict count like "
-        "the others, by the requests that were answered; --where failed=0 takes the rest",
-    )
 
 
 def _check_cells(frame: pd.DataFrame, response: str, factors: Sequence[str]) -> None:

@@ -144,7 +144,8 @@ def select(
 
 def _origin(landscape: str, frame: "pd.DataFrame") -> tuple[str, ...]:
     """Where the numbers are from, and what kind they are."""
-    from analysis.data.select import Selection, failed_notes, one_provenance
+    from analysis.data.doubts import failed_notes
+    from analysis.data.select import Selection, one_provenance
     from analysis.landscape.read import CITATIONS
 
     if landscape in CITATIONS:

@@ -264,3 +264,15 @@ def test_an_arm_a_thousand_times_the_other_is_asked_for_its_unit() -> None:
 def test_tables_of_runs_without_a_throughput_are_refused() -> None:
     with pytest.raises(BadFile, match="no run says its output_throughput"):
         tables(typed_by_hand().assign(output_throughput=np.nan))
+
+
+def test_percentiles_of_few_requests_are_counted_where_they_are_compared() -> None:
+    rows = typed_by_hand().assign(p90_ttft_ms=10.0 + np.arange(24) % 7)
+
+    def said(rows: pd.DataFrame) -> str:
+        return "\n".join(compare(rows, ComparisonSpec("p90_ttft_ms", "tp")).notes)
+
+    assert "p90_ttft_ms needs 64 requests a run: 24 of nobody says how many" in said(rows)
+    few = rows.assign(completed=np.where(rows["replicate"] < 3, 20.0, 200.0))
+    assert "p90_ttft_ms needs 64 requests a run: 12 are of fewer" in said(few)
+    assert "requests a run" not in said(rows.assign(completed=64.0)) + notes(rows)
