@@ -49,9 +49,8 @@ def _few_notes(frame: pd.DataFrame, response: str) -> tuple[str, ...]:
     counts = [name for name in ("completed", "num_prompts") if name in frame]
     requests = frame[counts].apply(pd.to_numeric, errors="coerce").min(axis=1)
     few, unknown = int((requests < floor).sum()), int(requests.isna().sum())
-    told = [f"{few} are of fewer"] * bool(few) + [f"{unknown} of nobody says how many"] * bool(
-        unknown
-    )
+    told = [f"{few} have fewer"] if few else []
+    told += [f"{unknown} do not say how many they had"] if unknown else []
     if not told:
         return ()
     return (f"{response} needs {floor} requests a run: {' and '.join(told)}",)

@@ -272,7 +272,7 @@ def test_percentiles_of_few_requests_are_counted_where_they_are_compared() -> No
     def said(rows: pd.DataFrame) -> str:
         return "\n".join(compare(rows, ComparisonSpec("p90_ttft_ms", "tp")).notes)
 
-    assert "p90_ttft_ms needs 64 requests a run: 24 of nobody says how many" in said(rows)
+    assert "p90_ttft_ms needs 64 requests a run: 24 do not say how many they had" in said(rows)
     few = rows.assign(completed=np.where(rows["replicate"] < 3, 20.0, 200.0))
-    assert "p90_ttft_ms needs 64 requests a run: 12 are of fewer" in said(few)
+    assert "p90_ttft_ms needs 64 requests a run: 12 have fewer" in said(few)
     assert "requests a run" not in said(rows.assign(completed=64.0)) + notes(rows)
