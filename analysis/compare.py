@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Unpack
 
+import numpy as np
 import pandas as pd
 
 from analysis.data.conditions import levels
@@ -12,6 +13,7 @@ from analysis.data.order import ordered
 from analysis.data.pairs import Pairs, Stratum, strata
 from analysis.data.select import RowSelection
 from analysis.data.source_location import source_of
+from analysis.data.units import SLIP
 from analysis.question import BY, ComparisonSpec, asked_of, reference_of
 from analysis.statistics.confounding import confound_notes, confounded
 from analysis.statistics.contrast import (
@@ -131,7 +133,9 @@ def compare(
     notes = (
         *chosen.notes,
         *question.notes,
-        *left_alone(groups, reference, question.apart),
+        *left_alone(groups, reference),
+        *unpaired(groups, reference),
+        *far_apart(contrasts),
         *confound_notes(beside),
         *launch_notes(chosen.frame, (*spec.by, *spec.pool)),
         *replicate_notes(chosen.frame, spec.response, (*spec.by, *spec.pool)),
@@ -140,14 +144,47 @@ def compare(
     return Comparison(spec, adjust, named, chosen.provenance, notes)
 
 
-def left_alone(groups: Sequence[Stratum], reference: str, apart: Sequence[str]) -> tuple[str, ...]:
+def left_alone(groups: Sequence[Stratum], reference: str) -> tuple[str, ...]:
     """Name the strata that hold nothing to compare."""
-    alone = [g for g in groups if apart and (reference not in g.logs or len(g.logs) < 2)]
+    alone = [g for g in groups if reference not in g.logs or len(g.logs) < 2]
     if not alone:
         return ()
     names = "; ".join(f"{g.name}: only {', '.join(g.logs)}" for g in alone[:3])
     more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
     return (f"left out, nothing to compare with {reference}: {names}{more}",)
+
+
+def unpaired(groups: Sequence[Stratum], reference: str) -> tuple[str, ...]:
+    """Count the runs of each strategy and of the reference that have no partner."""
+    lone: dict[str, np.ndarray] = {}
+    for group in groups:
+        for name, _ in _compared(group, reference):
+            there = [np.isfinite(group.logs[arm]) for arm in (name, reference)]
+            counts = [(there[0] & ~there[1]).sum(), (there[1] & ~there[0]).sum()]
+            lone[name] = lone.get(name, 0) + np.array(counts)
+    told = {
+        name: " and ".join(
+            f"{count} of {arm}" for arm, count in zip((name, reference), both, strict=True) if count
+        )
+        for name, both in lone.items()
+    }
+    return tuple(
+        f"{name} against {reference}: runs that are in no ratio, since the other has none of their "
+        f"condition and block: {text}"
+        for name, text in told.items()
+        if text
+    )
+
+
+def far_apart(contrasts: Sequence[Contrast]) -> tuple[str, ...]:
+    """Ask for the unit where one arm is so many times the other as a slip of units would be."""
+    far = [c for c in contrasts if not 1 / SLIP < c.ratio.value < SLIP]
+    if not far:
+        return ()
+    return (
+        f"{far[0].strategy} has {far[0].ratio.value:.3g} times what {far[0].reference} has: "
+        "are both in one unit?",
+    )
 
 
 def _nothing_paired(frame: pd.DataFrame, reference: str, apart: Sequence[str]) -> BadFile:
@@ -156,7 +193,7 @@ def _nothing_paired(frame: pd.DataFrame, reference: str, apart: Sequence[str]) -
     if apart:
         listed = "; ".join(f"{name} ({levels(frame, name)})" for name in apart)
         problem += f": they differ in {listed}; --pool {apart[0]} overlooks that"
-    elif "block" in frame:
+    else:
         problem += ": no block holds both under one load, and runs of different blocks make no pair"
     return BadFile(source_of(frame), problem)
 

@@ -13,7 +13,7 @@ from analysis.data.load import COLUMN, one_kind, with_load
 from analysis.data.order import ordered
 from analysis.data.pairs import LOAD, StratumKey, plain_level, strata
 from analysis.data.select import RowSelection, need_levels
-from analysis.data.source_location import source_of
+from analysis.data.source_location import refuse_row, source_of
 from analysis.question import ComparisonSpec, asked_of, reference_of
 from catalog.errors import BadFile
 from orchestrator.results.quantities import is_higher_better
@@ -110,6 +110,9 @@ def crossovers(
     question = asked_of(frame, spec, **selected)
     chosen, spec = question.chosen.frame, question.spec
     kind = one_kind(chosen)
+    unknown = np.flatnonzero(with_load(chosen)["load"].isna())
+    if unknown.size:
+        refuse_row(chosen, int(unknown[0]), COLUMN[kind], "empty, and a crossover is a load")
     need_levels(chosen, COLUMN[kind])
     names = [str(name) for name in ordered(chosen["strategy"])]
     reference = reference_of(chosen, spec.reference)
@@ -193,10 +196,20 @@ def _crossovers_of(
             note=_note(blocks, low, high),
         )
     if not roots:
-        ahead = pair.strategy if mean.mean() > 0 else pair.reference
+        ahead = pair.strategy if mean.mean() > 0 else pair.reference if mean.any() else ""
         span = f"{2 ** loads[0]:g} to {2 ** loads[-1]:g}"
-        note = f"no crossover in {pair.load_kind} {span}: {ahead} is ahead at every load"
+        note = f"no crossover in {pair.load_kind} {span}: {_ahead(ahead, means, undecided)}"
         yield pair.crossover(blocks=blocks, below=ahead, above=ahead, note=note)
+
+
+def _ahead(name: str, means: np.ndarray, undecided: np.ndarray | None) -> str:
+    """Who leads throughout, and whether the runs show it; equal means are no lead."""
+    if not name:
+        return "the two are equal at every load"
+    text = f"{name} is {'ahead at every load' if means.all() else 'nowhere behind'}"
+    if undecided is None:
+        return f"{text}, untested: too few blocks hold them all"
+    return f"{text}; the runs do not rule one out" if undecided.any() else text
 
 
 def _roots(loads: np.ndarray, mean: np.ndarray) -> list[float]:

@@ -1,6 +1,5 @@
 """What a comparison asks: within which columns, of which runs, by which rule."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Unpack
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from analysis.data.conditions import AXES, Pooling, kept_apart, said_apart
 from analysis.data.frame import require
-from analysis.data.grid import unnumbered
+from analysis.data.grid import keyed, unnumbered
 from analysis.data.order import canonical, ordered
 from analysis.data.pairs import LOAD
 from analysis.data.select import RowSelection, Selection, log_of, need_levels, select
@@ -50,7 +49,8 @@ class Question:
     def notes(self) -> tuple[str, ...]:
         rows = self.chosen.frame
         what = "compared within each"
-        return (*said_apart(rows, self.apart, what), *unnumbered_notes(rows, self.spec.by))
+        apart = said_apart(rows, self.apart, what)
+        return (*apart, *loadless_notes(rows), *unnumbered_notes(rows, self.spec))
 
 
 def asked_of(
@@ -77,12 +77,33 @@ def asked_of(
     return Question(replace(spec, by=(*by, *apart)), chosen, apart)
 
 
-def unnumbered_notes(frame: pd.DataFrame, apart: Sequence[str]) -> tuple[str, ...]:
-    if not unnumbered(frame, [*AXES, *apart]):
+def loadless_notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Say how many runs name no load: they are compared as if they had one."""
+    named = frame[[name for name in LOAD if name in frame]].notna().any(axis=1)
+    if named.all():
         return ()
     return (
-        "repeated runs carry no block or replicate number: those of one condition are averaged, "
-        "never paired by the order of rows; add a column 'block'",
+        f"{int((~named).sum())} runs name no load ({', '.join(LOAD)}): they are compared as one, "
+        "which holds if all of their requests were sent at once",
+    )
+
+
+def unnumbered_notes(frame: pd.DataFrame, spec: ComparisonSpec) -> tuple[str, ...]:
+    """Say where runs of one condition are averaged since no number tells them apart."""
+    way = "never paired by the order of rows; add a column 'block'"
+    if unnumbered(frame, [*AXES, *spec.by]):
+        return (
+            "repeated runs carry no block or replicate number: those of one condition are "
+            f"averaged, {way}",
+        )
+    rows = keyed(frame, apart=spec.by, pool=spec.pool)
+    arm = [name for name in ("model", "strategy") if name in rows]
+    alike = int(rows.duplicated(subset=[*arm, "_condition", "_replicate"], keep=False).sum())
+    if not alike:
+        return ()
+    return (
+        f"{alike} runs share their condition and their block or replicate number, or have none: "
+        f"those are averaged, {way} with a number for each",
     )
 
 

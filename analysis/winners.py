@@ -28,7 +28,7 @@ Standing = Literal["open", "near", "untested", "equal", "shown"]
 STANDINGS: tuple[Standing, ...] = ("open", "near", "untested", "equal", "shown")
 """How a leader stands to another, the weakest claim first: ahead by more than the margin, which a
 test leaves open; within the margin, which none shows; ahead in runs that allow no test; equal
-within the margin; shown to be better by more than it."""
+within the margin; shown to be better, with a mean lead beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ def winners(frame: pd.DataFrame, spec: ComparisonSpec | None = None) -> pd.DataF
     """Best strategy of each model × workload × load, its lead, and whether the runs settle it.
 
     Columns: model, workload, load_kind, load, strategy, runner_up, lead (ratio to the runner-up,
-    above 1), settled: True where it is shown to be better by more than the margin than every other
-    strategy, None where that could not be tested (too few replicates, or copies of one run);
-    tied_with: of simulated runs alone, whose throughput is a model's, the strategies too near for
-    the model to tell; standing: the weakest of its standings to the others; equal and unbeaten: the
-    others within the margin, and those that it is not ahead of for sure; pairs: the fewest that a
-    standing rests on.
+    above 1), settled: True where it is shown to be better than every other strategy, with a mean
+    lead beyond the margin, None where that could not be tested (too few replicates, or copies of
+    one run); tied_with: of simulated runs alone, whose throughput is a model's, the strategies too
+    near for the model to tell; standing: the weakest of its standings to the others; equal and
+    unbeaten: the others within the margin, and those that it is not ahead of for sure; pairs: the
+    fewest that a standing rests on.
 
     Shown means by the verdicts of `compare`, whose family of contrasts with the reference is the
     same; two strategies that are not the reference are held to the family of all pairs. A lead
@@ -81,6 +81,11 @@ def winners(frame: pd.DataFrame, spec: ComparisonSpec | None = None) -> pd.DataF
         if (means := _means(group))
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def beside(best: pd.DataFrame) -> pd.DataFrame:
+    """The conditions that more than one strategy ran under: who ran alone has won nothing."""
+    return best[best["runner_up"].notna()]
 
 
 def _means(group: Stratum) -> dict[str, float]:
@@ -132,7 +137,7 @@ def _standing(group: Stratum, best: str, other: str, judge: Judge) -> Standing:
         return "near" if near else "untested"
     won = found.verdict == ("better" if found.strategy == best else "worse")
     if won:
-        return "equal" if near else "shown"
+        return "near" if near else "shown"
     return "near" if near else "open"
 
 

@@ -16,14 +16,15 @@ from analysis.data.arms import (
     usable_rows,
     with_arms,
 )
-from analysis.data.conditions import NOTHING_SAID, SEPARATOR, Pooling
+from analysis.data.conditions import NOTHING_SAID, SEPARATOR, Pooling, cells
 from analysis.data.frame import require
+from analysis.data.grid import conditions_of
 from analysis.data.order import ordered
 from analysis.data.reached import reached
 from analysis.question import ComparisonSpec, reference_of
 from analysis.statistics.confounding import confound_notes, confounded
 from analysis.statistics.contrast import planned_runs
-from analysis.winners import winners
+from analysis.winners import beside, winners
 from orchestrator.results.given import given_as
 from orchestrator.results.record import MEASURED
 from workloads.figures.capacity import statements
@@ -133,7 +134,11 @@ def _answer(
     model, provenance = str(rows["model"].iloc[0]), provenance_of(rows)
     if rows["strategy"].nunique() < 2:
         return Answer(provenance, model, alone(alone_in), "")
-    choice = choice_of(rows, best, spec)
+    absent, held = _absent(rows), beside(best)
+    if held.empty:
+        none = "no answer, no two strategies were run under one condition"
+        return Answer(provenance, model, none, "", tuple(absent))
+    choice = choice_of(rows, held, spec)
     doubts = list(confound_notes(confounded(rows, reference_of(rows, None), ("model",))))
     doubts = [text for text in doubts if "num_gpus" not in text]  # the headline has them
     agreed = choice.kind in ("use", "ahead") and per_gpu.get(model, ("",))[0] == choice.layouts[0]
@@ -143,6 +148,7 @@ def _answer(
         doubts.insert(0, "under a request rate throughput follows the arrivals: compare latencies")
     if model in per_gpu and not agreed:
         doubts.insert(0, "per GPU {} is first in {}".format(*per_gpu[model]))
+    doubts = [*absent, *doubts]
     return Answer(
         provenance,
         model,
@@ -151,6 +157,17 @@ def _answer(
         tuple(doubts),
         choice,
     )
+
+
+def _absent(rows: pd.DataFrame) -> list[str]:
+    """Which strategies lack conditions that others have: those say nothing of them."""
+    held = pd.crosstab(cells(rows, conditions_of(rows)), rows["strategy"].astype(str)) > 0
+    counts = {str(name): int((~held[name]).sum()) for name in ordered(held)}
+    return [
+        f"{name} was not run in {count} of {len(held)} conditions"
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def said(found: Sequence[Answer]) -> list[str]:
@@ -174,11 +191,20 @@ def alone(rows: pd.DataFrame) -> str:
     """What a layout carries that was run alone: its capacity, or its one load."""
     kept = rows.astype(object).where(rows.notna(), None).to_dict("records")
     told = [{str(name): value for name, value in row.items()} for row in kept]
-    name = str(rows["strategy"].iloc[0])
     if found := statements(told):
         return "; ".join(found)
-    rate = usable_rows(rows)["output_throughput"].mean()
-    return f"only {name} was run, at one load: {rate:,.1f} tokens/s; more loads show its capacity"
+    usable = usable_rows(rows)
+    if usable.empty:
+        return f"not known, none of {len(rows)} runs is valid"
+    rate = usable["output_throughput"].mean()
+    return f"{only(rows)}, at one load: {rate:,.1f} tokens/s; more loads show its capacity"
+
+
+def only(rows: pd.DataFrame) -> str:
+    """Which strategy has nothing beside it, and whether others were tried."""
+    name = usable_rows(rows)["strategy"].iloc[0]
+    tried = rows["strategy"].nunique() > 1
+    return f"only {name} {'has valid runs' if tried else 'was run'}"
 
 
 def next_command(found: Sequence[Answer], results: Path, *, invalid: int = 0) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 
 from analysis.question import ComparisonSpec
-from analysis.winners import winners
+from analysis.winners import beside, winners
 
 PER_GPU = "output_throughput_per_gpu"
 FIRST_TOKEN = "mean_ttft_ms"  # noqa: S105 (a column)
@@ -27,7 +27,7 @@ def firsts(rows: pd.DataFrame, spec: ComparisonSpec, column: str) -> dict[str, t
         known = known[known.groupby("model")["num_gpus"].transform("nunique") > 1]
     if known.empty:
         return {}
-    best = winners(known, replace(spec, response=column))
+    best = beside(winners(known, replace(spec, response=column)))
     return {str(model): _counted(here) for model, here in best.groupby("model")}
 
 

@@ -27,13 +27,14 @@ def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenanc
     named = {name: with_gpus(name, rows) for name in choice.layouts}
     first, either = named[choice.layouts[0]], " or ".join(named.values())
     lead = "" if choice.lead is None else _lead(choice.lead, rows, spec)
+    led = lead and f": {lead}"
     by_model = "by the model, " if provenance == SIMULATED else ""
     single = "" if by_model or choice.tested else ", in single runs"
     match choice.kind:
         case "use" | "ahead" if by_model or choice.kind == "use":
-            return f"{by_model}use {first}: {lead}"
+            return f"{by_model}use {first}{led}"
         case "ahead":
-            return f"{first} is ahead{single}: {lead}"
+            return f"{first} is ahead{single}{led}"
         case "tie":
             here = " in these runs" if choice.standings["near"] and not by_model else ""
             beyond = lead and f", and {lead}"
@@ -41,10 +42,10 @@ def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenanc
             return f"{by_model}{either}: {within}{here}{beyond}"
         case "open" if len(named) == 1:
             none = f"{by_model}no layout is shown to be best"
-            return f"{none}; {first} is nowhere shown to be beaten: {lead}"
+            return f"{none}; {first} is nowhere shown to be beaten{led}"
         case "open":
-            average = f"on average {choice.layouts[0]} has {lead}"
-            return f"{by_model}{either}: which is better is open; {average}"
+            average = lead and f"; on average {choice.layouts[0]} has {lead}"
+            return f"{by_model}{either}: which is better is open{average}"
         case _:
             places = _places(choice, named, spec)
             return f"{by_model}it depends on {_on(choice)}{single}: {places}"
@@ -54,7 +55,7 @@ def sureness(choice: Choice, spec: ComparisonSpec, provenance: str) -> str:
     """Say how many conditions bear the headline out, by which test, and what would tell more."""
     margin = _margin(spec, provenance)
     counts = {
-        "shown to lead by more than {}": choice.standings["shown"],
+        "shown to lead (by more than {} in the mean)": choice.standings["shown"],
         "shown equal within {}": choice.standings["equal"],
         "within {} but not shown equal": choice.standings["near"],
         "open": choice.standings["open"],

@@ -40,7 +40,7 @@ def load_rows(rows: Sequence[Row], path: Path) -> pd.DataFrame:
 def _tidy(read: Iterable[pd.DataFrame]) -> pd.DataFrame:
     frames = [_checked(frame) for frame in read]
     frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-    return _ordered(_no_run_twice(frame))
+    return _ordered(_no_row_twice(_no_run_twice(frame)))
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -63,13 +63,40 @@ def _no_run_twice(frame: pd.DataFrame) -> pd.DataFrame:
     """Refuse a run that two inputs share: it would count as a replicate of itself."""
     if "run_id" not in frame:
         return frame
-    ids = frame["run_id"].astype(str)
+    ids = _ids(frame)
     again = (ids != "") & ids.duplicated()
     if again.any():
         row = frame[again].iloc[0]
         raise BadFile(
             row["source_file"],
             f"column 'run_id', row {row['source_row']}: run {row['run_id']!r} is there already",
+        )
+    return frame
+
+
+def _ids(frame: pd.DataFrame) -> pd.Series:
+    """Ids as text; none where one of several inputs has no such column."""
+    return frame["run_id"].fillna("").astype(str)
+
+
+def _no_row_twice(frame: pd.DataFrame) -> pd.DataFrame:
+    """Refuse a numbered run without an id that stands there twice, as in a table and its copy.
+
+    Runs that carry no number may well agree: nothing pairs or numbers those.
+    """
+    numbers = [name for name in ("block", "replicate") if name in frame]
+    own = [name for name in frame if name not in ("source_file", "source_row")]
+    alone = frame[numbers].notna().any(axis=1)
+    if "run_id" in frame:
+        alone &= _ids(frame) == ""
+    again = frame.duplicated(subset=own) & alone if alone.any() else alone
+    if again.any():
+        row = frame[again].iloc[0]
+        raise BadFile(
+            row["source_file"],
+            f"row {row['source_row']} is there already, its number ({', '.join(numbers)}) and all "
+            "it measured alike: it would count twice; leave it out, or tell the two apart in a "
+            "column 'run_id'",
         )
     return frame
 

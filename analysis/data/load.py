@@ -29,6 +29,14 @@ def with_load(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(load=load, load_kind=np.where(opened, OPEN, CLOSED))
 
 
+def placed(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The runs that have a place on an axis of loads, and how many have none."""
+    loaded = with_load(frame)
+    known = loaded["load"].notna()
+    left = f"{int((~known).sum())} runs name no load and are left out: its axis has no place for it"
+    return loaded[known], () if known.all() else (left,)
+
+
 def in_flight(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Mean requests in flight of each cell, in `IN_FLIGHT`; NaN where a run of it does not say.
 

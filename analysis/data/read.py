@@ -35,6 +35,7 @@ DAMAGED = (
 )
 """What libraries raise of a file's content; their own errors are kinds of these."""
 MISSING = frozenset({"", "na", "nan", "null", "none", "n/a"})
+NO_NUMBER = "is not a number (write it without a unit or a comma, decimals behind a point)"
 UNSIGNED = re.compile(
     r"^(?:total_|num_|max_concurrency|request_rate|completed|failed|duration|tp$|pp$|dp$)"
     r"|throughput|goodput|^(?:mean|median|std|p90|p95|p99)_(?:ttft|tpot|itl|e2el)_ms$"
@@ -63,7 +64,7 @@ def read_table(path: Path) -> pd.DataFrame:
     elif path.suffix.lower() in {".csv", ".txt", ""}:
         raw = _read_csv(path)
     else:
-        way = "results of other tools become a run table with `moeserve import`"
+        way = "tables end in .csv, .txt, .parquet or .pq; `moeserve import` reads what tools write"
         raise BadFile(path, f"not a CSV or Parquet file; {way}")
     if raw.empty:
         raise BadFile(path, "holds no rows")
@@ -91,6 +92,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise BadFile(path, "is empty") from None
     except BadFile:
         raise
+    except UnicodeDecodeError:
+        raise BadFile(path, "is no UTF-8 text: save it as CSV in UTF-8") from None
     except (*DAMAGED, csv.Error) as error:
         raise BadFile(path, f"not a readable CSV file ({_first_line(error)})") from None
     if len(frame) > MOST_ROWS:
@@ -103,8 +106,12 @@ def _csv_frame(path: Path, content: BinaryIO) -> pd.DataFrame:
         raise BadFile(path, f"larger than {MOST_CSV_BYTES:,} bytes")
     content.seek(0)
     header = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
-    check_columns(path, next(csv.reader(header), []))
+    names = next(csv.reader(header), [])
     header.detach()
+    mark = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), "")
+    if mark:
+        raise BadFile(path, f"has {mark!r} between its cells: save it with commas there instead")
+    check_columns(path, names)
     content.seek(0)
     return pd.read_csv(
         content, dtype=str, keep_default_na=False, encoding="utf-8-sig", nrows=MOST_ROWS + 1
@@ -135,7 +142,7 @@ def _numbers(column: pd.Series, where: str) -> pd.Series:
     text = _texts(column)
     missing = text.str.lower().isin(MISSING)
     numbers = _parsed(text.where(~missing))
-    _refuse(where, column, ~missing & numbers.isna(), "is not a number (write it without a unit)")
+    _refuse(where, column, ~missing & numbers.isna(), NO_NUMBER)
     return _checked(numbers, where)
 
 

@@ -7,11 +7,15 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
+from analysis.data.doubts import doubt_notes
 from analysis.data.frame import require
+from analysis.data.order import shown
 from analysis.data.reached import asked_notes, reached
 from analysis.data.read import is_empty
 from analysis.data.source_location import refuse_row, source_of
 from catalog.errors import BadFile, BadValue
+
+WAY = "fill it in, give the run another verdict, or take others with --where COLUMN=VALUE"
 
 
 class RowSelection(TypedDict, total=False):
@@ -31,8 +35,8 @@ class Selection:
     """What the numbers are; `unstated` when the table does not say."""
     excluded: tuple[tuple[str, int], ...]
     """Reason and number of runs left out."""
-    loads: tuple[str, ...] = ()
-    """What to know of loads that were not reached."""
+    told: tuple[str, ...] = ()
+    """What to know of requests that failed and of loads that were not reached."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,7 +45,7 @@ class Selection:
             "simulated": ["these numbers are simulated, not measured"],
             "unstated": ["the table does not say whether its numbers are measured or simulated"],
         }
-        return (*warnings.get(self.provenance, []), *left_out, *self.loads)
+        return (*warnings.get(self.provenance, []), *left_out, *self.told)
 
 
 def select(
@@ -63,8 +67,9 @@ def select(
     kept, name = one_provenance(frame, provenance)
     kept, excluded = (kept, ()) if every_verdict else _valid(kept)
     _check_cells(kept, response, factors)
+    doubts = doubt_notes(kept, response)
     kept, loads = (kept, asked_notes(kept)) if as_asked else reached(kept)
-    return Selection(kept, name, excluded, loads)
+    return Selection(kept, name, excluded, (*doubts, *loads))
 
 
 def one_provenance(frame: pd.DataFrame, wanted: str | None) -> tuple[pd.DataFrame, str]:
@@ -106,7 +111,7 @@ def _check_cells(frame: pd.DataFrame, response: str, factors: Sequence[str]) -> 
     values = frame[response].to_numpy(dtype=float)
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
-        refuse_row(frame, row, response, "empty in a run that counts as valid")
+        refuse_row(frame, row, response, f"empty in a run that counts as valid; {WAY}")
     for name in factors:
         absent = (frame[name].isna() | (frame[name].astype(str) == "")).to_numpy()
         if absent.any():
@@ -117,7 +122,7 @@ def need_levels(frame: pd.DataFrame, factor: str, *, hint: str = "") -> None:
     """Raise BadFile unless a factor has at least two levels."""
     levels = frame[factor].unique()
     if len(levels) < 2:
-        only = str(levels[0]) if len(levels) else "none"
+        only = shown(levels[0]) if len(levels) else "none"
         problem = f"column {factor!r} has one level ({only}): nothing to compare it with{hint}"
         raise BadFile(source_of(frame), problem)
 

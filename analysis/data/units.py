@@ -15,6 +15,8 @@ _OTHER_UNIT = {
 }
 # Identities hold within rounding and window definitions; a unit slip is a factor of 1000.
 SLIP = 100.0
+IDLE = 500.0
+"""A closed loop keeps its requests in flight; seconds for milliseconds leave a thousandth."""
 
 
 def check_units(frame: pd.DataFrame) -> None:
@@ -68,6 +70,25 @@ def _check_little(frame: pd.DataFrame) -> None:
     in_flight = frame["request_throughput"] * frame["mean_e2el_ms"] / 1e3
     off = in_flight > SLIP * frame["max_concurrency"]
     _refuse_first(frame, off, "mean_e2el_ms", "needs more requests in flight than max_concurrency")
+    off = _closed(frame) & (in_flight > 0) & (IDLE * in_flight < _most_in_flight(frame))
+    _refuse_first(frame, off, "mean_e2el_ms", "leaves max_concurrency nearly empty")
+
+
+def _closed(frame: pd.DataFrame) -> pd.Series:
+    """Valid closed loops in which no request failed: what failed was in flight as well."""
+    found = pd.Series(True, index=frame.index)
+    if _numeric(frame, "request_rate"):
+        found &= frame["request_rate"].isna()
+    if _numeric(frame, "failed"):
+        found &= frame["failed"].fillna(0) == 0
+    if "verdict" in frame:
+        found &= frame["verdict"].astype(str).str.lower().isin(["", "valid"])
+    return found
+
+
+def _most_in_flight(frame: pd.DataFrame) -> pd.Series:
+    names = [n for n in ("max_concurrency", "num_prompts", "completed") if _numeric(frame, n)]
+    return frame[names].min(axis=1)
 
 
 def _refuse_first(frame: pd.DataFrame, off: pd.Series, column: str, why: str) -> None:

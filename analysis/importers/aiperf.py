@@ -74,8 +74,8 @@ def result(source: Document) -> ImportedRun:
     )
     for tag, units in UNITS.items():
         stated = tags.text(f"{tag}.unit")
-        if stated and stated not in units:
-            raise source.bad(f"{tag} is in {stated}, known is {units[0]}")
+        if stated not in units and (stated or tags.get(f"{tag}.avg") is not None):
+            raise source.bad(f"{tag} is in {stated or 'no unit'}, known is {units[0]}")
     summary = _summary(tags)
     done, failed = summary["completed"], summary["failed"]
     config = source.get("input_config")

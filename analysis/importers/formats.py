@@ -34,7 +34,10 @@ def runs_of(document: Document) -> Sequence[ImportedRun]:
     name = next((name for name, (matches, _) in FORMATS.items() if matches(document)), None)
     if name is None:
         raise document.bad(_unknown(document))
-    return FORMATS[name][1](document)
+    runs = FORMATS[name][1](document)
+    if any(all(value is None for value in run.summary.values()) for run in runs):
+        raise document.bad(f"{name}, but without a figure: a run that did not finish?")
+    return runs
 
 
 def repeats(document: Document) -> str:
@@ -49,6 +52,8 @@ def _no_run(document: Document) -> str:
         return "holds single requests; give profile_export_aiperf.json beside it"
     if llmperf.is_request(document):
         return "holds single requests of LLMPerf; give the …_summary.json beside it"
+    if guidellm.is_older(document):
+        return "a report of GuideLLM before 0.5, which has other figures: measure with a newer one"
     return repeats(document) or ("" if vllm.matches(document) else vllm.is_unfinished(document))
 
 

@@ -34,6 +34,12 @@ def matches(source: Document) -> bool:
     )
 
 
+def is_older(source: Document) -> bool:
+    """A report from before 0.5, which named no version of the tool."""
+    first = source.get("benchmarks.0")
+    return not matches(source) and isinstance(first, Mapping) and "run_stats" in first
+
+
 def results(source: Document) -> list[ImportedRun]:
     """Read every benchmark of a file."""
     version = source.text("metadata.guidellm_version")

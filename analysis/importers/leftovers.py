@@ -101,7 +101,7 @@ def _scalars(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Scala
     if isinstance(value, Mapping):
         for key, inner in value.items() if depth < DEEPEST else ():
             name = re.sub(r"\W+", "_", str(key)).strip("_").lower()
-            if name not in VOLATILE:
+            if name not in VOLATILE or (name == "environment" and isinstance(inner, str)):
                 yield from _scalars(inner, f"{path}_{key}" if path else str(key), depth + 1)
     elif isinstance(value, list):
         yield from _listed(value, path, depth)

@@ -76,6 +76,11 @@ def failed_of(failed: Number, completed: Number, prompts: Number) -> int | None:
     return max(counts, default=None)
 
 
+def total_rate(total: Number, into: Number, out: Number) -> Number:
+    """Tokens a second both ways; older files have only the two apart."""
+    return into + out if total is None and into is not None and out is not None else total
+
+
 def token_gap_ms(summary: Mapping[str, Number]) -> float | None:
     """Mean gap between tokens by the run's own totals, (E2E − TTFT) · requests / further tokens."""
     e2el, ttft = summary.get("mean_e2el_ms"), summary.get("mean_ttft_ms")

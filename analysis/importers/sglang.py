@@ -16,6 +16,7 @@ from analysis.importers.result import (
     Number,
     failed_of,
     mean_of,
+    total_rate,
     without_chunk_gaps,
 )
 from strategies import Layout
@@ -43,7 +44,8 @@ SERVER_STATE = (
 
 def matches(source: Document) -> bool:
     keys = set(source.data)
-    return {"mean_e2e_latency_ms", "output_throughput"} <= keys and "total_throughput" in keys
+    rates = {"total_throughput", "input_throughput"} & keys
+    return {"mean_e2e_latency_ms", "output_throughput"} <= keys and bool(rates)
 
 
 def result(source: Document) -> ImportedRun:
@@ -81,7 +83,7 @@ def result(source: Document) -> ImportedRun:
 
 
 def _summary(source: Document, prompts: int | None) -> dict[str, Number]:
-    done = source.count("completed")
+    done, out = source.count("completed"), source.number("output_throughput")
     return {
         **{
             f"{s}_{metric}_ms": source.number(f"{s}_{key}_ms")
@@ -95,8 +97,10 @@ def _summary(source: Document, prompts: int | None) -> dict[str, Number]:
         "total_output_tokens": source.count("total_output_tokens"),
         "request_throughput": source.number("request_throughput"),
         "request_goodput": source.number("request_goodput"),
-        "output_throughput": source.number("output_throughput"),
-        "total_token_throughput": source.number("total_throughput"),
+        "output_throughput": out,
+        "total_token_throughput": total_rate(
+            source.number("total_throughput"), source.number("input_throughput"), out
+        ),
         "effective_concurrency": source.number("concurrency"),
     }
 

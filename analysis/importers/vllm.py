@@ -20,6 +20,7 @@ from analysis.importers.result import (
     Number,
     failed_of,
     mean_of,
+    total_rate,
     without_chunk_gaps,
 )
 from strategies import Layout
@@ -115,9 +116,8 @@ def _summary(source: Document, prompts: int | None) -> dict[str, Number]:
         found[name] = read(other) if value is None and other else value
     found["failed"] = failed_of(found["failed"], found["completed"], prompts)
     into, out = source.number("input_throughput"), found["output_throughput"]
-    if found["total_token_throughput"] is None and into is not None and out is not None:
-        found["total_token_throughput"] = into + out
-    return found
+    total = total_rate(found["total_token_throughput"], into, out)
+    return {**found, "total_token_throughput": total}
 
 
 def _recomputed(
@@ -141,8 +141,11 @@ def _first(source: Document, names: tuple[str, ...]) -> int | None:
 
 def _client(source: Document) -> dict[str, str]:
     """The backend is the client's way to speak; it does not say what served."""
-    backend = source.text("backend") or source.text("endpoint_type")
-    return {"client_backend": backend} if backend else {}
+    backend, endpoint = source.text("backend"), source.text("endpoint_type")
+    said = {"client_backend": backend or endpoint}
+    if endpoint not in ("", backend):
+        said["endpoint_type"] = endpoint  # newer versions repeat the backend there
+    return {name: text for name, text in said.items() if text}
 
 
 def _layout(source: Document) -> Layout | None:

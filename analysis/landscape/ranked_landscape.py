@@ -93,8 +93,8 @@ class RankedLandscape:
     def _of_the_choice(self, chosen: int) -> list[str]:
         how = "; ".join(objective.text for objective in self.criteria.objectives)
         row = self.frame.iloc[[chosen]]
-        runs = row[REPLICATES].iloc[0] if REPLICATES in row else 1
-        mean = f"mean of {runs:g} runs; " if runs > 1 else ""
+        runs = row[REPLICATES].iloc[0] if REPLICATES in row else 0
+        mean = f"mean of {runs:g} runs; " if runs > 1 else "one run; " if runs else ""
         notes = [f"choice: {self.name(chosen)} ({mean}{how}; {self.criteria.how})"]
         ties = self._ties(chosen)
         if ties:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.data.conditions import NOTHING_SAID, Pooling
-from analysis.data.load import IN_FLIGHT, one_kind, with_load
+from analysis.data.load import IN_FLIGHT, one_kind, placed, with_load
 from analysis.data.order import ordered
 from analysis.data.select import RowSelection, one_provenance, select
 from analysis.plots.bars import latency_bars, strategy_bars
@@ -140,12 +140,12 @@ def drawing(
         )
         if kind == "heatmap":
             is_higher_better(response, view.better)
-        loaded = with_load(picked.frame)
+        loaded, unplaced = placed(picked.frame)
         if selected.get("as_asked"):
             loaded = loaded.drop(columns=IN_FLIGHT, errors="ignore")  # the axis, too, is as asked
         rows, apart = apart_in_models(loaded, response, view.pooling)
         made = _drawn(kind, rows, replace(view, response=response), picked.provenance, sheet)
-    return Drawing(made, (*picked.notes, *apart))
+    return Drawing(made, (*picked.notes, *unplaced, *apart))
 
 
 def _drawn(kind: str, rows: pd.DataFrame, view: PlotSelection, origin: str, sheet: Sheet) -> Figure:

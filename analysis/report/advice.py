@@ -98,6 +98,8 @@ def _contrast(found: Contrast) -> str:
         "equivalent": "equal within the margin",
         "undecided": "not decided by these runs" if found.p is not None else found.reason,
     }[found.verdict]
+    if found.paired_by == "condition" and found.p is not None:
+        outcome += ", by single runs, across these conditions alone"
     needed = f"; about {found.runs_needed} runs of each would decide" if found.runs_needed else ""
     return f"{text}: {outcome}{needed}."
 

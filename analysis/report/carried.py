@@ -5,7 +5,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from analysis.answer.answer import alone
+from analysis.answer.answer import alone, only
 from analysis.data.order import ordered, rank
 from analysis.data.reached import reached
 from analysis.gpus import gpus_text
@@ -42,16 +42,16 @@ def records(frame: pd.DataFrame) -> list[dict[str, object]]:
     return [{str(name): value for name, value in row.items()} for row in kept]
 
 
-def capacity_answers(rows: pd.DataFrame, strategy: str) -> list[Advice]:
+def capacity_answers(rows: pd.DataFrame) -> list[Advice]:
     """What one strategy carries: with nothing beside it, its capacity is the question."""
-    only = f"Only {strategy} was run: for a choice between layouts run another beside it."
+    beside = f"{_upper(only(rows))}: for a choice between layouts run another beside it."
     found = [statement_parts(server) for server in by_server(records(reached(rows)[0]))]
     answers = [
         Advice(
             name,
             f"{_upper(parts[0])}.",
             " ".join(f"{_upper(part)}." for part in parts[1:]),
-            (only,),
+            (beside,),
         )
         for name, parts in found
         if parts

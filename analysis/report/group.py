@@ -57,7 +57,7 @@ def group_of(
         return replace(made, missing=[text])
     notes = [*_calibrations(usable), *loads]
     if usable["strategy"].nunique() < 2:
-        found = capacity_answers(rows, str(usable["strategy"].iloc[0]))
+        found = capacity_answers(rows)
         return replace(made, answers=found, notes=notes)
     return _compared(
         usable, made, ComparisonSpec(reference=reference, rule=Rule(margin=margin)), notes

@@ -7,7 +7,7 @@ const MARK_OF = { better: "▲", worse: "▼", equivalent: "=", undecided: "?" }
 
 const MOST_BESIDE = 7;
 const STANDING = {
-  shown: ", shown to lead every other by more than the margin",
+  shown: ", shown to lead every other, in the mean by more than the margin",
   equal: ", shown equal within the margin",
   near: ", within the margin, which no test shows",
   open: ", open: a test does not show it",
@@ -134,7 +134,7 @@ function winnerMatrix(models) {
       small: lead,
       kind: won.standing === "shown" ? "won" : "won unsure",
       colour: looks.get(won.strategy)?.colour ?? "#666",
-      tell: `${won.model}, ${won.workload}, ${choice.kind} ${shown(won.load)}: ${won.strategy}${lead && ` ${lead} over ${won.runner_up}`}${STANDING[won.standing] ?? ""}${near && `; within the margin: ${near}`}`,
+      tell: `${won.model}, ${won.workload}, ${choice.kind} ${shown(won.load)}: ${won.strategy}${lead && ` ${lead} over ${won.runner_up}`}${STANDING[won.standing] ?? ", the only one that was run"}${near && `; within the margin: ${near}`}`,
     };
   }));
 }

@@ -16,6 +16,7 @@ NAMES = {
     "model": "Model",
     "workload": "Workload",
 }
+HOLDS = {True: "holds", False: "does not hold", None: "was not checked"}
 
 
 def p_text(p: float | None) -> str:
@@ -48,7 +49,7 @@ def check_sentences(found: Anova) -> list[str]:
     """What does not hold, and what to do."""
     return [
         f"{NAMES.get(check.of, check.of)}: {check.assumption} "
-        f"{'holds' if check.holds else 'does not hold'} ({check.test}"
+        f"{HOLDS[check.holds]} ({check.test}"
         f"{'' if check.p is None else ', ' + p_text(check.p)})"
         f"{'' if check.holds else ': ' + check.advice}."
         for check in found.checks

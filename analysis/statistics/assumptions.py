@@ -22,7 +22,8 @@ class AssumptionCheck:
     test: str
     statistic: float | None
     p: float | None
-    holds: bool
+    holds: bool | None
+    """None where too few runs tell."""
     advice: str
     """What to do; empty when it holds."""
 
@@ -41,14 +42,14 @@ def _equal_variances(of: str, fit: FittedModel, logged: bool) -> AssumptionCheck
     name, test = "equal variances", "Levene (about the median)"
     if len(groups) < 2:
         return AssumptionCheck(
-            of, name, test, None, None, False, "one run a cell: add runs to check this"
+            of, name, test, None, None, None, "one run a cell: add runs to check this"
         )
     rows = [np.asarray(group, dtype=float) for group in groups]
     away = [np.abs(each - np.median(each)) for each in rows]
     if all(np.allclose(each, each.mean()) for each in away):
         # Two rows are always equally far from their median: the test would divide by zero.
         return AssumptionCheck(
-            of, name, test, None, None, False, "two runs a cell: add runs to check this"
+            of, name, test, None, None, None, "two runs a cell: add runs to check this"
         )
     found = stats.levene(*groups, center="median")
     if not found.pvalue < LEVEL:

@@ -98,9 +98,10 @@ def aliased_notes(frame: pd.DataFrame, factor: str, *, but: Sequence[str] = ()) 
     """Say what else changes with a factor, level by level: its effect cannot be told apart."""
     notes = []
     for name in condition_columns(frame, but=(factor, *but, *AXES, *SAID_BY_NAME, "num_prompts")):
-        used = {level: ordered(rows[name]) for level, rows in frame.groupby(factor)}
-        if all(len(own) == 1 for own in used.values()) and len({str(o) for o in used.values()}) > 1:
-            listed = "; ".join(f"{shown(level)}: {shown(own[0])}" for level, own in used.items())
+        own = codes(frame, name).groupby(frame[factor])
+        if own.nunique().max() == 1 and own.first().nunique() > 1:
+            told = {level: levels(rows, name) for level, rows in frame.groupby(factor)}
+            listed = "; ".join(f"{shown(level)}: {text}" for level, text in told.items())
             notes.append(
                 f"{name} changes with {factor} ({listed}): its effect is part of {factor}'s"
             )

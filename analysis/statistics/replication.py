@@ -93,8 +93,9 @@ def launch_notes(frame: pd.DataFrame, apart: Sequence[str] = ()) -> tuple[str, .
     if repeated.empty:
         return ()
     if not launches_known(frame):
+        none = "not every row's" if "server_group" in frame else "no column"
         return (
-            "no column 'server_group' says which server launch a repeated run came from: each "
+            f"{none} 'server_group' says which server launch a repeated run came from: each "
             "counts as a launch of its own; if they share one, claims are too sure",
         )
     shared = repeated[repeated["nunique"] < repeated["size"]]

@@ -236,7 +236,9 @@ def tables(
         )
         made.append(_made(kind, chosen, pooling, level))
     if not made:
-        require(serving if len(serving) else frame, ["model", "strategy", "output_throughput"])
+        rows = serving if len(serving) else frame
+        require(rows, ["model", "strategy", "output_throughput"])
+        raise BadFile(source_of(rows), "no run says its output_throughput: nothing to tabulate")
     return made
 
 

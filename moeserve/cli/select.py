@@ -144,12 +144,14 @@ def select(
 
 def _origin(landscape: str, frame: "pd.DataFrame") -> tuple[str, ...]:
     """Where the numbers are from, and what kind they are."""
+    from analysis.data.doubts import failed_notes
     from analysis.data.select import Selection, one_provenance
     from analysis.landscape.read import CITATIONS
 
     if landscape in CITATIONS:
         return (CITATIONS[landscape],)
-    return Selection(*one_provenance(frame, None), excluded=()).notes
+    rows, name = one_provenance(frame, None)
+    return Selection(rows, name, excluded=(), told=failed_notes(rows)).notes
 
 
 def _mixed(frame: "pd.DataFrame") -> list[str]:

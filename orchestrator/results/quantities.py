@@ -67,7 +67,7 @@ _MEASURES: tuple[tuple[str, Measure], ...] = (
     (r"(?:total_|server_)?(?:input|output|prompt|generation)_tokens", Measure("", "tokens")),
     (r"(?:total|mean|median|p\d+|max)_(?:input|output)_tokens", Measure("", "tokens")),
     (r"(?:server_|num_)?preemptions|steady_\w+|tool_(?!version|name)\w+|peak_\w+|\w+_share"
-     r"|\w+_samples|\w+_clock_mhz|dead_experts|resident_experts|forward_passes|nodes_used"
+     r"|\w+_samples|dead_experts|resident_experts|forward_passes|nodes_used"
      r"|server_(?:prefix_cache_\w+|requests)|prefix_(?:hits|queries)|co_located_\w+"
      r"|client_(?:cpu_\w+|coalesced_reads|reconnects)|gpu_(?:ecc_errors|foreign_processes|xid)"
      r"|expert_(?:gini|max_over_mean\w*|host_computed|moved_bytes|tokens)|quality_tokens|kl_mass"

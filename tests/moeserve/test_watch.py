@@ -58,7 +58,7 @@ def test_the_report_is_written_at_the_end(
     page, out = tmp_path / "r.html", str(tmp_path / "out")
     assert run("run", *SMALL, "-o", out, "--report", str(page)) == 0
     assert f"report in {page}" in capsys.readouterr().err
-    assert "4 valid of 4 simulated runs" in page.read_text()
+    assert "4 of 4 simulated runs count" in page.read_text()
 
 
 @pytest.mark.parametrize("name", ["r.pdf", "absent/r.html"])

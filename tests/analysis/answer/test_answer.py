@@ -63,7 +63,7 @@ def test_a_layout_that_is_shown_to_lead_is_named_with_its_gpus_lead_and_interval
         r"use ep \(2 × H100\): \+20 % tokens/s over tp \(2 × H100\) \(95 % interval \+",
         found.headline,
     )
-    assert "shown to lead by more than 3 % in 3 of 3 conditions" in found.sure
+    assert "shown to lead (by more than 3 % in the mean) in 3 of 3 conditions" in found.sure
 
 
 @pytest.mark.slow
@@ -223,3 +223,17 @@ def test_no_answer_claims_what_the_verdicts_of_compare_deny(
     if found.choice.kind == "use":
         against = compare(frame, ComparisonSpec(reference=found.choice.layouts[0])).contrasts
         assert any(c.verdict == "worse" for c in against)
+
+
+def test_arms_that_never_ran_beside_each_other_have_no_lead_to_tell() -> None:
+    rows = pd.DataFrame(
+        {
+            "model": "m", "workload": "w", "max_concurrency": 1.0, "provenance": "measured",
+            "strategy": ["tp", "ep"] * 6, "replicate": [float(n // 2) for n in range(12)],
+            "technique": ["fp8"] * 6 + ["none"] * 6,
+            "output_throughput": [100.0 + n % 5 for n in range(12)],
+        }
+    )  # fmt: skip
+    for answer in answers(rows):
+        assert answer.headline == answer.headline.strip(": ")
+        assert not answer.headline.endswith(" has")

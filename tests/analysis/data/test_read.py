@@ -77,7 +77,7 @@ def test_broken_csv_is_refused_in_one_line(tmp_path: Path, text: str, problem: s
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(b"model,strategy\n\xff\xfe\x00,tp\n")
-    with pytest.raises(BadFile, match="not a readable CSV"):
+    with pytest.raises(BadFile, match="is no UTF-8 text"):
         load(path)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from analysis.importers.record import coarse
+from catalog.errors import BadFile
 from tests.analysis.importers.shapes import SERVER, SGLANG, STAGE, VLLM
 
 
@@ -209,3 +210,42 @@ def test_llmperf_says_latencies_in_seconds_and_its_own_gap_stays_apart(
     assert record.extra["tool_mean_time_per_token_ms"] == pytest.approx(30)
     assert (record.failed, record.duration, record.output_throughput) == (10, 45, 300)
     assert (record.max_concurrency, record.input_len, record.verdict) == (5, 550, "invalid")
+
+
+def test_vllm_says_by_which_interface_its_client_spoke_where_the_backend_does_not(
+    imported: Any,
+) -> None:
+    first, second = (imported(VLLM | {"endpoint_type": t})[0] for t in ("vllm", "openai-chat"))
+    assert "endpoint_type" not in first.extra  # newer versions repeat the backend there
+    assert second.extra["endpoint_type"] == "openai-chat"
+
+
+def test_sglang_of_before_the_total_throughput_adds_both_ways(imported: Any) -> None:
+    old = without(SGLANG, "total_throughput", "server_info") | {"input_throughput": 3000.0}
+    (record,) = imported(old)
+    assert record.total_token_throughput == 6050.0
+
+
+def test_a_latency_whose_unit_an_export_does_not_name_is_refused(imported: Any) -> None:
+    export = {
+        "request_throughput": {"unit": "requests/sec", "avg": 10.0},
+        "output_token_throughput": {"unit": "tokens/sec", "avg": 1280.0},
+        "time_to_first_token": {"avg": 0.1},
+        "request_latency": {"unit": "ms", "avg": 1497.0},
+        "input_config": {"model": ["m"]},
+    }
+    with pytest.raises(BadFile, match="time_to_first_token is in no unit, known is ms"):
+        imported(export)
+    export["time_to_first_token"]["unit"] = "ms"
+    assert imported(export)[0].mean_ttft_ms == 0.1
+
+
+def test_a_report_of_guidellm_before_its_figures_were_these_is_named(imported: Any) -> None:
+    old = {"benchmarks": [{"type_": "generative_benchmark", "run_stats": {}, "metrics": {}}]}
+    with pytest.raises(BadFile, match=r"GuideLLM before 0\.5"):
+        imported(old)
+
+
+def test_a_file_without_any_figure_is_no_valid_run(imported: Any) -> None:
+    with pytest.raises(BadFile, match="vllm bench serve, but without a figure"):
+        imported(dict.fromkeys(VLLM) | {"model_id": "m"})

@@ -39,6 +39,11 @@ def test_fractions_of_a_files_metadata_keep_rows_apart(written: Any, tmp_path: P
     assert rows["configuration"].nunique() == 3
 
 
+def test_an_environment_that_is_named_tells_systems_apart(written: Any, tmp_path: Path) -> None:
+    rows = imported(written, tmp_path, [], environment=["prod", "dev", "prod"])
+    assert "environment" in condition_columns(rows)
+
+
 def test_a_table_that_names_its_labels_is_believed_and_numbers_of_runs_stay_that() -> None:
     rows = pd.DataFrame({"alpha": [0.1, 0.2, 0.3], "noise": [1.1, 1.2, 1.3], "trial": [1, 2, 3]})
     assert condition_columns(rows) == []

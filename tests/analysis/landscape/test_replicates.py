@@ -45,6 +45,11 @@ def test_the_best_condition_is_chosen_and_not_the_best_run(tmp_path: Path) -> No
     assert found.notes[0] == "choice: b (mean of 2 runs; largest tput; lexicographic)"
 
 
+def test_a_choice_that_is_one_run_among_averaged_ones_says_so(tmp_path: Path) -> None:
+    found = best(read(tmp_path, RUNS.iloc[[0, 1, 2]]))
+    assert found.notes[0] == "choice: b (one run; largest tput; lexicographic)"
+
+
 def test_rows_of_two_gpus_are_never_one_unless_told(tmp_path: Path) -> None:
     runs = RUNS.assign(gpu_type=["H100", "H100", "A100", "A100", "H100"])
     assert len(read(tmp_path, runs)) == 4

@@ -128,7 +128,7 @@ def test_every_provenance_is_a_group_of_its_own(small: Study) -> None:
     text = report_html(both)
     assert text.index("Measured runs") < text.index("Simulated runs")
     assert "Estimate against measurement" in text
-    assert "27 valid of 27 measured runs, 27 valid of 27 simulated runs" in text
+    assert "27 of 27 measured runs count, 27 of 27 simulated runs count" in text
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_one_load_is_said_and_not_an_error(small: Study) -> None:
 def test_copies_of_a_load_that_was_not_reached_are_valid_runs(small: Study) -> None:
     rows = small()
     text = report_html(rows.assign(num_prompts=16))
-    assert "27 valid of 27 simulated runs" in text
+    assert "27 of 27 simulated runs count" in text
     assert "max_concurrency 64 was not reached" in text
 
 
