@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.answer.answer import Answer, answers, next_command
@@ -199,7 +199,11 @@ def test_the_next_command_asks_for_runs_where_they_are_too_few_else_for_the_page
     assert next_command(sure, tmp_path) == f"moeserve report {tmp_path}"
 
 
+LEVEL = 0.05
+
+
 @pytest.mark.slow
+@example(ratios=(0.8125, 1.0, 1.25), third=1.0, noise=0.1, replicates=7, seed=658)
 @settings(max_examples=25, deadline=None)
 @given(
     ratios=st.tuples(*[st.floats(0.8, 1.25)] * 3),
@@ -216,13 +220,17 @@ def test_no_answer_claims_what_the_verdicts_of_compare_deny(
     )
     found = only(frame)
     assert found.choice is not None
+    # `compare` with another reference counts another family: of nine pairs of layouts and loads
+    # what nine times its p still shows is shown in each family, and what is shown in one has its
+    # own p below the level.
     for name in found.choice.layouts if found.choice.kind in ("use", "tie") else ():
         against = compare(frame, ComparisonSpec(reference=name)).contrasts
-        beaten = [c for c in against if c.verdict == "better" and c.ratio.value > 1.03]
+        better = [c for c in against if c.verdict == "better" and c.ratio.value > 1.03]
+        beaten = [c for c in better if c.p is not None and 9 * c.p < LEVEL]
         assert not beaten, (found.headline, beaten)
     if found.choice.kind == "use":
         against = compare(frame, ComparisonSpec(reference=found.choice.layouts[0])).contrasts
-        assert any(c.verdict == "worse" for c in against)
+        assert any(c.ratio.value < 1 and c.p is not None and c.p < LEVEL for c in against)
 
 
 def test_arms_that_never_ran_beside_each_other_have_no_lead_to_tell() -> None:
