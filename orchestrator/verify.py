@@ -33,6 +33,8 @@ UNREADABLE = (
     NotImplementedError,
 )  # fmt: skip
 """What reading damaged rows, and making figures of them, raises."""
+SUMS_OF_PROMPTS = ("total_input_tokens", "total_token_throughput")
+"""Empty where nobody counted a prompt; runs of before that was so have the sum of the others."""
 _FIELDS = frozenset(RunRecord.__struct_fields__)
 
 
@@ -135,5 +137,7 @@ def _figures(manifest: Manifest, parquet: str, content: bytes) -> Iterator[str]:
         yield f"{len(rows)} request rows for {record.num_prompts} requests"
     for name, value in summary.items():
         stored = getattr(record, name) if name in _FIELDS else record.extra.get(name)
+        if value is None and name in SUMS_OF_PROMPTS:
+            continue
         if stored != value and not (stored != stored and value != value):  # NaN is NaN
             yield f"{name} was published as {stored}, its rows give {value}"

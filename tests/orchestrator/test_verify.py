@@ -1,6 +1,8 @@
 """What `verify` says of a directory, by one process and by several."""
 
+import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,7 @@ from catalog.errors import ResultsError
 from orchestrator import verify
 from orchestrator.results.compact import compact
 from orchestrator.results.manifests import Manifest, StoredFile, read_manifests
+from orchestrator.results.rows import rows_of, write_parquet
 from orchestrator.verify import verify_directory
 
 GOLDEN = Path(__file__).parent / "results" / "golden" / "v1"
@@ -60,6 +63,23 @@ def test_a_figure_that_its_rows_do_not_give_is_told(root: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_of_before_that_summed_prompts_nobody_counted_is_still_whole(root: Path) -> None:
+    (path, *_) = sorted((root / "runs").iterdir())
+    manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    (file,) = manifest.files
+    uncounted = [replace(row, input_tokens=0) for row in rows_of(root / file.path)]
+    (root / file.path).unlink()
+    write_parquet(root / file.path, manifest.record.run_id, uncounted)
+    content = (root / file.path).read_bytes()
+    stored = StoredFile(
+        path=file.path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest()
+    )
+    record = msgspec.structs.replace(manifest.record, total_input_tokens=0)
+    manifest = msgspec.structs.replace(manifest, record=record, files=(stored,))
+    path.write_bytes(msgspec.json.encode(manifest))
+    assert told(root) == []
+
+
 def test_several_processes_say_what_one_does_also_of_bundles(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
