@@ -1,5 +1,6 @@
 """Submitting from the command line: options from all sides, a plan shown, arrays sent."""
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from orchestrator.results.directory import default_directory
 from orchestrator.results.planned import keep_planned
 from orchestrator.results.record import Row
 from orchestrator.results.store import Store
-from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig
+from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig, left_out
 from slurm.scheduler.parse import write_duration
 from slurm.submit.bill import bill_of, total
 from slurm.submit.container import check_container
@@ -54,6 +55,8 @@ async def submit_study(
 ) -> list[Row]:
     """Submit what is missing and not in the queue; return a row an array."""
     slurm, config = await _reach(slurm, dry_run=dry_run)
+    if out := left_out(os.environ):
+        note(f"{', '.join(out)} not passed on to sbatch: moeserve asks for these itself")
     site = site_options(request.profile, cluster=request.cluster, found=config.cluster)
     study = request.experiment.slurm
     options = merge_options(site, study, request.flags)
