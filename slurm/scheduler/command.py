@@ -129,6 +129,8 @@ class SlurmCommands:
             f"--name={','.join(names)}",
             f"--starttime={since}",
             f"--format={ACCOUNT_FIELDS}",
+            # Of these commands it alone takes no notice of the variable.
+            *(f"--clusters={name}" for name in (os.environ.get("SLURM_CLUSTERS"),) if name),
         )
         try:
             output = await self._ask("sacct", "-n", "-P", "-X", "-D", *options)

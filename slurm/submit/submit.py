@@ -203,6 +203,7 @@ def _submission(
         experiment=experiment,
         served=next(iter(submit_plan.plan.models)) if kind.running_model else "",
         pool=spec,
+        cluster=config.cluster,
         options=submit_plan.options,
         kill_wait_s=config.kill_wait_s,
         arrays=tuple(arrays),

@@ -1,7 +1,7 @@
 """What Slurm tells of tasks, and what it leaves unsaid: squeue's word and sacct's, kept apart."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from catalog.errors import ClusterError
@@ -10,6 +10,7 @@ from slurm.scheduler.parse import JobInfo
 from slurm.scheduler.states import ACTIVE, state_of
 from slurm.submit.submission import Submission
 from slurm.submit.submit import CLOCK_SKEW
+from slurm.watch.clusters import elsewhere
 
 Key = tuple[int, int]
 """An array job's id and a task's index."""
@@ -27,10 +28,13 @@ class SlurmJobs:
     """Why squeue told nothing; empty if it answered."""
     accounts_silent: str = ""
     """Why sacct told nothing; empty if it answered, or was not needed, or has nothing to keep."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """By the name of an array that another cluster was given, where to ask of it."""
 
     @property
     def silent(self) -> tuple[str, ...]:
-        return tuple(words for words in (self.queue_silent, self.accounts_silent) if words)
+        words = (self.queue_silent, self.accounts_silent, *self.elsewhere.values())
+        return tuple(dict.fromkeys(each for each in words if each))
 
     def info_of(self, job: int | None, task: int, name: str) -> JobInfo | None:
         """Return what is known of a task of the array of this name; None if nothing is."""
@@ -52,6 +56,8 @@ class SlurmJobs:
         """
         if _of(self.queue, job, task, name) is not None:
             return True
+        if name in self.elsewhere:
+            return False
         kept = _of(self.accounting, job, task, name)
         if kept is not None:
             return not self.queue_silent or state_of(kept.state) in ACTIVE
@@ -79,7 +85,9 @@ async def query_jobs(
         by_task |= _by_task(queue)
         jobs |= {info.name: info.task.job for info in queue}
     jobs = {info.name: info.task.job for info in accounts} | jobs
-    return SlurmJobs(by_task, known, jobs, queue_silent, accounts_silent)
+    away = await elsewhere(slurm, [s for s in listed if _left_open([s], by_task, jobs, done)])
+    names = {a.name: away[s.token] for s in listed if s.token in away for a in s.arrays}
+    return SlurmJobs(by_task, known, jobs, queue_silent, accounts_silent, names)
 
 
 async def _queue(slurm: Slurm, listed: list[Submission]) -> tuple[list[JobInfo], str]:

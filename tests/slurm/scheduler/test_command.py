@@ -123,6 +123,15 @@ async def test_a_cluster_without_job_arrays_is_told_with_the_way_out(play: Path)
         await SlurmCommands().config()
 
 
+async def test_accounts_are_asked_of_the_cluster_that_the_queue_is(
+    play: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CLUSTERS", "h100")
+    program(play, "sacct", f'echo "$@" > {play}/asked')
+    assert await SlurmCommands().accounting(["x"], "2026-01-01") == []
+    assert "--clusters=h100" in (play / "asked").read_text().split()
+
+
 DBD_AWAY = "sacct: error: Problem talking to the database: Connection refused"
 
 

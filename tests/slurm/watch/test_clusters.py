@@ -1,0 +1,69 @@
+"""Two clusters that share a file system: neither takes the other's tasks for gone."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import ClusterError
+from slurm.submit.submission import SubmissionStore
+from slurm.watch.cancel import cancel
+from slurm.watch.collect import collect
+from tests.slurm.memory_slurm import DEFAULT_CONFIG, MemorySlurm
+from tests.slurm.studies import look, program, states, submit
+
+pytestmark = pytest.mark.usefixtures("hurried")
+
+
+def another() -> MemorySlurm:
+    return MemorySlurm(replace(DEFAULT_CONFIG, cluster="h100"))
+
+
+def test_a_study_that_waits_on_one_cluster_is_not_queued_on_another_too(tmp_path: Path) -> None:
+    cluster, other = MemorySlurm(), another()
+    submit(cluster, tmp_path)
+    with pytest.raises(ClusterError, match="on the cluster memory, and this is h100") as refused:
+        submit(other, tmp_path)
+    assert "SLURM_CLUSTERS=memory" in str(refused.value)
+    assert not other._jobs
+    assert [state for state, _ in states(other, tmp_path)] == ["unknown"] * 3
+    with pytest.raises(ClusterError, match="nothing was collected"):
+        collect(tmp_path, look(other, tmp_path))
+    assert [state for state, _ in states(cluster, tmp_path)] == ["pending"] * 3
+
+
+def test_cancel_on_another_cluster_does_not_say_that_all_is_cancelled(tmp_path: Path) -> None:
+    cluster, other = MemorySlurm(), another()
+    submit(cluster, tmp_path)
+    with pytest.raises(ClusterError, match=r"not all may be cancelled.*a login node of memory"):
+        asyncio.run(cancel(other, SubmissionStore(tmp_path)))
+    assert asyncio.run(cancel(cluster, SubmissionStore(tmp_path))) == ([1], [])
+
+
+def test_what_one_cluster_has_published_another_need_not_ask_it_about(tmp_path: Path) -> None:
+    cluster, other = MemorySlurm(), another()
+    submit(cluster, tmp_path)
+    cluster.work(program)
+    found = look(other, tmp_path)
+    assert ({task.state for task in found.tasks}, found.silent) == ({"done"}, ())
+    assert submit(other, tmp_path) == []
+    assert asyncio.run(cancel(other, SubmissionStore(tmp_path))) == ([], [])
+
+
+def test_a_study_goes_on_elsewhere_once_its_submission_is_taken_out(tmp_path: Path) -> None:
+    root, other = tmp_path / "out", another()
+    submit(MemorySlurm(), root)
+    (folder,) = (path.parent for path in root.glob("slurm/*/submission.json"))
+    folder.rename(tmp_path / "moved")
+    assert [row["tasks"] for row in submit(other, root)] == [3]
+
+
+def test_a_cluster_that_does_not_say_its_name_may_be_another(tmp_path: Path) -> None:
+    cluster = MemorySlurm()
+    submit(cluster, tmp_path)
+    cluster._jobs.clear()
+    cluster.away = {"scontrol"}
+    assert [state for state, _ in states(cluster, tmp_path)] == ["unknown"] * 3
+    cluster.away = set()
+    assert [state for state, _ in states(cluster, tmp_path)] == ["gone"] * 3
