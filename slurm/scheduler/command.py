@@ -133,7 +133,7 @@ class SlurmCommands:
             *(f"--clusters={name}" for name in (os.environ.get("SLURM_CLUSTERS"),) if name),
         )
         try:
-            output = await self._ask("sacct", "-n", "-P", "-X", "-D", *options)
+            output = await self._ask("sacct", "-n", "-P", "-X", "-D", "-a", *options)
         except SlurmUnreachable:
             raise
         except ClusterError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -204,6 +205,7 @@ def _submission(
         served=next(iter(submit_plan.plan.models)) if kind.running_model else "",
         pool=spec,
         cluster=config.cluster,
+        uid=os.getuid(),
         options=submit_plan.options,
         kill_wait_s=config.kill_wait_s,
         arrays=tuple(arrays),

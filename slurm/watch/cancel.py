@@ -9,7 +9,7 @@ from slurm.scheduler.command import Slurm, SlurmUnreachable
 from slurm.scheduler.parse import JobInfo
 from slurm.scheduler.states import may_be_active
 from slurm.submit.submission import SubmissionStore
-from slurm.watch.clusters import elsewhere
+from slurm.watch.elsewhere import elsewhere
 
 POLL_S = 1.0
 SLACK_S = 15.0

@@ -10,7 +10,7 @@ from slurm.scheduler.parse import JobInfo
 from slurm.scheduler.states import ACTIVE, state_of
 from slurm.submit.submission import Submission
 from slurm.submit.submit import CLOCK_SKEW
-from slurm.watch.clusters import elsewhere
+from slurm.watch.elsewhere import elsewhere
 
 Key = tuple[int, int]
 """An array job's id and a task's index."""
@@ -29,7 +29,7 @@ class SlurmJobs:
     accounts_silent: str = ""
     """Why sacct told nothing; empty if it answered, or was not needed, or has nothing to keep."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
-    """By the name of an array that another cluster was given, where to ask of it."""
+    """By the name of an array whose jobs need not be shown here, whom to ask of it."""
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -56,11 +56,11 @@ class SlurmJobs:
         """
         if _of(self.queue, job, task, name) is not None:
             return True
-        if name in self.elsewhere:
-            return False
         kept = _of(self.accounting, job, task, name)
         if kept is not None:
             return not self.queue_silent or state_of(kept.state) in ACTIVE
+        if name in self.elsewhere:
+            return False
         return not self.queue_silent and (ended or not self.accounts_silent)
 
 

@@ -1,4 +1,4 @@
-"""Two clusters that share a file system: neither takes the other's tasks for gone."""
+"""Two clusters, or two users, that share a directory: neither takes the other's tasks for gone."""
 
 import asyncio
 from dataclasses import replace
@@ -31,6 +31,22 @@ def test_a_study_that_waits_on_one_cluster_is_not_queued_on_another_too(tmp_path
     with pytest.raises(ClusterError, match="nothing was collected"):
         collect(tmp_path, look(other, tmp_path))
     assert [state for state, _ in states(cluster, tmp_path)] == ["pending"] * 3
+
+
+def test_tasks_that_slurm_does_not_show_to_another_user_are_not_queued_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, blind = MemorySlurm(), MemorySlurm()
+    submit(cluster, tmp_path)
+    monkeypatch.setattr("os.getuid", lambda: 4711)
+    assert [state for state, _ in states(cluster, tmp_path)] == ["pending"] * 3, "it is shown"
+    with pytest.raises(ClusterError, match="is of the user"):
+        submit(blind, tmp_path)
+    assert not blind._jobs
+    with pytest.raises(ClusterError, match="not all may be cancelled"):
+        asyncio.run(cancel(blind, SubmissionStore(tmp_path)))
+    cluster.forget(1, 0, "NODE_FAIL")
+    assert states(cluster, tmp_path)[0] == ("failed", "NODE_FAIL"), "the accounts are shown"
 
 
 def test_cancel_on_another_cluster_does_not_say_that_all_is_cancelled(tmp_path: Path) -> None:
