@@ -9,7 +9,7 @@ from slurm.scheduler.command import Slurm, SlurmUnreachable
 from slurm.scheduler.parse import JobInfo
 from slurm.scheduler.states import may_be_active
 from slurm.submit.submission import SubmissionStore
-from slurm.watch.elsewhere import elsewhere
+from slurm.watch.elsewhere import elsewhere, renamed
 
 POLL_S = 1.0
 SLACK_S = 15.0
@@ -40,16 +40,19 @@ async def cancel(slurm: Slurm, store: SubmissionStore) -> tuple[list[int], list[
 
 
 async def _check_elsewhere(slurm: Slurm, store: SubmissionStore, here: Collection[str]) -> None:
-    """Refuse to say that all is cancelled while another cluster may have jobs of the study."""
+    """Refuse to say that all is cancelled while jobs of the study may be elsewhere, or renamed."""
     finished = Store(store.root).finished()
-    unseen = [
+    not_whole = [
         each
         for each in store.submissions()
-        if not any(array.name in here for array in each.arrays)
-        and any(run.run_id not in finished for run in each.plan().runs)
+        if any(run.run_id not in finished for run in each.plan().runs)
     ]
-    if words := await elsewhere(slurm, unseen):
-        raise ClusterError(f"not all may be cancelled: {'; '.join(words.values())}")
+    unseen = [s for s in not_whole if not any(array.name in here for array in s.arrays)]
+    recorded = [job for s in not_whole for job in store.job_ids(s.token).items()]
+    job_ids = {name: job for name, job in recorded if name not in here}
+    if words := {**await elsewhere(slurm, unseen), **await renamed(slurm, job_ids)}:
+        told = "; ".join(words.values())
+        raise ClusterError(f"{len(here)} jobs cancelled, and not all may be: {told}")
 
 
 async def _active(slurm: Slurm, names: list[str]) -> list[JobInfo]:

@@ -1,4 +1,4 @@
-"""Submissions of which this Slurm need not know: to another cluster, or another user's."""
+"""Jobs that are not found by name: on another cluster, another user's, or called otherwise now."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -25,6 +25,25 @@ async def elsewhere(slurm: Slurm, submissions: Iterable[Submission]) -> Mapping[
     except ClusterError as error:
         return words | {each.token: str(error) for each in named}
     return words | {each.token: _of_cluster(each, here) for each in named if each.cluster != here}
+
+
+async def renamed(slurm: Slurm, recorded: Mapping[str, int]) -> Mapping[str, str]:
+    """Return by the name of an array what is said of its job where that is called otherwise now.
+
+    A site's plugin or an `scontrol update` may do that to a job that waits or runs.
+    """
+    if not recorded:
+        return {}
+    try:
+        called = {info.task.job: info.name for info in await slurm.queue()}
+    except ClusterError as error:
+        return dict.fromkeys(recorded, str(error))
+    return {
+        name: f"job {job} was submitted as {name} and is called {called[job]}: it has its tasks "
+        f"again once `scontrol update JobId={job} JobName={name}` has run, or it has ended"
+        for name, job in recorded.items()
+        if job in called and called[job] != name
+    }
 
 
 def _of_user(submission: Submission) -> str:

@@ -1,4 +1,4 @@
-"""Two clusters, or two users, that share a directory: neither takes the other's tasks for gone."""
+"""What is not found by its name is not gone: another cluster's, another user's, a renamed job."""
 
 import asyncio
 from dataclasses import replace
@@ -43,16 +43,31 @@ def test_tasks_that_slurm_does_not_show_to_another_user_are_not_queued_again(
     with pytest.raises(ClusterError, match="is of the user"):
         submit(blind, tmp_path)
     assert not blind._jobs
-    with pytest.raises(ClusterError, match="not all may be cancelled"):
+    with pytest.raises(ClusterError, match="0 jobs cancelled, and not all may be"):
         asyncio.run(cancel(blind, SubmissionStore(tmp_path)))
     cluster.forget(1, 0, "NODE_FAIL")
     assert states(cluster, tmp_path)[0] == ("failed", "NODE_FAIL"), "the accounts are shown"
 
 
+def test_a_job_that_was_renamed_is_not_queued_again(tmp_path: Path) -> None:
+    cluster = MemorySlurm()
+    submit(cluster, tmp_path)
+    name, cluster._jobs[1].name = cluster._jobs[1].name, "mine"
+    with pytest.raises(ClusterError, match=f"scontrol update JobId=1 JobName={name}"):
+        submit(cluster, tmp_path)
+    assert list(cluster._jobs) == [1]
+    with pytest.raises(ClusterError, match="0 jobs cancelled, and not all may be"):
+        asyncio.run(cancel(cluster, SubmissionStore(tmp_path)))
+    cluster.set(1, 0, "COMPLETED")
+    cluster.set(1, 1, "FAILED")
+    cluster.set(1, 2, "CANCELLED")
+    assert [state for state, _ in states(cluster, tmp_path)] == ["gone"] * 3
+
+
 def test_cancel_on_another_cluster_does_not_say_that_all_is_cancelled(tmp_path: Path) -> None:
     cluster, other = MemorySlurm(), another()
     submit(cluster, tmp_path)
-    with pytest.raises(ClusterError, match=r"not all may be cancelled.*a login node of memory"):
+    with pytest.raises(ClusterError, match=r"0 jobs cancelled, and.*a login node of memory"):
         asyncio.run(cancel(other, SubmissionStore(tmp_path)))
     assert asyncio.run(cancel(cluster, SubmissionStore(tmp_path))) == ([1], [])
 
