@@ -6,8 +6,11 @@ from slurm.submit.submission import Submission
 
 TOO_MUCH = ("More processors requested", "Memory specification", "node configuration is not")
 """Slurm's words for more than its nodes have."""
+NO_SUCH_GPU = ("generic resource", "node configuration is not")
+"""And for a GPU that none of them has under this name."""
 TOO_MANY = ("job submit limit", "MaxSubmitJob")
 TOO_LONG = ("time limit", "MaxWall")
+GPUS = ("--gres=gpu", "--gpus-per-")
 FOLLOW_UPS = (
     "the study's tasks are in the queue, what follows them is not: `follow_up:` has a partition, "
     "qos, memory and time of its own, and the same command then submits that"
@@ -37,6 +40,8 @@ def _in_queue(submission: Submission, refused: int) -> Iterator[str]:
 def _ways(words: str, submission: Submission) -> Iterator[str]:
     if any(each in words for each in TOO_MUCH):
         yield from _less(submission)
+    if any(each in words for each in NO_SUCH_GPU):
+        yield from _as_gpus(submission)
     if any(each in words for each in TOO_MANY):
         yield (
             "max_submit: N, in the profile or the study's `slurm:`, holds tasks back that the "
@@ -44,6 +49,15 @@ def _ways(words: str, submission: Submission) -> Iterator[str]:
         )
     if any(each in words for each in TOO_LONG):
         yield "--time asks for less, and with --rounds N a task does what fits, the next the rest"
+
+
+def _as_gpus(submission: Submission) -> Iterator[str]:
+    asked = [word for a in submission.arrays for word in a.arguments if word.startswith(GPUS)]
+    if asked:
+        yield (
+            f"GPUs are asked for as {', '.join(dict.fromkeys(asked))}: `sinfo -o %G` has this "
+            "site's names for --gpu-type, and gpu_request other ways to ask"
+        )
 
 
 def _less(submission: Submission) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 from catalog.errors import ClusterError
 from moeserve.cli.slurm_submit import SubmitRequest
 from tests.slurm.memory_slurm import MemorySlurm
-from tests.slurm.studies import SMALL, states, submit
+from tests.slurm.studies import SMALL, small, states, submit
 
 QOS = "error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
 TIME = "error: Batch job submission failed: Requested time limit is invalid"
@@ -51,6 +51,14 @@ def test_a_refusal_comes_with_its_way_out(
     told = refused(Refusing(words), tmp_path, SubmitRequest(SMALL, flags))
     assert told.startswith(f"sbatch: {words}; ")
     assert way in told
+
+
+def test_a_gpu_that_the_site_calls_otherwise_is_told_as_it_was_asked_for(tmp_path: Path) -> None:
+    request = SubmitRequest(small(hardware="H100"), {"rehearse": True, "gpu_type": "h100"})
+    for words in (NODES, "error: Invalid generic resource (gres) specification"):
+        told = refused(Refusing(words), tmp_path, request)
+        assert "as --gres=gpu:h100:" in told
+        assert "`sinfo -o %G`" in told
 
 
 def test_other_refusals_are_slurm_s_words_alone(tmp_path: Path) -> None:
