@@ -34,7 +34,8 @@ SILENCE = ("Unable to contact slurm controller", "Socket timed out", "Connection
 OWN_REQUESTS = frozenset(
     f"SBATCH_{name}"
     for name in ("ARRAY_INX", "CLUSTERS", "ERROR", "GET_USER_ENV", "GPUS", "GPUS_PER_NODE",
-                 "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "INPUT", "SIGNAL", "WAIT")
+                 "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "INPUT", "SIGNAL", "TRES_PER_TASK",
+                 "WAIT")
 )  # fmt: skip
 """Variables that sbatch takes for options which moeserve sets itself, or leaves out on purpose."""
 T = TypeVar("T")

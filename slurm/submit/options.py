@@ -189,7 +189,7 @@ def _check_gpu_option(option: str, request: str) -> None:
         return
     if option.startswith(GRES):
         check_gres(option.partition("=")[2])
-    elif option.startswith("--gpus"):
+    elif option.startswith("--gpus") or (option.startswith("--tres-p") and "gpu" in option):
         allowed = "gpu_request: gpus-per-node or gpus-per-task; or none, with this option"
         raise BadValue("sbatch", option, allowed)
 

@@ -207,7 +207,16 @@ def test_other_resources_are_asked_for_without_a_gpu_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["--gres=gpu:a100:4,nvme:100", "--gpus-per-node=4", "--gpus=4", "--gres=gpu"]
+    "option",
+    [
+        "--gres=gpu:a100:4,nvme:100",
+        "--gpus-per-node=4",
+        "--gpus=4",
+        "--gres=gpu",
+        "--gres=nvme:1,shard:2",
+        "--gres=gres/mps:50",
+        "--tres-per-task=cpu:4,gres/gpu:1",
+    ],
 )
 def test_a_second_request_for_gpus_is_refused_with_the_way_out(option: str) -> None:
     with pytest.raises(BadValue, match="gpu_request"):
