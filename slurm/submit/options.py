@@ -30,7 +30,7 @@ from strategies.own_gpus import is_hashed
 
 PROFILE = Path("~/.config/moeserve/slurm.yaml")
 
-GRES = "--gres="
+GRES, TIME = "--gres=", "--time="
 
 
 class GpuOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -259,4 +259,13 @@ def merge_options(*layers: Mapping[str, Any]) -> SubmitOptions:
     # Here and not in the type: what an earlier version submitted must stay readable.
     for option in options.sbatch:
         _check_gpu_option(option, options.gpu_request)
-    return options
+    return _with_its_time(options)
+
+
+def _with_its_time(options: SubmitOptions) -> SubmitOptions:
+    """Take a limit among sbatch's own options for the limit: the signal ahead of it follows."""
+    times = [option for option in options.sbatch if option.startswith(TIME)]
+    if not times:
+        return options
+    others = tuple(option for option in options.sbatch if option not in times)
+    return msgspec.structs.replace(options, sbatch=others, time=times[-1].removeprefix(TIME))
