@@ -24,7 +24,7 @@ from slurm.scheduler.parse import write_duration
 from slurm.submit.bill import bill_of, total
 from slurm.submit.container import check_container
 from slurm.submit.job_script import script_text
-from slurm.submit.options import SubmitOptions, merge_options, site_options
+from slurm.submit.options import SubmitOptions, merge_options, site_options, user_defaults
 from slurm.submit.plan_elsewhere import remote_plan
 from slurm.submit.refusal import way_out
 from slurm.submit.submission import Submission, SubmissionStore, scripts
@@ -56,7 +56,8 @@ async def submit_study(
     slurm, config = await _reach(slurm, dry_run=dry_run)
     if out := left_out(os.environ):
         note(f"{', '.join(out)} not passed on to sbatch: moeserve asks for these itself")
-    site = site_options(request.profile, cluster=request.cluster, found=config.cluster)
+    profile = site_options(request.profile, cluster=request.cluster, found=config.cluster)
+    site = user_defaults(os.environ) | profile
     study = request.experiment.slurm
     options = merge_options(site, study, request.flags)
     plan, engine = await remote_plan(request.experiment, options)

@@ -236,6 +236,16 @@ def site_options(path: Path | None, *, cluster: str | None, found: str) -> dict[
     return profile.clusters[name]
 
 
+def user_defaults(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a user's variables of sbatch say of where jobs go.
+
+    What is submitted again comes from another environment: a node's, where they are not set.
+    """
+    names = ("account", "constraint", "partition", "qos", "reservation")
+    found = {name: environment.get(f"SBATCH_{name.upper()}", "") for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
 def _read(path: Path) -> SiteProfile:
     try:
         return msgspec.convert(read_yaml(path, "site profile"), SiteProfile, strict=True)
