@@ -38,7 +38,7 @@ def show_tasks(found: StudyStatus, output: Format, *, every: bool) -> None:
     _tell_failures(found)
     if found.silent:
         words = "; ".join(found.silent)
-        note(f"Slurm does not answer ({words}): states that only it knows are unknown")
+        note(f"Slurm does not say all ({words}): states that only it knows are unknown")
     note(now_of(found).told)
 
 

@@ -1,5 +1,6 @@
 """Submitting from the command line: options from all sides, a plan shown, arrays sent."""
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,21 +19,20 @@ from orchestrator.results.directory import default_directory
 from orchestrator.results.planned import keep_planned
 from orchestrator.results.record import Row
 from orchestrator.results.store import Store
-from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig
+from slurm.scheduler.command import DEFAULTS, Slurm, SlurmCommands, SlurmConfig, left_out
 from slurm.scheduler.parse import write_duration
 from slurm.submit.bill import bill_of, total
 from slurm.submit.container import check_container
 from slurm.submit.job_script import script_text
-from slurm.submit.options import SubmitOptions, merge_options, site_options
+from slurm.submit.options import SubmitOptions, merge_options, site_options, user_defaults
 from slurm.submit.plan_elsewhere import remote_plan
+from slurm.submit.refusal import way_out
 from slurm.submit.submission import Submission, SubmissionStore, scripts
 from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
 from slurm.submit.turn import turn
 from slurm.watch.collect import CollectResult
 from slurm.watch.status import TaskStatus, status
 
-TOO_MUCH = ("More processors requested", "Memory specification", "node configuration is not")
-"""Slurm's words for more than its nodes have."""
 REHEARSAL = ("cpus", "memory", "time")
 """Options of a study that rehearses which hold for the rehearsal alone."""
 
@@ -54,7 +54,10 @@ async def submit_study(
 ) -> list[Row]:
     """Submit what is missing and not in the queue; return a row an array."""
     slurm, config = await _reach(slurm, dry_run=dry_run)
-    site = site_options(request.profile, cluster=request.cluster, found=config.cluster)
+    if out := left_out(os.environ):
+        note(f"{', '.join(out)} not passed on to sbatch: moeserve asks for these itself")
+    profile = site_options(request.profile, cluster=request.cluster, found=config.cluster)
+    site = user_defaults(os.environ) | profile
     study = request.experiment.slurm
     options = merge_options(site, study, request.flags)
     plan, engine = await remote_plan(request.experiment, options)
@@ -152,12 +155,9 @@ async def _send(
     try:
         jobs = await submit(slurm, SubmissionStore(root), submission, beside=beside)
     except ClusterError as error:
-        asked = [f"{row['cpus'] or 'no'} CPUs and {row['memory'] or 'no'} memory"
-                 for row in _rows(submission)]  # fmt: skip
-        if not asked or not any(words in str(error) for words in TOO_MUCH):
-            raise
-        told = f"a task asks for {asked[0]}: --cpus and --memory ask for less"
-        raise ClusterError(f"{error}; {told}{_of_large_groups(submission)}") from error
+        taken = SubmissionStore(root).job_ids(submission.token)
+        told = way_out(str(error), submission, taken)
+        raise ClusterError("; ".join(filter(None, (str(error), told)))) from error
     note(f"results in {root}: moeserve slurm status {root}")
     rows = [{**row, "job": jobs[str(row["name"])]} for row in _rows(submission)]
     after: list[Row] = [{"name": job.name, "job": jobs[job.name]} for job in submission.follow_ups]
@@ -220,18 +220,6 @@ def _warn(made: Draft, options: SubmitOptions, config: SlurmConfig) -> None:
         note("requeue: a lost task may run twice for a while; each run is still published once")
     if config.kill_wait_s < 10:
         note(f"this cluster kills {config.kill_wait_s:g} s after TERM: servers get no time to end")
-
-
-def _of_large_groups(submission: Submission) -> str:
-    """Say how groups larger than a node are spread, where nobody said how large nodes are."""
-    most = max((array.gpus for array in submission.arrays), default=0)
-    if most < 2 or submission.options.gpus_per_node or submission.pool is None:
-        return ""
-    name = submission.pool.hardware or next(iter(submission.options.gpus), "GPU")
-    return (
-        f"; up to {most} GPUs are asked for on one node: gpus: {{{name}: {{per_node: N}}}} says "
-        "how many a node has, and larger layouts are then spread over several"
-    )
 
 
 def _show_plan(submission: Submission) -> list[Row]:

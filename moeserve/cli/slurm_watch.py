@@ -44,7 +44,7 @@ async def watch_tasks(directory: Path, *, slurm: Slurm | None = None) -> StudySt
 
 def summary(found: StudyStatus) -> str:
     """Say in one line how many tasks are where, and when it ends at this rate."""
-    silent = f"; Slurm does not answer ({'; '.join(found.silent)})" if found.silent else ""
+    silent = f"; Slurm does not say all ({'; '.join(found.silent)})" if found.silent else ""
     return f"{now_of(found).told}{silent}"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from slurm.scheduler.parse import (
 )
 
 COMMAND_LIMIT_S = 60.0
+MAX_ARRAY_TASKS = re.compile(r"\bmax_array_tasks=([1-9]\d{0,8})")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 NO_ACCOUNTS = "accounting storage is disabled"
 SILENCE = ("Unable to contact slurm controller", "Socket timed out", "Connection refused",
@@ -29,6 +31,13 @@ SILENCE = ("Unable to contact slurm controller", "Socket timed out", "Connection
            "Communication shutdown failure", "standby mode",
            "Zero Bytes were transmitted", "Connection timed out", "Resource temporarily",
            "Unable to establish controller", "Connection reset", "temporarily unable")  # fmt: skip
+OWN_REQUESTS = frozenset(
+    f"SBATCH_{name}"
+    for name in ("ARRAY_INX", "CLUSTERS", "ERROR", "GET_USER_ENV", "GPUS", "GPUS_PER_NODE",
+                 "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "INPUT", "SIGNAL", "TRES_PER_TASK",
+                 "WAIT")
+)  # fmt: skip
+"""Variables that sbatch takes for options which moeserve sets itself, or leaves out on purpose."""
 T = TypeVar("T")
 
 
@@ -43,6 +52,7 @@ class SlurmConfig:
     cluster: str
     version: str
     max_array_size: int
+    """Most tasks of an array."""
     max_job_count: int
     kill_wait_s: float
     accounting: bool
@@ -95,7 +105,7 @@ class SlurmCommands:
         return SlurmConfig(
             cluster=_told(found, "ClusterName"),
             version=_told(found, "SLURM_VERSION"),
-            max_array_size=_number(found, "MaxArraySize"),
+            max_array_size=_longest_array(found),
             max_job_count=_number(found, "MaxJobCount"),
             kill_wait_s=float(_number(found, "KillWait")),
             accounting="slurmdbd" in _told(found, "AccountingStorageType"),
@@ -111,7 +121,8 @@ class SlurmCommands:
     async def queue(self, names: Sequence[str] = ()) -> list[JobInfo]:
         whose = f"--name={','.join(names)}" if names else "--me"
         states = ("--states=all",) if names else ()
-        output = await self._ask("squeue", "-h", "-r", whose, *states, "-o", QUEUE_FORMAT)
+        # Unless it is asked for all, the jobs of a hidden partition are not listed to their owner.
+        output = await self._ask("squeue", "-h", "-r", "-a", whose, *states, "-o", QUEUE_FORMAT)
         return _read("squeue", parse_queue, output)
 
     async def accounting(self, names: Sequence[str], since: str, /) -> list[JobInfo] | None:
@@ -119,9 +130,11 @@ class SlurmCommands:
             f"--name={','.join(names)}",
             f"--starttime={since}",
             f"--format={ACCOUNT_FIELDS}",
+            # Of these commands it alone takes no notice of the variable.
+            *(f"--clusters={name}" for name in (os.environ.get("SLURM_CLUSTERS"),) if name),
         )
         try:
-            output = await self._ask("sacct", "-n", "-P", "-X", "-D", *options)
+            output = await self._ask("sacct", "-n", "-P", "-X", "-D", "-a", *options)
         except SlurmUnreachable:
             raise
         except ClusterError as error:
@@ -146,10 +159,20 @@ class SlurmCommands:
         return await _run(command, self._limit_s)
 
 
+def left_out(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that would change what moeserve asks of sbatch."""
+    return sorted(OWN_REQUESTS & environment.keys())
+
+
 async def _run(command: Sequence[str], limit_s: float) -> str:
     # Slurm's variables could change formats behind our back, and inside of a job pass its own on.
     hidden, kept = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"), ("SLURM_CONF", "SLURM_CLUSTERS")
-    environment = {n: v for n, v in os.environ.items() if n in kept or not n.startswith(hidden)}
+    out = left_out(os.environ)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not (name in out or name.startswith(hidden))
+    }
     # The indices of an array are cut after 64 characters unless it is asked for all of them.
     fixed = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
     try:
@@ -205,6 +228,18 @@ def _number(found: Mapping[str, str], key: str) -> int:
     if not text or not text[0].isdecimal():
         raise SlurmUnreachable(f"scontrol show config: {key} is {found[key]!r}, not a number")
     return int(text[0])
+
+
+def _longest_array(found: Mapping[str, str]) -> int:
+    """Return how many tasks an array may have: its indices are bounded, and at some sites both."""
+    size = _number(found, "MaxArraySize")
+    if size < 1:
+        raise ClusterError(
+            "this cluster takes no job arrays (MaxArraySize=0), and every study is one here; "
+            "within a job of your own, `moeserve run` measures it on that job's node"
+        )
+    tasks = MAX_ARRAY_TASKS.search(found.get("SchedulerParameters", ""))
+    return min(size, int(tasks[1])) if tasks else size
 
 
 def check_duration(what: str, text: str) -> str:

@@ -17,6 +17,8 @@ DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:,-]{0,127}")
 FREE_OPTION = re.compile(r"--[a-z][a-z0-9-]{0,63}(=[^\x00-\x1f\x7f]{0,1024})?")
 JOB_NAME = re.compile(r"[A-Za-z0-9._:@+-]{0,64}\{job\}[A-Za-z0-9._:@+-]{0,64}")
 COMMENT = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
+SHARES = ("shard", "mps")
+"""GRES that are a share of a GPU."""
 SIZES = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 # What moeserve sets itself: another value would break publication, status or clean-up.
 MANAGED = frozenset(
@@ -60,7 +62,8 @@ def check_comment(text: str) -> str:
 
 def check_gres(text: str) -> str:
     """Return a further GRES to ask for beside the GPUs."""
-    if any(part.split(":")[0].startswith("gpu") for part in text.split(",")):
+    kinds = [part.removeprefix("gres/").split(":")[0] for part in text.split(",")]
+    if any(kind.startswith("gpu") or kind in SHARES for kind in kinds):
         raise BadValue(
             "sbatch", f"--gres={text}", "other resources: GPUs are counted for each layout "
             "(gpu_type, gpus, or gpu_request: none and your own request)"

@@ -30,7 +30,7 @@ from strategies.own_gpus import is_hashed
 
 PROFILE = Path("~/.config/moeserve/slurm.yaml")
 
-GRES = "--gres="
+GRES, TIME = "--gres=", "--time="
 
 
 class GpuOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -189,7 +189,7 @@ def _check_gpu_option(option: str, request: str) -> None:
         return
     if option.startswith(GRES):
         check_gres(option.partition("=")[2])
-    elif option.startswith("--gpus"):
+    elif option.startswith("--gpus") or (option.startswith("--tres-p") and "gpu" in option):
         allowed = "gpu_request: gpus-per-node or gpus-per-task; or none, with this option"
         raise BadValue("sbatch", option, allowed)
 
@@ -236,6 +236,16 @@ def site_options(path: Path | None, *, cluster: str | None, found: str) -> dict[
     return profile.clusters[name]
 
 
+def user_defaults(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a user's variables of sbatch say of where jobs go.
+
+    What is submitted again comes from another environment: a node's, where they are not set.
+    """
+    names = ("account", "constraint", "partition", "qos", "reservation")
+    found = {name: environment.get(f"SBATCH_{name.upper()}", "") for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
 def _read(path: Path) -> SiteProfile:
     try:
         return msgspec.convert(read_yaml(path, "site profile"), SiteProfile, strict=True)
@@ -259,4 +269,13 @@ def merge_options(*layers: Mapping[str, Any]) -> SubmitOptions:
     # Here and not in the type: what an earlier version submitted must stay readable.
     for option in options.sbatch:
         _check_gpu_option(option, options.gpu_request)
-    return options
+    return _with_its_time(options)
+
+
+def _with_its_time(options: SubmitOptions) -> SubmitOptions:
+    """Take a limit among sbatch's own options for the limit: the signal ahead of it follows."""
+    times = [option for option in options.sbatch if option.startswith(TIME)]
+    if not times:
+        return options
+    others = tuple(option for option in options.sbatch if option not in times)
+    return msgspec.structs.replace(options, sbatch=others, time=times[-1].removeprefix(TIME))

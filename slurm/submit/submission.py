@@ -90,6 +90,10 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     served: str = ""
     """The model of a server that already runs."""
     pool: PoolSpec | None
+    cluster: str = ""
+    """What Slurm calls itself that was given it; empty of earlier versions' submissions."""
+    uid: int | None = None
+    """Whose jobs they are; not known of earlier versions' submissions."""
     options: SubmitOptions
     kill_wait_s: float
     arrays: tuple[ArraySpec, ...]

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -203,6 +204,8 @@ def _submission(
         experiment=experiment,
         served=next(iter(submit_plan.plan.models)) if kind.running_model else "",
         pool=spec,
+        cluster=config.cluster,
+        uid=os.getuid(),
         options=submit_plan.options,
         kill_wait_s=config.kill_wait_s,
         arrays=tuple(arrays),

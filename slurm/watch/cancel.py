@@ -1,11 +1,15 @@
 """Cancel the jobs of a results directory: by their ids, found by the submissions' job names."""
 
 import asyncio
+from collections.abc import Collection
 
+from catalog.errors import ClusterError
+from orchestrator.results.store import Store
 from slurm.scheduler.command import Slurm, SlurmUnreachable
 from slurm.scheduler.parse import JobInfo
 from slurm.scheduler.states import may_be_active
 from slurm.submit.submission import SubmissionStore
+from slurm.watch.elsewhere import elsewhere, renamed
 
 POLL_S = 1.0
 SLACK_S = 15.0
@@ -13,13 +17,17 @@ SLACK_S = 15.0
 
 
 async def cancel(slurm: Slurm, store: SubmissionStore) -> tuple[list[int], list[JobInfo]]:
-    """Cancel every waiting or running job; return what was cancelled and what has not ended."""
+    """Cancel every waiting or running job; return what was cancelled and what has not ended.
+
+    ClusterError if some may be on another cluster, once those of this one are cancelled.
+    """
     submissions = store.submissions()
     names = [array.name for each in submissions for array in each.arrays]
     names += [job.name for each in submissions for job in each.follow_ups]
     if not names:
         return [], []
-    jobs = sorted({each.task.job for each in await _active(slurm, names)})
+    active = await _active(slurm, names)
+    jobs = sorted({each.task.job for each in active})
     await slurm.cancel([str(job) for job in jobs])
     left = await _active(slurm, names)
     waited_s, limit_s = 0.0, max(each.kill_wait_s for each in submissions) + SLACK_S
@@ -27,7 +35,24 @@ async def cancel(slurm: Slurm, store: SubmissionStore) -> tuple[list[int], list[
         await asyncio.sleep(POLL_S)
         waited_s += POLL_S
         left = await _active(slurm, names)
+    await _check_elsewhere(slurm, store, {each.name for each in active})
     return jobs, left
+
+
+async def _check_elsewhere(slurm: Slurm, store: SubmissionStore, here: Collection[str]) -> None:
+    """Refuse to say that all is cancelled while jobs of the study may be elsewhere, or renamed."""
+    finished = Store(store.root).finished()
+    not_whole = [
+        each
+        for each in store.submissions()
+        if any(run.run_id not in finished for run in each.plan().runs)
+    ]
+    unseen = [s for s in not_whole if not any(array.name in here for array in s.arrays)]
+    recorded = [job for s in not_whole for job in store.job_ids(s.token).items()]
+    job_ids = {name: job for name, job in recorded if name not in here}
+    if words := {**await elsewhere(slurm, unseen), **await renamed(slurm, job_ids)}:
+        told = "; ".join(words.values())
+        raise ClusterError(f"{len(here)} jobs cancelled, and not all may be: {told}")
 
 
 async def _active(slurm: Slurm, names: list[str]) -> list[JobInfo]:

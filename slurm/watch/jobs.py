@@ -1,7 +1,7 @@
 """What Slurm tells of tasks, and what it leaves unsaid: squeue's word and sacct's, kept apart."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from catalog.errors import ClusterError
@@ -10,6 +10,7 @@ from slurm.scheduler.parse import JobInfo
 from slurm.scheduler.states import ACTIVE, state_of
 from slurm.submit.submission import Submission
 from slurm.submit.submit import CLOCK_SKEW
+from slurm.watch.elsewhere import elsewhere, renamed
 
 Key = tuple[int, int]
 """An array job's id and a task's index."""
@@ -27,10 +28,13 @@ class SlurmJobs:
     """Why squeue told nothing; empty if it answered."""
     accounts_silent: str = ""
     """Why sacct told nothing; empty if it answered, or was not needed, or has nothing to keep."""
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    """By the name of an array whose jobs need not be shown here, whom to ask of it."""
 
     @property
     def silent(self) -> tuple[str, ...]:
-        return tuple(words for words in (self.queue_silent, self.accounts_silent) if words)
+        words = (self.queue_silent, self.accounts_silent, *self.hidden.values())
+        return tuple(dict.fromkeys(each for each in words if each))
 
     def info_of(self, job: int | None, task: int, name: str) -> JobInfo | None:
         """Return what is known of a task of the array of this name; None if nothing is."""
@@ -53,17 +57,24 @@ class SlurmJobs:
         if _of(self.queue, job, task, name) is not None:
             return True
         kept = _of(self.accounting, job, task, name)
+        active = kept is not None and state_of(kept.state) in ACTIVE
+        if name in self.hidden and (kept is None or active):
+            return False
         if kept is not None:
-            return not self.queue_silent or state_of(kept.state) in ACTIVE
+            return not self.queue_silent or active
         return not self.queue_silent and (ended or not self.accounts_silent)
 
 
 async def query_jobs(
-    slurm: Slurm, submissions: Iterable[Submission], done: Collection[str] = ()
+    slurm: Slurm,
+    submissions: Iterable[Submission],
+    job_ids: Mapping[str, int],
+    done: Collection[str] = (),
 ) -> SlurmJobs:
     """Ask squeue, and sacct of what squeue leaves open, once for all submissions.
 
-    `done` are server groups of which nothing need be asked: all their runs are published.
+    `job_ids` are those that Slurm gave, by name; `done` are server groups of which nothing need be
+    asked: all their runs are published.
     """
     listed = list(submissions)
     queue, queue_silent = await _queue(slurm, listed)
@@ -78,8 +89,22 @@ async def query_jobs(
         queue, queue_silent = await _queue(slurm, listed)
         by_task |= _by_task(queue)
         jobs |= {info.name: info.task.job for info in queue}
+    left = [s for s in listed if _left_open([s], by_task, jobs, done)]
+    unseen = {name: job for name, job in job_ids.items() if name not in jobs}
+    # Without the queue's word nothing is known to have ended anyway.
+    hidden = {} if queue_silent else await _hidden(slurm, left, unseen)
     jobs = {info.name: info.task.job for info in accounts} | jobs
-    return SlurmJobs(by_task, known, jobs, queue_silent, accounts_silent)
+    return SlurmJobs(by_task, known, jobs, queue_silent, accounts_silent, hidden)
+
+
+async def _hidden(
+    slurm: Slurm, left: list[Submission], unseen: Mapping[str, int]
+) -> Mapping[str, str]:
+    """Return whom to ask of arrays that the queue may not show under their names."""
+    away = await elsewhere(slurm, left)
+    names = {a.name: away[s.token] for s in left if s.token in away for a in s.arrays}
+    sought = [name for name in _names(left) if name in unseen and name not in names]
+    return names | await renamed(slurm, {name: unseen[name] for name in sought})
 
 
 async def _queue(slurm: Slurm, listed: list[Submission]) -> tuple[list[JobInfo], str]:

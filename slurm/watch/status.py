@@ -103,13 +103,14 @@ async def status(slurm: Slurm, store: SubmissionStore) -> StudyStatus:
     finished = Store(store.root).finished()
     plans = [submission.plan() for submission in submissions]
     done = {g.group_id for plan in plans for g in plan.groups if _all_done(g, finished)}
-    slurm_jobs = await query_jobs(slurm, submissions, done)
+    job_ids = {name: job for s in submissions for name, job in store.job_ids(s.token).items()}
+    slurm_jobs = await query_jobs(slurm, submissions, job_ids, done)
     newest: dict[str, TaskStatus] = {}
     missing: dict[str, Run] = {}
     for submission, plan in zip(submissions, plans, strict=True):
         groups = {group.group_id: group for group in plan.groups}
         missing |= {run.run_id: run for run in plan.runs if run.run_id not in finished}
-        for task in _tasks(store, submission, groups, slurm_jobs, finished):
+        for task in _tasks(store, submission, groups, job_ids, slurm_jobs, finished):
             before = newest.get(task.group.group_id)
             if before is None or _rank(task) >= _rank(before):
                 newest[task.group.group_id] = task
@@ -134,10 +135,10 @@ def _tasks(
     store: SubmissionStore,
     submission: Submission,
     groups: Mapping[str, ServerGroup],
+    job_ids: Mapping[str, int],
     slurm_jobs: SlurmJobs,
     finished: set[str],
 ) -> Iterable[TaskStatus]:
-    job_ids = store.job_ids(submission.token)
     journals = journals_of(store, submission.token)
     for array in submission.arrays:
         job = job_ids.get(array.name, slurm_jobs.jobs.get(array.name))

@@ -9,11 +9,19 @@ SEND_S = 20e-6
 """What a send may take: of n requests due at one instant the last goes n of these later."""
 LATEST_LOOP_S = 0.020
 """At the 99th percentile: what the loop is late, tokens are read late."""
+LONGEST_PAUSE_S = 1.0
+"""Of the loop at once: nothing that the client does takes so long, it was not running."""
 ADVICE = "give the client a core of its own, or more processes with --client-workers"
 
 
 def client_limited(stats: RunStats) -> str | None:
     """Return the reason why the client's own limits are in the numbers; None when they are not."""
+    if stats.max_loop_lag_s > LONGEST_PAUSE_S:
+        return (
+            f"CLIENT_LIMITED: the client did not run for {stats.max_loop_lag_s:.1f} s at once "
+            f"(limit {LONGEST_PAUSE_S:.0f} s), as in a suspended job, container or machine, and "
+            "that is in the times; measure where nothing suspends it"
+        )
     latest_dispatch_s = LATEST_DISPATCH_S + SEND_S * stats.peak_in_flight
     if stats.busy_share > MOST_BUSY:
         found = f"the client was busy {stats.busy_share:.0%} of the time (limit {MOST_BUSY:.0%})"

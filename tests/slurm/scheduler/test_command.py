@@ -1,11 +1,12 @@
 """Slurm's commands as they answer, refuse and stay silent, played by small programs."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from catalog.errors import ClusterError
-from slurm.scheduler.command import SlurmCommands, SlurmUnreachable
+from slurm.scheduler.command import SlurmCommands, SlurmUnreachable, left_out
 
 CONFIG = """\
 AccountingStorageType   = accounting_storage/slurmdbd
@@ -79,6 +80,56 @@ async def test_variables_of_slurm_s_do_not_reach_its_commands(
     assert "SLURM_CONF=/etc/slurm.conf" in info
     assert "SQUEUE_FORMAT" not in info
     assert "SLURM_JOB_ID" not in info
+
+
+async def test_jobs_of_a_hidden_partition_are_in_the_queue_too(play: Path) -> None:
+    shown = "echo '1_0|1|PENDING|None|N/A|N/A||moeserve-x-0'"
+    program(play, "squeue", f'for word; do [ "$word" != -a ] || {shown}; done')
+    assert len(await SlurmCommands().queue(["moeserve-x-0"])) == 1
+    assert len(await SlurmCommands().queue()) == 1
+
+
+async def test_a_user_s_defaults_reach_sbatch_but_no_request_that_moeserve_makes_itself(
+    play: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["SBATCH_ARRAY_INX", "SBATCH_CLUSTERS", "SBATCH_ERROR", "SBATCH_GPUS", "SBATCH_WAIT"]
+    for name in (*own, "SBATCH_ACCOUNT", "SBATCH_PARTITION"):
+        monkeypatch.setenv(name, "1")
+    assert left_out(os.environ) == own
+    program(play, "sbatch", f"env > {play}/seen; echo 12")
+    await SlurmCommands().submit(["job.sh"])
+    seen = {line.partition("=")[0] for line in (play / "seen").read_text().splitlines()}
+    assert {name for name in seen if name.startswith("SBATCH_")} == {
+        "SBATCH_ACCOUNT",
+        "SBATCH_PARTITION",
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "longest"),
+    [("(null)", 1001), ("bf_interval=2,max_array_tasks=40", 40), ("max_array_tasks=9999", 1001)],
+)
+async def test_an_array_has_no_more_tasks_than_the_scheduler_takes(
+    play: Path, parameters: str, longest: int
+) -> None:
+    program(play, "scontrol", f"cat <<'E'\n{CONFIG}SchedulerParameters = {parameters}\nE")
+    assert (await SlurmCommands().config()).max_array_size == longest
+
+
+async def test_a_cluster_without_job_arrays_is_told_with_the_way_out(play: Path) -> None:
+    config = CONFIG.replace("= 1001", "= 0")
+    program(play, "scontrol", f"cat <<'E'\n{config}E")
+    with pytest.raises(ClusterError, match=r"MaxArraySize=0.*moeserve run"):
+        await SlurmCommands().config()
+
+
+async def test_accounts_are_asked_of_the_cluster_that_the_queue_is(
+    play: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CLUSTERS", "h100")
+    program(play, "sacct", f'echo "$@" > {play}/asked')
+    assert await SlurmCommands().accounting(["x"], "2026-01-01") == []
+    assert "--clusters=h100" in (play / "asked").read_text().split()
 
 
 DBD_AWAY = "sacct: error: Problem talking to the database: Connection refused"

@@ -22,6 +22,7 @@ from slurm.submit.estimate import Estimator
 from slurm.submit.needs import Needs, needs_of, shortage, together
 from slurm.submit.options import SubmitOptions, merge_options
 from slurm.submit.plan_elsewhere import remote_plan
+from slurm.submit.submission import SubmissionStore
 from tests.slurm.memory_slurm import MemorySlurm
 from tests.slurm.studies import small
 
@@ -207,12 +208,36 @@ def test_other_resources_are_asked_for_without_a_gpu_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["--gres=gpu:a100:4,nvme:100", "--gpus-per-node=4", "--gpus=4", "--gres=gpu"]
+    "option",
+    [
+        "--gres=gpu:a100:4,nvme:100",
+        "--gpus-per-node=4",
+        "--gpus=4",
+        "--gres=gpu",
+        "--gres=nvme:1,shard:2",
+        "--gres=gres/mps:50",
+        "--tres-per-task=cpu:4,gres/gpu:1",
+    ],
 )
 def test_a_second_request_for_gpus_is_refused_with_the_way_out(option: str) -> None:
     with pytest.raises(BadValue, match="gpu_request"):
         merge_options({"sbatch": [option]})
     assert merge_options({"sbatch": [option], "gpu_request": "none"}).sbatch == (option,)
+
+
+def test_a_limit_among_sbatch_s_own_options_is_the_limit_of_a_task(tmp_path: Path) -> None:
+    """Its signal would come at once: 150 s before the end of a task that has 120."""
+    options = merge_options({"time": "5", "sbatch": ["--time=2", "--time=4", "--licenses=x"]})
+    assert (options.time, options.sbatch) == ("4", ("--licenses=x",))
+    cluster = MemorySlurm()
+    request = SubmitRequest(small(), {"sbatch": ["--time=2"]}, then=("collect",))
+    asyncio.run(submit_study(request, tmp_path, dry_run=False, slurm=cluster))
+    (submission,) = SubmissionStore(tmp_path).submissions()
+    words = submission.arrays[0].arguments
+    assert [word for word in words if word.startswith("--time")] == ["--time=2"]
+    assert "--signal=B:USR2@60" in words
+    (follow_up,) = submission.follow_ups
+    assert [word for word in follow_up.arguments if word.startswith("--time")] == ["--time=1:00:00"]
 
 
 def test_jobs_are_named_and_commented_as_the_site_wants(tmp_path: Path) -> None:

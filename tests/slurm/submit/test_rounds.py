@@ -159,3 +159,20 @@ def test_what_is_missing_of_a_study_is_said_without_slurm(tmp_path: Path) -> Non
     assert unfinished(tmp_path) == ""
     next((tmp_path / "runs").iterdir()).unlink()
     assert "5 of 6 planned runs" in unfinished(tmp_path)
+
+
+def test_what_is_submitted_again_goes_where_the_user_s_variables_sent_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follow-up runs on a node, in an environment without them."""
+    monkeypatch.setenv("SBATCH_ACCOUNT", "grant7")
+    monkeypatch.setenv("SBATCH_PARTITION", "gpu")
+    cluster = MemorySlurm()
+    submit(cluster, tmp_path, SubmitRequest(SMALL, {"partition": "short"}))
+    monkeypatch.delenv("SBATCH_ACCOUNT")
+    cluster.set(1, 0, "NODE_FAIL")
+    collected = collect(tmp_path, look(cluster, tmp_path))
+    asyncio.run(retry_missing(tmp_path, collected, slurm=cluster))
+    first, again = SubmissionStore(tmp_path).submissions()
+    for submission in (first, again):
+        assert {"--account=grant7", "--partition=short"} <= set(submission.arrays[0].arguments)

@@ -56,6 +56,14 @@ def test_a_client_at_its_limit_says_so_with_the_number_and_advice(
     assert "--client-workers" in reason
 
 
+def test_a_client_that_was_suspended_says_for_how_long() -> None:
+    """Slurm stops a job's processes for another's sake: a hundredth of the timers see nothing."""
+    reason = client_limited(changed(max_loop_lag_s=6.0))
+    assert reason is not None
+    assert reason.startswith("CLIENT_LIMITED: the client did not run for 6.0 s at once")
+    assert client_limited(changed(max_loop_lag_s=0.9)) is None
+
+
 def test_a_burst_of_many_requests_is_allowed_the_time_its_sends_take() -> None:
     late = {"p99_dispatch_lag_s": 0.012}
     assert client_limited(changed(**late)) is not None
