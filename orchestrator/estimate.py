@@ -256,7 +256,9 @@ def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, serve
     layout, used, kernels = on.step_model.layout, on.step_model.pricing, on.step_model.kernels
     fitted = on.step_model.constants.error
     in_flight = summary["effective_concurrency"]
-    asking = (used, layout, on.step_model.gpu, _asked(run, on, in_flight))
+    hits = float(measurement.figures.get("server_prefix_cache_hits") or 0)
+    asked = _asked(run, on, in_flight, found_in_cache=hits > 0)
+    asking = (used, layout, on.step_model.gpu, asked)
     return {
         **cell_columns(cell),
         "engine_version": f"{used}: {kernels.name}" if kernels and kernels.any else used,
@@ -279,7 +281,7 @@ def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, serve
     }
 
 
-def _asked(run: Run, on: ServerModel, found: float | None) -> Asked:
+def _asked(run: Run, on: ServerModel, in_flight: float | None, *, found_in_cache: bool) -> Asked:
     """Whom the calibration is asked about; an open loop has in flight what came of it."""
     cell = run.cell
     closed = cell.load.request_rate is None and cell.load.max_concurrency
@@ -287,8 +289,8 @@ def _asked(run: Run, on: ServerModel, found: float | None) -> Asked:
         total_params=on.step_model.model.total_params,
         input_len=cell.workload.input_len,
         output_len=cell.workload.output_len,
-        in_flight=min(cell.num_prompts, closed) if closed else found,
-        cached_prefixes=on.limits.prefix_caching or on.limits.prefix_cached,
+        in_flight=min(cell.num_prompts, closed) if closed else in_flight,
+        cached_prefixes=found_in_cache or on.limits.prefix_cached,
     )
 
 

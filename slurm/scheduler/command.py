@@ -167,11 +167,11 @@ def left_out(environment: Mapping[str, str]) -> list[str]:
 async def _run(command: Sequence[str], limit_s: float) -> str:
     # Slurm's variables could change formats behind our back, and inside of a job pass its own on.
     hidden, kept = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"), ("SLURM_CONF", "SLURM_CLUSTERS")
-    out = left_out(os.environ)
+    dropped = left_out(os.environ)
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name in kept or not (name in out or name.startswith(hidden))
+        if name in kept or not (name in dropped or name.startswith(hidden))
     }
     # The indices of an array are cut after 64 characters unless it is asked for all of them.
     fixed = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}

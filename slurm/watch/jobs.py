@@ -104,7 +104,8 @@ async def _hidden(
     away = await elsewhere(slurm, left)
     names = {a.name: away[s.token] for s in left if s.token in away for a in s.arrays}
     sought = [name for name in _names(left) if name in unseen and name not in names]
-    return names | await renamed(slurm, {name: unseen[name] for name in sought})
+    found = await renamed(slurm, {name: unseen[name] for name in sought})
+    return {**names, **found}
 
 
 async def _queue(slurm: Slurm, listed: list[Submission]) -> tuple[list[JobInfo], str]:

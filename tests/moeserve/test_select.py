@@ -117,13 +117,13 @@ def test_a_column_without_numbers_says_what_it_has(
     assert problem in err
 
 
-def test_a_table_of_one_column_says_which_it_is(
+def test_a_table_without_numbers_says_what_it_has(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    rows = table(tmp_path, "method;tput\na;1\nb;2")
+    rows = table(tmp_path, "method,note\na,x\nb,y")
     code, _, err = called(capsys, rows, "--maximize", "speed")
     assert code == 2
-    assert "no column 'speed'; none holds numbers: method;tput" in err
+    assert "no column 'speed'; none holds numbers: method, note" in err
 
 
 def test_runs_of_which_none_counts_leave_nothing_to_choose(

@@ -34,7 +34,7 @@ def row(*args: str, **changes: object) -> Mapping[str, float]:
 
 def figures(row: Mapping[str, float]) -> Mapping[str, float]:
     """What was measured, without what says under which configuration."""
-    named = {*SETUP, "configuration", "configuration_text"}
+    named = {*SETUP, "configuration", "configuration_text", "assumed"}
     return {name: value for name, value in row.items() if name not in named}
 
 
