@@ -10,7 +10,7 @@ SEND_S = 20e-6
 LATEST_LOOP_S = 0.020
 """At the 99th percentile: what the loop is late, tokens are read late."""
 LONGEST_PAUSE_S = 1.0
-"""Of the loop at once: nothing that the client does takes so long, it was not running."""
+"""Of the loop at once: nothing that the client computes takes so long."""
 ADVICE = "give the client a core of its own, or more processes with --client-workers"
 
 
@@ -19,8 +19,8 @@ def client_limited(stats: RunStats) -> str | None:
     if stats.max_loop_lag_s > LONGEST_PAUSE_S:
         return (
             f"CLIENT_LIMITED: the client did not run for {stats.max_loop_lag_s:.1f} s at once "
-            f"(limit {LONGEST_PAUSE_S:.0f} s), as in a suspended job, container or machine, and "
-            "that is in the times; measure where nothing suspends it"
+            f"(limit {LONGEST_PAUSE_S:.0f} s), as in a suspended job, container or machine, or on "
+            "a disk that stalls, and that is in the times; measure where nothing holds it up"
         )
     latest_dispatch_s = LATEST_DISPATCH_S + SEND_S * stats.peak_in_flight
     if stats.busy_share > MOST_BUSY:

@@ -19,7 +19,7 @@ MAYBE = -1
 HELD_GAPS = 3.0
 """Usual gaps that a held-back token may come before the text; what is earlier is no token."""
 ABNORMAL = re.compile(
-    r"(?i)abort\w*|(?:\w+_)?error\w*|cancel\w*|fail\w*|time_?out|content_filter|interrupt\w*|shutdown"
+    r"(?i)abort\w*|(?:\w{1,40}_)?error\w*|cancel\w*|fail\w*|time_?out|content_filter|interrupt\w*|shutdown"
     r"|unload\w*|evict\w*|out_of_memory|insufficient\w*|disconnect\w*"
     r"|safety|recitation|sensitive|prohibited_content"
 )
