@@ -92,14 +92,15 @@ class TokenCounter:
             self._take(choice, event.usage, stamp_s)
 
     def _take(self, choice: Choice, usage: Usage | None, stamp_s: float) -> None:
-        guess = self._guess(choice)
         if choice.token_ids is not None:
             self._known = True
             count = guess = self._more(len(choice.token_ids))
-        elif self._runs or (self._runs is None and usage is not None and not self.counts):
-            count = self._grown(usage, content=guess == 1)
         else:
-            count = 0 if self._known and guess == MAYBE else guess
+            guess = self._guess(choice)
+            if self._runs or (self._runs is None and usage is not None and not self.counts):
+                count = self._grown(usage, content=guess == 1)
+            else:
+                count = 0 if self._known and guess == MAYBE else guess
         if count or (self._runs and guess):
             self.stamps_s.append(stamp_s)
             self.counts.append(count)
