@@ -64,9 +64,18 @@ def _memory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
+def asked(text: str) -> str:
+    from tests.fuzz.targets import TARGETS
+
+    name, _, count = text.partition("=")
+    if name not in TARGETS or not count.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: TARGET=COUNT, of {', '.join(TARGETS)}")
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("targets", nargs="+", metavar="TARGET=COUNT")
+    parser.add_argument("targets", nargs="+", metavar="TARGET=COUNT", type=asked)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if len(given.targets) == 1:
