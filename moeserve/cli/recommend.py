@@ -62,7 +62,7 @@ def recommend(
     hardware: HardwareOption,
     gpus: GpusOption,
     workload: WorkloadOption = "decode-heavy",
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="In flight.")] = 32,
+    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="In flight.")] = 32,
     strategy: StrategyOption = None,
     predictor: PredictorOption = None,
     objective: ObjectiveOption = "throughput",
@@ -90,7 +90,9 @@ def switch(
     hardware: HardwareOption,
     gpus: GpusOption,
     workload: WorkloadOption = "decode-heavy",
-    concurrency: Annotated[str, typer.Option("--concurrency", help="1..256 or a list.")] = "1..256",
+    concurrency: Annotated[
+        str, typer.Option("--concurrency", "-c", help="1..256 or a list.")
+    ] = "1..256",
     strategy: StrategyOption = None,
     predictor: PredictorOption = None,
     objective: ObjectiveOption = "throughput",
