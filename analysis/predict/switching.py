@@ -10,18 +10,6 @@ from orchestrator.results.record import Row
 AtLoad = tuple[int, Recommendation]
 
 
-def switching_table(
-    request: RecommendationRequest,
-    loads: Sequence[int],
-    predictor: Predictor | None,
-    *,
-    prompts_per_load: int,
-) -> list[Row]:
-    """One row for each stretch of loads with one best strategy, from the smallest load on."""
-    asked = recommendations(request, loads, predictor, prompts_per_load=prompts_per_load)
-    return stretches_of(asked)
-
-
 def recommendations(
     request: RecommendationRequest,
     loads: Sequence[int],

@@ -1,5 +1,6 @@
 """The text decoder inside a config that wraps it, with what stands outside of it kept."""
 
+from catalog.reader.decoder import HIDDEN
 from catalog.reader.fields import Fields
 
 WRAPPERS = (
@@ -7,7 +8,6 @@ WRAPPERS = (
     "text_model_config", "llm", "decoder",
 )  # fmt: skip
 _OUTSIDE = ("quantization_config", "compression_config", "quantization", "dtype", "torch_dtype")
-_HIDDEN = ("hidden_size", "d_model", "n_embd")
 _DEEPEST = 4
 
 
@@ -54,10 +54,10 @@ def _inside(fields: Fields) -> Fields | None:
     for key in WRAPPERS:
         if fields.is_object(key):
             inner = fields.nested(key)
-            if inner is not None and (_sized(inner) or not fields.given(*_HIDDEN)):
+            if inner is not None and (_sized(inner) or not fields.given(*HIDDEN)):
                 return inner
     return None
 
 
 def _sized(fields: Fields) -> bool:
-    return fields.given(*_HIDDEN) or any(map(fields.is_object, WRAPPERS))
+    return fields.given(*HIDDEN) or any(map(fields.is_object, WRAPPERS))

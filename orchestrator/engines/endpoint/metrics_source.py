@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from orchestrator.measure.control import SIDE_LIMIT_S, Control
-from workloads.figures.server_metrics import Scrape, parse_metrics
+from workloads.figures.server_metrics import Scrape, parse_metrics, window
 
 LOOKS = 8
 """Readings in a row: behind a balancer some come from one server and some from another."""
@@ -57,13 +57,10 @@ def to_and_fro(scrapes: list[Scrape]) -> bool:
 
     A server that starts again needs longer than a few readings in a row.
     """
-    for before, after in pairwise(scrapes):
-        later = after.counters()
-        if any(later.get(name, was) < was for name, was in before.counters().items()):
-            return True
-        if before.started != after.started:
-            return True
-    return False
+    return any(
+        window(before, after).restarted or before.started != after.started
+        for before, after in pairwise(scrapes)
+    )
 
 
 def unseen(why: str, what: list[str]) -> str:

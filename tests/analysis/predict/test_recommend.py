@@ -12,7 +12,7 @@ from analysis.predict.predictor import Predictor, fit
 from analysis.predict.read import read_cases
 from analysis.predict.recommend import Recommendation, RecommendationRequest, recommend
 from analysis.predict.steady_state import Demand, serving, steady_state
-from analysis.predict.switching import switching_table
+from analysis.predict.switching import recommendations, stretches_of
 from catalog.errors import BadValue, Infeasible
 from catalog.hardware_table import gpu
 from catalog.model_table import model
@@ -115,7 +115,7 @@ def test_a_model_that_fits_nowhere_is_infeasible_with_the_number_that_fails() ->
 
 def test_the_switching_table_covers_every_load_once() -> None:
     loads = [1, 4, 16, 64, 256]
-    rows = switching_table(QUESTION, loads, None, prompts_per_load=2)
+    rows = stretches_of(recommendations(QUESTION, loads, None, prompts_per_load=2))
     assert rows[0]["from_concurrency"] == 1
     assert rows[-1]["to_concurrency"] == 256
     strategies = [row["strategy"] for row in rows]
@@ -123,16 +123,15 @@ def test_the_switching_table_covers_every_load_once() -> None:
 
 
 def test_a_stretch_names_all_that_its_loads_rest_on(predictor: Predictor) -> None:
-    (row,) = switching_table(QUESTION, (8, 16, 32), predictor, prompts_per_load=2)
+    (row,) = stretches_of(recommendations(QUESTION, (8, 16, 32), predictor, prompts_per_load=2))
     assert row["source"] == "measured,interpolated"
 
 
 def test_a_measured_crossover_is_found_between_the_loads_that_show_it() -> None:
     rates = [("tp", 1, 2.0), ("ep", 1, 1.0), ("tp", 4, 8.0), ("ep", 4, 7.0), ("tp", 16, 9.0),
              ("ep", 16, 20.0)]  # fmt: skip
-    rows = switching_table(
-        QUESTION, [1, 4, 16], fit(measured(*rates), objective="throughput"), prompts_per_load=2
-    )
+    fitted = fit(measured(*rates), objective="throughput")
+    rows = stretches_of(recommendations(QUESTION, [1, 4, 16], fitted, prompts_per_load=2))
     assert [(row["strategy"], row["from_concurrency"]) for row in rows] == [("tp", 1), ("ep", 16)]
     assert all(row["clear"] for row in rows)
 
