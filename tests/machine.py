@@ -11,13 +11,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 VARIABLE = "MOESERVE_TEST_SLOWNESS"
 """Where the session keeps its factor: the processes of pytest-xdist inherit it."""
 QUIET_LOOP_S, QUIET_STARTS_S = 0.1, 0.04
 """What the two halves of the probe take on a quiet core of 3 GHz."""
 SPARE = 2.0
+BUSY = frozenset({"", "CLIENT_LIMITED"})
+"""What a load of real time is told on a machine that gave its cores to something else."""
 PAUSE_S = 0.05
 
 
@@ -43,6 +45,11 @@ def slowness() -> float:
 def limit(quiet_s: float) -> float:
     """Return how long to wait here, in seconds, for what may take so long on a quiet machine."""
     return quiet_s * slowness() * SPARE
+
+
+def against(row: Mapping[str, object]) -> set[str]:
+    """Return what makes a run invalid, but for what a busy test machine does to its client."""
+    return set(str(row["verdict_reasons"]).split(";")) - BUSY
 
 
 def until(condition: Callable[[], object], quiet_s: float = 30.0, *, told: object = "") -> None:

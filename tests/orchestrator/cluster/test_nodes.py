@@ -1,6 +1,7 @@
 """Whole studies on three nodes of a real Ray: where servers go, how many, and who is let in."""
 
 import json
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,12 @@ from typing import Any
 import pytest
 
 from orchestrator.results.manifests import Manifest, read_manifests
-from tests.machine import slowness
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 MODELS = ("-m", "OLMoE-1B-7B", "-m", "Qwen1.5-MoE-A2.7B", "-m", "Qwen3-30B-A3B")
 LAYOUTS = ("-s", "single,tp,ep,tp+ep")
 SMALL = ("-w", "16:8:6", "-c", "1,4")
-PLACING_S = 0.1
-"""From the end of one stay to the begin of the next on its node: Ray is asked again and again."""
 
 
 def published(root: Path) -> list[Manifest]:
@@ -33,6 +31,26 @@ def overlapping(root: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return [
         (a, b) for a, b in pairs if a["started_s"] < b["ended_s"] and b["started_s"] < a["ended_s"]
     ]
+
+
+def passed_over(stays: list[dict[str, Any]]) -> list[tuple[str, float, float]]:
+    """The times in which a node stood idle while another took a group, ended it and took one more.
+
+    Placing takes a moment, on a busy machine a long one, and so does all else: who comes first is
+    the same there, and a node that is free is not passed over twice for one that is not.
+    """
+    found = []
+    for node in {stay["nodes"][0] for stay in stays}:
+        own = sorted(
+            (each["started_s"], each["ended_s"]) for each in stays if each["nodes"][0] == node
+        )
+        edges = [0.0, *(end for _, end in own)], [*(start for start, _ in own), float("inf")]
+        for free_s, taken_s in zip(*edges, strict=True):
+            between = Counter(
+                each["nodes"][0] for each in stays if free_s < each["started_s"] < taken_s
+            )
+            found += [(node, free_s, taken_s) for count in between.values() if count > 1]
+    return found
 
 
 def test_four_layouts_of_three_models_fill_the_nodes_and_never_share_one(
@@ -56,10 +74,8 @@ def test_four_layouts_of_three_models_fill_the_nodes_and_never_share_one(
     assert all(not set(a["nodes"]) & set(b["nodes"]) for a, b in together)
     went = schedule(root)
     assert len(went["stays"]) == 24
-    # No node stands idle while a group waits: Graham's bound for any order of the groups.
-    longest_s = max(stay["ended_s"] - stay["started_s"] for stay in went["stays"])
-    placing_s = PLACING_S * slowness() * len(went["stays"]) / 3
-    assert went["measured_s"] <= went["lower_bound_s"] + longest_s + placing_s
+    assert passed_over(went["stays"]) == []
+    assert went["measured_s"] >= went["lower_bound_s"]
     assert went["predicted_s"] is not None
 
 

@@ -14,6 +14,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.host.ports import port_range
 from orchestrator.study import prepare, run_study
 from orchestrator.table import run_rows
+from tests.machine import against
 from tests.simulated_server import simulated
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -42,7 +43,7 @@ async def test_a_running_server_is_measured_as_what_the_user_says_it_is(tmp_path
         await run_study(await prepare(asked), tmp_path / "out", listen=lambda _: None)
     (row,) = run_rows(tmp_path / "out")
     assert row["completed"] == 6
-    assert row["verdict_reasons"] in ("", "CLIENT_LIMITED")  # a busy test machine may limit it
+    assert not against(row)
     assert (row["model"], row["strategy"], row["num_gpus"]) == ("OLMoE-1B-7B", "tp4", 4)
     assert row["engine"] == "endpoint"
     assert row["provenance"] == "simulated"

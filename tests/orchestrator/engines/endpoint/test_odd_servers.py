@@ -13,7 +13,7 @@ from orchestrator.experiment.endpoint_options import EndpointOptions
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.table import request_table
 from orchestrator.verify import verify_directory
-from tests.machine import slowness
+from tests.machine import BUSY, slowness
 from tests.odd_server import OddServer, measured, serving
 from workloads.load.text_prompts import TextPrompts
 
@@ -32,7 +32,7 @@ def no_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
 def codes(row: dict[str, Any]) -> set[str]:
     """All reasons and notes, but what a busy test machine adds."""
     told = {*row["verdict_reasons"].split(";"), *row["verdict_notes"].split(";")}
-    return told - {"", "SERVER_UNSEEN", "CLIENT_LIMITED", "SOME_CLUMPED"}
+    return told - BUSY - {"SERVER_UNSEEN", "SOME_CLUMPED"}
 
 
 def near(server: OddServer) -> Any:

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -15,7 +14,7 @@ from orchestrator.run.events import GroupFailed, RunEvent, RunFinished, Stage
 from orchestrator.study import prepare, run_study
 from orchestrator.table import run_rows
 from orchestrator.verify import verify_directory
-from tests.machine import limit
+from tests.machine import against, limit
 
 pytestmark = pytest.mark.slow  # each test starts servers of its own
 
@@ -61,11 +60,6 @@ async def do(root: Path, asked: Experiment, stop: asyncio.Event | None = None) -
     await run_study(await prepare(asked), root, listen=events.append, stop=stop)
     assert set(servers()) <= set(before)
     return events
-
-
-def against(row: Mapping[str, object]) -> set[str]:
-    """What makes a run invalid, but for what a busy test machine does to the client."""
-    return set(str(row["verdict_reasons"]).split(";")) - {"", "CLIENT_LIMITED"}
 
 
 def failures(events: list[RunEvent]) -> list[str]:

@@ -11,7 +11,7 @@ from orchestrator.experiment.experiment import Experiment, ServerOptions
 from orchestrator.results.manifests import read_manifests
 from orchestrator.results.rows import rows_of
 from orchestrator.study import prepare, run_study
-from tests.machine import limit
+from tests.machine import against, limit
 from workloads.transcript import RequestRow
 
 pytestmark = [
@@ -62,7 +62,8 @@ async def test_every_form_of_traffic_is_a_measured_run_with_the_server_s_own_cou
     for manifest in found.values():
         (path,) = (each.path for each in manifest.files if each.path.endswith("requests.parquet"))
         record, rows = manifest.record, rows_of(tmp_path / "results" / path)
-        assert (record.verdict, record.provenance) == ("valid", "measured"), record.verdict_reasons
+        assert not against({"verdict_reasons": record.verdict_reasons})
+        assert record.provenance == "measured"
         assert record.total_input_tokens == record.extra["server_prompt_tokens"]
         assert record.total_output_tokens == record.extra["server_generation_tokens"]
         for row in rows:
