@@ -3,8 +3,8 @@
 import asyncio
 import multiprocessing
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 
@@ -42,12 +42,6 @@ Served = tuple[Measurement, list[RequestRow]]
 # Below this many runs starting further processes takes longer than they save.
 WORTH_MORE_CORES = 300
 MOST_CORES = 8
-
-MOST_NOTES = 3
-MIXED = (
-    "layouts of one load are priced by different sources: part of what sets them apart is the "
-    "sources', not the layouts'"
-)
 
 CELL = (
     "model",
@@ -125,37 +119,6 @@ def _graphs(on: ServerModel, version: str | None) -> int:
     """Tokens of the largest step that such a server replays as one graph; 0 where none is."""
     defaults = engine_defaults(on.step_model.gpu, on.step_model.layout, version)
     return defaults.graphs(on.limits.max_num_seqs, on.limits.max_num_batched_tokens)
-
-
-def pricing_notes(rows: Sequence[Row]) -> list[str]:
-    """Say which tables of measured kernels were asked, and what of the steps they priced."""
-    told = dict.fromkeys((row.get("kernel_tables"), row.get("priced_by")) for row in rows)
-    notes = [f"kernels of {name}: {parts}" for name, parts in told if name]
-    if len(notes) > MOST_NOTES:
-        more = f"{len(notes) - MOST_NOTES} more answers in column priced_by"
-        notes = [*notes[:MOST_NOTES], more]
-    return [*notes, MIXED] if notes and _mixed(rows) else notes
-
-
-def outside_notes(rows: Sequence[Row]) -> list[str]:
-    """Say, each once, why bounds are wider: what of these rows the calibration has not seen."""
-    told = Counter(
-        why for row in rows for why in str(row.get("outside_calibration") or "").split("; ") if why
-    )
-    kept = [why for why, _ in told.most_common(MOST_NOTES)]
-    more = f"; {len(told) - MOST_NOTES} more in column outside_calibration"
-    if not kept:
-        return []
-    return [f"bounds are wider: {'; '.join(kept)}{more if len(told) > MOST_NOTES else ''}"]
-
-
-def _mixed(rows: Iterable[Row]) -> bool:
-    """Whether layouts under one load have experts by a table here and by a formula there."""
-    priced = defaultdict[tuple[object, ...], set[object]](set)
-    for row in rows:
-        if row.get("calibration"):
-            priced[tuple(row.get(name) for name in CELL)].add(row["calibration"])
-    return any(len(each) > 1 for each in priced.values())
 
 
 def breakdowns(plan: Plan, assumed: ServerSettings) -> Iterator[Row]:

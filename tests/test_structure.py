@@ -9,13 +9,19 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.engines.registry import ENGINES
+
 ROOT = Path(__file__).parent.parent
 LONGEST_IDEA = 92
+LONGEST_MODULE = 300
 
 
 draw = SimpleNamespace(**runpy.run_path(str(ROOT / "scripts" / "draw_structure.py")))
 TOP = [box.name for floor in draw.floors() for box in floor]
-PACKAGES = sorted(path for name in TOP for path in (ROOT / name).rglob("__init__.py"))
+MODULES = sorted(path for name in TOP for path in (ROOT / name).rglob("*.py"))
+PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
+NOT_ENGINES = {"simulated", "diffusion", "endpoint"}
+"""Engines' names that are also a provenance, a kind of model and a column."""
 
 
 def test_the_committed_picture_is_what_the_contracts_draw() -> None:
@@ -73,3 +79,31 @@ def test_a_package_says_its_one_idea_in_its_first_line(path: Path) -> None:
     first = said.splitlines()[0]
     assert len(first) <= LONGEST_IDEA
     assert re.fullmatch(r"[^a-z].*[^.]\.|transformers .*\.|llama\.cpp.*\.|vLLM.*\.", first), first
+
+
+def test_no_module_is_longer_than_what_one_reads_at_a_sitting() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in MODULES}
+    assert {path: length for path, length in lengths.items() if length > LONGEST_MODULE} == {}
+
+
+def compared(source: str) -> set[str]:
+    """The texts that conditions and patterns of a module compare with, alone or one of several."""
+    sides: list[ast.expr] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            sides += (node.left, *node.comparators)
+        elif isinstance(node, ast.MatchValue):
+            sides.append(node.value)
+    several = (ast.Tuple, ast.List, ast.Set)
+    alone = [one for side in sides for one in (side.elts if isinstance(side, several) else [side])]
+    texts = [one.value for one in alone if isinstance(one, ast.Constant)]
+    return {text for text in texts if isinstance(text, str)}
+
+
+def test_what_an_engine_does_is_asked_of_its_record_and_never_of_its_name() -> None:
+    names = set(ENGINES) - NOT_ENGINES
+    assert compared('if name in ("vllm", "x") or "llamacpp" == name: pass') >= {"vllm", "llamacpp"}
+    assert compared('match name:\n    case "vllm": pass') == {"vllm"}
+    outside = (path for path in MODULES if "engines" not in path.parts)
+    told = {path: names & compared(path.read_text()) for path in outside}
+    assert {path: found for path, found in told.items() if found} == {}

@@ -85,7 +85,7 @@ def autotune(
 ) -> None:
     from catalog.from_hf import load_model
     from orchestrator.engines.checks import check_kind
-    from orchestrator.estimate import outside_notes
+    from orchestrator.estimate_notes import outside_notes
     from perfmodel.autotune import Goal, search
     from perfmodel.constants import DEFAULT
     from perfmodel.decode import Pricing

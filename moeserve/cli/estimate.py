@@ -194,13 +194,8 @@ def _estimate(
     experiment: "Experiment", assumed: "ServerSettings", output: Format, *, breakdown: bool
 ) -> None:
     from moeserve.attribution import attribution_notes
-    from orchestrator.estimate import (
-        breakdowns,
-        estimates,
-        outside_notes,
-        plan_of,
-        pricing_notes,
-    )
+    from orchestrator.estimate import breakdowns, estimates, plan_of
+    from orchestrator.estimate_notes import outside_notes, pricing_notes
     from perfmodel.constants import DEFAULT
     from perfmodel.kernel_tables.source import installed_gpus
     from perfmodel.known_error import error_note, version_note
