@@ -1,10 +1,12 @@
 """Files of prompts: JSON lines, or ShareGPT's JSON, read and checked line by line.
 
 A line of JSON is one request, and has `prompt` (text), `prompt_token_ids` or `messages` (of a
-chat), and may have `output_len`. Where the last message is the assistant's, it is the recorded
-answer. ShareGPT's file is one JSON array of objects with `conversations`, of `from` and `value`.
+chat), and may have `output_len`; the names that other load generators give the text and the length
+are read alike. Where the last message is the assistant's, it is the recorded answer. The same
+objects may stand in one JSON array; in ShareGPT's they have `conversations`, of `from` and `value`.
 """
 
+import codecs
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +22,10 @@ from workloads.load.content import Message, TokenIds
 from workloads.load.files.open import bad_line, lines_of, read_bytes
 
 WHAT = "file of prompts"
-GIVEN = ("prompt", "prompt_token_ids", "messages")
+GIVEN = ("prompt", "text", "text_input", "prompt_token_ids", "messages")
+ASKED = ("output_len", "output_tokens", "output_length", "max_completion_tokens", "max_tokens")
+"""Names of an answer's length: here, in `vllm bench serve`, in AIPerf, in the OpenAI API."""
+BEYOND_TEXT = ("image_files", "images", "image", "audio", "audios", "video", "videos", "tools")
 LENGTHS = WholeRange(1, 10_000_000)
 ROLES = {"human": "user", "user": "user", "system": "system", "gpt": "assistant",
          "chatgpt": "assistant", "assistant": "assistant", "bing": "assistant",
@@ -41,13 +46,20 @@ class Recorded:
     output_len: int | None = None
 
 
-class _Line(msgspec.Struct):
-    """Further fields are other people's."""
+_Line = msgspec.defstruct(
+    "_Line",
+    [
+        *((name, str | None, None) for name in GIVEN[:-2]),
+        ("prompt_token_ids", list[int] | None, None),
+        ("messages", list[dict[str, msgspec.Raw]] | None, None),
+        *((name, int | None, None) for name in ASKED),
+        *((name, Any, None) for name in BEYOND_TEXT),
+    ],
+)
+"""What of a line is read; further fields are other people's."""
 
-    prompt: str | None = None
-    prompt_token_ids: list[int] | None = None
-    messages: list[dict[str, msgspec.Raw]] | None = None
-    output_len: int | None = None
+
+_decoder = msgspec.json.Decoder(_Line)
 
 
 class _Said(msgspec.Struct):
@@ -62,12 +74,13 @@ class _Conversation(msgspec.Struct):
 @lru_cache(maxsize=8)
 def read_prompts(path: Path, digest: str) -> tuple[Recorded, ...]:
     """Read a file's requests; BadFile names file, line and field of what is wrong."""
-    data = read_bytes(path, digest, WHAT)
+    data = read_bytes(path, digest, WHAT).removeprefix(codecs.BOM_UTF8)
     if data.strip() and data.lstrip()[:1] not in (b"{", b"["):
         raise bad_line(path, 1, "prompt", "is no JSON; a plain text is cut with ,cut=TOKENS")
-    found = tuple(_sharegpt(path, data) if data.lstrip()[:1] == b"[" else _lines(path, data))
+    found = tuple(_array(path, data) if data.lstrip()[:1] == b"[" else _lines(path, data))
     if not found:
-        raise BadFile(path, "holds no conversation of a prompt and an answer")
+        told = "holds no conversation that begins with a prompt (human) and its answer (gpt)"
+        raise BadFile(path, told)
     return found
 
 
@@ -80,34 +93,54 @@ def read_text(path: Path, digest: str) -> str:
 
 
 def _lines(path: Path, data: bytes) -> Iterator[Recorded]:
-    decoder = msgspec.json.Decoder(_Line)
     for number, line in lines_of(path, data):
-        try:
-            found = decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadFile(path, f"line {number}: {error}") from None
-        length = found.output_len
-        if length is not None and length not in LENGTHS:
-            raise bad_line(path, number, "output_len", f"{length} is not {LENGTHS.allowed}")
-        yield Recorded(line=number, output_len=length, **_prompt(path, number, found))
+        yield _recorded(path, number, line)
 
 
-def _prompt(path: Path, number: int, line: _Line) -> Mapping[str, Any]:
-    given = [name for name in GIVEN if getattr(line, name) is not None]
+def _recorded(path: Path, number: int, line: bytes | msgspec.Raw) -> Recorded:
+    try:
+        found = _decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadFile(path, f"line {number}: {error}") from None
+    for name in BEYOND_TEXT:
+        if getattr(found, name):
+            raise bad_line(path, number, name, "text alone is sent: leave out field or line")
+    return Recorded(
+        line=number, output_len=_length(path, number, found), **_prompt(path, number, found)
+    )
+
+
+def _given(line: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(line, name)) is not None}
+
+
+def _length(path: Path, number: int, line: Any) -> int | None:
+    given = _given(line, ASKED)
+    for name, length in given.items():
+        if length not in LENGTHS:
+            raise bad_line(path, number, name, f"{length} is not {LENGTHS.allowed}")
+    if len(set(given.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in given.items())
+        raise bad_line(path, number, next(iter(given)), f"an answer has one length, found {told}")
+    return next(iter(given.values()), None)
+
+
+def _prompt(path: Path, number: int, line: Any) -> Mapping[str, Any]:
+    given = _given(line, GIVEN)
     if len(given) != 1:
         told = f"one of {', '.join(GIVEN)} is needed, found {', '.join(given) or 'none'}"
-        raise bad_line(path, number, given[-1] if given else GIVEN[0], told)
-    if not getattr(line, given[0]):
-        raise bad_line(path, number, given[0], "is empty")
-    if line.prompt is not None:
-        return {"text": line.prompt}
-    if line.messages is not None:
-        return {"messages": _messages(path, number, line.messages)}
-    ids = line.prompt_token_ids or []
-    wrong = next((each for each in ids if each not in TOKEN_IDS), None)
+        raise bad_line(path, number, [GIVEN[0], *given][-1], told)
+    ((name, value),) = given.items()
+    if not value:
+        raise bad_line(path, number, name, "is empty")
+    if name == "messages":
+        return {"messages": _messages(path, number, value)}
+    if name != "prompt_token_ids":
+        return {"text": value}
+    wrong = next((each for each in value if each not in TOKEN_IDS), None)
     if wrong is not None:
-        raise bad_line(path, number, "prompt_token_ids", f"{wrong} is not {TOKEN_IDS.allowed}")
-    return {"ids": np.array(ids, np.int32)}
+        raise bad_line(path, number, name, f"{wrong} is not {TOKEN_IDS.allowed}")
+    return {"ids": np.array(value, np.int32)}
 
 
 def _messages(path: Path, number: int, given: list[dict[str, msgspec.Raw]]) -> tuple[Message, ...]:
@@ -123,12 +156,21 @@ def _messages(path: Path, number: int, given: list[dict[str, msgspec.Raw]]) -> t
     return found
 
 
-def _sharegpt(path: Path, data: bytes) -> Iterator[Recorded]:
-    """Yield the conversations that begin with a prompt and its answer, as others' loaders do."""
+def _array(path: Path, data: bytes) -> Iterator[Recorded]:
+    """Yield an array's requests, numbered from 1; of conversations those with an answer."""
     try:
-        found = msgspec.json.decode(data, type=list[_Conversation])
+        found = msgspec.json.decode(data, type=list[msgspec.Raw])
+        if any(b'"conversations"' in each for each in map(bytes, found[:1])):
+            yield from _sharegpt(msgspec.json.decode(data, type=list[_Conversation]))
+            return
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadFile(path, f"line 1: is not ShareGPT's JSON: {error}") from None
+    for number, each in enumerate(found, 1):
+        yield _recorded(path, number, each)
+
+
+def _sharegpt(found: list[_Conversation]) -> Iterator[Recorded]:
+    """Yield the conversations that begin with a prompt and its answer, as others' loaders do."""
     for number, each in enumerate(found, 1):
         said = [(ROLES.get(one.from_), one.value) for one in each.conversations]
         roles = [role for role, _ in said[:2]]

@@ -12,11 +12,12 @@ A row that asks for or answered no token is a request that failed when it was re
 out.
 """
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -93,7 +94,7 @@ _decoder = msgspec.json.Decoder(_Row)
 @lru_cache(maxsize=8)
 def read_trace(source: TraceFile) -> Trace:
     """Read, cut and scale a trace; BadFile names file, line and field of what is wrong."""
-    data = read_bytes(source.path, source.digest, WHAT)
+    data = read_bytes(source.path, source.digest, WHAT).removeprefix(codecs.BOM_UTF8)
     rows = sorted(_rows(source, data), key=lambda row: row[0])
     if not rows:
         raise BadFile(source.path, f"no request is left of it; it takes {FORMS}")
@@ -145,7 +146,7 @@ def _json_rows(source: TraceFile, data: bytes) -> Iterator[_Read]:
 
 def _csv_rows(path: Path, data: bytes) -> Iterator[_Read]:
     try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
+        reader = csv.DictReader(io.StringIO(data.decode()))
         names = reader.fieldnames or ()
     except UnicodeDecodeError as error:
         raise BadFile(path, f"is not UTF-8: {error.reason} at byte {error.start}") from None
@@ -169,12 +170,11 @@ def _instant(path: Path, number: int, field: str, text: str | None, *, dated: bo
     if not dated:
         return float(_parsed(path, number, field, text, TIMES))
     try:
-        # Python reads microseconds; Azure writes a digit more.
-        whole, _, fraction = (text or "").strip().removesuffix("+00:00").partition(".")
-        seconds = (datetime.fromisoformat(whole) - datetime(1970, 1, 1)).total_seconds()  # noqa: DTZ001
-        return seconds + float(f"0.{fraction or 0}")
+        found = datetime.fromisoformat((text or "").strip())
     except ValueError:
         raise bad_line(path, number, field, f"{text!r:.60} is no date and time") from None
+    # Azure's first trace names no zone, and no daylight saving is meant.
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _parsed(

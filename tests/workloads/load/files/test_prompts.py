@@ -150,7 +150,15 @@ def test_no_more_is_asked_than_a_file_has(tmp_path: Path) -> None:
     ("text", "told"),
     [
         (b'{"prompt": "a"}\n{"prompt": \n', "line 2: "),
-        (b'{"text": "a"}\n', "line 1: prompt: one of prompt, .* found none"),
+        (b'{"query": "a"}\n', "line 1: prompt: one of prompt, .* found none"),
+        (b'{"prompt": "a", "text": "b"}\n', "line 1: text: one of .* found prompt, text"),
+        (b'{"prompt": "a", "max_tokens": 0}\n', "line 1: max_tokens: 0 is not"),
+        (
+            b'{"prompt": "a", "output_len": 4, "output_tokens": 5}\n',
+            "line 1: output_len: .*one length",
+        ),
+        (b'{"prompt": "a", "image_files": ["x.png"]}\n', "line 1: image_files: text alone"),
+        (b'[{"prompt": "a"}, {"query": "b"}]', "line 2: prompt: one of prompt"),
         (b'{"prompt": "a", "prompt_token_ids": [1]}\n', "line 1: prompt_token_ids: one of"),
         (b'{"prompt": ""}\n', "line 1: prompt: is empty"),
         (b'{"prompt": "a", "output_len": 0}\n', "line 1: output_len: 0 is not"),
@@ -188,6 +196,28 @@ def test_what_is_no_file_or_far_too_large_is_refused_before_it_is_read(tmp_path:
     for path, told in refused.items():
         with pytest.raises(BadFile, match=told):
             parse_workload(f"file:{path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "length"),
+    [
+        ("prompt", "output_tokens"),
+        ("text", "output_length"),
+        ("text_input", "max_tokens"),
+        ("prompt", "max_completion_tokens"),
+    ],
+)
+@pytest.mark.parametrize("form", ["lines", "array", "byte order mark"])
+def test_others_names_of_a_prompt_and_of_its_answer_s_length_are_read_alike(
+    tmp_path: Path, folder: Path, name: str, length: str, form: str
+) -> None:
+    rows = [{name: "a b", length: 7, "id": 1}, {name: "c", length: 8, "images": []}]
+    path = tmp_path / "p.jsonl"
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    mark = "\ufeff" if form == "byte order mark" else ""
+    path.write_text(json.dumps(rows) if form == "array" else mark + lines)
+    entries = read_entries(source_of(parse_workload(f"file:{path}", folder)))
+    assert [(len(np.asarray(each.prompt)), each.output_len) for each in entries] == [(2, 7), (1, 8)]
 
 
 def test_a_histogram_s_pairs_are_drawn_by_their_counts(tmp_path: Path) -> None:

@@ -78,6 +78,11 @@ def test_bailian_s_lines_are_known_by_their_chat_id(tmp_path: Path) -> None:
             4.314579,
         ),
         (
+            "\ufeffTIMESTAMP,ContextTokens,GeneratedTokens\n"
+            "2024-05-10T00:00:00Z,374,44\n2024-05-10 02:00:04.314579+02:00,396,109\n",
+            4.314579,
+        ),
+        (
             "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
             "5,ChatGPT,374,44,418,Conversation log\n7,ChatGPT,9,0,9,API log\n"
             "45,GPT-4,396,109,505,Conversation log\n",
