@@ -117,7 +117,8 @@ def _measure(
         note(problem)
     rows = quality_rows(directory, study.plan, spec)
     show(rows, output, columns=COLUMNS)
-    note(f"quality in {directory}/quality; KL counts the listed tokens, so it is at least this")
+    if rows:
+        note(f"quality in {directory}/quality; KL counts the listed tokens, so it is at least this")
     _warn_of_layouts(rows)
     return 0 if not failed else 5 if rows else 3
 
