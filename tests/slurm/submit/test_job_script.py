@@ -50,6 +50,19 @@ def test_lines_run_first_and_one_that_fails_is_told_to_the_program(
     assert not (tmp_path / "PWNED").exists()
 
 
+@pytest.mark.parametrize(
+    ("last", "seen"),
+    [("true", "1|"), ("return 3", "1|`source ./env.sh` ended with 3"), ("exit 3", "1|`the script`")],
+)
+def test_what_fails_on_the_way_of_a_sourced_file_is_that_file_s_own_matter(
+    last: str, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "env.sh").write_text(f"grep -q no-such-word /dev/null\nexport X=1\n{last}\n")
+    told, _ = shown(tmp_path, "source ./env.sh", "f() { false; }; f || true")
+    assert told.startswith(seen)
+
+
 def test_without_lines_the_script_is_the_constant_one() -> None:
     assert script_text(()) == JOB_SCRIPT.read_text()
 
