@@ -33,11 +33,13 @@ SILENCE = ("Unable to contact slurm controller", "Socket timed out", "Connection
            "Unable to establish controller", "Connection reset", "temporarily unable")  # fmt: skip
 OWN_REQUESTS = frozenset(
     f"SBATCH_{name}"
-    for name in ("ARRAY_INX", "CLUSTERS", "ERROR", "GET_USER_ENV", "GPUS", "GPUS_PER_NODE",
-                 "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "INPUT", "SIGNAL", "TRES_PER_TASK",
-                 "WAIT")
+    for name in ("ARRAY_INX", "CLUSTERS", "CPUS_PER_GPU", "ERROR", "GET_USER_ENV", "GPUS",
+                 "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "INPUT", "SIGNAL",
+                 "TRES_PER_TASK", "WAIT")
 )  # fmt: skip
 """Variables that sbatch takes for options which moeserve sets itself, or leaves out on purpose."""
+WAY_IN = frozenset(("SLURM_CLUSTERS", "SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"))
+"""Variables that say where Slurm is, and as whom it is asked where a site goes by tokens."""
 T = TypeVar("T")
 
 
@@ -166,12 +168,11 @@ def left_out(environment: Mapping[str, str]) -> list[str]:
 
 async def _run(command: Sequence[str], limit_s: float) -> str:
     # Slurm's variables could change formats behind our back, and inside of a job pass its own on.
-    hidden, kept = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"), ("SLURM_CONF", "SLURM_CLUSTERS")
-    dropped = left_out(os.environ)
+    hidden, dropped = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"), left_out(os.environ)
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name in kept or not (name in dropped or name.startswith(hidden))
+        if name in WAY_IN or not (name in dropped or name.startswith(hidden))
     }
     # The indices of an array are cut after 64 characters unless it is asked for all of them.
     fixed = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
@@ -196,15 +197,21 @@ async def _run(command: Sequence[str], limit_s: float) -> str:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+    said = " ".join(err.decode(errors="replace").split())[-600:]
     if process.returncode:
-        _raise_error(command[0], err.decode(errors="replace").strip(), process.returncode)
+        _raise_error(command[0], said, process.returncode)
+    if not out.strip() and _silent(said):  # an exit status of 0 makes no answer of it
+        raise SlurmUnreachable(f"{command[0]}: {said}")
     return out.decode(errors="replace")
 
 
-def _raise_error(program: str, output: str, code: int) -> None:
-    text = " ".join(output.split())[-600:]
+def _silent(text: str) -> bool:
+    return any(words in text for words in SILENCE)
+
+
+def _raise_error(program: str, text: str, code: int) -> None:
     # Who says nothing has not refused either: a signal may have come after the request went out.
-    if code < 0 or not text or any(words in text for words in SILENCE):
+    if code < 0 or not text or _silent(text):
         raise SlurmUnreachable(f"{program}: {text or f'failed without a word ({code})'}")
     raise ClusterError(f"{program}: {text}")
 

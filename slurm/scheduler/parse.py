@@ -120,9 +120,9 @@ def _rows(text: str, separators: int) -> Iterator[tuple[list[TaskId], list[str]]
     """Return each row's tasks and fields; lines without a separator are words, not rows."""
     for line in text.splitlines():
         fields = line.strip().split("|", separators)
-        if len(fields) == 1:
-            continue
         tasks = list(parse_task_ids(fields[0]))
+        if len(fields) == 1 and not tasks:
+            continue
         a_step = re.match(r"\d+(?:[_+]\d+)?\.", fields[0])
         if len(fields) != separators + 1 or not (tasks or a_step):
             raise UnreadableAnswer(line.strip()[:200])

@@ -48,6 +48,12 @@ def test_a_queue_is_read_task_by_task() -> None:
     assert (jobs[3].state, jobs[3].node, jobs[3].reason) == ("RUNNING", "node1", "")
 
 
+@pytest.mark.parametrize("cut", ["1_4", "1_[5-9]", "1_4|1", "1_4|1|PENDING|Resources|N/A"])
+def test_a_row_that_is_cut_off_is_not_passed_over(cut: str) -> None:
+    with pytest.raises(UnreadableAnswer):
+        parse_queue(f"CLUSTER: a100\n{QUEUE}{cut}")
+
+
 def test_of_a_requeued_task_the_last_record_counts() -> None:
     jobs = {str(each.task): each for each in parse_accounting(ACCOUNTS)}
     assert jobs["2_0"].state == "COMPLETED"

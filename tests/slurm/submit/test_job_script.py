@@ -52,7 +52,11 @@ def test_lines_run_first_and_one_that_fails_is_told_to_the_program(
 
 @pytest.mark.parametrize(
     ("last", "seen"),
-    [("true", "1|"), ("return 3", "1|`source ./env.sh` ended with 3"), ("exit 3", "1|`the script`")],
+    [
+        ("true", "1|"),
+        ("return 3", "1|`source ./env.sh` ended with 3"),
+        ("exit 3", "1|`the script`"),
+    ],
 )
 def test_what_fails_on_the_way_of_a_sourced_file_is_that_file_s_own_matter(
     last: str, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -65,6 +69,17 @@ def test_what_fails_on_the_way_of_a_sourced_file_is_that_file_s_own_matter(
 
 def test_without_lines_the_script_is_the_constant_one() -> None:
     assert script_text(()) == JOB_SCRIPT.read_text()
+
+
+@pytest.mark.parametrize("setup", [(), ("true",)])
+def test_a_token_that_sbatch_was_asked_with_ends_with_the_script(
+    setup: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JWT", "eyJ")
+    path = tmp_path / "script.sh"
+    path.write_text(script_text(setup))
+    seen = subprocess.run(["bash", path, "env"], capture_output=True, text=True, check=True)
+    assert "SLURM_JWT" not in seen.stdout
 
 
 @pytest.mark.parametrize(
