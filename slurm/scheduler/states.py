@@ -9,8 +9,8 @@ SETUP_FAILED = "moeserve: SETUP_FAILED:"
 """What the job script says of a setup line."""
 
 PENDING = frozenset(
-    ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT",
-     "RESV_DEL_HOLD")
+    ("PENDING", "CONFIGURING", "EXPEDITING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD",
+     "SPECIAL_EXIT", "RESV_DEL_HOLD")
 )  # fmt: skip
 RUNNING = frozenset(
     ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING",
@@ -25,7 +25,6 @@ FAILED: dict[str, str] = {
     "NODE_FAIL": "NODE_FAIL",
     "OUT_OF_MEMORY": "OUT_OF_MEMORY",
     "PREEMPTED": "PREEMPTED",
-    "REVOKED": "REVOKED",
     "TIMEOUT": "TIME_LIMIT",
 }
 """Class of failure by the state that Slurm reports."""
@@ -63,3 +62,10 @@ def class_of(slurm_state: str, exit_code: str, log_tail: str) -> str:
     if word == "COMPLETED":
         return "NO_RECORD"
     return FAILED.get(word, "UNKNOWN")
+
+
+def unknown_because(slurm_state: str) -> str:
+    """Say why a state of Slurm's does not tell whether a task waits, runs or has ended."""
+    if slurm_state.startswith("REVOKED"):
+        return "another cluster of the federation has it"
+    return f"Slurm calls it {slurm_state or 'nothing'}, which is not known here"

@@ -14,7 +14,7 @@ from orchestrator.results.store import Store
 from slurm.job.journal import JournalEntry, read_attempt, read_journal
 from slurm.scheduler.command import Slurm
 from slurm.scheduler.parse import JobInfo
-from slurm.scheduler.states import ACTIVE, State, class_of, state_of
+from slurm.scheduler.states import ACTIVE, State, class_of, state_of, unknown_because
 from slurm.submit.submission import Submission, SubmissionStore
 from slurm.watch.jobs import SlurmJobs, query_jobs
 
@@ -217,8 +217,7 @@ def _by_slurm_alone(task: TaskStatus, info: JobInfo | None, *, known: bool) -> T
     if info is None:
         return replace(task, state="gone", failure="NO_RECORD", reason="Slurm no longer knows it")
     if failure == "UNKNOWN":
-        why = f"Slurm calls it {info.state or 'nothing'}, which is not known here"
-        return replace(task, failure=failure, reason=why)
+        return replace(task, failure=failure, reason=unknown_because(info.state))
     slurm_state = state_of(info.state)
     return replace(
         task, state="failed" if slurm_state == "unknown" else slurm_state, failure=failure
