@@ -24,9 +24,10 @@ from slurm.scheduler.parse import write_duration
 from slurm.submit.bill import bill_of, total
 from slurm.submit.container import check_container
 from slurm.submit.job_script import script_text
-from slurm.submit.options import SubmitOptions, merge_options, site_options, user_defaults
+from slurm.submit.options import SubmitOptions, merge_options
 from slurm.submit.plan_elsewhere import remote_plan
 from slurm.submit.refusal import way_out
+from slurm.submit.site_profile import site_options, user_defaults
 from slurm.submit.submission import Submission, SubmissionStore, scripts
 from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
 from slurm.submit.turn import turn

@@ -46,11 +46,13 @@ def follow_ups(
 
 def _place(options: SubmitOptions) -> list[str]:
     own = options.follow_up
+    # Some sites count memory by the CPU alone, and sbatch takes no two requests for it.
+    otherwise = any(option.startswith("--mem") for option in own.sbatch or ())
     place = {
         "partition": own.partition or options.partition,
-        "account": options.account,
+        "account": own.account or options.account,
         "qos": own.qos or options.qos,
-        "mem": own.memory,
+        "mem": None if otherwise else own.memory,
         "nodes": 1,
         "ntasks": 1,
         "time": own.time,

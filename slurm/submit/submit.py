@@ -176,7 +176,7 @@ def _filled(options: SubmitOptions, needs: Needs) -> SubmitOptions:
 
 
 def _asked_bytes(options: SubmitOptions) -> int | None:
-    return None if options.memory is None else memory_bytes(options.memory)
+    return None if options.memory is None else memory_bytes(str(options.memory))
 
 
 def _lead_s(asked_s: int, limit: str | None) -> int:

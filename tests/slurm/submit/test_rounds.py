@@ -133,6 +133,13 @@ def test_a_follow_up_has_a_place_of_its_own(tmp_path: Path) -> None:
         FollowUpOptions(memory="much")
 
 
+def test_a_follow_up_may_have_an_account_and_a_way_of_counting_memory(tmp_path: Path) -> None:
+    own = {"account": "abc@cpu", "sbatch": ["--mem-per-cpu=4G"]}
+    words = follow_up_of(tmp_path, account="abc@h100", follow_up=own).arguments
+    asked = [word for word in words if word.startswith(("--mem", "--account"))]
+    assert asked == ["--account=abc@cpu", "--mem-per-cpu=4G"]
+
+
 def test_a_container_on_several_nodes_is_refused_before_anything_is_submitted(
     tmp_path: Path,
 ) -> None:

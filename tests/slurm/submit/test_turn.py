@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -80,11 +80,9 @@ async def test_a_directory_without_locks_says_what_may_happen(
 def locked_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock is another user's, and shut."""
 
-    @contextlib.contextmanager
-    def shut(path: Path) -> Iterator[int]:
+    def shut(path: Path) -> None:
         path.touch()
         raise PermissionError(errno.EACCES, "Permission denied")
-        yield 0
 
     monkeypatch.setattr("slurm.submit.turn.lock_file", shut)
 
