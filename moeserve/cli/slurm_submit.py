@@ -16,6 +16,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.plan import Plan, notices
 from orchestrator.results.directory import default_directory
+from orchestrator.results.disk_space import storage_errors
 from orchestrator.results.planned import keep_planned
 from orchestrator.results.record import Row
 from orchestrator.results.store import Store
@@ -85,7 +86,8 @@ async def submit_study(
         return _show_plan(made.submission)
     Store(root).create(plan.experiment)
     if not plan.experiment.find_max:  # how many runs a search takes nobody knows
-        keep_planned(root, plan.runs)
+        with storage_errors(root):
+            keep_planned(root, plan.runs)
     async with turn(root, note):
         return await _submit_missing(submit_plan, slurm, config)
 
@@ -154,7 +156,8 @@ async def _send(
     slurm: Slurm, root: Path, submission: Submission, *, beside: Sequence[int]
 ) -> list[Row]:
     try:
-        jobs = await submit(slurm, SubmissionStore(root), submission, beside=beside)
+        with storage_errors(root):
+            jobs = await submit(slurm, SubmissionStore(root), submission, beside=beside)
     except ClusterError as error:
         taken = SubmissionStore(root).job_ids(submission.token)
         told = way_out(str(error), submission, taken)
