@@ -148,7 +148,7 @@ async def _to_submit(
     stand.check_known("nothing was submitted", {group.group_id for group in missing})
     active = {task.group.group_id for task in stand.active}
     if active:
-        note(f"{len(active)} server groups are in the queue already")
+        note("; ".join((f"{len(active)} server groups are in the queue already", *stand.moved)))
     return [group for group in missing if group.group_id not in active], stand.active
 
 
