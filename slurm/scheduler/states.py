@@ -28,11 +28,22 @@ FAILED: dict[str, str] = {
     "TIMEOUT": "TIME_LIMIT",
 }
 """Class of failure by the state that Slurm reports."""
+STATES = ("CANCELLED", "COMPLETED", *PENDING, *RUNNING, *FAILED)
+
+
+def _word(slurm_state: str) -> str:
+    """Return the state itself: of `CANCELLED by 1000`, and of one cut to a column, `OUT_OF_ME+`."""
+    word = (slurm_state.split() or [""])[0]
+    beginning = word.rstrip("+")
+    if beginning == word:
+        return word
+    whole = [name for name in STATES if name.startswith(beginning)]
+    return whole[0] if len(whole) == 1 else beginning
 
 
 def state_of(slurm_state: str) -> State:
     """Return a task's state; what Slurm calls COMPLETED is done only by the task's own record."""
-    word = slurm_state.split()[0].rstrip("+") if slurm_state.strip() else ""
+    word = _word(slurm_state)
     if word in PENDING:
         return "pending"
     if word in RUNNING:
@@ -49,7 +60,7 @@ def may_be_active(slurm_state: str) -> bool:
 
 def class_of(slurm_state: str, exit_code: str, log_tail: str) -> str:
     """Name how a task ended that could not say so itself."""
-    word = slurm_state.split()[0].rstrip("+") if slurm_state.strip() else ""
+    word = _word(slurm_state)
     if word == "CANCELLED":
         return "CANCELLED"
     # The queue, unlike the accounts, does not tell the exit code.
