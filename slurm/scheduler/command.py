@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from catalog.errors import BadValue, ClusterError
@@ -25,7 +26,8 @@ from slurm.scheduler.parse import (
 COMMAND_LIMIT_S = 60.0
 MAX_ARRAY_TASKS = re.compile(r"\bmax_array_tasks=([1-9]\d{0,8})")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-NO_ACCOUNTS = "accounting storage is disabled"
+NO_ACCOUNTS, TOO_WIDE = "accounting storage is disabled", "Too wide of a date range"
+LEAST_WINDOW = timedelta(hours=12)
 SILENCE = ("Unable to contact slurm controller", "Socket timed out", "Connection refused",
            "Communication connection failure", "Message send failure", "Message receive failure",
            "Communication shutdown failure", "standby mode",
@@ -128,6 +130,20 @@ class SlurmCommands:
         return _read("squeue", parse_queue, output)
 
     async def accounting(self, names: Sequence[str], since: str, /) -> list[JobInfo] | None:
+        """Ask sacct; where a site bounds the time that may be asked for, for as much as it takes.
+
+        What began before has ended since, or is in the queue.
+        """
+        while True:
+            try:
+                return await self._accounts_since(names, since)
+            except ClusterError as error:
+                shorter = _half_as_long(since)
+                if TOO_WIDE not in str(error) or shorter is None:
+                    raise
+                since = shorter
+
+    async def _accounts_since(self, names: Sequence[str], since: str) -> list[JobInfo] | None:
         options = (
             f"--name={','.join(names)}",
             f"--starttime={since}",
@@ -159,6 +175,13 @@ class SlurmCommands:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         return await _run(command, self._limit_s)
+
+
+def _half_as_long(since: str) -> str | None:
+    """Return the middle between then and now; None where no site's bound can be as short."""
+    now = datetime.now()  # noqa: DTZ005 (sacct reads times as this host's)
+    window = (now - datetime.fromisoformat(since)) / 2
+    return None if window < LEAST_WINDOW else (now - window).isoformat(timespec="seconds")
 
 
 def left_out(environment: Mapping[str, str]) -> list[str]:

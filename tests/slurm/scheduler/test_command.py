@@ -135,6 +135,22 @@ async def test_accounts_are_asked_of_the_cluster_that_the_queue_is(
     assert "--clusters=h100" in (play / "asked").read_text().split()
 
 
+async def test_accounts_that_may_be_asked_for_some_weeks_alone_are_asked_for_those(
+    play: Path,
+) -> None:
+    """MaxQueryTimeRange of slurmdbd.conf."""
+    refused = "echo 'sacct: error: slurmdbd: Too wide of a date range in query' >&2; exit 1"
+    body = f"""for word; do case $word in --starttime=*) since=${{word#*=}};; esac; done
+[ $(($(date +%s) - $(date +%s -d $since))) -lt 5184000 ] || {{ {refused}; }}
+echo 1_0'|x|FAILED|1:0|2026-01-01T00:00:00|2026-01-01T00:00:00|n1'"""
+    program(play, "sacct", body)
+    (info,) = await SlurmCommands().accounting(["x"], "2026-01-01T00:00:00") or []
+    assert info.state == "FAILED"
+    program(play, "sacct", refused)
+    with pytest.raises(ClusterError, match="Too wide"):
+        await SlurmCommands().accounting(["x"], "2026-01-01T00:00:00")
+
+
 DBD_AWAY = "sacct: error: Problem talking to the database: Connection refused"
 
 
