@@ -18,6 +18,8 @@ DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:,-]{0,127}")
 FREE_OPTION = re.compile(r"--[a-z][a-z0-9-]{0,63}(=[^\x00-\x1f\x7f]{0,1024})?")
 JOB_NAME = re.compile(r"[A-Za-z0-9._:@+-]{0,64}\{job\}[A-Za-z0-9._:@+-]{0,64}")
 COMMENT = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
+SITES_OWN = "default"
+"""In place of a size: what the site gives, where a job may not ask for any."""
 SHARES = ("shard", "mps")
 """GRES that are a share of a GPU."""
 SIZES = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -44,7 +46,8 @@ def check_constraint(text: str) -> str:
 
 
 def check_memory(text: str) -> str:
-    return _check("memory", text, MEMORY, "a size such as 64G; 0 is all that a node has")
+    allowed = f"a size such as 64G; 0 is all that a node has, {SITES_OWN} asks for none"
+    return text if text == SITES_OWN else _check("memory", text, MEMORY, allowed)
 
 
 def memory_bytes(text: str) -> int:

@@ -50,7 +50,8 @@ class FollowUpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    memory: str | int = "4G"
+    memory: str | int | None = None
+    """None is 4G, or nothing where the study asks for the site's own."""
     time: str | int = "1:00:00"
     sbatch: tuple[str, ...] | None = None
     """Instead of the study's own, of which those about GPUs, nodes and memory are left out."""
@@ -63,7 +64,8 @@ class FollowUpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         for field in ("account", "qos"):
             if (text := getattr(self, field)) is not None:
                 check_name(f"follow_up.{field}", text)
-        check_memory(str(self.memory))
+        if self.memory is not None:
+            check_memory(str(self.memory))
         check_duration("follow_up.time", str(self.time))
         for option in self.sbatch or ():
             check_free_option(option)
