@@ -12,6 +12,7 @@ import msgspec
 from catalog.errors import ClusterError
 from moeserve.cli.show import note
 from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment import AUTO
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.plan import Plan, notices
@@ -70,7 +71,7 @@ async def submit_study(
     if engine_kind(engine).running_model:
         # Tasks beside each other would measure each other's load on the one server.
         options = msgspec.structs.replace(options, max_parallel=1)
-    _tell_left_out(plan)
+    _tell_plan(plan, engine)
     root = (directory or default_directory(request.experiment)).absolute()
     # Only the follow-up can begin another round.
     then = tuple(dict.fromkeys(("collect", *request.then))) if request.rounds else request.then
@@ -104,7 +105,13 @@ async def _submit_missing(submit_plan: SubmitPlan, slurm: Slurm, config: SlurmCo
     return await _send(slurm, root, made.submission, beside=_jobs(active))
 
 
-def _tell_left_out(plan: Plan) -> None:
+def _tell_plan(plan: Plan, engine: str) -> None:
+    """Say what is planned otherwise than it may have been meant, and what is left out."""
+    if plan.experiment.engine == AUTO and engine_kind(engine).virtual:
+        note(
+            "no GPU is named (--hardware, `gpus:` of a profile), so tasks run the simulated "
+            "engine: its numbers come from a model of the GPU and are marked «simulated»"
+        )
     for refused in plan.refused:
         setup = refused.setup
         note(f"not run: {setup.model} {setup.strategy}: {'; '.join(refused.reasons)}")

@@ -195,7 +195,7 @@ def _submission(
 ) -> Submission:
     experiment = submit_plan.plan.experiment
     spec, kind = None, engine_kind(submit_plan.engine)
-    if kind.devices == "layout":
+    if kind.devices != "none":
         pool = pool_of(experiment, submit_plan.options) or Pool("CPU")
         spec = PoolSpec(hardware=pool.hardware, gpus_per_node=dict(pool.gpus_per_node))
     return Submission(
