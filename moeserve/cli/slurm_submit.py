@@ -27,7 +27,7 @@ from slurm.submit.bill import bill_of, total
 from slurm.submit.container import check_container
 from slurm.submit.job_script import script_text
 from slurm.submit.options import SubmitOptions, merge_options
-from slurm.submit.plan_elsewhere import remote_plan
+from slurm.submit.plan_elsewhere import pool_of, remote_plan
 from slurm.submit.refusal import way_out
 from slurm.submit.site_profile import site_options, user_defaults
 from slurm.submit.submission import Submission, SubmissionStore, scripts
@@ -71,7 +71,7 @@ async def submit_study(
     if engine_kind(engine).running_model:
         # Tasks beside each other would measure each other's load on the one server.
         options = msgspec.structs.replace(options, max_parallel=1)
-    _tell_plan(plan, engine)
+    _tell_plan(plan, engine, options)
     root = (directory or default_directory(request.experiment)).absolute()
     # Only the follow-up can begin another round.
     then = tuple(dict.fromkeys(("collect", *request.then))) if request.rounds else request.then
@@ -105,13 +105,15 @@ async def _submit_missing(submit_plan: SubmitPlan, slurm: Slurm, config: SlurmCo
     return await _send(slurm, root, made.submission, beside=_jobs(active))
 
 
-def _tell_plan(plan: Plan, engine: str) -> None:
-    """Say what is planned otherwise than it may have been meant, and what is left out."""
-    if plan.experiment.engine == AUTO and engine_kind(engine).virtual:
-        note(
-            "no GPU is named (--hardware, `gpus:` of a profile), so tasks run the simulated "
-            "engine: its numbers come from a model of the GPU and are marked «simulated»"
-        )
+def _tell_plan(plan: Plan, engine: str, options: SubmitOptions) -> None:
+    """Say what is planned because no GPU was named, and what is left out."""
+    kind = engine_kind(engine)
+    by_itself = kind.devices != "none" or plan.experiment.engine == AUTO
+    if by_itself and not kind.running_model and pool_of(plan.experiment, options) is None:
+        simulated = "tasks run the simulated engine: its numbers come from a model of the GPU"
+        on_cpu = "tasks ask for none, and servers compute on the CPU"
+        told = simulated if kind.virtual else on_cpu
+        note(f"no GPU is named (--hardware, `gpus:` of a profile), so {told}")
     for refused in plan.refused:
         setup = refused.setup
         note(f"not run: {setup.model} {setup.strategy}: {'; '.join(refused.reasons)}")

