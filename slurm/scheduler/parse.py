@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 QUEUE_FORMAT = "%i|%F|%T|%r|%S|%e|%N|%j"
 ACCOUNT_FIELDS = "JobID,JobName,State,ExitCode,Start,End,NodeList"
+SUBMITTED = re.compile(r"(\d+)(?:;[\w.-]+)?|Submitted batch job (\d+)(?: on cluster [\w.-]+)?")
 MAX_INDICES = 1_000_000
 
 
@@ -136,11 +137,13 @@ def parse_config(text: str) -> dict[str, str]:
 
 
 def parse_submitted(text: str) -> int | None:
-    """Read the job id that `sbatch --parsable` prints: `12` or `12;cluster`."""
+    """Read the job id that `sbatch --parsable` prints: `12` or `12;cluster`.
+
+    A site's own sbatch may print what it does without the option, after a banner.
+    """
     for line in reversed(text.splitlines()):
-        match = re.fullmatch(r"(\d+)(?:;[\w.-]+)?", line.strip())
-        if match:
-            return int(match[1])
+        if match := SUBMITTED.fullmatch(line.strip()):
+            return int(match[1] or match[2])
     return None
 
 

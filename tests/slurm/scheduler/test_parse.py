@@ -136,6 +136,9 @@ def test_the_id_of_a_submitted_job_with_and_without_a_cluster() -> None:
     assert parse_submitted("12\n") == 12
     assert parse_submitted("sbatch: warning: something\n12;a100\n") == 12
     assert parse_submitted("sbatch: error: no") is None
+    wrapped = "Welcome to System 3\n--> Verifying valid submit host (login4)...OK\n"
+    assert parse_submitted(f"{wrapped}Submitted batch job 12\n") == 12
+    assert parse_submitted(f"{wrapped}Submitted batch job 12 on cluster a100\n") == 12
 
 
 def test_the_configuration_of_a_cluster() -> None:
