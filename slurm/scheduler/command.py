@@ -220,7 +220,7 @@ async def _run(command: Sequence[str], limit_s: float) -> str:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    said = " ".join(err.decode(errors="replace").split())[-600:]
+    said = " ".join(err.decode(errors="replace").split())[-600:].removeprefix(f"{command[0]}: ")
     if process.returncode:
         _raise_error(command[0], said, process.returncode)
     if not out.strip() and _silent(said):  # an exit status of 0 makes no answer of it
