@@ -3,6 +3,8 @@
 # A login shell, since `module` is a function of one.
 # An early USR2 must not end the job before the program can take it; it knows its limit anyway.
 trap "" USR2
+# sbatch hands on what it was asked with; a node has a way of its own.
+unset SLURM_JWT
 program=("$@")
 set -- # a file that a line sources would take them for its own
 setup_failed() { # STATUS WHAT: the program says it, in the record of this attempt
@@ -23,6 +25,4 @@ trap - ERR EXIT
 # exec makes the program the batch shell itself, so that signals of the time limit reach it.
 # No OMP_NUM_THREADS: vLLM takes any for its user's wish, and a task would not be the server of a local run.
 export PYTHONUNBUFFERED=1
-# sbatch hands on what it was asked with; a node has a way of its own.
-unset SLURM_JWT
 exec "${program[@]}"

@@ -71,8 +71,8 @@ def test_without_lines_the_script_is_the_constant_one() -> None:
     assert script_text(()) == JOB_SCRIPT.read_text()
 
 
-@pytest.mark.parametrize("setup", [(), ("true",)])
-def test_a_token_that_sbatch_was_asked_with_ends_with_the_script(
+@pytest.mark.parametrize("setup", [(), ("true",), ("false",)])
+def test_a_token_that_sbatch_was_asked_with_does_not_reach_the_program(
     setup: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JWT", "eyJ")
