@@ -15,7 +15,6 @@ LISTS_IN = {"server": ("args", "command"), "endpoint_options": ("omit_fields",)}
 TEXTS = ("concurrency",)
 """Fields that hold a list as text: `1,4,8`."""
 _MISSED = re.compile(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?$")
-_ODD = re.compile(r"Invalid enum value (\S+) - at `\$\.([^`]*)`$")
 _WRONG = re.compile(r"Expected `([^`]*)`, got `([^`]*)` - at `\$\.?([^`]*)`$")
 
 
@@ -74,24 +73,8 @@ def explained(problem: str, of: type[msgspec.Struct]) -> str:
         where = f"{place}: " if place else ""
         return f"{where}unknown field `{name}`.{hint} Fields: {', '.join(known)}"
     if wrong := _WRONG.search(problem):
-        of_yaml = wrong[1].split(" | ")[0] == "str" and wrong[2] in ("int", "float", "bool")
-        quotes = ", which is a name in quotes" if of_yaml else ""
-        where = wrong[3] or "the file"
-        return f"{where}: expected {wrong[1]}, got {wrong[2]}{quotes} (at `$.{wrong[3]}`)"
-    if odd := _ODD.search(problem):
-        place, _, field = odd[2].rpartition(".")
-        if listed := _texts(get_type_hints(_struct_at(of, place)).get(field)):
-            return f"{odd[2]}: got {odd[1]}, allowed: {', '.join(listed)}"
+        return f"{wrong[3] or 'the file'}: expected {wrong[1]}, got {wrong[2]} (at `$.{wrong[3]}`)"
     return problem
-
-
-def _texts(hint: object) -> list[str]:
-    """The values of a field that has a list of them."""
-    return [
-        each
-        for part in get_args(hint)
-        for each in ([part] if isinstance(part, str) else _texts(part))
-    ]
 
 
 def _singular(name: str, known: tuple[str, ...]) -> list[str]:
