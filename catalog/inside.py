@@ -145,10 +145,11 @@ def _why(error: OSError) -> str:
 def lock_file(path: Path) -> Iterator[int]:
     """Open a file to lock it: made if it is missing, followed if it is a link never, kept as it is.
 
-    Raises BadFile for a link or what is no regular file.
+    Those whom the folder is shared with, by the group and the umask, may lock it too. Raises
+    BadFile for a link or what is no regular file.
     """
     try:
-        descriptor = os.open(path, _LOCK, 0o600)
+        descriptor = os.open(path, _LOCK, 0o660)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise

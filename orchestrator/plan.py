@@ -196,7 +196,7 @@ def _hardware_here(
 ) -> str:
     if kind.hardware is not None:
         return kind.hardware
-    if pool is not None and kind.devices == "layout":
+    if pool is not None and (pool.hardware or kind.devices == "layout"):
         return pool.hardware
     return found[0].known_as(own) if found else "CPU"
 

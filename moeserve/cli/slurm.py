@@ -168,6 +168,7 @@ def collect(
 async def _collect(directory: Path, output: Format, *, retry: bool, rounds: int | None) -> int:
     """Look, record and submit again in one turn; return the exit code."""
     from moeserve.cli.slurm_submit import retry_missing
+    from orchestrator.results.disk_space import storage_errors
     from slurm.scheduler.command import SlurmCommands
     from slurm.submit.submission import SubmissionStore
     from slurm.submit.turn import turn
@@ -177,7 +178,8 @@ async def _collect(directory: Path, output: Format, *, retry: bool, rounds: int 
     slurm, store = SlurmCommands(), SubmissionStore(directory).check()
     async with turn(directory, note):
         found = await look(slurm, store)
-        collected = join(directory, found)
+        with storage_errors(directory):
+            collected = join(directory, found)
         _show_collected(found, collected, output)
         if retry and collected.retry:
             rows = await retry_missing(

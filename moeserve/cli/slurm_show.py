@@ -39,6 +39,8 @@ def show_tasks(found: StudyStatus, output: Format, *, every: bool) -> None:
     if found.silent:
         words = "; ".join(found.silent)
         note(f"Slurm does not say all ({words}): states that only it knows are unknown")
+    for words in found.moved:
+        note(words)
     note(now_of(found).told)
 
 

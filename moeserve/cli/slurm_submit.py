@@ -12,10 +12,12 @@ import msgspec
 from catalog.errors import ClusterError
 from moeserve.cli.show import note
 from orchestrator.engines.registry import engine_kind
+from orchestrator.experiment import AUTO
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_group import ServerGroup
 from orchestrator.plan import Plan, notices
 from orchestrator.results.directory import default_directory
+from orchestrator.results.disk_space import storage_errors
 from orchestrator.results.planned import keep_planned
 from orchestrator.results.record import Row
 from orchestrator.results.store import Store
@@ -24,9 +26,10 @@ from slurm.scheduler.parse import write_duration
 from slurm.submit.bill import bill_of, total
 from slurm.submit.container import check_container
 from slurm.submit.job_script import script_text
-from slurm.submit.options import SubmitOptions, merge_options, site_options, user_defaults
-from slurm.submit.plan_elsewhere import remote_plan
+from slurm.submit.options import SubmitOptions, merge_options
+from slurm.submit.plan_elsewhere import pool_of, remote_plan
 from slurm.submit.refusal import way_out
+from slurm.submit.site_profile import site_options, user_defaults
 from slurm.submit.submission import Submission, SubmissionStore, scripts
 from slurm.submit.submit import Draft, SubmitPlan, draft, missing_of, submit
 from slurm.submit.turn import turn
@@ -68,7 +71,7 @@ async def submit_study(
     if engine_kind(engine).running_model:
         # Tasks beside each other would measure each other's load on the one server.
         options = msgspec.structs.replace(options, max_parallel=1)
-    _tell_left_out(plan)
+    _tell_plan(plan, engine, options)
     root = (directory or default_directory(request.experiment)).absolute()
     # Only the follow-up can begin another round.
     then = tuple(dict.fromkeys(("collect", *request.then))) if request.rounds else request.then
@@ -84,7 +87,8 @@ async def submit_study(
         return _show_plan(made.submission)
     Store(root).create(plan.experiment)
     if not plan.experiment.find_max:  # how many runs a search takes nobody knows
-        keep_planned(root, plan.runs)
+        with storage_errors(root):
+            keep_planned(root, plan.runs)
     async with turn(root, note):
         return await _submit_missing(submit_plan, slurm, config)
 
@@ -101,7 +105,15 @@ async def _submit_missing(submit_plan: SubmitPlan, slurm: Slurm, config: SlurmCo
     return await _send(slurm, root, made.submission, beside=_jobs(active))
 
 
-def _tell_left_out(plan: Plan) -> None:
+def _tell_plan(plan: Plan, engine: str, options: SubmitOptions) -> None:
+    """Say what is planned because no GPU was named, and what is left out."""
+    kind = engine_kind(engine)
+    by_itself = kind.devices != "none" or plan.experiment.engine == AUTO
+    if by_itself and not kind.running_model and pool_of(plan.experiment, options) is None:
+        simulated = "tasks run the simulated engine: its numbers come from a model of the GPU"
+        on_cpu = "tasks ask for none, and servers compute on the CPU"
+        told = simulated if kind.virtual else on_cpu
+        note(f"no GPU is named (--hardware, `gpus:` of a profile), so {told}")
     for refused in plan.refused:
         setup = refused.setup
         note(f"not run: {setup.model} {setup.strategy}: {'; '.join(refused.reasons)}")
@@ -145,7 +157,7 @@ async def _to_submit(
     stand.check_known("nothing was submitted", {group.group_id for group in missing})
     active = {task.group.group_id for task in stand.active}
     if active:
-        note(f"{len(active)} server groups are in the queue already")
+        note("; ".join((f"{len(active)} server groups are in the queue already", *stand.moved)))
     return [group for group in missing if group.group_id not in active], stand.active
 
 
@@ -153,7 +165,8 @@ async def _send(
     slurm: Slurm, root: Path, submission: Submission, *, beside: Sequence[int]
 ) -> list[Row]:
     try:
-        jobs = await submit(slurm, SubmissionStore(root), submission, beside=beside)
+        with storage_errors(root):
+            jobs = await submit(slurm, SubmissionStore(root), submission, beside=beside)
     except ClusterError as error:
         taken = SubmissionStore(root).job_ids(submission.token)
         told = way_out(str(error), submission, taken)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
@@ -55,7 +56,17 @@ async def prepare_on_cluster(experiment: Experiment) -> Study:
     pool = Pool(usual_gpu(experiment, nodes) if kind.devices == "layout" else "")
     plan = make_plan(experiment, kind.name, pool=pool)
     plan = only_feasible(plan, nodes, experiment.ray)
-    return Study(plan, kind.name, notices(notice, plan), (), nodes)
+    told = "\n".join(filter(None, (_unused_address() if local else "", notice)))
+    return Study(plan, kind.name, notices(told, plan), (), nodes)
+
+
+def _unused_address() -> str:
+    """Say that a variable of Ray's own is not followed: it may be of anybody's cluster."""
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        return ""
+    way = "--ray-address HOST:PORT names a cluster"
+    return f"RAY_ADDRESS={address} is not followed, and Ray starts on this host alone: {way}"
 
 
 def usual_gpu(experiment: Experiment, nodes: tuple[Node, ...]) -> str:
@@ -76,6 +87,9 @@ def _check(experiment: Experiment, kind: EngineKind, nodes: tuple[Node, ...]) ->
     known = {"server", "driver", *(each for node in nodes for each in (node.name, node.address))}
     if experiment.ray.address is not None and where not in known:
         raise UnknownName("node", where, known)
+    if (named := [node for node in nodes if where in (node.name, node.address)]) and named[1:]:
+        allowed = f"one node; {len(named)} are called that: {', '.join(n.address for n in named)}"
+        raise BadValue("--client-on", where, allowed)
 
 
 def _this_host(found: Sequence[Device]) -> Node:

@@ -14,6 +14,7 @@ from strategies.placement import place
 
 AGENT_CPUS = 1.0
 """The agent with its load generator; an actor's bundle must hold its CPU too."""
+HOW_TO_OFFER = "`ray start --num-cpus=1` or more offers one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class ResourceRequest:
 
     def accepts(self, node: Node) -> bool:
         """Return whether the node could hold the smallest part of the request."""
+        if not has_cpu(node):
+            return False
         if not self.hardware:
             return True
         return node.gpus >= min(self.gpus_by_node) and node.provides(self.hardware)
@@ -39,6 +42,11 @@ class ResourceRequest:
         return f"{' + '.join(map(str, gpus))} {self.hardware} on {nodes} nodes"
 
 
+def has_cpu(node: Node) -> bool:
+    """Return whether an agent can run on a node: Ray would wait for its CPU for ever."""
+    return node.cpus is None or node.cpus >= AGENT_CPUS
+
+
 def resource_request(setup: Setup, nodes: Sequence[Node], options: RayOptions) -> ResourceRequest:
     """Return what one server requests of these nodes; Infeasible if they do not have it.
 
@@ -47,12 +55,17 @@ def resource_request(setup: Setup, nodes: Sequence[Node], options: RayOptions) -
     layout = setup.layout
     virtual = engine_kind(setup.engine).virtual and not any(node.gpus for node in nodes)
     if layout is None or virtual or setup.hardware in ("", "CPU"):
+        if nodes and not any(map(has_cpu, nodes)):
+            raise Infeasible(f"no node has a CPU for the load generator; {HOW_TO_OFFER}")
         return ResourceRequest((0,), "")
-    matching = [node for node in nodes if node.gpus and node.provides(setup.hardware)]
+    having = [node for node in nodes if node.gpus and node.provides(setup.hardware)]
+    matching = [node for node in having if has_cpu(node)]
+    told = summarise_nodes(nodes)
+    if idle := len(having) - len(matching):
+        told += f"; {idle} of them without a CPU for the load generator: {HOW_TO_OFFER}"
     if not matching:
         raise Infeasible(
-            f"{layout.name}: needs {layout.num_gpus} {setup.hardware}, there are "
-            f"{summarise_nodes(nodes)}"
+            f"{layout.name}: needs {layout.num_gpus} {setup.hardware}, there are {told}"
         )
     request = ResourceRequest(
         _gpus_by_node(layout, max(node.gpus for node in matching), options), setup.hardware
@@ -60,7 +73,7 @@ def resource_request(setup: Setup, nodes: Sequence[Node], options: RayOptions) -
     sizes = sorted((node.gpus for node in matching), reverse=True)
     needed = sorted(request.gpus_by_node, reverse=True)
     if len(sizes) < len(needed) or any(a < b for a, b in zip(sizes, needed, strict=False)):
-        raise Infeasible(f"{layout.name}: needs {request}, there are {summarise_nodes(nodes)}")
+        raise Infeasible(f"{layout.name}: needs {request}, there are {told}")
     return request
 
 

@@ -20,7 +20,8 @@ class Node:
     gpus: int
     accelerator_type: str = ""
     """Ray's name of its GPUs; empty where Ray does not know them."""
-    cpus: float = 0.0
+    cpus: float | None = None
+    """That it offers Ray; None where Ray is not asked."""
     port: int = 0
     """Of its raylet: a node that is alive answers there."""
     recorded: bool = False
@@ -68,7 +69,7 @@ def parse_node(
         address=address,
         gpus=int(resources.get("GPU", 0)),
         accelerator_type=labels.get(TYPE_LABEL, "") or next(iter(kinds), ""),
-        cpus=resources.get("CPU", 0.0),
+        cpus=float(resources.get("CPU", 0.0)),
         port=port,
     )
 

@@ -143,7 +143,7 @@ class TaskRunner:
                     limits=limits,
                 )
             return
-        real = kind.devices == "layout" and group.setup.hardware != "CPU"
+        real = kind.devices != "none" and group.setup.hardware != "CPU"
         seen = inventory() if real else Inventory()
         found = seen.devices
         serving = kind.build()

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from catalog.errors import BadValue, ClusterError
@@ -25,7 +26,8 @@ from slurm.scheduler.parse import (
 COMMAND_LIMIT_S = 60.0
 MAX_ARRAY_TASKS = re.compile(r"\bmax_array_tasks=([1-9]\d{0,8})")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-NO_ACCOUNTS = "accounting storage is disabled"
+NO_ACCOUNTS, TOO_WIDE = "accounting storage is disabled", "Too wide of a date range"
+LEAST_WINDOW = timedelta(hours=12)
 SILENCE = ("Unable to contact slurm controller", "Socket timed out", "Connection refused",
            "Communication connection failure", "Message send failure", "Message receive failure",
            "Communication shutdown failure", "standby mode",
@@ -33,11 +35,13 @@ SILENCE = ("Unable to contact slurm controller", "Socket timed out", "Connection
            "Unable to establish controller", "Connection reset", "temporarily unable")  # fmt: skip
 OWN_REQUESTS = frozenset(
     f"SBATCH_{name}"
-    for name in ("ARRAY_INX", "CLUSTERS", "ERROR", "GET_USER_ENV", "GPUS", "GPUS_PER_NODE",
-                 "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "INPUT", "SIGNAL", "TRES_PER_TASK",
-                 "WAIT")
+    for name in ("ARRAY_INX", "CLUSTERS", "CPUS_PER_GPU", "ERROR", "GET_USER_ENV", "GPUS",
+                 "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "INPUT", "SIGNAL",
+                 "TRES_PER_TASK", "WAIT")
 )  # fmt: skip
 """Variables that sbatch takes for options which moeserve sets itself, or leaves out on purpose."""
+WAY_IN = frozenset(("SLURM_CLUSTERS", "SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"))
+"""Variables that say where Slurm is, and as whom it is asked where a site goes by tokens."""
 T = TypeVar("T")
 
 
@@ -126,6 +130,20 @@ class SlurmCommands:
         return _read("squeue", parse_queue, output)
 
     async def accounting(self, names: Sequence[str], since: str, /) -> list[JobInfo] | None:
+        """Ask sacct; where a site bounds the time that may be asked for, for as much as it takes.
+
+        What began before has ended since, or is in the queue.
+        """
+        while True:
+            try:
+                return await self._accounts_since(names, since)
+            except ClusterError as error:
+                shorter = _half_as_long(since)
+                if TOO_WIDE not in str(error) or shorter is None:
+                    raise
+                since = shorter
+
+    async def _accounts_since(self, names: Sequence[str], since: str) -> list[JobInfo] | None:
         options = (
             f"--name={','.join(names)}",
             f"--starttime={since}",
@@ -159,6 +177,13 @@ class SlurmCommands:
         return await _run(command, self._limit_s)
 
 
+def _half_as_long(since: str) -> str | None:
+    """Return the middle between then and now; None where no site's bound can be as short."""
+    now = datetime.now()  # noqa: DTZ005 (sacct reads times as this host's)
+    window = (now - datetime.fromisoformat(since)) / 2
+    return None if window < LEAST_WINDOW else (now - window).isoformat(timespec="seconds")
+
+
 def left_out(environment: Mapping[str, str]) -> list[str]:
     """Return the variables that would change what moeserve asks of sbatch."""
     return sorted(OWN_REQUESTS & environment.keys())
@@ -166,12 +191,11 @@ def left_out(environment: Mapping[str, str]) -> list[str]:
 
 async def _run(command: Sequence[str], limit_s: float) -> str:
     # Slurm's variables could change formats behind our back, and inside of a job pass its own on.
-    hidden, kept = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"), ("SLURM_CONF", "SLURM_CLUSTERS")
-    dropped = left_out(os.environ)
+    hidden, dropped = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_"), left_out(os.environ)
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name in kept or not (name in dropped or name.startswith(hidden))
+        if name in WAY_IN or not (name in dropped or name.startswith(hidden))
     }
     # The indices of an array are cut after 64 characters unless it is asked for all of them.
     fixed = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
@@ -196,15 +220,21 @@ async def _run(command: Sequence[str], limit_s: float) -> str:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+    said = " ".join(err.decode(errors="replace").split())[-600:].removeprefix(f"{command[0]}: ")
     if process.returncode:
-        _raise_error(command[0], err.decode(errors="replace").strip(), process.returncode)
+        _raise_error(command[0], said, process.returncode)
+    if not out.strip() and _silent(said):  # an exit status of 0 makes no answer of it
+        raise SlurmUnreachable(f"{command[0]}: {said}")
     return out.decode(errors="replace")
 
 
-def _raise_error(program: str, output: str, code: int) -> None:
-    text = " ".join(output.split())[-600:]
+def _silent(text: str) -> bool:
+    return any(words in text for words in SILENCE)
+
+
+def _raise_error(program: str, text: str, code: int) -> None:
     # Who says nothing has not refused either: a signal may have come after the request went out.
-    if code < 0 or not text or any(words in text for words in SILENCE):
+    if code < 0 or not text or _silent(text):
         raise SlurmUnreachable(f"{program}: {text or f'failed without a word ({code})'}")
     raise ClusterError(f"{program}: {text}")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 QUEUE_FORMAT = "%i|%F|%T|%r|%S|%e|%N|%j"
 ACCOUNT_FIELDS = "JobID,JobName,State,ExitCode,Start,End,NodeList"
+SUBMITTED = re.compile(r"(\d+)(?:;[\w.-]+)?|Submitted batch job (\d+)(?: on cluster [\w.-]+)?")
 MAX_INDICES = 1_000_000
 
 
@@ -120,9 +121,9 @@ def _rows(text: str, separators: int) -> Iterator[tuple[list[TaskId], list[str]]
     """Return each row's tasks and fields; lines without a separator are words, not rows."""
     for line in text.splitlines():
         fields = line.strip().split("|", separators)
-        if len(fields) == 1:
-            continue
         tasks = list(parse_task_ids(fields[0]))
+        if len(fields) == 1 and not tasks:
+            continue
         a_step = re.match(r"\d+(?:[_+]\d+)?\.", fields[0])
         if len(fields) != separators + 1 or not (tasks or a_step):
             raise UnreadableAnswer(line.strip()[:200])
@@ -136,11 +137,13 @@ def parse_config(text: str) -> dict[str, str]:
 
 
 def parse_submitted(text: str) -> int | None:
-    """Read the job id that `sbatch --parsable` prints: `12` or `12;cluster`."""
+    """Read the job id that `sbatch --parsable` prints: `12` or `12;cluster`.
+
+    A site's own sbatch may print what it does without the option, after a banner.
+    """
     for line in reversed(text.splitlines()):
-        match = re.fullmatch(r"(\d+)(?:;[\w.-]+)?", line.strip())
-        if match:
-            return int(match[1])
+        if match := SUBMITTED.fullmatch(line.strip()):
+            return int(match[1] or match[2])
     return None
 
 

@@ -9,8 +9,8 @@ SETUP_FAILED = "moeserve: SETUP_FAILED:"
 """What the job script says of a setup line."""
 
 PENDING = frozenset(
-    ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT",
-     "RESV_DEL_HOLD")
+    ("PENDING", "CONFIGURING", "EXPEDITING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD",
+     "SPECIAL_EXIT", "RESV_DEL_HOLD")
 )  # fmt: skip
 RUNNING = frozenset(
     ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING",
@@ -25,15 +25,25 @@ FAILED: dict[str, str] = {
     "NODE_FAIL": "NODE_FAIL",
     "OUT_OF_MEMORY": "OUT_OF_MEMORY",
     "PREEMPTED": "PREEMPTED",
-    "REVOKED": "REVOKED",
     "TIMEOUT": "TIME_LIMIT",
 }
 """Class of failure by the state that Slurm reports."""
+STATES = ("CANCELLED", "COMPLETED", *PENDING, *RUNNING, *FAILED)
+
+
+def _word(slurm_state: str) -> str:
+    """Return the state itself: of `CANCELLED by 1000`, and of one cut to a column, `OUT_OF_ME+`."""
+    word = (slurm_state.split() or [""])[0]
+    beginning = word.rstrip("+")
+    if beginning == word:
+        return word
+    whole = [name for name in STATES if name.startswith(beginning)]
+    return whole[0] if len(whole) == 1 else beginning
 
 
 def state_of(slurm_state: str) -> State:
     """Return a task's state; what Slurm calls COMPLETED is done only by the task's own record."""
-    word = slurm_state.split()[0].rstrip("+") if slurm_state.strip() else ""
+    word = _word(slurm_state)
     if word in PENDING:
         return "pending"
     if word in RUNNING:
@@ -50,7 +60,7 @@ def may_be_active(slurm_state: str) -> bool:
 
 def class_of(slurm_state: str, exit_code: str, log_tail: str) -> str:
     """Name how a task ended that could not say so itself."""
-    word = slurm_state.split()[0].rstrip("+") if slurm_state.strip() else ""
+    word = _word(slurm_state)
     if word == "CANCELLED":
         return "CANCELLED"
     # The queue, unlike the accounts, does not tell the exit code.
@@ -63,3 +73,10 @@ def class_of(slurm_state: str, exit_code: str, log_tail: str) -> str:
     if word == "COMPLETED":
         return "NO_RECORD"
     return FAILED.get(word, "UNKNOWN")
+
+
+def unknown_because(slurm_state: str) -> str:
+    """Say why a state of Slurm's does not tell whether a task waits, runs or has ended."""
+    if slurm_state.startswith("REVOKED"):
+        return "another cluster of the federation has it"
+    return f"Slurm calls it {slurm_state or 'nothing'}, which is not known here"

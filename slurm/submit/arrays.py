@@ -12,7 +12,7 @@ from slurm.scheduler.parse import write_indices
 from slurm.submit.container import whole_task
 from slurm.submit.job_script import JOB_SCRIPT
 from slurm.submit.multinode import gpus_by_node
-from slurm.submit.names import EXPORT, check_path
+from slurm.submit.names import EXPORT, SITES_OWN, check_path
 from slurm.submit.options import SubmitOptions
 from slurm.submit.whole_nodes import (
     EXCLUSIVE,
@@ -85,7 +85,7 @@ def resource_arguments(request: ArrayRequest, options: SubmitOptions) -> list[st
         "reservation": options.reservation,
         "constraint": constraint,
         "cpus-per-task": options.cpus,
-        "mem": options.memory,
+        "mem": None if options.memory == SITES_OWN else options.memory,
     }
     words = [f"--{name}={value}" for name, value in given.items() if value is not None]
     each = ["--ntasks-per-node=1"] if request.nodes > 1 else []

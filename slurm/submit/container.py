@@ -90,7 +90,7 @@ def _image_path(box: Container) -> Path | None:
         scheme, colon, rest = text.partition(":")
         archive = scheme in ("oci-archive", "docker-archive", "oci", "dir")
         text = rest.partition(":")[0] if colon and archive else text
-    return Path(text) if text.startswith(("/", ".")) else None
+    return Path(text) if text.startswith(("/", ".", "~", "$")) else None
 
 
 def whole_task(box: Container, root: Path, scratch: str, export: Sequence[str]) -> list[str]:

@@ -8,9 +8,11 @@ import msgspec
 
 from slurm.submit.arrays import bookkeeping, program
 from slurm.submit.job_script import FOLLOW_UP, script_path
+from slurm.submit.names import SITES_OWN
 from slurm.submit.options import SubmitOptions
 from slurm.submit.submission import FollowUp
 
+MEMORY = "4G"
 OF_TASKS = ("--gres", "--gpu", "--exclusive", "--mem", "--cpus", "--node", "--exclude",
             "--constraint", "--ntasks", "--begin", "--tmp")  # fmt: skip
 """Beginnings of options that are about a study's tasks: what follows needs none of that."""
@@ -48,9 +50,9 @@ def _place(options: SubmitOptions) -> list[str]:
     own = options.follow_up
     place = {
         "partition": own.partition or options.partition,
-        "account": options.account,
+        "account": own.account or options.account,
         "qos": own.qos or options.qos,
-        "mem": own.memory,
+        "mem": _memory(options),
         "nodes": 1,
         "ntasks": 1,
         "time": own.time,
@@ -58,3 +60,13 @@ def _place(options: SubmitOptions) -> list[str]:
     words = [f"--{option}={value}" for option, value in place.items() if value is not None]
     kept = [option for option in options.sbatch if not option.startswith(OF_TASKS)]
     return [*words, *(kept if own.sbatch is None else own.sbatch)]
+
+
+def _memory(options: SubmitOptions) -> str | int | None:
+    """Return what to ask for, unless the site takes no such request, or takes it otherwise."""
+    own = options.follow_up
+    if any(option.startswith("--mem") for option in own.sbatch or ()):
+        return None
+    if own.memory is None:
+        return None if options.memory == SITES_OWN else MEMORY
+    return None if own.memory == SITES_OWN else own.memory

@@ -1,5 +1,6 @@
 """Which texts may stand in a job's options: everything else is refused before Slurm sees it."""
 
+import os
 import re
 
 from catalog.errors import BadValue
@@ -8,15 +9,17 @@ from catalog.secret_names import is_secret_name
 # Names alone: sbatch takes the values from the environment it is called in.
 EXPORT = ("HOME", "PATH", "LANG", "USER", "LD_LIBRARY_PATH", "HF_HOME", "HF_HUB_OFFLINE",
           "MOESERVE_DEBUG")  # fmt: skip
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}")
 NAMES = re.compile(rf"{NAME.pattern}(,{NAME.pattern}){{0,31}}")
 CONSTRAINT = re.compile(r"[A-Za-z0-9\[(][A-Za-z0-9._\-,&|*:()\[\]]{0,255}")
-MEMORY = re.compile(r"[1-9][0-9]{0,8}[KMGT]?")
+MEMORY = re.compile(r"0|[1-9][0-9]{0,8}[KMGTkmgt]?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:,-]{0,127}")
 FREE_OPTION = re.compile(r"--[a-z][a-z0-9-]{0,63}(=[^\x00-\x1f\x7f]{0,1024})?")
 JOB_NAME = re.compile(r"[A-Za-z0-9._:@+-]{0,64}\{job\}[A-Za-z0-9._:@+-]{0,64}")
 COMMENT = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
+SITES_OWN = "default"
+"""In place of a size: what the site gives, where a job may not ask for any."""
 SHARES = ("shard", "mps")
 """GRES that are a share of a GPU."""
 SIZES = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -31,7 +34,7 @@ MANAGED = frozenset(
 
 def check_name(what: str, text: str) -> str:
     """Return a name of Slurm's (account, QOS, GPU type), or refuse it."""
-    return _check(what, text, NAME, "letters, digits, `.`, `_` and `-`, at most 64")
+    return _check(what, text, NAME, "letters, digits and `._@+-`, at most 64")
 
 
 def check_names(what: str, text: str) -> str:
@@ -43,13 +46,14 @@ def check_constraint(text: str) -> str:
 
 
 def check_memory(text: str) -> str:
-    return _check("memory", text, MEMORY, "a size such as 64G")
+    allowed = f"a size such as 64G; 0 is all that a node has, {SITES_OWN} asks for none"
+    return text if text == SITES_OWN else _check("memory", text, MEMORY, allowed)
 
 
 def memory_bytes(text: str) -> int:
     """Return the bytes of a size as Slurm takes it: MiB without a unit."""
-    number = text.rstrip("KMGT")
-    return int(number) * SIZES[text[len(number) :]]
+    number = text.upper().rstrip("KMGT")
+    return int(number) * SIZES[text.upper()[len(number) :]]
 
 
 def check_job_name(text: str) -> str:
@@ -94,6 +98,18 @@ def check_free_option(text: str) -> str:
     if any(managed.startswith(name) for managed in MANAGED):
         raise BadValue("sbatch", text, "an option that moeserve does not set itself")
     return text
+
+
+def expanded_path(what: str, text: str) -> str:
+    """Return a path that is the same on every node, `~` and variables of the user's written out.
+
+    Nothing expands it later: a job gets it as an argument, which no shell sees.
+    """
+    path = os.path.expandvars(os.path.expanduser(text))  # noqa: PTH111 (variables may stand first)
+    if "$" in path or path.startswith("~") or ("/" in path and not path.startswith("/")):
+        allowed = "an absolute path, or a program on PATH; variables that are set here"
+        raise BadValue(what, text, allowed)
+    return check_path(what, path)
 
 
 def check_path(what: str, text: str) -> str:

@@ -1,13 +1,14 @@
-"""How tasks are submitted: from a site profile, the experiment, and flags, each over the last."""
+"""How tasks are submitted, as a site profile, an experiment and flags say it."""
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import force_setattr
 
-from catalog.errors import BadFile, BadValue, UnknownName
+from catalog.errors import BadFile, BadValue
+from orchestrator.experiment.document import explained
 from orchestrator.experiment.hardware import canonical
 from slurm.scheduler.command import check_duration
 from slurm.submit.container import Container
@@ -24,13 +25,13 @@ from slurm.submit.names import (
     check_names,
     check_path,
     check_variable,
+    expanded_path,
 )
-from strategies.documents import read_yaml
 from strategies.own_gpus import is_hashed
 
-PROFILE = Path("~/.config/moeserve/slurm.yaml")
-
 GRES, TIME = "--gres=", "--time="
+LISTS = ("sbatch", "export", "setup")
+"""Options that add up; one may stand where a list is meant."""
 
 
 class GpuOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,8 +48,10 @@ class FollowUpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Where the jobs after a study run; None is as the study's tasks."""
 
     partition: str | None = None
+    account: str | None = None
     qos: str | None = None
-    memory: str = "4G"
+    memory: str | int | None = None
+    """None is 4G, or nothing where the study asks for the site's own."""
     time: str | int = "1:00:00"
     sbatch: tuple[str, ...] | None = None
     """Instead of the study's own, of which those about GPUs, nodes and memory are left out."""
@@ -58,9 +61,11 @@ class FollowUpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def __post_init__(self) -> None:
         if self.partition is not None:
             check_names("follow_up.partition", self.partition)
-        if self.qos is not None:
-            check_name("follow_up.qos", self.qos)
-        check_memory(self.memory)
+        for field in ("account", "qos"):
+            if (text := getattr(self, field)) is not None:
+                check_name(f"follow_up.{field}", text)
+        if self.memory is not None:
+            check_memory(str(self.memory))
         check_duration("follow_up.time", str(self.time))
         for option in self.sbatch or ():
             check_free_option(option)
@@ -85,8 +90,8 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The catalog's name of the GPU of layouts that name none."""
     cpus: int | None = None
     """Of a task; None asks for what its servers need, where that is known."""
-    memory: str | None = None
-    """Of a task on each node; None asks for what its servers need, where that is known."""
+    memory: str | int | None = None
+    """Of a task on each node, MiB without a unit; None asks for what its servers need, if known."""
     time: str | int | None = None
     """Limit of one task, in minutes or as H:MM:SS; None asks for what is estimated."""
     max_parallel: int | None = None
@@ -144,11 +149,12 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         force_setattr(self, "gpus", named)
         if self.hardware is not None:
             force_setattr(self, "hardware", _recorded(self.hardware))
-        for field in ("account", "qos", "reservation", "gpu_type"):
+        for field in ("account", "qos", "gpu_type"):
             if (text := getattr(self, field)) is not None:
                 check_name(field, text)
-        if self.partition is not None:
-            check_names("partition", self.partition)
+        for field in ("partition", "reservation"):
+            if (text := getattr(self, field)) is not None:
+                check_names(field, text)
         self._check_asked()
         self._check_places()
 
@@ -156,7 +162,7 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if self.constraint is not None:
             check_constraint(self.constraint)
         if self.memory is not None:
-            check_memory(self.memory)
+            force_setattr(self, "memory", check_memory(str(self.memory)))
         if self.time is not None:
             check_duration("time", str(self.time))
         for field in ("cpus", "max_parallel", "max_submit"):
@@ -210,66 +216,35 @@ def _check_gpus(name: str, kind: GpuOptions) -> None:
         raise BadValue(f"gpus.{name}.per_node", kind.per_node, "1 or more")
 
 
-class SiteProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A site's clusters, each with the options that hold there."""
-
-    default: str | None = None
-    clusters: dict[str, dict[str, Any]]
-
-
-def site_options(path: Path | None, *, cluster: str | None, found: str) -> dict[str, Any]:
-    """Return a cluster's options from a profile; `found` is what Slurm calls itself."""
-    where = (path or PROFILE).expanduser()
-    if not where.is_file():
-        if path is not None or cluster is not None:
-            raise BadFile(where, "no such site profile")
-        return {}
-    profile = _read(where)
-    name = cluster or (found if found in profile.clusters else profile.default)
-    if name is None and path is not None:
-        way = f"--cluster with one of {', '.join(profile.clusters)}, or `default: NAME` in it"
-        raise BadFile(where, f"which of its clusters this is ({found or 'no Slurm'}): {way}")
-    if name is None:
-        return {}
-    if name not in profile.clusters:
-        raise UnknownName("cluster", name, profile.clusters)
-    return profile.clusters[name]
-
-
-def user_defaults(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what a user's variables of sbatch say of where jobs go.
-
-    What is submitted again comes from another environment: a node's, where they are not set.
-    """
-    names = ("account", "constraint", "partition", "qos", "reservation")
-    found = {name: environment.get(f"SBATCH_{name.upper()}", "") for name in names}
-    return {name: value for name, value in found.items() if value}
-
-
-def _read(path: Path) -> SiteProfile:
-    try:
-        return msgspec.convert(read_yaml(path, "site profile"), SiteProfile, strict=True)
-    except msgspec.ValidationError as error:
-        raise BadFile(path, f"{error}; fields: default, clusters") from error
-
-
 def merge_options(*layers: Mapping[str, Any]) -> SubmitOptions:
     """Lay options over each other; lists are joined, everything else the last one decides."""
     together: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
-            joined = name in ("sbatch", "export", "setup") and isinstance(value, list | tuple)
-            together[name] = [*together.get(name, ()), *value] if joined else value
+            listed = [value] if name in LISTS and isinstance(value, str) else value
+            joined = name in LISTS and isinstance(listed, list | tuple)
+            together[name] = [*together.get(name, ()), *listed] if joined else value
     try:
         options = msgspec.convert(together, SubmitOptions, strict=True)
     except msgspec.ValidationError as error:
-        known = ", ".join(SubmitOptions.__struct_fields__)
-        hint = f"; options: {known}" if "unknown field" in str(error) else ""
-        raise BadFile("slurm options", f"{error}{hint}") from error
+        raise BadFile("slurm options", _explained(str(error))) from error
     # Here and not in the type: what an earlier version submitted must stay readable.
     for option in options.sbatch:
         _check_gpu_option(option, options.gpu_request)
-    return _with_its_time(options)
+    return _with_its_time(_with_whole_paths(options))
+
+
+def _with_whole_paths(options: SubmitOptions) -> SubmitOptions:
+    """Write paths of the user's home out; the scratch of a node keeps its variables."""
+    python = None if options.python is None else expanded_path("python", options.python)
+    scratch = os.path.expanduser(options.scratch)  # noqa: PTH111 (a variable may stand first)
+    return msgspec.structs.replace(options, python=python, scratch=scratch)
+
+
+def _explained(problem: str) -> str:
+    """Say what may have been meant; what is no field here may be an option of sbatch's."""
+    other = "; any other option of sbatch: `sbatch: [--OPTION=VALUE]`"
+    return explained(problem, SubmitOptions) + other * ("unknown field" in problem)
 
 
 def _with_its_time(options: SubmitOptions) -> SubmitOptions:

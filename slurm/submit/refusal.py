@@ -9,6 +9,8 @@ TOO_MUCH = ("More processors requested", "Memory specification", "node configura
 NO_SUCH_GPU = ("generic resource", "node configuration is not")
 """And for a GPU that none of them has under this name."""
 TOO_MANY = ("job submit limit", "MaxSubmitJob")
+NO_MEMORY = ("--mem", "memory by node")
+"""Of sites where memory goes with CPUs or GPUs: the words are their own plugins'."""
 TOO_LONG = ("time limit", "MaxWall")
 GPUS = ("--gres=gpu", "--gpus-per-")
 FOLLOW_UPS = (
@@ -47,6 +49,8 @@ def _ways(words: str, submission: Submission) -> Iterator[str]:
             "max_submit: N, in the profile or the study's `slurm:`, holds tasks back that the "
             "queue has no room for"
         )
+    if any(each in words for each in NO_MEMORY):
+        yield "memory: default asks for none, and sbatch: [--mem-per-cpu=SIZE] in another way"
     if any(each in words for each in TOO_LONG):
         yield "--time asks for less, and with --rounds N a task does what fits, the next the rest"
 

@@ -3,6 +3,8 @@
 # A login shell, since `module` is a function of one.
 # An early USR2 must not end the job before the program can take it; it knows its limit anyway.
 trap "" USR2
+# sbatch hands on what it was asked with; a node has a way of its own.
+unset SLURM_JWT
 program=("$@")
 set -- # a file that a line sources would take them for its own
 setup_failed() { # STATUS WHAT: the program says it, in the record of this attempt
@@ -11,7 +13,10 @@ setup_failed() { # STATUS WHAT: the program says it, in the record of this attem
   echo "moeserve: SETUP_FAILED: $MOESERVE_SETUP_FAILED" >&2
   exec "${program[@]}"
 }
-trap 'setup_failed $? "$(sed -n "${LINENO}p" "$0")"' ERR
+line_failed() { # STATUS LINE: of this script alone; in a file that a line sources much may fail on its way
+  [ ${#BASH_SOURCE[@]} -gt 2 ] || setup_failed "$1" "$(sed -n "$2p" "$0")"
+}
+trap 'line_failed $? $LINENO' ERR
 trap 'setup_failed $? "the script"' EXIT
 # Of the profile:
 SETUP LINES

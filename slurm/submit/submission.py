@@ -184,5 +184,8 @@ def _decode(root: Path, path: Path, kind: type[T]) -> T:
         return msgspec.json.decode(data, type=kind)
     except FileNotFoundError:
         raise BadFile(path, "no such submission") from None
-    except (msgspec.DecodeError, BadValue, OSError) as error:
+    except (msgspec.ValidationError, BadValue) as error:
+        told = "is of another version of moeserve: the nodes need the one that submits and looks"
+        raise ResultsError(f"{path}: {told} ({error})") from error
+    except (msgspec.DecodeError, OSError) as error:
         raise ResultsError(f"{path}: is damaged: {error}") from error

@@ -31,7 +31,7 @@ from slurm.submit.earlier import earlier
 from slurm.submit.estimate import Estimator, time_limit
 from slurm.submit.follow_ups import follow_ups
 from slurm.submit.job_script import TASK, script_path
-from slurm.submit.names import memory_bytes
+from slurm.submit.names import SITES_OWN, memory_bytes
 from slurm.submit.needs import Needs, needs_of, shortage, together
 from slurm.submit.options import SubmitOptions
 from slurm.submit.plan_elsewhere import pool_of
@@ -176,7 +176,8 @@ def _filled(options: SubmitOptions, needs: Needs) -> SubmitOptions:
 
 
 def _asked_bytes(options: SubmitOptions) -> int | None:
-    return None if options.memory is None else memory_bytes(options.memory)
+    memory = options.memory
+    return None if memory in (None, SITES_OWN) else memory_bytes(str(memory))
 
 
 def _lead_s(asked_s: int, limit: str | None) -> int:
@@ -194,7 +195,7 @@ def _submission(
 ) -> Submission:
     experiment = submit_plan.plan.experiment
     spec, kind = None, engine_kind(submit_plan.engine)
-    if kind.devices == "layout":
+    if kind.devices != "none":
         pool = pool_of(experiment, submit_plan.options) or Pool("CPU")
         spec = PoolSpec(hardware=pool.hardware, gpus_per_node=dict(pool.gpus_per_node))
     return Submission(

@@ -16,7 +16,6 @@ LONGEST_WAIT_S = 900.0
 """A submission asks Slurm for minutes before it gives up."""
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
-"""Of a directory that this user may read alone: nothing is submitted from it either."""
 
 
 @contextlib.asynccontextmanager
@@ -27,7 +26,8 @@ async def turn(
 
     Without it two would both find the same tasks missing, and queue them twice. The lock ends with
     its holder, and with an sbatch of the holder's that outlives it: what that has sent may still
-    be taken. Raises ClusterError where another holds it longer than `longest_s`.
+    be taken. Raises ClusterError where another holds it longer than `longest_s`, and where it is
+    another user's; of a directory that may be read alone nothing is submitted anyway.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -35,10 +35,22 @@ async def turn(
         except OSError as error:
             if error.errno not in NOT_OURS:
                 raise
+            _check_unwritable(root / "slurm")
         else:
             os.set_inheritable(lock, True)
             await _take(root, lock, tell, LONGEST_WAIT_S if longest_s is None else longest_s)
         yield
+
+
+def _check_unwritable(folder: Path) -> None:
+    """Refuse a folder that can be submitted from, though not be locked: the lock is another's."""
+    if os.access(folder, os.W_OK):
+        lock = folder / ".lock"
+        raise ClusterError(
+            f"{lock} is of the user {lock.stat().st_uid}, and this one may not lock it: nothing "
+            f"was submitted, since both could queue the same tasks. `chmod g+rw {lock}` of that "
+            "user lets their group take turns"
+        )
 
 
 async def _take(root: Path, lock: int, tell: Callable[[str], None], longest_s: float) -> None:

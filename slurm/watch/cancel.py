@@ -1,15 +1,16 @@
 """Cancel the jobs of a results directory: by their ids, found by the submissions' job names."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from catalog.errors import ClusterError
 from orchestrator.results.store import Store
 from slurm.scheduler.command import Slurm, SlurmUnreachable
 from slurm.scheduler.parse import JobInfo
 from slurm.scheduler.states import may_be_active
-from slurm.submit.submission import SubmissionStore
+from slurm.submit.submission import Submission, SubmissionStore
 from slurm.watch.elsewhere import elsewhere, renamed
+from slurm.watch.moved import homes, is_copy, told_of
 
 POLL_S = 1.0
 SLACK_S = 15.0
@@ -27,6 +28,7 @@ async def cancel(slurm: Slurm, store: SubmissionStore) -> tuple[list[int], list[
     if not names:
         return [], []
     active = await _active(slurm, names)
+    _check_own(store, submissions, {each.name for each in active})
     jobs = sorted({each.task.job for each in active})
     await slurm.cancel([str(job) for job in jobs])
     left = await _active(slurm, names)
@@ -37,6 +39,16 @@ async def cancel(slurm: Slurm, store: SubmissionStore) -> tuple[list[int], list[
         left = await _active(slurm, names)
     await _check_elsewhere(slurm, store, {each.name for each in active})
     return jobs, left
+
+
+def _check_own(
+    store: SubmissionStore, submissions: Iterable[Submission], active: Collection[str]
+) -> None:
+    """Refuse to cancel from a copy what works for the directory that it was copied from."""
+    at_work = [s for s in submissions if any(array.name in active for array in s.arrays)]
+    for token, home in homes(store.root, at_work).items():
+        if is_copy(token, home):
+            raise ClusterError(f"{told_of(token, home)}: nothing was cancelled")
 
 
 async def _check_elsewhere(slurm: Slurm, store: SubmissionStore, here: Collection[str]) -> None:

@@ -80,16 +80,17 @@ async def query_jobs(
     queue, queue_silent = await _queue(slurm, listed)
     jobs = {info.name: info.task.job for info in queue}
     by_task = _by_task(queue)
-    if not _left_open(listed, by_task, jobs, done):
+    left = [s for s in listed if _left_open(s, by_task, jobs, done)]
+    if not left:
         return SlurmJobs(by_task, {}, jobs, queue_silent)
-    accounts, accounts_silent = await _accounts(slurm, listed)
+    accounts, accounts_silent = await _accounts(slurm, left)
     known = _by_task(accounts)
     if any(state_of(info.state) in ACTIVE and key not in by_task for key, info in known.items()):
         # Submitted since, or forgotten by the queue: that can say which.
         queue, queue_silent = await _queue(slurm, listed)
         by_task |= _by_task(queue)
         jobs |= {info.name: info.task.job for info in queue}
-    left = [s for s in listed if _left_open([s], by_task, jobs, done)]
+    left = [s for s in left if _left_open(s, by_task, jobs, done)]
     unseen = {name: job for name, job in job_ids.items() if name not in jobs}
     # Without the queue's word nothing is known to have ended anyway.
     hidden = {} if queue_silent else await _hidden(slurm, left, unseen)
@@ -125,20 +126,19 @@ async def _accounts(slurm: Slurm, listed: list[Submission]) -> tuple[list[JobInf
 
 
 def _left_open(
-    listed: Iterable[Submission],
+    submission: Submission,
     queue: Mapping[Key, JobInfo],
     jobs: Mapping[str, int],
     done: Collection[str],
 ) -> bool:
     """Return whether a task with runs missing is not waiting or running by the queue's word."""
-    for submission in listed:
-        for array in submission.arrays:
-            job = jobs.get(array.name)
-            for index, specs in array.by_index.items():
-                info = queue.get((job, index)) if job is not None else None
-                active = info is not None and state_of(info.state) in ACTIVE
-                if not active and any(spec.group_id not in done for spec in specs):
-                    return True
+    for array in submission.arrays:
+        job = jobs.get(array.name)
+        for index, specs in array.by_index.items():
+            info = queue.get((job, index)) if job is not None else None
+            active = info is not None and state_of(info.state) in ACTIVE
+            if not active and any(spec.group_id not in done for spec in specs):
+                return True
     return False
 
 

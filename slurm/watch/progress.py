@@ -21,7 +21,8 @@ class StudyProgress:
     missing: int
     runs_per_hour: float | None
     ends_at: datetime | None
-    """When the runs of waiting and running tasks are done at this rate."""
+    """When the runs of waiting and running tasks are done at this rate; None also while it is not
+    known which tasks those are."""
 
     @property
     def told(self) -> str:
@@ -38,7 +39,8 @@ def progress(found: StudyStatus, now: datetime) -> StudyProgress:
     missing = {run.run_id for run in found.missing}
     rate = _runs_per_second(found, missing, now)
     to_come = sum(len(task.group.runs) - task.done for task in found.active)
-    ends_at = now + timedelta(seconds=to_come / rate) if rate and to_come else None
+    foreseen = rate and to_come and not found.unknown
+    ends_at = now + timedelta(seconds=to_come / rate) if rate and foreseen else None
     return StudyProgress(
         states=dict(Counter(task.state for task in found.tasks).most_common()),
         runs=sum(len(task.group.runs) for task in found.tasks),
@@ -53,7 +55,8 @@ def _runs_per_second(found: StudyStatus, missing: set[str], now: datetime) -> fl
     begin, began, done = now - WINDOW, [], 0
     for task in found.tasks:
         ends = [_at(e.at) for e in task.entries if _published(e.run_id, e.event, missing)]
-        recent = sum(begin <= at <= now for at in ends)
+        # A node's clock may be ahead of this one: what is published has been.
+        recent = sum(begin <= at for at in ends)
         done += recent
         if recent or task.state == "running":
             began += [_at(e.at) for e in task.entries if e.event == "started"]

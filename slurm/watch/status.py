@@ -14,9 +14,10 @@ from orchestrator.results.store import Store
 from slurm.job.journal import JournalEntry, read_attempt, read_journal
 from slurm.scheduler.command import Slurm
 from slurm.scheduler.parse import JobInfo
-from slurm.scheduler.states import ACTIVE, State, class_of, state_of
+from slurm.scheduler.states import ACTIVE, State, class_of, state_of, unknown_because
 from slurm.submit.submission import Submission, SubmissionStore
 from slurm.watch.jobs import SlurmJobs, query_jobs
+from slurm.watch.moved import homes, is_copy, told_of
 
 TAIL_BYTES = 4000
 ENDED: dict[str, tuple[State, str]] = {
@@ -72,6 +73,14 @@ class StudyStatus:
     """Groups with runs missing that no task was ever submitted for: there was no room."""
     silent: tuple[str, ...] = ()
     """The words of each command of Slurm's that was asked and told nothing."""
+    homes: Mapping[str, Path] = field(default_factory=dict)
+    """By token, in which other directory a submission's tasks work."""
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """What is to say of tasks at work that do not work for this directory."""
+        tokens = dict.fromkeys(task.token for task in self.active)
+        return tuple(told_of(t, self.homes[t]) for t in tokens if t in self.homes)
 
     @property
     def active(self) -> tuple[TaskStatus, ...]:
@@ -83,7 +92,13 @@ class StudyStatus:
         return tuple(each for each in self.tasks if each.state == "unknown")
 
     def check_known(self, left_undone: str, groups: Collection[str] | None = None) -> None:
-        """Refuse to go on, ClusterError, while it is unknown where a task of these groups is."""
+        """Refuse to go on, ClusterError, while it is unknown where a task of these groups is.
+
+        What a copied directory's tasks do is known where it was copied from.
+        """
+        if any(task.token in self.homes and is_copy(task.token, self.homes[task.token])
+               for task in self.active):  # fmt: skip
+            raise ClusterError(f"{'; '.join(self.moved)}: {left_undone}")
         unknown = [t for t in self.unknown if groups is None or t.group.group_id in groups]
         if not unknown:
             return
@@ -118,7 +133,11 @@ async def status(slurm: Slurm, store: SubmissionStore) -> StudyStatus:
     seen = {*newest, *done}
     unsubmitted = tuple(g for name, g in groups.items() if name not in seen)
     return StudyStatus(
-        tuple(newest.values()), tuple(missing.values()), unsubmitted, slurm_jobs.silent
+        tuple(newest.values()),
+        tuple(missing.values()),
+        unsubmitted,
+        slurm_jobs.silent,
+        homes(store.root, submissions),
     )
 
 
@@ -217,8 +236,7 @@ def _by_slurm_alone(task: TaskStatus, info: JobInfo | None, *, known: bool) -> T
     if info is None:
         return replace(task, state="gone", failure="NO_RECORD", reason="Slurm no longer knows it")
     if failure == "UNKNOWN":
-        why = f"Slurm calls it {info.state or 'nothing'}, which is not known here"
-        return replace(task, failure=failure, reason=why)
+        return replace(task, failure=failure, reason=unknown_because(info.state))
     slurm_state = state_of(info.state)
     return replace(
         task, state="failed" if slurm_state == "unknown" else slurm_state, failure=failure

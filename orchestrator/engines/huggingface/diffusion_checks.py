@@ -8,17 +8,18 @@ from catalog.models import Model
 from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_dtypes import requested_dtype
-from orchestrator.host.devices import Device
 from servers.huggingface.diffusion.memory import check_memory
 from servers.huggingface.diffusion.options import parse_options
 
 
 def check_diffusion(
-    experiment: Experiment, models: Mapping[str, Model], found: tuple[Device, ...]
+    experiment: Experiment, models: Mapping[str, Model], *, free_bytes: float | None
 ) -> None:
-    """Refuse steps, lengths and memory that the diffusion engine cannot serve."""
+    """Refuse steps, lengths and memory that the diffusion engine cannot serve.
+
+    `free_bytes` are those of the GPU; None is a server on this host's CPU.
+    """
     options = parse_options(experiment.server.args)
-    free_bytes = found[0].memory_bytes if found else None
     for name, model in models.items():
         for workload in workloads_of(experiment, name):
             if workload.parts:

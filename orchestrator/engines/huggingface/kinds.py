@@ -82,7 +82,9 @@ def _build_diffusion() -> Engine:
 def _check_diffusion(request: Request) -> None:
     names = ", ".join(name for name, row in MODELS.items() if row.kind == DIFFUSION_NAME)
     refuse_kind(request, DIFFUSION_NAME, "diffusion", f"a diffusion model: {names}")
-    check_diffusion(request.experiment, request.models, request.found)
+    gpus = [s.gpu.memory_bytes for s in request.setups if s.gpu is not None and s.hardware != "CPU"]
+    here = request.found[0].memory_bytes if request.found else None
+    check_diffusion(request.experiment, request.models, free_bytes=here or min(gpus, default=None))
 
 
 def _no_violations(_setup: Setup, _model: Model, _longest: int) -> tuple[str, ...]:

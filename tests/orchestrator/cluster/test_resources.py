@@ -1,13 +1,19 @@
 """What a server group asks of a cluster, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import BadValue, Infeasible
+from orchestrator.cluster.access import ClusterAccess
+from orchestrator.cluster.launch import prepare_on_cluster
 from orchestrator.cluster.multinode_args import multinode_args
+from orchestrator.cluster.node_pool import NodePool
 from orchestrator.cluster.resources import ResourceRequest, resource_request
 from orchestrator.experiment.cells import Setup
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.ray_options import RayOptions, split_address
 from orchestrator.host.nodes import Node, most_common_gpu, parse_node, summarise_nodes
 from strategies import Technique, parse_layout
@@ -49,6 +55,42 @@ def test_whole_replicas_lie_on_as_few_nodes_as_hold_them(
     strategy: str, gpus: tuple[int, ...]
 ) -> None:
     assert resource_request(setup(strategy), FOUR, RayOptions()).gpus_by_node == gpus
+
+
+def test_nodes_that_offer_no_cpu_carry_nothing_and_that_is_said_before_anybody_waits() -> None:
+    """`ray start --num-cpus=0`: Ray would never place an agent there."""
+    idle = tuple(replace(each, cpus=0.0) for each in FOUR)
+    with pytest.raises(Infeasible, match=r"4 of them without a CPU .*--num-cpus=1"):
+        resource_request(setup("tp"), idle, RayOptions())
+    one = (*idle, replace(node("n5"), cpus=1.0))
+    assert resource_request(setup("tp"), one, RayOptions()).gpus_by_node == (2,)
+    with pytest.raises(Infeasible, match=r"needs 4 \+ 4 A100-80GB .*4 of them without"):
+        resource_request(setup("dp8+ep"), one, RayOptions())
+    assert [n.name for n in NodePool(one, share=False).fitting(ResourceRequest((0,), ""))] == ["n5"]
+    head = (replace(node("head", gpus=0), cpus=0.0),)
+    with pytest.raises(Infeasible, match="no node has a CPU"):
+        resource_request(setup("tp", engine="simulated"), head, RayOptions())
+
+
+async def test_an_address_that_is_not_followed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    study = await prepare_on_cluster(Experiment(engine="simulated", launcher="ray"))
+    assert "RAY_ADDRESS=10.0.0.1:6379 is not followed" in study.notice
+    assert "--ray-address HOST:PORT" in study.notice
+
+
+async def test_a_client_s_node_is_not_chosen_among_two_of_one_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def access(_: RayOptions) -> ClusterAccess:
+        twins = (node("gpu", 4), replace(node("gpu", 4), node_id="2", address="10.0.0.2"))
+        return ClusterAccess("10.0.0.1:6379", {}, twins)
+
+    monkeypatch.setattr("orchestrator.cluster.launch.check_access", access)
+    ray = RayOptions(address="10.0.0.1:6379", client_on="gpu")
+    asked = Experiment(engine="simulated", launcher="ray", ray=ray)
+    with pytest.raises(BadValue, match=r"2 are called that: 10.0.0.1, 10.0.0.2"):
+        await prepare_on_cluster(asked)
 
 
 def test_a_tensor_group_larger_than_a_node_is_split_only_when_asked() -> None:

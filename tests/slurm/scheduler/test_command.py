@@ -73,11 +73,13 @@ async def test_variables_of_slurm_s_do_not_reach_its_commands(
 ) -> None:
     monkeypatch.setenv("SQUEUE_FORMAT", "%i")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    way_in = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_CONF_SERVER": "ctl:6817", "SLURM_JWT": "ey"}
+    for name, value in way_in.items():
+        monkeypatch.setenv(name, value)
     program(play, "sbatch", f"env > {play}/seen; echo 12")
     assert await SlurmCommands().submit(["job.sh"]) == 12
     info = (play / "seen").read_text()
-    assert "SLURM_CONF=/etc/slurm.conf" in info
+    assert way_in.items() <= dict(line.split("=", 1) for line in info.splitlines()).items()
     assert "SQUEUE_FORMAT" not in info
     assert "SLURM_JOB_ID" not in info
 
@@ -92,7 +94,8 @@ async def test_jobs_of_a_hidden_partition_are_in_the_queue_too(play: Path) -> No
 async def test_a_user_s_defaults_reach_sbatch_but_no_request_that_moeserve_makes_itself(
     play: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = ["SBATCH_ARRAY_INX", "SBATCH_CLUSTERS", "SBATCH_ERROR", "SBATCH_GPUS", "SBATCH_WAIT"]
+    asked = ("ARRAY_INX", "CLUSTERS", "CPUS_PER_GPU", "ERROR", "GPUS", "WAIT")
+    own = [f"SBATCH_{name}" for name in asked]
     for name in (*own, "SBATCH_ACCOUNT", "SBATCH_PARTITION"):
         monkeypatch.setenv(name, "1")
     assert left_out(os.environ) == own
@@ -132,6 +135,22 @@ async def test_accounts_are_asked_of_the_cluster_that_the_queue_is(
     assert "--clusters=h100" in (play / "asked").read_text().split()
 
 
+async def test_accounts_that_may_be_asked_for_some_weeks_alone_are_asked_for_those(
+    play: Path,
+) -> None:
+    """MaxQueryTimeRange of slurmdbd.conf."""
+    refused = "echo 'sacct: error: slurmdbd: Too wide of a date range in query' >&2; exit 1"
+    body = f"""for word; do case $word in --starttime=*) since=${{word#*=}};; esac; done
+[ $(($(date +%s) - $(date +%s -d $since))) -lt 5184000 ] || {{ {refused}; }}
+echo 1_0'|x|FAILED|1:0|2026-01-01T00:00:00|2026-01-01T00:00:00|n1'"""
+    program(play, "sacct", body)
+    (info,) = await SlurmCommands().accounting(["x"], "2026-01-01T00:00:00") or []
+    assert info.state == "FAILED"
+    program(play, "sacct", refused)
+    with pytest.raises(ClusterError, match="Too wide"):
+        await SlurmCommands().accounting(["x"], "2026-01-01T00:00:00")
+
+
 DBD_AWAY = "sacct: error: Problem talking to the database: Connection refused"
 
 
@@ -142,6 +161,15 @@ async def test_accounts_that_do_not_answer_are_not_accounts_that_are_off(
     program(play, "sacct", f"echo '{words}' >&2; exit 1")
     with pytest.raises(ClusterError, match="sacct"):
         await SlurmCommands().accounting(["x"], "2026-01-01")
+
+
+async def test_an_error_that_ends_with_status_0_is_no_empty_queue(play: Path) -> None:
+    error = "echo 'squeue: error: slurm_load_jobs error: Socket timed out' >&2"
+    program(play, "squeue", error)
+    with pytest.raises(SlurmUnreachable, match="Socket timed out"):
+        await SlurmCommands().queue(["x"])
+    program(play, "squeue", f"{error}; echo '1_0|1|RUNNING|None|N/A|N/A|n1|x'")
+    assert len(await SlurmCommands().queue(["x"])) == 1
 
 
 async def test_a_program_that_is_not_there_is_no_empty_answer(

@@ -48,6 +48,12 @@ def test_a_queue_is_read_task_by_task() -> None:
     assert (jobs[3].state, jobs[3].node, jobs[3].reason) == ("RUNNING", "node1", "")
 
 
+@pytest.mark.parametrize("cut", ["1_4", "1_[5-9]", "1_4|1", "1_4|1|PENDING|Resources|N/A"])
+def test_a_row_that_is_cut_off_is_not_passed_over(cut: str) -> None:
+    with pytest.raises(UnreadableAnswer):
+        parse_queue(f"CLUSTER: a100\n{QUEUE}{cut}")
+
+
 def test_of_a_requeued_task_the_last_record_counts() -> None:
     jobs = {str(each.task): each for each in parse_accounting(ACCOUNTS)}
     assert jobs["2_0"].state == "COMPLETED"
@@ -130,6 +136,9 @@ def test_the_id_of_a_submitted_job_with_and_without_a_cluster() -> None:
     assert parse_submitted("12\n") == 12
     assert parse_submitted("sbatch: warning: something\n12;a100\n") == 12
     assert parse_submitted("sbatch: error: no") is None
+    wrapped = "Welcome to System 3\n--> Verifying valid submit host (login4)...OK\n"
+    assert parse_submitted(f"{wrapped}Submitted batch job 12\n") == 12
+    assert parse_submitted(f"{wrapped}Submitted batch job 12 on cluster a100\n") == 12
 
 
 def test_the_configuration_of_a_cluster() -> None:
@@ -153,6 +162,9 @@ def test_no_state_that_slurm_knows_is_taken_for_success() -> None:
         ("FAILED", "1:0", "exceeded memory limit", "FAILED"),
         ("CANCELLED by 1000", "0:15", "", "CANCELLED"),
         ("COMPLETED", "0:0", "", "NO_RECORD"),
+        ("CANCELLED+", "0:15", "", "CANCELLED"),
+        ("OUT_OF_ME+", "0:125", "", "OUT_OF_MEMORY"),
+        ("RE+", "0:0", "", "UNKNOWN"),
         ("PREEMPTED", "0:15", "", "PREEMPTED"),
         ("SOMETHING_NEW", "0:0", "", "UNKNOWN"),
     ],

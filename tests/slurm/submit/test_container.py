@@ -57,8 +57,9 @@ def test_what_cannot_be_mounted_or_entered_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadValue, match=r"container\.mounts.*/no/such"):
         check_container(box("podman", "i", mounts=["/no/such:/x"]), VLLM)
     check_container(box("podman", "i", mounts=["$SLURM_TMPDIR:/x", f"{tmp_path}:/y:ro"]), VLLM)
-    with pytest.raises(BadValue, match="an absolute path"):
-        check_container(box("apptainer", "vllm.sif"), VLLM)
+    for kind, image in (("apptainer", "vllm.sif"), ("pyxis", "~/i.sqsh"), ("pyxis", "$HOME/i")):
+        with pytest.raises(BadValue, match="an absolute path"):
+            check_container(box(kind, image), VLLM)
     with pytest.raises(BadValue, match="an image that holds moeserve"):
         check_container(box("podman", "i"), DECODER)
     check_container(box("podman", "i", python="/opt/py"), DECODER)

@@ -50,8 +50,36 @@ def test_lines_run_first_and_one_that_fails_is_told_to_the_program(
     assert not (tmp_path / "PWNED").exists()
 
 
+@pytest.mark.parametrize(
+    ("last", "seen"),
+    [
+        ("true", "1|"),
+        ("return 3", "1|`source ./env.sh` ended with 3"),
+        ("exit 3", "1|`the script`"),
+    ],
+)
+def test_what_fails_on_the_way_of_a_sourced_file_is_that_file_s_own_matter(
+    last: str, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "env.sh").write_text(f"grep -q no-such-word /dev/null\nexport X=1\n{last}\n")
+    told, _ = shown(tmp_path, "source ./env.sh", "f() { false; }; f || true")
+    assert told.startswith(seen)
+
+
 def test_without_lines_the_script_is_the_constant_one() -> None:
     assert script_text(()) == JOB_SCRIPT.read_text()
+
+
+@pytest.mark.parametrize("setup", [(), ("true",), ("false",)])
+def test_a_token_that_sbatch_was_asked_with_does_not_reach_the_program(
+    setup: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JWT", "eyJ")
+    path = tmp_path / "script.sh"
+    path.write_text(script_text(setup))
+    seen = subprocess.run(["bash", path, "env"], capture_output=True, text=True, check=True)
+    assert "SLURM_JWT" not in seen.stdout
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from slurm.submit.arrays import (
 )
 from slurm.submit.job_script import JOB_SCRIPT
 from slurm.submit.names import MANAGED, check_free_option
-from slurm.submit.options import SubmitOptions, merge_options, site_options
+from slurm.submit.options import SubmitOptions, merge_options
+from slurm.submit.site_profile import site_options
 
 PROFILES = Path(__file__).parents[3] / "examples" / "slurm"
 PARTS = ("$(touch PWNED)", "`touch PWNED`", "; touch PWNED", "| touch PWNED", "&& touch PWNED",
@@ -106,8 +107,43 @@ def test_a_results_directory_that_slurm_would_read_otherwise_is_refused(folder: 
 
 
 def test_an_unknown_option_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(BadFile, match=r"partitoin.*options: partition, account"):
+    known = r"partitoin.*mean partition\? Fields: partition, account.*sbatch: \[--OPTION=VALUE"
+    with pytest.raises(BadFile, match=known):
         merge_options(Experiment(slurm={"partitoin": "gpu"}).slurm)
+    with pytest.raises(BadFile, match=r"follow_up: unknown field `acount`. Did you mean account"):
+        merge_options({"follow_up": {"acount": "x"}})
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("account: 0123", "account: expected "),
+        ("qos: yes", "qos: expected "),
+        ("gpu_request: gpus", "'gpus'.*gpu_request|gpu_request: got 'gpus', allowed: gres"),
+        ("memory: 64GB", "a size such as 64G; 0 is all that a node has"),
+        ("python: $NOT_SET_HERE/bin/python", "python: got .* an absolute path"),
+        ("python: venv/bin/python", "python: got .* an absolute path"),
+    ],
+)
+def test_what_a_profile_cannot_mean_is_told_with_what_it_can(written: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        merge_options(yaml.safe_load(written))
+
+
+def test_a_profile_is_taken_as_sites_and_slurm_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    options = merge_options(
+        {"account": "abc@h100", "memory": 0, "reservation": "r1,r2", "scratch": "~/x/$SLURM_JOB_ID",
+         "python": "~/v/bin/python", "setup": "module load cuda", "export": "NCCL_DEBUG"},
+        {"python": "$HOME/w/bin/python", "sbatch": "--exclude=n7"},
+    )  # fmt: skip
+    assert (options.account, options.memory, options.reservation) == ("abc@h100", "0", "r1,r2")
+    assert options.python == "/home/ann/w/bin/python"
+    assert options.scratch == "/home/ann/x/$SLURM_JOB_ID"
+    assert (options.setup, options.export) == (("module load cuda",), ("NCCL_DEBUG",))
+    assert options.sbatch == ("--exclude=n7",)
+    assert merge_options({"memory": "64g"}).memory == "64g"
+    assert SubmitOptions(python="venv/bin/python").python, "what was submitted stays readable"
 
 
 def test_flags_go_over_the_experiment_and_that_over_the_site(tmp_path: Path) -> None:

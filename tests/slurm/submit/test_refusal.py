@@ -13,6 +13,7 @@ from tests.slurm.studies import SMALL, small, states, submit
 
 QOS = "error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
 TIME = "error: Batch job submission failed: Requested time limit is invalid"
+MEMORY = "error: lua: Requesting memory by node is not supported. Use --mem-per-cpu."
 NODES = "error: Batch job submission failed: Requested node configuration is not available"
 
 
@@ -41,6 +42,7 @@ def refused(cluster: MemorySlurm, root: Path, request: SubmitRequest) -> str:
     [
         (QOS, {}, "max_submit: N"),
         (TIME, {}, "--time asks for less"),
+        (MEMORY, {}, "memory: default asks for none, and sbatch: [--mem-per-cpu=SIZE]"),
         (NODES, {"memory": "2G"}, "1 CPUs and 2G memory: --cpus and --memory"),
         (NODES, {"sbatch": ["--exclude=n1,n2"]}, "n1,n2 are left out by --exclude"),
     ],

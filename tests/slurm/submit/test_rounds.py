@@ -133,6 +133,34 @@ def test_a_follow_up_has_a_place_of_its_own(tmp_path: Path) -> None:
         FollowUpOptions(memory="much")
 
 
+def test_a_follow_up_may_have_an_account_and_a_way_of_counting_memory(tmp_path: Path) -> None:
+    own = {"account": "abc@cpu", "sbatch": ["--mem-per-cpu=4G"]}
+    words = follow_up_of(tmp_path, account="abc@h100", follow_up=own).arguments
+    asked = [word for word in words if word.startswith(("--mem", "--account"))]
+    assert asked == ["--account=abc@cpu", "--mem-per-cpu=4G"]
+
+
+@pytest.mark.parametrize(
+    ("study", "own", "asked"),
+    [
+        (None, {}, ["--mem=4G"]),
+        ("200G", {"memory": 0}, ["--mem=0"]),
+        ("default", {}, []),
+        ("default", {"memory": "8G"}, ["--mem=8G"]),
+        ("200G", {"memory": "default"}, []),
+    ],
+)
+def test_where_no_job_may_ask_for_memory_none_does(
+    tmp_path: Path, study: str | None, own: dict[str, object], asked: list[str]
+) -> None:
+    options = {"follow_up": own} | ({"memory": study} if study else {})
+    words = follow_up_of(tmp_path, **options).arguments
+    assert [word for word in words if word.startswith("--mem")] == asked
+    (array,) = SubmissionStore(tmp_path).submissions()[-1].arrays
+    of_tasks = [word for word in array.arguments if word.startswith("--mem")]
+    assert of_tasks == {None: ["--mem=1G"], "200G": ["--mem=200G"], "default": []}[study]
+
+
 def test_a_container_on_several_nodes_is_refused_before_anything_is_submitted(
     tmp_path: Path,
 ) -> None:

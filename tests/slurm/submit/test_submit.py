@@ -1,13 +1,15 @@
 """Submissions to the Slurm in memory: what is asked of it, once, whatever becomes of the answer."""
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from catalog.errors import ClusterError
+from catalog.errors import ClusterError, ResultsError, StorageError
 from moeserve.cli.slurm_submit import SubmitRequest, submit_study
+from orchestrator.host import files
 from orchestrator.results.planned import read_planned
 from slurm.submit.options import SubmitOptions
 from slurm.submit.plan_elsewhere import remote_plan
@@ -97,6 +99,34 @@ def test_a_crash_between_sbatch_and_its_record_is_mended_by_the_job_s_name(
     next(tmp_path.glob("slurm/*/jobs/*.json")).unlink()
     assert [each.job for each in look(cluster, tmp_path).tasks] == [1, 1, 1]
     assert submit(cluster, tmp_path) == []
+
+
+@pytest.mark.parametrize("full", ["planned.json", "submission.json", "jobs"])
+def test_a_disk_that_fills_up_is_told_in_a_line_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """Also between sbatch and the record of its job."""
+    cluster, write = MemorySlurm(), files._write_beside
+
+    def until_full(path: Path, data: bytes) -> Path:
+        if full in path.parts:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(files, "_write_beside", until_full)
+    with pytest.raises(StorageError, match="DISK_FULL"):
+        submit(cluster, tmp_path)
+    monkeypatch.undo()
+    submit(cluster, tmp_path)
+    assert len(asyncio.run(cluster.queue())) == 3
+
+
+def test_a_submission_of_another_version_is_not_called_damaged(tmp_path: Path) -> None:
+    submit(MemorySlurm(), tmp_path)
+    (path,) = tmp_path.glob("slurm/*/submission.json")
+    path.write_bytes(path.read_bytes().replace(b'"token"', b'"tokens"'))
+    with pytest.raises(ResultsError, match="of another version of moeserve: the nodes need the"):
+        SubmissionStore(tmp_path).submissions()
 
 
 @pytest.mark.slow

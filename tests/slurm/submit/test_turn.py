@@ -1,6 +1,7 @@
 """Two who submit from one directory at one time: whatever they ask, nothing is queued twice."""
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import json
@@ -73,6 +74,30 @@ async def test_a_directory_without_locks_says_what_may_happen(
     monkeypatch.setattr(fcntl, "flock", none)
     async with turn(tmp_path, told.append):
         assert "has no locks" in told[0]
+
+
+@pytest.fixture
+def locked_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is another user's, and shut."""
+
+    def shut(path: Path) -> None:
+        path.touch()
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("slurm.submit.turn.lock_file", shut)
+
+
+@pytest.mark.usefixtures("locked_out")
+@pytest.mark.parametrize("writable", [True, False])
+async def test_another_user_s_lock_on_a_shared_directory_is_not_passed_over(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch, writable: bool
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: writable)
+    with contextlib.ExitStack() as stack:
+        if writable:
+            stack.enter_context(pytest.raises(ClusterError, match=r"chmod g\+rw .*/slurm/\.lock"))
+        async with turn(tmp_path, told.append):
+            assert not writable
 
 
 SQUEUE = """\

@@ -48,6 +48,8 @@ def decided(found: TaskStatus, info: JobInfo | None, *, known: bool = True) -> t
         ((), told("CANCELLED by 0"), "cancelled", "CANCELLED"),
         ((), told("COMPLETED"), "failed", "NO_RECORD"),
         ((), told("BRAND_NEW"), "unknown", "UNKNOWN"),
+        ((), told("REVOKED"), "unknown", "UNKNOWN"),
+        ((), told("EXPEDITING"), "pending", ""),
         ((), None, "gone", "NO_RECORD"),
     ],
 )

@@ -1,6 +1,7 @@
 """What is not found by its name is not gone: another cluster's, another user's, a renamed job."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,3 +99,37 @@ def test_a_cluster_that_does_not_say_its_name_may_be_another(tmp_path: Path) -> 
     assert [state for state, _ in states(cluster, tmp_path)] == ["unknown"] * 3
     cluster.away = set()
     assert [state for state, _ in states(cluster, tmp_path)] == ["gone"] * 3
+
+
+def test_a_copy_of_a_study_does_not_act_on_what_the_original_has_at_work(tmp_path: Path) -> None:
+    cluster, root, copy = MemorySlurm(), tmp_path / "a", tmp_path / "b"
+    submit(cluster, root)
+    shutil.copytree(root, copy)
+    assert look(cluster, root).moved == ()
+    assert f"publish in {root}, of which this is a copy" in look(cluster, copy).moved[0]
+    for act in (
+        lambda: submit(cluster, copy),
+        lambda: collect(copy, look(cluster, copy)),
+        lambda: asyncio.run(cancel(cluster, SubmissionStore(copy))),
+    ):
+        with pytest.raises(ClusterError, match=r"of which this is a copy.*: nothing was"):
+            act()
+    assert [state for state, _ in states(cluster, root)] == ["pending"] * 3
+    cluster.work(program)
+    assert [state for state, _ in states(cluster, copy)] == ["failed"] * 3, "of this directory's"
+    assert len(submit(cluster, copy)) == 1, "nothing is at work any more"
+
+
+def test_tasks_of_a_directory_that_was_moved_are_said_to_fail_and_can_be_submitted_anew(
+    tmp_path: Path,
+) -> None:
+    cluster, root = MemorySlurm(), tmp_path / "a"
+    submit(cluster, root)
+    root = root.rename(tmp_path / "b")
+    assert "if this directory was moved they will fail" in look(cluster, root).moved[0]
+    (tmp_path / "a").symlink_to(root)
+    assert look(cluster, root).moved == ()
+    (tmp_path / "a").unlink()
+    assert asyncio.run(cancel(cluster, SubmissionStore(root)))[0] == [1]
+    assert look(cluster, root).moved == ()
+    assert len(submit(cluster, root)) == 1

@@ -67,3 +67,17 @@ def test_a_run_that_failed_is_no_progress() -> None:
     tried = task(0, "running", at(20, "started"), *done_at(0, 15, 10))
     lost = replace(study(tried), missing=tuple(GROUPS[0].runs))
     assert progress(lost, NOW).runs_per_hour is None
+
+
+def test_an_end_is_not_foreseen_while_it_is_unknown_which_tasks_there_are() -> None:
+    done = task(0, "done", at(20, "started"), *done_at(0, 15, 10), done=2)
+    running, lost = task(1, "running", at(9, "started")), task(2, "unknown")
+    assert progress(study(done, running), NOW).ends_at is not None
+    stand = progress(study(done, running, lost), NOW)
+    assert stand.runs_per_hour == pytest.approx(6)
+    assert stand.ends_at is None
+
+
+def test_a_run_counts_though_its_node_s_clock_is_ahead() -> None:
+    found = study(task(0, "done", at(20, "started"), *done_at(0, 10, -3), done=2))
+    assert progress(found, NOW).runs_per_hour == pytest.approx(6)
