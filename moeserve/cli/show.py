@@ -87,7 +87,8 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
 
 
 def print_json(value: object) -> None:
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    ascii_only = not (sys.stdout.encoding or "utf").lower().startswith("utf")
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=ascii_only)
     sys.stdout.write(escaped_json(text) + "\n")
 
 
