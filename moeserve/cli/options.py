@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catalog.errors import BadValue
+from catalog.errors import BadFile, BadValue
 from moeserve.cli.endpoint_flags import extra_body, headers
 from moeserve.cli.inputs import model_names
 from orchestrator.engines.registry import choices
@@ -217,6 +217,8 @@ class ExperimentFlags:
 
         from orchestrator.experiment.experiment import Experiment, override, read_experiment
 
+        if path is not None and path.is_dir() and (study := path / "experiment.json").is_file():
+            raise BadFile(path, f"is a results directory; its study goes on by {study} -o {path}")
         base = read_experiment(path) if path else Experiment()
         parts: dict[str, dict[str, Any]] = {"": {}, "server": {}, "ray": {}, "endpoint_options": {}}
         for flag, value in self._set():
