@@ -20,13 +20,11 @@ EVERY_S = 10.0
 def compact_directory(root: Path, *, dry_run: bool) -> None:
     """Bundle the files of a study in which nothing is being measured, or say what that would do."""
     from orchestrator.results.compact import compact, planned_compaction
-    from orchestrator.results.manifests import require_results
 
     if root.name.endswith(ENDING) and root.is_file():
         raise BadValue(
             "results compact", str(root), "a results directory; this is one file already"
         )
-    require_results(root)  # before a lock is put there
     _refuse_active_tasks(root)
     if dry_run:
         planned = planned_compaction(root)

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import BadValue
+from catalog.errors import BadFile, BadValue
 from catalog.inside import read_inside
 from orchestrator.host.files import sync_folder
 from orchestrator.results.bundles import FOLDER, MOST_FILE_BYTES, Bundles, bundles_of
 from orchestrator.results.bundling import Entry, write_bundle
 from orchestrator.results.contents import names_in
-from orchestrator.results.manifests import read_manifests, require_results
+from orchestrator.results.manifests import read_manifests
 from orchestrator.results.store import Store
 
 BUNDLE_BYTES = 2**30
@@ -61,7 +61,8 @@ class Compaction:
 
 def planned_compaction(root: Path) -> Compaction:
     """Return what could be bundled; BadFile for no results directory, BadValue while one writes."""
-    require_results(root)
+    if not (root / "runs").is_dir():
+        raise BadFile(root, "is not a results directory: it has no runs/ in it")
     recorded = _recorded(root)
     _refuse_written(root, recorded)
     pieces = tuple(_pieces(root, recorded))

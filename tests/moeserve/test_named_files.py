@@ -62,8 +62,6 @@ def test_a_file_that_never_ends_is_refused_at_once(
     [
         ("results {}/none", "no such folder"),
         ("results {}", "no runs/ in it"),
-        ("results compact {}/none", "no such folder"),
-        ("results compact {}", "no runs/ in it"),
         ("watch {}/none", "no such folder"),
         ("quality {}", "no experiment.json in it"),
         ("run {}/study", "its study goes on by"),
