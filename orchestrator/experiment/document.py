@@ -83,17 +83,25 @@ def explained(problem: str, of: type[msgspec.Struct]) -> str:
         return f"{where}unknown field `{name}`.{hint} Fields: {', '.join(known)}"
     if wrong := _WRONG.search(problem):
         expected, got, place = wrong[1].split(" | "), wrong[2], wrong[3] or "the file"
-        hint = "; text that looks like it stands in quotes" if "str" in expected else ""
-        return f"{place}: expected {_kinds(expected)}, got {_kinds([got])}" + (
-            hint if got in QUOTED else ""
-        )
+        quotes = ", which is a text in quotes" if "str" in expected and got in QUOTED else ""
+        return f"{place}: expected {_kinds(expected)}, got {_kinds([got])}{quotes}"
     if other := _NO_WORD.search(problem):
         place, _, field = other[2].rpartition(".")
-        hints = get_args(get_type_hints(_struct_at(of, place))[field])
-        words = [str(word) for hint in hints for word in get_args(hint)]
-        kinds = _kinds([hint.__name__ for hint in hints if isinstance(hint, type)])
-        return f"{other[2]}: got {other[1]}, allowed: {kinds}, or {', '.join(words)}"
+        if allowed := _allowed(get_type_hints(_struct_at(of, place)).get(field)):
+            return f"{other[2]}: got {other[1]}, allowed: {', '.join(allowed)}"
     return problem
+
+
+def _allowed(hint: object) -> list[str]:
+    """What a field may hold: the kinds of values, then the words that stand for others."""
+    parts = get_args(hint)
+    kinds = [
+        KINDS[each.__name__] for each in parts if isinstance(each, type) and each.__name__ in KINDS
+    ]
+    words = [
+        each for part in parts for each in ([part] if isinstance(part, str) else _allowed(part))
+    ]
+    return [kind for kind in kinds if kind != "nothing"] + words
 
 
 def _kinds(names: Iterable[str]) -> str:
