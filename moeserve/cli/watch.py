@@ -51,6 +51,8 @@ def watch(
         os.nice(NICE)  # what is measured comes first
     else:
         require_results(directory)
+        if port:
+            refuse_taken("127.0.0.1", port)
     asyncio.run(_serve(directory, port, beside_run=beside_run))
 
 

@@ -51,6 +51,15 @@ def test_a_directory_without_results_is_refused(
     assert "is not a results directory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_port_that_is_none_is_refused(
+    port: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    assert run("watch", str(tmp_path), "--port", port) == 2
+    assert f"--port: got {port}" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_report_is_written_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
