@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -216,16 +215,6 @@ def test_an_empty_argument_is_refused_and_not_taken_for_a_default(
 ) -> None:
     assert run(*arguments) == 2
     assert "not empty" in capsys.readouterr().err
-
-
-def test_a_report_that_could_not_be_written_is_refused_before_anything_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
-    out = tmp_path / "out"
-    assert run("run", *SMALL, "-o", str(out), "--report", str(tmp_path / "r.html")) == 2
-    assert "--report" in capsys.readouterr().err
-    assert not out.exists()
 
 
 def test_an_estimate_searches_nothing_and_says_what_does(
