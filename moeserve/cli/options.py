@@ -213,28 +213,21 @@ class ExperimentFlags:
 
     def experiment(self, path: Path | None) -> "Experiment":
         """Read the file, if one is given, and lay the flags over it."""
-        import msgspec
-
         from orchestrator.experiment.experiment import Experiment, override, read_experiment
 
         if path is not None and path.is_dir() and (study := path / "experiment.json").is_file():
             raise BadFile(path, f"is a results directory; its study goes on by {study} -o {path}")
         base = read_experiment(path) if path else Experiment()
-        parts: dict[str, dict[str, Any]] = {"": {}, "server": {}, "ray": {}, "endpoint_options": {}}
-        for flag, value in self._set():
-            part, _, field = flag.field.rpartition(".")
-            parts[part][field] = flag.read(value)
-        changes, server, ray = parts[""], parts["server"], parts["ray"]
-        if ray:
-            changes["ray"] = msgspec.structs.replace(base.ray, **ray)
-        if asked := parts["endpoint_options"]:
-            changes["endpoint_options"] = msgspec.structs.replace(base.endpoint_options, **asked)
-        asked_for = override(base, changes, server)
+        asked_for = override(base, {flag.field: flag.read(value) for flag, value in self._set()})
+        self._refuse_idle(asked_for)
+        return asked_for
+
+    def _refuse_idle(self, asked_for: "Experiment") -> None:
+        """Raise BadValue for a flag that changes nothing without another that is not there."""
         for flag, value in self._set():
             needed, setter = NEEDS.get(flag.field, ("", ""))
             if needed and getattr(asked_for, needed) in (None, (), {}, "local"):
                 raise BadValue(flag.names.split()[0], value, f"with {setter}: it does nothing else")
-        return asked_for
 
     def _set(self) -> Iterator[tuple[Flag, Any]]:
         """The flags that were given, each with what the command line holds."""

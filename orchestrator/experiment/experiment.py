@@ -1,6 +1,7 @@
 """What is asked: an experiment as one YAML file, or the same fields from flags."""
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -201,11 +202,15 @@ def experiment_from(document: object, *, source: str) -> Experiment:
         raise BadFile(source, explained(str(error), Experiment)) from error
 
 
-def override(
-    experiment: Experiment, changes: Mapping[str, Any], server: Mapping[str, Any]
-) -> Experiment:
-    """Return the experiment with the fields that the command line set."""
-    options = msgspec.structs.replace(experiment.server, **server)
-    if changes.get("endpoint") and experiment.models == (DEFAULT_MODEL,):
-        changes = {"models": (), **changes}  # nobody has named it: the server does
-    return msgspec.structs.replace(experiment, **changes, server=options)
+def override(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """Return the experiment with other fields, those of its parts by names as `server.args`."""
+    own: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, value in changes.items():
+        part, _, field = name.rpartition(".")
+        (parts[part] if part else own)[field] = value
+    for part, fields in parts.items():
+        own[part] = msgspec.structs.replace(getattr(experiment, part), **fields)
+    if own.get("endpoint") and experiment.models == (DEFAULT_MODEL,):
+        own = {"models": (), **own}  # nobody has named it: the server does
+    return msgspec.structs.replace(experiment, **own)

@@ -24,7 +24,7 @@ def test_a_single_value_may_stand_where_a_list_is_meant(tmp_path: Path) -> None:
 
 def test_flags_override_the_file_and_leave_the_rest(tmp_path: Path) -> None:
     path = write(tmp_path, "seed: 7\nnum_runs: 3\nserver: {args: [--a], start_timeout_s: 5}\n")
-    changed = override(read_experiment(path), {"num_runs": 5}, {"args": ("--b",)})
+    changed = override(read_experiment(path), {"num_runs": 5, "server.args": ("--b",)})
     assert (changed.seed, changed.num_runs) == (7, 5)
     assert (changed.server.args, changed.server.start_timeout_s) == (("--b",), 5)
 
@@ -84,7 +84,7 @@ def test_a_file_too_large_to_be_an_experiment_is_not_parsed(tmp_path: Path) -> N
 )
 def test_values_out_of_range_are_input_errors(changes: dict[str, object]) -> None:
     with pytest.raises((BadValue, InputError)):
-        override(Experiment(), changes, {})
+        override(Experiment(), changes)
 
 
 @pytest.mark.parametrize(
