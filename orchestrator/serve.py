@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from catalog.errors import BadValue
 from orchestrator.engine import LaunchContext
 from orchestrator.engines.kind import ServerCommand
 from orchestrator.engines.registry import resolve
-from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.experiment import Experiment, override
 from orchestrator.here import look_here
 from orchestrator.plan import make_plan
 
@@ -32,7 +30,8 @@ def foreground(
     """
     kind, notice = resolve(experiment)
     if not kind.virtual:
-        experiment, place = _with_arguments(experiment, place), ()
+        experiment = override(experiment, {"server.args": (*place, *experiment.server.args)})
+        place = ()
     if kind.command is None:
         raise BadValue("--engine", kind.name, "one whose server moeserve starts")
     here = look_here(experiment, kind)
@@ -49,9 +48,3 @@ def foreground(
     name = served_name or group.setup.model
     told = "\n".join(filter(None, (notice, here.notice)))
     return Foreground(kind.command(group, context, port, name), told)
-
-
-def _with_arguments(experiment: Experiment, first: tuple[str, ...]) -> Experiment:
-    args = (*first, *experiment.server.args)
-    options = msgspec.structs.replace(experiment.server, args=args)
-    return msgspec.structs.replace(experiment, server=options)
