@@ -38,8 +38,8 @@ def foreground(
     found = here.devices
     plan = make_plan(experiment, kind.name, found=found)
     if len(plan.groups) != 1:
-        given = f"{experiment.models} as {experiment.strategies}"
-        raise BadValue("serve", given, "one model in one layout")
+        given = ", ".join(setup.what for setup in plan.setups)
+        raise BadValue("serve", given, "one model in one layout with one technique")
     (group,) = plan.groups
     gpus = tuple(device.visible_as for device in found) or None
     model = plan.models[group.setup.model]
