@@ -74,8 +74,7 @@ def show(
             print_json(listed)
         elif output is Format.csv:
             sys.stdout.write(csv_text(listed))
-        else:
-            names = columns or _names(listed)
+        elif names := columns or _names(listed):
             _table(listed, names if isinstance(names, Mapping) else headed(*names))
         sys.stdout.flush()
 

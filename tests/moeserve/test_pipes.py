@@ -11,7 +11,7 @@ import pytest
 
 from moeserve import __version__
 from moeserve.cli import main
-from moeserve.cli.show import note
+from moeserve.cli.show import Format, note, show
 
 FULL = Path("/dev/full")
 TINY = [
@@ -141,3 +141,8 @@ def test_what_an_encoding_lacks_is_escaped(encoding: str, monkeypatch: pytest.Mo
         stream.seek(0)
         assert "×" in str(json.loads(stream.read()))
         assert code_of("--help") == 0
+
+
+def test_a_table_of_nothing_is_no_empty_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show([], Format.table)
+    assert capsys.readouterr().out == ""
