@@ -1,5 +1,6 @@
 """The command of one server that a user wants in the foreground."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +22,23 @@ class Foreground:
 
 
 def foreground(
-    experiment: Experiment, *, served_name: str | None, port: int, place: tuple[str, ...] = ()
+    experiment: Experiment,
+    *,
+    served_name: str | None,
+    port: int,
+    host: str = "127.0.0.1",
+    faults: Sequence[str] = (),
 ) -> Foreground:
     """Plan a single server as a run would and return its command line.
 
-    The experiment names one model and one strategy. `place` is what a server in the foreground
-    alone is told, its address and faults: it stands after ours and before the user's own.
+    The experiment names one model and one strategy. What a server in the foreground alone is told,
+    its address and the faults of a simulated one, stands after ours and before the user's own.
     """
     kind, notice = resolve(experiment)
+    place = ("--host", host, *(word for fault in faults for word in ("--fault", fault)))
     if not kind.virtual:
+        if faults:
+            raise BadValue("--fault", ", ".join(faults), "with --engine simulated alone")
         experiment = override(experiment, {"server.args": (*place, *experiment.server.args)})
         place = ()
     if kind.command is None:

@@ -64,7 +64,6 @@ def serve(
     from orchestrator.serve import foreground
 
     refuse_taken(host, port)
-    place = ("--host", host, *(word for each in fault or [] for word in ("--fault", each)))
     experiment = Experiment(
         models=(model,),
         strategies=(strategy,),
@@ -76,7 +75,9 @@ def serve(
         concurrency="1",
         server=ServerOptions(args=tuple(server_arg or ())),
     )
-    server = foreground(experiment, served_name=served_name, port=port, place=place)
+    server = foreground(
+        experiment, served_name=served_name, port=port, host=host, faults=fault or ()
+    )
     if server.notice:
         note(server.notice)
     raise typer.Exit(asyncio.run(_run(server.command)))

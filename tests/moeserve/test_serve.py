@@ -27,3 +27,9 @@ def test_several_setups_are_named_and_refused() -> None:
     )
     with pytest.raises(BadValue, match="'Mixtral-8x7B tp, Mixtral-8x7B ep', allowed: one model"):
         foreground(several, served_name=None, port=8000)
+
+
+def test_a_real_server_is_asked_for_no_fault() -> None:
+    real = Experiment(models=("tiny-olmoe",), strategies=("single",), engine="transformers")
+    with pytest.raises(BadValue, match="--fault: got 'die-after-tokens=1'"):
+        foreground(real, served_name=None, port=8000, faults=["die-after-tokens=1"])
