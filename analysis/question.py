@@ -122,8 +122,8 @@ def _check(spec: ComparisonSpec) -> None:
     rule = spec.rule
     if not 0 < rule.alpha < 0.5:
         raise BadValue("--alpha", rule.alpha, "between 0 and 0.5")
-    if not rule.margin > 0:
-        raise BadValue("--margin", rule.margin, "above 0, for instance 0.03 for 3 %")
+    if not 0 < rule.margin < 1:
+        raise BadValue("--margin", rule.margin, "between 0 and 1, for instance 0.03 for 3 %")
     if not 0 < rule.power < 1:
         raise BadValue("--power", rule.power, "between 0 and 1")
     if "strategy" in spec.by:

@@ -12,6 +12,7 @@ from catalog.models import Model
 from orchestrator.results.record import Row
 from perfmodel.capacity import CalibratedCapacity, ClusterSplit, calibrated_capacity, largest_batch
 from perfmodel.qs import (
+    KAPLAN_ALPHA,
     ReuseGap,
     active_fraction,
     crossover_batch,
@@ -41,9 +42,11 @@ PRINTED_GPU = "B200"
 """Of the paper's reference system."""
 
 
-def quality_asked(quality: float | None, losses: str | None, alpha: float) -> float:
+def quality_asked(quality: float | None, losses: str | None, alpha: float | None) -> float:
     """q as given, or from two losses; both is one too many."""
     if losses is None:
+        if alpha is not None:
+            raise BadValue("--alpha", alpha, "with --losses, from which it gives q")
         return check_quality(DEFAULT_QUALITY if quality is None else quality)
     if quality is not None:
         raise BadValue("--quality and --losses", "both", "one of them: losses give q")
@@ -51,7 +54,7 @@ def quality_asked(quality: float | None, losses: str | None, alpha: float) -> fl
         dense, moe = map(float, losses.split(":"))
     except ValueError:
         raise BadValue("--losses", losses, "DENSE:MOE, as 2.34:2.12") from None
-    return check_quality(quality_of_losses(dense, moe, alpha))
+    return check_quality(quality_of_losses(dense, moe, KAPLAN_ALPHA if alpha is None else alpha))
 
 
 def check_quality(quality: float) -> float:

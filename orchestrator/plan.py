@@ -159,11 +159,8 @@ def make_plan(
 def _check_options(experiment: Experiment, kind: EngineKind) -> None:
     """Refuse settings of an experiment that the engine has no use for."""
     if experiment.expert_load and not kind.reports_experts:
-        raise BadValue(
-            "--expert-load",
-            "on",
-            f"--engine vllm, --engine transformers or --endpoint, not {kind.name}",
-        )
+        way = "vllm or transformers, or --endpoint, for where tokens go (--expert-load)"
+        raise BadValue("--engine", kind.name, way)
     if not experiment.endpoint and experiment.endpoint_options != EndpointOptions():
         given = ", ".join(experiment.endpoint_options.given)
         raise BadValue("without --endpoint", given, "with --endpoint URL only")

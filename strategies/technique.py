@@ -92,7 +92,12 @@ def parse_techniques(texts: Iterable[str]) -> tuple[Technique, ...]:
 
 
 def technique_names(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",")))
+    """Split lists; what a table leaves empty is `none`, what somebody asks for has a name."""
+    given = tuple(texts)
+    names = tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
+    if "" in names:
+        raise BadValue("technique", ",".join(given), "names between commas; none is one")
+    return names
 
 
 def parse_technique(text: str) -> Technique:

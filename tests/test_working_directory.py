@@ -199,3 +199,19 @@ def test_python_m_moeserve_keeps_the_folder_out_but_for_moeserve_itself(beside: 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
     assert trapped(beside) == ""
+
+
+def test_a_working_directory_that_is_gone_stops_no_command_that_needs_none(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    program = "import os, runpy, sys; os.rmdir(os.getcwd()); sys.argv[1:] = ['--version']; "
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program + "runpy.run_module('moeserve', run_name='__main__')"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=limit(60),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,5 +1,6 @@
 """From results on disk to the page on disk."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,11 +66,13 @@ def write_report(
 
 
 def check_output(output: Path, *, flag: str = "-o") -> None:
-    """Refuse a name that is no page's, or whose folder is not there."""
+    """Refuse a name that is no page's, or that cannot be written."""
     if output.suffix.lower() not in {".html", ".htm"}:
         raise BadValue(flag, str(output), "a file name that ends in .html")
     if not output.parent.is_dir():
         raise BadValue(flag, str(output), f"a file in a folder that exists, not {output.parent}")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise BadValue(flag, str(output), "a writable file: may not be written")
 
 
 def report_html(

@@ -40,7 +40,8 @@ ESTIMATE_COLUMNS = headed(
     "model", "strategy", "num_gpus", "hardware", "workload", "max_concurrency",
     "effective_concurrency", "request_rate", "output_throughput", "low_output_throughput",
     "high_output_throughput", "output_throughput_per_gpu", "mean_ttft_ms", "mean_itl_ms",
-    "mean_e2el_ms", "kv_tokens_capacity", "bound", "tied_with", "provenance", "why",
+    "mean_e2el_ms", "request_goodput", "kv_tokens_capacity", "bound", "tied_with", "provenance",
+    "why",
 )  # fmt: skip
 BREAKDOWN_COLUMNS = (
     "model", "strategy", "hardware", "workload", "max_concurrency", "step", "step_ms", "part",
@@ -153,6 +154,9 @@ def estimate(
         show(_fit(calibrate, assumed, save), output, columns=FIT_COLUMNS)
         return
     study = flags.experiment(experiment)
+    if study.find_max:
+        way = "with run --engine simulated, which searches; an estimate is of the loads named"
+        raise BadValue("--find-max", "on", way)
     asked.joined(server_arguments(study.server.args))  # refuses what is set twice
     _estimate(study, assumed, output, breakdown=breakdown)
     if beyond_read(engine_version):

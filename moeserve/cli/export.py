@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from catalog.errors import BadValue
 from moeserve.cli.show import note, print_json
 
 HELP = """Hand runs on: Prometheus text, OpenTelemetry's JSON, or runs of MLflow.
@@ -39,8 +40,9 @@ def export(
     ],
     to: Annotated[Target, typer.Option("--to", help="Who is to read them.")],
     experiment: Annotated[
-        str, typer.Option("--experiment", help="MLflow: the experiment they become runs of.")
-    ] = "moeserve",
+        str | None,
+        typer.Option("--experiment", help="MLflow: the experiment they become runs of; moeserve."),
+    ] = None,
     tracking_uri: Annotated[
         str | None,
         typer.Option("--tracking-uri", help="MLflow: its server; default as MLflow finds it."),
@@ -49,6 +51,9 @@ def export(
     from orchestrator.results.archive import opened
     from orchestrator.table import run_rows
 
+    for flag, value in (("--experiment", experiment), ("--tracking-uri", tracking_uri)):
+        if value is not None and to is not Target.mlflow:
+            raise BadValue(flag, value, f"with --to mlflow, not with {to}")
     rows = run_rows(opened(directory))
     if to is Target.prometheus:
         from moeserve.exports.prometheus import prometheus_text
@@ -61,5 +66,6 @@ def export(
     else:
         from moeserve.exports.mlflow import export_to_mlflow
 
+        experiment = experiment or "moeserve"
         new = export_to_mlflow(rows, experiment, tracking_uri)
         note(f"{new} of {len(rows)} runs logged, the others were there; experiment {experiment}")

@@ -1,6 +1,7 @@
 """`moeserve plot` and `report`: figures for papers, and one page with everything."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,10 @@ from moeserve.cli.inputs import (
 
 if TYPE_CHECKING:
     from analysis.data.select import RowSelection
+
+LANDSCAPE_TOKENS = 50
+ALONE = {"timeline": ("--run",), "traffic": ("--run",), "landscape": ("--output-len",)}
+"""Figures that are not of a table of runs, each with the flags that it looks at."""
 
 HELP = {
     "plot": """Draw a figure as SVG, PDF or PNG.
@@ -87,8 +92,9 @@ def plot(
         str | None, typer.Option("--run", help="Run of the timeline, of the traffic.")
     ] = None,
     output_len: Annotated[
-        int, typer.Option("--output-len", min=1, help="Tokens of the landscape's latency.")
-    ] = 50,
+        int | None,
+        typer.Option("--output-len", min=1, help="Tokens of the landscape's latency; default 50."),
+    ] = None,
     columns: Annotated[
         int | None,
         typer.Option("--columns", help="Width for a paper of two columns: 1 (3.5 in) or 2."),
@@ -106,6 +112,13 @@ def plot(
     from analysis.plots.traffic import traffic_figure_of
     from analysis.report.place import beside
 
+    given = {
+        "--run": run, "--output-len": output_len, "--concurrency": load, "--response": response,
+        "--model": model, "--workload": workload, "--where": where, "--by": by, "--pool": pool,
+        "--column": column, "--constant": constant, "--better": better,
+        "--provenance": provenance, "--include-invalid": include_invalid,
+    }  # fmt: skip
+    _refuse_unused(kind, [(flag, value) for flag, value in given.items() if value])
     notes: tuple[str, ...] = ()
     sheet = Sheet(columns, style)
     of_one_run = {"timeline": timeline_of, "traffic": traffic_figure_of}
@@ -114,7 +127,7 @@ def plot(
             raise BadValue("--run", run, "the id of one run of one results directory")
         figure = of_one_run[kind](results[0], run, sheet)
     elif kind == "landscape":
-        figure = landscape_figure_of(results, output_len, sheet)
+        figure = landscape_figure_of(results, output_len or LANDSCAPE_TOKENS, sheet)
     else:
         view = PlotSelection(
             response,
@@ -131,6 +144,22 @@ def plot(
     path = output or beside(results[0], f"{kind}.svg")
     sys.stdout.write(f"{save(figure, path, sheet)}\n")
     say(notes)
+
+
+def _refuse_unused(kind: str, given: Sequence[tuple[str, object]]) -> None:
+    """Raise BadValue for a flag that such a figure does not look at.
+
+    A filter that is overlooked would draw what was to be left out.
+    """
+    from analysis.plots import FIGURES, KINDS
+
+    drawn = FIGURES[kind].kind if kind in FIGURES else kind
+    not_of_runs = {flag for flags in ALONE.values() for flag in flags}
+    one_load = drawn not in KINDS or KINDS[drawn].at_load
+    for flag, value in given:
+        used = flag in ALONE[kind] if kind in ALONE else flag not in not_of_runs
+        if not used or (flag == "--concurrency" and not one_load):
+            raise BadValue(flag, value, f"with other kinds of plot: {kind} does not look at it")
 
 
 def report(

@@ -31,11 +31,11 @@ DROPPED_FIRST = (
     "request_goodput", "pairs", "p_adjusted",
 )  # fmt: skip
 KEPT = (
-    "verdict_reasons", "why", "request_rate", "rejected_because", "workload", "model", "problem",
-    "p", "f", "basis", "ratio_low", "ratio_high", "mean_ttft_ms", "probability", "factor", "rank",
-    "max_concurrency", "output_throughput", "verdict", "ratio", "strategy",
+    "verdict_reasons", "why", "rejected_because", "problem", "p", "f", "basis", "ratio_low",
+    "ratio_high", "mean_ttft_ms", "technique", "request_rate", "workload", "model", "probability",
+    "factor", "rank", "max_concurrency", "output_throughput", "verdict", "ratio", "strategy",
 )  # fmt: skip
-"""What a table is read for: these go last, in this order."""
+"""What a table is read for: these go last, in this order, what a row is of after figures."""
 LIFTED = ("provenance", "model", "technique", "workload")
 """Labels that may head a part of a table in place of a column of it."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moeserve.cli.inputs import clean, say
-from moeserve.cli.show import Format, FormatOption, show
+from moeserve.cli.show import Format, FormatOption, counted, show
 
 if TYPE_CHECKING:
     from analysis.importers.files import Imported
@@ -76,7 +76,9 @@ def _notes(found: "Imported") -> list[str]:
         count = sum(not getattr(record, name) for record in found.records)
         if count:
             what = "layout" if name == "strategy" else name
-            notes.append(f"{count} runs do not say their {what}: name it with {flag} or --label")
+            notes.append(
+                f"{counted(count, 'run')} without a {what}: name it with {flag} or --label"
+            )
     for place, told in list(found.proposed.items())[:MOST_SAID]:
         words = " ".join(f"{name}={value}" for name, value in told.items())
         notes.append(f"the name of {place} tells {words}: take it with --from-name")
@@ -88,7 +90,7 @@ def _notes(found: "Imported") -> list[str]:
 
 def _outcome(found: "Imported", into: Path) -> str:
     new = len(found.records) - found.known - len(found.relabelled)
-    parts = [f"{new} runs imported into {into}"]
+    parts = [f"{counted(new, 'run')} imported into {into}"]
     if found.relabelled:
         parts.append(f"{len(found.relabelled)} were there and have new labels or figures")
     if found.known:

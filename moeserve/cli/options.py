@@ -3,14 +3,14 @@
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catalog.errors import BadValue
+from catalog.errors import BadFile, BadValue
 from moeserve.cli.endpoint_flags import extra_body, headers
 from moeserve.cli.inputs import model_names
 from orchestrator.engines.registry import choices
@@ -40,10 +40,10 @@ def _workloads(values: list[str]) -> tuple[str, ...]:
     return tuple(text for value in values for text in listed(value))
 
 
-def _rates(text: str) -> tuple[float, ...]:
+def _rates(values: list[str]) -> tuple[float, ...]:
     from workloads.load.concurrency import parse_rates
 
-    return parse_rates(text)
+    return parse_rates(",".join(values))
 
 
 def _burstiness(text: str) -> float | str:
@@ -116,9 +116,9 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "USD for one GPU; default the catalog's."),
     ),
     "Load": (
-        Flag("concurrency", "--concurrency --max-concurrency -c", TEXT,
-             "1..128, 1,4,8 or 4..64:x4."),
-        Flag("request_rates", "--request-rate", TEXT,
+        Flag("concurrency", "--concurrency --max-concurrency -c", TEXTS,
+             "1..128, 1,4,8 or 4..64:x4; repeatable.", ",".join),
+        Flag("request_rates", "--request-rate", TEXTS,
              "Requests per second: an open loop, capped by --concurrency.", _rates),
         Flag("burstiness", "--burstiness", TEXT,
              "1 is Poisson, below is burstier; or constant.", _burstiness),
@@ -194,6 +194,17 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
 }  # fmt: skip
 
 
+NEEDS = {
+    "attainment": ("goodput", "--goodput"),
+    "burstiness": ("request_rates", "--request-rate"),
+    "api_key_file": ("endpoint", "--endpoint"),
+    "ray.address": ("launcher", "--launcher ray"),
+    "ray.token_file": ("launcher", "--launcher ray"),
+    "ray.allow_unauthenticated": ("launcher", "--launcher ray"),
+}
+"""By its field, what a flag changes nothing without: a field, and the flag that sets it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExperimentFlags:
     """What the command line says of an experiment, by the name of each flag's parameter."""
@@ -202,23 +213,28 @@ class ExperimentFlags:
 
     def experiment(self, path: Path | None) -> "Experiment":
         """Read the file, if one is given, and lay the flags over it."""
-        import msgspec
-
         from orchestrator.experiment.experiment import Experiment, override, read_experiment
 
+        if path is not None and path.is_dir() and (study := path / "experiment.json").is_file():
+            raise BadFile(path, f"is a results directory; its study goes on by {study} -o {path}")
         base = read_experiment(path) if path else Experiment()
-        parts: dict[str, dict[str, Any]] = {"": {}, "server": {}, "ray": {}, "endpoint_options": {}}
+        asked_for = override(base, {flag.field: flag.read(value) for flag, value in self._set()})
+        self._refuse_idle(asked_for)
+        return asked_for
+
+    def _refuse_idle(self, asked_for: "Experiment") -> None:
+        """Raise BadValue for a flag that changes nothing without another that is not there."""
+        for flag, value in self._set():
+            needed, setter = NEEDS.get(flag.field, ("", ""))
+            if needed and getattr(asked_for, needed) in (None, (), {}, "local"):
+                raise BadValue(flag.names.split()[0], value, f"with {setter}: it does nothing else")
+
+    def _set(self) -> Iterator[tuple[Flag, Any]]:
+        """The flags that were given, each with what the command line holds."""
         for flag in (flag for panel in FLAGS.values() for flag in panel):
             value = self.given.get(flag.parameter)
             if value not in (None, []):
-                part, _, field = flag.field.rpartition(".")
-                parts[part][field] = flag.read(value)
-        changes, server, ray = parts[""], parts["server"], parts["ray"]
-        if ray:
-            changes["ray"] = msgspec.structs.replace(base.ray, **ray)
-        if asked := parts["endpoint_options"]:
-            changes["endpoint_options"] = msgspec.structs.replace(base.endpoint_options, **asked)
-        return override(base, changes, server)
+                yield flag, value
 
 
 def with_experiment(command: Callable[..., None]) -> Callable[..., None]:

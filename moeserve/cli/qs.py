@@ -63,8 +63,9 @@ def qs(
         typer.Option("--losses", help="DENSE:MOE, losses of equal active size, that give q."),
     ] = None,
     alpha: Annotated[
-        float, typer.Option("--alpha", help="Of --losses: loss falls as size to this power.")
-    ] = 0.076,
+        float | None,
+        typer.Option("--alpha", help="Of --losses: loss falls as size to this power [0.076]."),
+    ] = None,
     experts: Annotated[int | None, typer.Option("--experts", help="Instead of a model.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", help="With --experts.")] = None,
     gpus: Annotated[

@@ -84,7 +84,10 @@ def _asked(
     from orchestrator.results.directory import default_directory
 
     if given is not None and given.is_dir():
-        return flags.experiment(given / "experiment.json"), result_dir or given
+        study = given / "experiment.json"
+        if not study.is_file():
+            raise BadFile(given, f"is not a results directory: it has no {study.name} in it")
+        return flags.experiment(study), result_dir or given
     if given is not None and not given.exists():
         raise BadFile(given, "no such results directory or experiment file")
     asked = flags.experiment(given)

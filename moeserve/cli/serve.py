@@ -5,13 +5,16 @@ import contextlib
 import errno
 import signal
 import socket
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catalog.errors import BadValue
 from moeserve.cli.show import note
 from orchestrator.engines.registry import choices
+
+if TYPE_CHECKING:
+    from orchestrator.engines.kind import ServerCommand
 
 POLL_S = 0.2
 
@@ -61,7 +64,6 @@ def serve(
     from orchestrator.serve import foreground
 
     refuse_taken(host, port)
-    place = ("--host", host, *(word for each in fault or [] for word in ("--fault", each)))
     experiment = Experiment(
         models=(model,),
         strategies=(strategy,),
@@ -73,20 +75,24 @@ def serve(
         concurrency="1",
         server=ServerOptions(args=tuple(server_arg or ())),
     )
-    server = foreground(experiment, served_name=served_name, port=port, place=place)
+    server = foreground(
+        experiment, served_name=served_name, port=port, host=host, faults=fault or ()
+    )
     if server.notice:
         note(server.notice)
-    raise typer.Exit(asyncio.run(_run(list(server.command.words), dict(server.command.env))))
+    raise typer.Exit(asyncio.run(_run(server.command)))
 
 
-async def _run(words: list[str], env: dict[str, str]) -> int:
-    from orchestrator.host.process import OWN_STDERR, ServerProcess
+async def _run(command: "ServerCommand") -> int:
+    from orchestrator.host.process import OWN_STDERR, ServerProcess, Within
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    process = ServerProcess(words, log=OWN_STDERR, env=env)
+    process = ServerProcess(
+        command.words, log=OWN_STDERR, env=command.env, within=Within(command.cores)
+    )
     try:
         while process.exit_code is None and not stop.is_set():
             with contextlib.suppress(TimeoutError):

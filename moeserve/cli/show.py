@@ -74,8 +74,7 @@ def show(
             print_json(listed)
         elif output is Format.csv:
             sys.stdout.write(csv_text(listed))
-        else:
-            names = columns or _names(listed)
+        elif names := columns or _names(listed):
             _table(listed, names if isinstance(names, Mapping) else headed(*names))
         sys.stdout.flush()
 
@@ -87,7 +86,8 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
 
 
 def print_json(value: object) -> None:
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    ascii_only = not (sys.stdout.encoding or "utf").lower().startswith("utf")
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=ascii_only)
     sys.stdout.write(escaped_json(text) + "\n")
 
 

@@ -45,10 +45,14 @@ def watch(
     if directory.name.endswith(ENDING) and directory.is_file():
         still = f"is a packed study, in which nothing happens: moeserve report {directory}"
         raise BadFile(directory, still)
-    if not beside_run and not (directory / "runs").is_dir():
-        raise BadFile(directory, "is not a results directory: it has no runs/ in it")
+    from orchestrator.results.manifests import require_results
+
     if beside_run:
         os.nice(NICE)  # what is measured comes first
+    else:
+        require_results(directory)
+        if port:
+            refuse_taken("127.0.0.1", port)
     asyncio.run(_serve(directory, port, beside_run=beside_run))
 
 

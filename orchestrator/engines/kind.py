@@ -28,6 +28,8 @@ class ServerCommand:
 
     words: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    cores: tuple[int, ...] = ()
+    """Of this host, the only ones that it may run on; all where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """An experiment's file as people write it: single values, lists and numbers where text is meant."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -15,7 +15,16 @@ LISTS_IN = {"server": ("args", "command"), "endpoint_options": ("omit_fields",)}
 TEXTS = ("concurrency",)
 """Fields that hold a list as text: `1,4,8`."""
 _MISSED = re.compile(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?$")
-_WRONG = re.compile(r"Expected `([^`]*)`, got `([^`]*)` - at `\$\.?([^`]*)`$")
+_WRONG = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?$")
+_NO_WORD = re.compile(r"Invalid enum value (.*) - at `\$\.?([^`]*)`$")
+KINDS = {
+    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "object": "fields (name: value)", "array": "a list", "null": "nothing", "NoneType": "nothing",
+    "date": "a date",
+}  # fmt: skip
+"""Of what JSON and Python call so, the words of somebody who writes YAML."""
+QUOTED = ("int", "float", "bool", "date")
+"""What a text without quotes may be taken for."""
 
 
 def as_fields(document: object) -> object:
@@ -73,8 +82,32 @@ def explained(problem: str, of: type[msgspec.Struct]) -> str:
         where = f"{place}: " if place else ""
         return f"{where}unknown field `{name}`.{hint} Fields: {', '.join(known)}"
     if wrong := _WRONG.search(problem):
-        return f"{wrong[3] or 'the file'}: expected {wrong[1]}, got {wrong[2]} (at `$.{wrong[3]}`)"
+        expected, got, place = wrong[1].split(" | "), wrong[2], wrong[3] or "the file"
+        quotes = ", which is a text in quotes" if "str" in expected and got in QUOTED else ""
+        return f"{place}: expected {_kinds(expected)}, got {_kinds([got])}{quotes}"
+    if other := _NO_WORD.search(problem):
+        place, _, field = other[2].rpartition(".")
+        if allowed := _allowed(get_type_hints(_struct_at(of, place)).get(field)):
+            return f"{other[2]}: got {other[1]}, allowed: {', '.join(allowed)}"
     return problem
+
+
+def _allowed(hint: object) -> list[str]:
+    """What a field may hold: the kinds of values, then the words that stand for others."""
+    parts = get_args(hint)
+    kinds = [
+        KINDS[each.__name__] for each in parts if isinstance(each, type) and each.__name__ in KINDS
+    ]
+    words = [
+        each for part in parts for each in ([part] if isinstance(part, str) else _allowed(part))
+    ]
+    return [kind for kind in kinds if kind != "nothing"] + words
+
+
+def _kinds(names: Iterable[str]) -> str:
+    """Say what a field holds; that it may hold nothing helps nobody who gave something."""
+    listed = [KINDS.get(name, name) for name in names]
+    return " or ".join([name for name in listed if name != "nothing"] or listed)
 
 
 def _singular(name: str, known: tuple[str, ...]) -> list[str]:

@@ -1,5 +1,7 @@
 """What is asked: an experiment as one YAML file, or the same fields from flags."""
 
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,7 @@ from orchestrator.host.secrets import refuse_secrets
 from strategies.documents import read_yaml
 from strategies.parse import layout_names
 from strategies.technique import technique_names
+from workloads.figures.goodput import ALLOWED
 from workloads.load.build import pinned
 from workloads.load.profiles import TEXTS
 from workloads.load.rate_curve import parse_curve
@@ -38,6 +41,8 @@ RANGES: dict[str, WholeRange | RealRange] = {
 }
 """What is beyond them would be a list or a wait of that size before anything was measured."""
 LONGEST_START_S = 30 * 86_400.0
+LONGEST_NAME = 60
+_FOLDER = re.compile(rf"[^/\x00-\x1f]{{1,{LONGEST_NAME}}}")
 MOST_NAMES = 5_000
 """Of one list: models, strategies, workloads, rates and so on."""
 
@@ -153,6 +158,9 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         self._check_arrivals()
 
     def _check_names_and_counts(self) -> None:
+        if not _FOLDER.fullmatch(self.name):
+            folder = f"the name of a folder, of at most {LONGEST_NAME} characters and without /"
+            raise BadValue("name", self.name, folder)
         if self.launcher not in LAUNCHERS:
             raise UnknownName("launcher", self.launcher, LAUNCHERS)
         for field, allowed in RANGES.items():
@@ -161,6 +169,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 allowed.require(value, field)
         if not 0 < self.attainment <= 1:
             raise BadValue("attainment", self.attainment, "above 0, at most 1")
+        if not all(0 < limit_ms < float("inf") for limit_ms in self.goodput.values()):
+            raise BadValue("goodput", self.goodput, ALLOWED)
 
     def _check_arrivals(self) -> None:
         if not all(0 < rate < float("inf") for rate in self.request_rates):
@@ -192,11 +202,15 @@ def experiment_from(document: object, *, source: str) -> Experiment:
         raise BadFile(source, explained(str(error), Experiment)) from error
 
 
-def override(
-    experiment: Experiment, changes: Mapping[str, Any], server: Mapping[str, Any]
-) -> Experiment:
-    """Return the experiment with the fields that the command line set."""
-    options = msgspec.structs.replace(experiment.server, **server)
-    if changes.get("endpoint") and experiment.models == (DEFAULT_MODEL,):
-        changes = {"models": (), **changes}  # nobody has named it: the server does
-    return msgspec.structs.replace(experiment, **changes, server=options)
+def override(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """Return the experiment with other fields, those of its parts by names as `server.args`."""
+    own: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, value in changes.items():
+        part, _, field = name.rpartition(".")
+        (parts[part] if part else own)[field] = value
+    for part, fields in parts.items():
+        own[part] = msgspec.structs.replace(getattr(experiment, part), **fields)
+    if own.get("endpoint") and experiment.models == (DEFAULT_MODEL,):
+        own = {"models": (), **own}  # nobody has named it: the server does
+    return msgspec.structs.replace(experiment, **own)

@@ -50,9 +50,18 @@ def each_manifest(root: Path) -> Iterator[Manifest]:
 
 def run_files(root: Path) -> list[str]:
     """Names of the files of all published runs in `runs/`."""
-    if not (root / "runs").is_dir():
-        raise BadFile(root, "is not a results directory: it has no runs/ in it")
+    require_results(root)
     return names_in(root, "runs")
+
+
+def require_results(root: Path) -> None:
+    """Raise BadFile for what is no results directory."""
+    if (root / "runs").is_dir():
+        return
+    raise BadFile(
+        root,
+        "is not a results directory: it has no runs/ in it" if root.exists() else "no such folder",
+    )
 
 
 def unfinished(root: Path, finished: Collection[str]) -> Iterator[Manifest]:

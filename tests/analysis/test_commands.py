@@ -122,6 +122,16 @@ BAD = {
     "an unknown response": (("compare", "T", "--response", "speed"), "column 'speed' is missing"),
     "an unknown table": (("tables", "T", "-t", "XL"), "unknown table 'XL'"),
     "an unknown plot": (("plot", "T", "-k", "pie", "-o", "x.svg"), "unknown kind of plot 'pie'"),
+    "a filter of a figure without rows": (
+        ("plot", "T", "-k", "landscape", "--where", "model=x", "-o", "x.svg"),
+        "--where: got",
+    ),
+    "a run of a figure of all": (("plot", "T", "--run", "x", "-o", "x.svg"), "--run: got 'x'"),
+    "a load of a figure of all loads": (
+        ("plot", "T", "-c", "8", "-o", "x.svg"),
+        "--concurrency: got 8",
+    ),
+    "a margin within which everything is equal": (("compare", "T", "--margin", "inf"), "0 and 1"),
     "another ending": (("plot", "T", "-o", "x.jpeg"), "ends in .svg, .png or .pdf"),
     "no such folder": (("report", "T", "-o", "nowhere/x.html"), "in a folder that exists"),
     "no file": (("anova", "absent.csv"), "absent.csv: no such file"),

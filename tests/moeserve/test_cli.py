@@ -204,3 +204,21 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     )
     assert done.stdout.startswith("model,")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "--endpoint="), ("run", "--endpoint", ""), ("plan", "-c", " "), ("results", "")],
+)
+def test_an_empty_argument_is_refused_and_not_taken_for_a_default(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_an_estimate_searches_nothing_and_says_what_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("estimate", *SMALL, "--find-max", "--goodput", "ttft:200") == 2
+    assert "run --engine simulated" in capsys.readouterr().err

@@ -42,8 +42,8 @@ def test_further_fields_are_a_json_object(wrong: str) -> None:
 
 
 def test_a_model_that_nobody_named_is_the_servers_to_name() -> None:
-    assert override(Experiment(), {"endpoint": "http://h:1"}, {}).models == ()
-    named = override(Experiment(), {"endpoint": "http://h:1", "models": ("OLMoE-1B-7B",)}, {})
+    assert override(Experiment(), {"endpoint": "http://h:1"}).models == ()
+    named = override(Experiment(), {"endpoint": "http://h:1", "models": ("OLMoE-1B-7B",)})
     assert named.models == ("OLMoE-1B-7B",)
     assert Experiment().models == ("OLMoE-1B-7B",)
 

@@ -206,3 +206,12 @@ def test_parquet_keeps_every_row_with_its_types(
             again["output_throughput"].tolist()
             == moeserve.load(results)["output_throughput"].tolist()
         )
+
+
+def test_a_flag_of_another_reader_is_refused(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(results), "--to", "prometheus", "--experiment", "mine"])
+    assert ended.value.code == 2
+    assert "with --to mlflow" in capsys.readouterr().err

@@ -129,3 +129,18 @@ def test_many_rows_stand_as_rich_draws_them(
         drawn.append(capsys.readouterr().out)
     assert drawn[0] == drawn[1]
     assert drawn[0].count("\n") >= 4 + len(texts)
+
+
+def test_what_a_row_is_of_stays_longer_than_its_figures() -> None:
+    rows = {
+        "strategy": ["tp", "tp"],
+        "technique": ["none", "fp8"],
+        "output_throughput": ["84.17", "135.6"],
+        "mean_ttft_ms": ["55.05", "40.96"],
+        "bound": ["memory", "launch"],
+    }
+    columns = [
+        Column(name, name, cells, name.endswith(("put", "ms"))) for name, cells in rows.items()
+    ]
+    kept = [column.name for column, _ in fit(columns, 50).kept]
+    assert kept == ["strategy", "technique", "output_throughput"]

@@ -55,3 +55,26 @@ def test_a_file_that_never_ends_is_refused_at_once(
     assert left.value.code == 2, said
     assert path.name in said
     assert kind in said or "regular file" in said, said
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("results {}/none", "no such folder"),
+        ("results {}", "no runs/ in it"),
+        ("watch {}/none", "no such folder"),
+        ("quality {}", "no experiment.json in it"),
+        ("run {}/study", "its study goes on by"),
+    ],
+)
+def test_a_folder_that_is_not_the_one_that_is_meant_is_named_and_left_as_it_was(
+    command: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "experiment.json").write_text("{}")
+    with pytest.raises(SystemExit) as ended:
+        main(command.format(tmp_path).split())
+    assert ended.value.code == 2
+    assert f"{tmp_path}" in (error := capsys.readouterr().err)
+    assert told in error
+    assert {path.name for path in tmp_path.iterdir()} == {"study"}

@@ -1,5 +1,6 @@
 """A reader that leaves early, and the program's own flags."""
 
+import io
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ import pytest
 
 from moeserve import __version__
 from moeserve.cli import main
+from moeserve.cli.show import Format, note, show
 
+FULL = Path("/dev/full")
 TINY = [
     "--engine", "simulated", "--model", "tiny-olmoe", "--strategy", "tp,ep", "--workload",
     "8:4:4", "-c", "1,2,4,8",
@@ -96,3 +99,50 @@ def test_a_table_in_a_pipe_is_read_back_whole(results: Path) -> None:
         capture_output=True, check=True,
     )  # fmt: skip
     assert len(json.loads(out.stdout)) == 8
+
+
+def code_of(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("command", ["--version", "--help", "strategies"])
+def test_a_result_that_a_full_disk_does_not_take_is_an_error_of_the_storage(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FULL.open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert code_of(command) == 3
+    assert capsys.readouterr().err == "moeserve: writing the result: No space left on device\n"
+
+
+def test_a_log_whose_disk_is_full_ends_no_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FULL.open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        note("1 of 2 runs")
+        note("2 of 2 runs")
+
+
+def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as closed:
+        for name in ("stdin", "stdout", "stderr"):
+            closed.setattr(sys, name, None)
+        assert code_of("strategies") == 0
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
+            stream.close()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_an_encoding_lacks_is_escaped(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with io.TextIOWrapper(io.BytesIO(), encoding=encoding) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert code_of("schema") == 0
+        stream.seek(0)
+        assert "×" in str(json.loads(stream.read()))
+        assert code_of("--help") == 0
+
+
+def test_a_table_of_nothing_is_no_empty_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show([], Format.table)
+    assert capsys.readouterr().out == ""

@@ -38,6 +38,7 @@ def test_q_follows_from_the_losses_of_equations_15_and_16(
     [
         ("--experts 8 --top-k 2 --losses 2.3", "DENSE:MOE"),
         ("--experts 8 --top-k 2 --losses 2.3:0", "above 0"),
+        ("--experts 8 --top-k 2 --alpha 0.1", "with --losses"),
         ("--experts 8 --top-k 2 --losses 2.3:2.1 --quality 5", "one of them"),
         ("--model mixtral --sensitivity", "--gpus and --context beside"),
         ("--model mixtral --gpus 8 --context 8 --sensitivity --attribution", "one of them"),

@@ -1,6 +1,7 @@
 """`moeserve watch`, `run --live` and `run --report` as a user meets them."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -51,6 +52,15 @@ def test_a_directory_without_results_is_refused(
     assert "is not a results directory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_port_that_is_none_is_refused(
+    port: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    assert run("watch", str(tmp_path), "--port", port) == 2
+    assert f"--port: got {port}" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_report_is_written_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -67,6 +77,16 @@ def test_a_report_that_could_not_be_written_is_refused_before_anything_runs(
 ) -> None:
     out = tmp_path / "out"
     assert run("run", *SMALL, "-o", str(out), "--report", str(tmp_path / name)) == 2
+    assert "--report" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_folder_that_takes_no_report_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    out = tmp_path / "out"
+    assert run("run", *SMALL, "-o", str(out), "--report", str(tmp_path / "r.html")) == 2
     assert "--report" in capsys.readouterr().err
     assert not out.exists()
 

@@ -187,6 +187,9 @@ def test_the_client_keeps_a_core_and_the_ranks_share_the_others(
         assert given["VLLM_CPU_OMP_THREADS_BIND"] == bound
         assert (given[CUDA], given["HIP_VISIBLE_DEVICES"]) == ("", "")
         assert set(cores_of(group)) == (cores - {min(cores)} or cores)
+        command = engine_kind("vllm").command
+        assert command is not None
+        assert command(group, context, 8000, "x").cores == cores_of(group), "as serve starts it"
     own = ServerOptions(env={"VLLM_CPU_OMP_THREADS_BIND": "0|1"})
     assert cores_of(planned(on(None, server=own))[0]) == ()
 

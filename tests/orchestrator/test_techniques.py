@@ -1,6 +1,7 @@
 """Techniques as a factor of the plan: crossed with layouts, paired, refused in time."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +69,11 @@ def test_what_the_engine_cannot_do_is_refused_before_any_model_is_looked_up() ->
         make_plan(study, "simulated")
 
 
-def test_a_running_server_has_one_technique() -> None:
-    study = Experiment(endpoint="http://127.0.0.1:1", techniques=("label:a,label:b",))
+@pytest.mark.parametrize(
+    "labels", [{"techniques": ("label:a,label:b",)}, {"strategies": ("tp,ep",)}]
+)
+def test_a_running_server_has_one_technique_and_one_strategy(labels: dict[str, Any]) -> None:
+    study = Experiment(endpoint="http://127.0.0.1:1", **labels)
     with pytest.raises(BadValue, match="one, the one that the running server has"):
         make_plan(study, "endpoint", served="x")
 

@@ -167,3 +167,10 @@ def test_scales_of_groups_come_on_top_of_a_type_so_that_only_the_least_bytes_are
     assert (nf4.memory_known, nf4.weights_known) == (False, True)
     assert (hqq.memory_known, hqq.weights_known) == (False, False)
     assert parse_technique("bnb-int8").memory_known
+
+
+@pytest.mark.parametrize("text", ["fp8,", ",", ""])
+def test_a_list_with_a_gap_has_no_arm_that_nobody_named(text: str) -> None:
+    with pytest.raises(BadValue, match="none is one"):
+        parse_techniques([text])
+    assert parse_technique("").name == "none", "as a table of results leaves it"

@@ -10,7 +10,10 @@ ALLOWED_LEVELS = (
     "whole numbers of at least 1: a list (1,4,8), or a range from low to high that doubles "
     "(1..128), multiplies (4..64:x4) or adds (1..9:+2)"
 )
-ALLOWED_RATES = "requests per second above 0, or inf: a list such as 0.5,2,4,inf"
+ALLOWED_RATES = (
+    "requests per second above 0: a list such as 0.5,2,4; what other tools call inf is a closed "
+    "loop: --concurrency without a rate"
+)
 HIGHEST_LEVEL = 1_000_000
 MOST_LEVELS = 1_000
 
@@ -54,7 +57,7 @@ def _range(low: int, high: int, operator: str, operand: int) -> Iterator[int]:
 
 
 def parse_rates(text: str) -> tuple[float, ...]:
-    """Read request rates in requests per second; `inf` sends every request at once."""
+    """Read request rates in requests per second; the result is sorted and has no rate twice."""
     rates = {_rate(part.strip(), text) for part in text.split(",")}
     return tuple(sorted(rates))
 
@@ -64,6 +67,6 @@ def _rate(part: str, text: str) -> float:
         rate = float(part)
     except ValueError:
         raise BadValue("request rate", text, ALLOWED_RATES) from None
-    if math.isnan(rate) or rate <= 0:
+    if not 0 < rate < math.inf:
         raise BadValue("request rate", text, ALLOWED_RATES)
     return rate

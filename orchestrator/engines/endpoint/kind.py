@@ -25,22 +25,24 @@ async def _running_model(experiment: Experiment, tell: Callable[[str], None]) ->
     """Name the model: as the user does, else as the server itself does."""
     from orchestrator.engines.endpoint.inspect import inspect
 
-    _check_techniques(techniques_of(experiment, NAME))
+    _check_labels(experiment, techniques_of(experiment, NAME))
     found = await inspect(experiment, tell)
     name = experiment.models[0] if experiment.models else found.identity.asked
     return RunningModel(name, msgspec.to_builtins(found.identity))
 
 
 def _check(request: Request) -> None:
-    _check_techniques(request.techniques)
+    _check_labels(request.experiment, request.techniques)
     if request.experiment.expert_load and request.experiment.endpoint_options.texts:
         raise BadValue("--expert-load", "on", "prompts of token ids: --prompt ids")
 
 
-def _check_techniques(techniques: tuple[Technique, ...]) -> None:
-    if len(techniques) > 1:
-        names = ", ".join(technique.name for technique in techniques)
-        raise BadValue("--technique", names, "one, the one that the running server has")
+def _check_labels(experiment: Experiment, techniques: tuple[Technique, ...]) -> None:
+    """Refuse several names for the one server that runs: they would be compared with each other."""
+    named = {"--strategy": experiment.strategies, "--technique": [each.name for each in techniques]}
+    for flag, names in named.items():
+        if len(names) > 1:
+            raise BadValue(flag, ", ".join(names), "one, the one that the running server has")
 
 
 def _violations(_setup: Setup, _model: Model, _longest: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from orchestrator.engines.kind import EngineKind, Request, ServerCommand, refuse
 from orchestrator.engines.vllm.build import cpu_of
 from orchestrator.engines.vllm.command import (
     base_command,
+    cores_of,
     find_command,
     server_command,
     server_environment,
@@ -82,7 +83,7 @@ def _command(
     base = base_command(context.experiment) or ["vllm", "serve"]
     words = server_command(group, context, base=base, port=port, served_name=served_name)
     environment = server_environment(group, context, range(port, port + PORTS))
-    return ServerCommand(tuple(words), environment)
+    return ServerCommand(tuple(words), environment, cores_of(group))
 
 
 def _run_seconds(group: ServerGroup, runs: Iterable[Run], model: Model) -> list[float | None]:

@@ -24,7 +24,7 @@ def test_a_single_value_may_stand_where_a_list_is_meant(tmp_path: Path) -> None:
 
 def test_flags_override_the_file_and_leave_the_rest(tmp_path: Path) -> None:
     path = write(tmp_path, "seed: 7\nnum_runs: 3\nserver: {args: [--a], start_timeout_s: 5}\n")
-    changed = override(read_experiment(path), {"num_runs": 5}, {"args": ("--b",)})
+    changed = override(read_experiment(path), {"num_runs": 5, "server.args": ("--b",)})
     assert (changed.seed, changed.num_runs) == (7, 5)
     assert (changed.server.args, changed.server.start_timeout_s) == (("--b",), 5)
 
@@ -40,14 +40,14 @@ def test_an_experiment_survives_its_own_json() -> None:
     ("text", "told"),
     [
         ("modles: [a]", "unknown field `modles`"),
-        ("models: {a: 1}", "models: expected array"),
+        ("models: {a: 1}", "models: expected a list, got fields"),
         ("num_runs: many", "num_runs"),
         ("num_runs: 0", "from 1 to 10000"),
         ("server: {argz: []}", "argz"),
         ("seed: 1\nseed: 2", "'seed' stands twice"),
         ("a: &x [1]\nb: *x", "aliases"),
         ("models: [", "not YAML"),
-        ("[1, 2]", "Expected `object`"),
+        ("[1, 2]", "the file: expected fields (name: value), got a list"),
         ("a: !!python/object:os.system {}", "not YAML"),
         ("burstiness: 0", "burstiness"),
         ("request_rates: [.inf]", "above 0"),
@@ -84,7 +84,7 @@ def test_a_file_too_large_to_be_an_experiment_is_not_parsed(tmp_path: Path) -> N
 )
 def test_values_out_of_range_are_input_errors(changes: dict[str, object]) -> None:
     with pytest.raises((BadValue, InputError)):
-        override(Experiment(), changes, {})
+        override(Experiment(), changes)
 
 
 @pytest.mark.parametrize(
@@ -118,12 +118,19 @@ def test_numbers_lists_and_plain_words_are_read_as_they_are_meant(
         ("concurency: 4", "Did you mean concurrency?"),
         ("server: {arg: []}", "server: unknown field `arg`. Did you mean args?"),
         ("ray: {adress: x}", "ray: unknown field `adress`. Did you mean address?"),
-        ("concurrency: true", "concurrency: expected str | null, got bool"),
+        (
+            "concurrency: true",
+            "concurrency: expected text, got true or false, which is a text in quotes",
+        ),
+        ("server: {env: {A: 1}}", "expected text, got a whole number, which is a text in quotes"),
+        ("burstiness: Poisson", "burstiness: got 'Poisson', allowed: a number, constant"),
+        ("num_prompts: all", "num_prompts: got 'all', allowed: a whole number, auto"),
+        ("goodput: {ttft: -200}", "goodput: got"),
+        ("name: ../elsewhere", "name: got '../elsewhere', allowed: the name of a folder"),
+        ("name: ''", "name: got ''"),
     ],
 )
-def test_a_slip_in_a_name_is_told_with_what_may_be_meant(
-    tmp_path: Path, text: str, told: str
-) -> None:
+def test_a_slip_is_told_with_what_may_be_meant(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(BadFile) as caught:
         read_experiment(write(tmp_path, text))
     assert told in str(caught.value)

@@ -104,7 +104,7 @@ def test_files_stand_in_a_yaml_experiment_and_for_single_strategies(tmp_path: Pa
     with pytest.raises(BadFile, match=r"memory_bytes: got 48\.0"):
         read_experiment(tmp_path / "study.yaml")
     with pytest.raises(BadFile, match="no such hardware file"):
-        override(SMALL, {"hardware": str(tmp_path / "none.toml")}, {})
+        override(SMALL, {"hardware": str(tmp_path / "none.toml")})
 
 
 def test_an_estimate_for_a_gpu_that_nobody_knows_is_refused_with_the_way_to_tell_it() -> None:

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,11 +67,11 @@ def test_a_range_begins_and_ends_as_asked_and_rises(a: int, b: int) -> None:
     assert list(levels) == sorted(set(levels))
 
 
-def test_rates_are_positive_and_may_be_infinite() -> None:
-    assert parse_rates("4,0.5, 2,inf,4") == (0.5, 2.0, 4.0, math.inf)
+def test_rates_are_positive_and_rise() -> None:
+    assert parse_rates("4,0.5, 2,4") == (0.5, 2.0, 4.0)
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "a", "1,,2"])
+@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "a", "1,,2", "inf", "1,inf"])
 def test_bad_rates_are_refused(text: str) -> None:
     with pytest.raises(BadValue, match="requests per second above 0"):
         parse_rates(text)
