@@ -124,7 +124,7 @@ def _other_parts(
         if seconds
     ]
     launch = StepPart("launches", 0.0, 0.0, step_model.launch_s, "launch")
-    return (*parts, launch, StepPart("host", 0.0, 0.0, times.host_s, "host"))
+    return (*parts, launch, StepPart("host", 0.0, 0.0, _first(times.host_s), "host"))
 
 
 def _first(value: object) -> float:

@@ -17,7 +17,7 @@ class Constants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sequence_s: float
     """Host time a sequence of a step: scheduling, sampling, detokenising."""
     step_s: float = 0.0
-    """Host time a step."""
+    """Time a step beside its layers: what prepares it, and sampling."""
     memory_efficiency: float = 0.75
     compute_efficiency: float = 0.45
     network_efficiency: float = 1.0
@@ -143,30 +143,31 @@ ROOFLINE = Constants(
 # 25 to 37, scores at 40; cached entries and weights at 75 to 90 % of the bandwidth; 0.1 to 0.3 µs a
 # touched expert; popularity_cv by which whole experts and slices differ in them; all-reduces of 4.3
 # to 5.8 µs over 2, 4 or 8 GPUs, then 45 % of the links. Between nodes and for direct exchanges what
-# DeepEP publishes. Six are fitted to published serving measurements, those as priors: kernel_s,
-# sequence_s, token_passes, first_token_s, intake_s, expert_efficiency (docs/perfmodel.md;
+# DeepEP publishes. Seven are fitted to published serving measurements, those as priors: kernel_s,
+# sequence_s, step_s, token_passes, first_token_s, intake_s, expert_efficiency (docs/perfmodel.md;
 # benchmarks/perfmodel/published_errors.py).
 VLLM_2026 = Constants(
     name="vllm-2026",
     serial=True,
-    kernel_s=3.22e-6,
-    sequence_s=36.2e-6,
+    kernel_s=3.52e-6,
+    sequence_s=54.5e-6,
+    step_s=0.216e-3,
     memory_efficiency=0.80,
     compute_efficiency=0.80,
-    expert_efficiency=0.302,
+    expert_efficiency=0.283,
     attention_efficiency=0.40,
     slice_s=0.2e-6,
-    token_passes=33.9,
+    token_passes=44.2,
     reduce_s=4.7e-6,
     network_efficiency=0.45,
     between_efficiency=0.94,
     direct_s=45e-6,
     independent_routing=True,
     popularity_cv=0.9,
-    first_token_s=20.4e-3,
-    intake_s=1.78e-3,
-    source="measured kernels of vLLM 0.24, and six constants fitted to 216 published measurements "
-    "of vLLM 0.10 to 0.18",
+    first_token_s=18.2e-3,
+    intake_s=1.72e-3,
+    source="measured kernels of vLLM 0.24, and seven constants fitted to 216 published "
+    "measurements of vLLM 0.10 to 0.18",
 )
 
 # What is left to constants where measured kernels price the experts: fitted as VLLM_2026 is, to
@@ -174,12 +175,13 @@ VLLM_2026 = Constants(
 VLLM_2026_KERNELS = msgspec.structs.replace(
     VLLM_2026,
     name="vllm-2026-kernels",
-    kernel_s=2.97e-6,
-    sequence_s=20.6e-6,
-    token_passes=46.5,
-    first_token_s=19.9e-3,
-    intake_s=1.76e-3,
-    source="vllm-2026 with five constants fitted anew beside measured kernels of vLLM 0.24, to 200 "
+    kernel_s=2.65e-6,
+    sequence_s=21.9e-6,
+    step_s=0.141e-3,
+    token_passes=47.4,
+    first_token_s=19.4e-3,
+    intake_s=1.77e-3,
+    source="vllm-2026 with six constants fitted anew beside measured kernels of vLLM 0.24, to 200 "
     "published measurements of vLLM 0.10 to 0.18",
 )
 

@@ -30,9 +30,10 @@ from perfmodel.collectives import (
     reduce_scatter,
 )
 from perfmodel.constants import DEFAULT, Constants
+from perfmodel.engine_defaults import schedules_ahead
 from perfmodel.exchange import dispatched_bytes
 from perfmodel.experts import fullest, touched
-from perfmodel.launches import launches_per_step
+from perfmodel.launches import host_shown, launches_per_step
 from perfmodel.partition import Partitions
 from perfmodel.phases import phase_seconds
 from perfmodel.shard import (
@@ -57,6 +58,7 @@ class DecodeCost:
     communication_s: FloatArray
     """Exposed."""
     host_s: FloatArray
+    """What of it shows."""
     moved_bytes: FloatArray
     """Bytes the busiest GPU reads in the step."""
     launch_s: FloatArray | float = 0.0
@@ -114,13 +116,16 @@ class DecodeModel:
         reached = np.array([constants.efficiency_of(phase) for phase in PHASES])
         compute_s = flops / (peaks * reached)[:, None]
         phases_s = np.asarray(phase_seconds(memory_s, compute_s, serial=constants.serial))
+        exposed_s, launch_s = self._communication(tokens, phases_s), self._launch_s()
+        busy_s = phases_s.sum(axis=0) + exposed_s + launch_s
+        ahead = (self.parts.pp == 1) & constants.serial & schedules_ahead(gpu, Layout())
         return DecodeCost(
             memory_s=memory_s,
             compute_s=compute_s,
-            communication_s=self._communication(tokens, phases_s),
-            host_s=constants.step_s + constants.sequence_s * replica,
+            communication_s=exposed_s,
+            host_s=host_shown(constants, busy_s, constants.sequence_s * replica, ahead=ahead),
             moved_bytes=moved.sum(axis=0),
-            launch_s=self._launch_s(),
+            launch_s=launch_s,
             serial=constants.serial,
         )
 
@@ -209,14 +214,10 @@ class DecodeModel:
         reduce_s = layers * self._reduce(size, parts.tp)
         hops_s = (parts.pp - 1) * point_to_point(size, parts.pp, self._wires(parts.gpus))
         hidden_s, tail_s = self._cache_exchange(tokens)
-        total = (
-            exposed(hidden_s, phases_s[0], overlap=overlap)
-            + tail_s
-            + exposed(reduce_s, phases_s[1], overlap=overlap)
-            + exposed(self._feed_forward(tokens), phases_s[2] + phases_s[3], overlap=overlap)
-            + hops_s
-        )
-        return np.asarray(total)
+        fed_s = exposed(self._feed_forward(tokens), phases_s[2] + phases_s[3], overlap=overlap)
+        hidden_s = exposed(hidden_s, phases_s[0], overlap=overlap)
+        reduce_s = exposed(reduce_s, phases_s[1], overlap=overlap)
+        return np.asarray(hidden_s + tail_s + reduce_s + fed_s + hops_s)
 
     def _cache_exchange(self, tokens: FloatArray) -> tuple[Real, Real]:
         """Partial attention results over kvp at once, or around cp's ring, whose last hop shows."""

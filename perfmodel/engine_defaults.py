@@ -25,6 +25,13 @@ BATCHED_SINCE, BATCHED_TOKENS = "0.20.0", 256
 """`use_batched_dp_moe` of vllm/config/parallel.py, and what it means in vllm/config/scheduler.py;
 0.19 does not have it, 0.20 does."""
 
+AHEAD_SINCE = "0.14.0"
+"""Asynchronous scheduling is on by default from here, but for pipelines and on CPUs
+(https://github.com/vllm-project/vllm/releases/tag/v0.14.0, its pull request 27614)."""
+NEVER_AHEAD = ("CPU", "MI", "Gaudi", "TPU")
+"""How devices begin whose host waits: ROCm's launch of a graph holds the calling thread until the
+graph is nearly done (vLLM's issue 43801); of Gaudi's and TPU's own runners nothing was read."""
+
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One row: from which version, for which devices."""
@@ -105,6 +112,20 @@ def engine_defaults(
     if layout and _batched_exchange(layout) and (not version or numbers >= release(BATCHED_SINCE)):
         tokens = BATCHED_TOKENS
     return EngineDefaults(tokens, rule.max_num_seqs * workers, rule.graph_tokens, rule.source)
+
+
+def schedules_ahead(
+    gpu: Gpu, layout: Layout, version: str | None = None, *, asked: bool | None = None
+) -> bool:
+    """Whether the engine's host works on a step while the GPU computes the one before.
+
+    `asked` is what its server was told, None what the version does by default.
+    """
+    if layout.pp > 1 or gpu.name.startswith(NEVER_AHEAD):
+        return False
+    if asked is not None:
+        return asked
+    return not version or release(check_version(version)) >= release(AHEAD_SINCE)
 
 
 def _batched_exchange(layout: Layout) -> bool:

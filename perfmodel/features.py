@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from catalog.hardware import Gpu
 from catalog.models import Model
-from perfmodel.arrays import FloatArray, Real
+from perfmodel.arrays import BoolArray, FloatArray, Real
 from perfmodel.closed_loop import ClosedLoop
 from perfmodel.constants import Constants
 from perfmodel.launches import growth_s
@@ -87,6 +87,8 @@ class Features:
     fixed_s: FloatArray
     """What no fitted constant scales: touched experts beside their bytes, starts of exchanges, and
     parts that measured kernels price."""
+    ahead: BoolArray
+    """Where the host's time hides under the GPU's."""
     idle_intakes: FloatArray
     """Time without a request in the engine, shape (runs,): linear in what the front end takes of
     one, since its requests come in the same bursts whatever a step takes."""
@@ -103,8 +105,9 @@ class Features:
         sent_s = self.wire_s + self.hops * (constants.hop_s or 0.0)
         gpu_s = phases_s.sum(axis=1) + sent_s + self.fixed_s
         launch_s = self.launches * constants.kernel_s
-        host_s = constants.step_s + constants.sequence_s * self.sequences + self.growth_s
-        return np.asarray(host_s + (gpu_s + launch_s if serial else np.maximum(gpu_s, launch_s)))
+        busy_s = constants.step_s + (gpu_s + launch_s if serial else np.maximum(gpu_s, launch_s))
+        host_s = constants.sequence_s * self.sequences + self.growth_s
+        return np.where(self.ahead, np.maximum(busy_s, host_s), busy_s + host_s)
 
     def duration_s(self, constants: Constants, runs: int) -> FloatArray:
         """Seconds each run takes, shape (runs,)."""
@@ -138,7 +141,7 @@ def features(runs: Sequence[MeasuredRun], setup: ServerSettings, constants: Cons
     found = [_run_rows(run, setup, constants) for run in runs]
     rows = [(number, *row) for number, (own, _, _) in enumerate(found) for row in own]
     number, steps, waiting, unfinished, memory_s, compute_s, *rest = zip(*rows, strict=True)
-    launches, wire_s, hops, sequences, growing_s, fixed_s = (np.array(each) for each in rest)
+    launches, wire_s, hops, sequences, growing_s, fixed_s, ahead = map(np.array, rest)
     return Features(
         run=np.array(number, dtype=np.intp),
         steps=np.array(steps),
@@ -152,15 +155,16 @@ def features(runs: Sequence[MeasuredRun], setup: ServerSettings, constants: Cons
         sequences=sequences,
         growth_s=growing_s,
         fixed_s=fixed_s,
+        ahead=ahead,
         idle_intakes=np.array([idle for _, idle, _ in found]),
         mean_intakes=np.array([mean for _, _, mean in found]),
     )
 
 
-Priced = tuple[FloatArray, FloatArray, float, float, float, float, float, float]
-"""memory_s, compute_s, launches, wire_s, hops, sequences, growth_s, fixed_s."""
+Priced = tuple[FloatArray, FloatArray, float, float, float, float, float, float, bool]
+"""memory_s, compute_s, launches, wire_s, hops, sequences, growth_s, fixed_s, ahead."""
 FeatureRow = tuple[
-    float, float, float, FloatArray, FloatArray, float, float, float, float, float, float
+    float, float, float, FloatArray, FloatArray, float, float, float, float, float, float, bool
 ]
 RunRows = tuple[list[FeatureRow], float, float]
 """A run's rows; then its idle time and its mean intake, over what one request takes."""
@@ -249,6 +253,7 @@ def _priced(
         float(most),
         growth_s(ideal.model, ideal.layout, ideal.constants, sequences=most),
         fixed_s,
+        ideal.ahead,
     )
 
 

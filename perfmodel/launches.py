@@ -1,6 +1,10 @@
 """Kernel launches of one layer, counted by hand from vLLM's modules (± 2)."""
 
+import numpy as np
+import numpy.typing as npt
+
 from catalog.models import GroupedQueryAttention, LatentAttention, Model
+from perfmodel.arrays import FloatArray, Real
 from perfmodel.constants import Constants
 from perfmodel.shard import context_ways
 from strategies.layout import Layout
@@ -39,6 +43,17 @@ def growth_s(model: Model, layout: Layout, constants: Constants, *, sequences: i
     hybrid_s = constants.hybrid_growth_s * sequences if layout.dp > 1 else 0.0
     shared_s = constants.shared_growth_s * sequences**2 if has_shared_experts(model) else 0.0
     return model.experts.layers * (hybrid_s + shared_s)
+
+
+def host_shown(
+    constants: Constants, busy_s: Real, host_s: Real, *, ahead: npt.ArrayLike
+) -> FloatArray:
+    """Return what shows of a step beside the GPU's layers, which take `busy_s`.
+
+    That is `step_s` and the host's time or, where the host works ahead, what of it is over.
+    """
+    over_s = np.maximum(constants.step_s, host_s - busy_s)
+    return np.where(ahead, over_s, np.asarray(constants.step_s + host_s))
 
 
 def dispatch_launches(layout: Layout, constants: Constants) -> float:

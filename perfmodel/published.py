@@ -23,6 +23,7 @@ from perfmodel.engine_defaults import known_version
 from perfmodel.features import MeasuredRun, features
 from perfmodel.kernel_tables.kernels import Kernels
 from perfmodel.kernel_tables.source import KernelTables
+from perfmodel.memory import VLLM
 from perfmodel.serving import ServerModel, ServerSettings, server
 from perfmodel.simulate import Simulated, simulate
 from strategies import parse_layout
@@ -96,7 +97,9 @@ def settings_of(
     point: Point, constants: Constants, tables: KernelTables | None = None
 ) -> ServerSettings:
     """How a point's server was started."""
+    kv_dtype = parse_technique(point.technique).kv_dtype
     return ServerSettings(
+        conventions=msgspec.structs.replace(VLLM, kv_dtype=kv_dtype),
         max_num_batched_tokens=point.max_num_batched_tokens,
         max_num_seqs=point.max_num_seqs,
         engine_version=known_version(point.engine_version),

@@ -9,7 +9,7 @@ from catalog.hardware import Gpu
 from catalog.models import Model
 from perfmodel.batching import BatchLimits
 from perfmodel.constants import DEFAULT, VLLM_2026_KERNELS, Constants
-from perfmodel.engine_defaults import EngineDefaults, engine_defaults
+from perfmodel.engine_defaults import EngineDefaults, engine_defaults, schedules_ahead
 from perfmodel.experts import UNIFORM, RoutingSkew
 from perfmodel.kernel_tables.source import KernelTables
 from perfmodel.memory import VLLM, Conventions, Memory, memory
@@ -27,6 +27,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_num_seqs: int | None = None
     engine_version: str | None = None
     """Whose defaults are taken; None is the newest known (`perfmodel/engine_defaults.py`)."""
+    async_scheduling: bool | None = None
+    """What it was told of scheduling ahead; None is what the version does by default."""
     block_tokens: int = 16
     prefix_cached: bool = False
     prefix_caching: bool = False
@@ -142,6 +144,9 @@ def _priced(model: Model, layout: Layout, gpu: Gpu, setup: ServerSettings) -> St
         constants=setup.constants,
         routing=setup.routing,
         kv_dtype=setup.conventions.kv_dtype,
+    )
+    step_model.ahead = step_model.constants.serial and schedules_ahead(
+        gpu, layout, setup.engine_version, asked=setup.async_scheduling
     )
     if setup.kernel_tables is not None:
         step_model.use(setup.kernel_tables)

@@ -5,8 +5,11 @@
 
 or, where kernels run one after another (`Constants.serial`), as in CUDA graphs,
 
-    t = launches t_k + Σ_phases (bytes / BW + FLOP / peak) + exposed communication
-        + t_step + σ sequences + growth
+    t = launches t_k + Σ_phases (bytes / BW + FLOP / peak) + exposed communication + t_step
+        + σ sequences + growth
+
+whose second line, the host's, hides under the first where the engine schedules the next step
+meanwhile (`ahead`): t is then the longer of the two.
 
 Within a phase reading and computing overlap; phases follow one another. Replicas that share experts
 go in lockstep: every layer waits for the slowest of them, and one without work runs a dummy token.
@@ -31,7 +34,7 @@ from perfmodel.exchange import Fabric
 from perfmodel.experts import UNIFORM, RoutingSkew
 from perfmodel.kernel_tables.kernels import Kernels, Wanted
 from perfmodel.kernel_tables.source import KernelTables
-from perfmodel.launches import growth_s, launches_per_step
+from perfmodel.launches import growth_s, host_shown, launches_per_step
 from perfmodel.load import StepLoad
 from perfmodel.phases import PhaseCost, Phases
 from strategies.layout import Layout
@@ -54,7 +57,8 @@ class StepTimes:
     communication_s: Real
     launch_s: float
     """The launches' floor: a step whose GPU time is below it takes this instead."""
-    host_s: float
+    host_s: Real
+    """What of the host's time shows."""
     serial: bool = False
     """Launches come on top of the GPU's time instead."""
 
@@ -83,13 +87,16 @@ class StepTimes:
         hidden = gpu_s[:steps] < self.launch_s
         busy = weights if self.serial else weights * ~hidden
         launched = weights if self.serial else weights * hidden
-        sent_s = np.broadcast_to(self.communication_s, self.total_s.shape)[:steps]
+        sent_s, host_s = (
+            np.broadcast_to(each, self.total_s.shape)[:steps]
+            for each in (self.communication_s, self.host_s)
+        )
         return {
             "launch": self.launch_s * float(launched.sum()),
             "memory": float(self.memory_s[:steps] @ busy),
             "compute": float(self.compute_s[:steps] @ busy),
             "communication": float(sent_s @ busy),
-            "host": self.host_s * float(weights.sum()),
+            "host": float(host_s @ weights),
         }
 
 
@@ -120,6 +127,8 @@ class StepModel:
     ) -> None:
         self.model, self.layout, self.gpu = model, layout, gpu
         self.constants = constants or DEFAULT
+        self.ahead = False
+        """Whether the host schedules the next step while the GPU computes this one."""
         self.kernels: Kernels | None = None
         self._routing, self._kv_dtype = routing, kv_dtype
         self.phases = Phases(
@@ -216,17 +225,18 @@ class StepModel:
 
     def _compose(self, work: _Rank, communication_s: Real, sequences: int) -> StepTimes:
         gpu_s = work.seconds + communication_s
-        host_s = self.constants.step_s + self.constants.sequence_s * sequences
-        host_s += growth_s(self.model, self.layout, self.constants, sequences=sequences)
         serial = self.constants.serial
+        busy_s = gpu_s + self.launch_s if serial else np.maximum(gpu_s, self.launch_s)
+        host_s = self.constants.sequence_s * sequences
+        host_s += growth_s(self.model, self.layout, self.constants, sequences=sequences)
+        shown_s = host_shown(self.constants, busy_s, host_s, ahead=self.ahead)
         return StepTimes(
-            total_s=host_s
-            + (gpu_s + self.launch_s if serial else np.maximum(gpu_s, self.launch_s)),
+            total_s=busy_s + shown_s,
             memory_s=work.memory_s,
             compute_s=work.compute_s,
             communication_s=communication_s,
             launch_s=self.launch_s,
-            host_s=host_s,
+            host_s=shown_s,
             serial=serial,
         )
 

@@ -2,10 +2,11 @@
 
     python benchmarks/perfmodel/held_out.py [CALIBRATION]
 
-`held_out.csv` beside this file: measurements of vLLM, of models, GPUs and layouts beyond those in
-`perfmodel/data/published_vllm.csv`, with the address of each. Prints each with the factors of
-estimated over measured (`!` outside of the 90 % bounds that `moeserve estimate` would give), then
-by group the median, half and nine in ten, and the share within the bounds. Nothing here is fitted.
+`held_out.csv` and, looked up after it, `held_out_2026.csv` beside this file: measurements of vLLM,
+of models, GPUs and layouts beyond those in `perfmodel/data/published_vllm.csv`, with the address of
+each. Prints each with the factors of estimated over measured (`!` outside of the 90 % bounds that
+`moeserve estimate` would give), then by group the median, half and nine in ten, and the share
+within the bounds. Nothing here is fitted.
 """
 
 import sys
@@ -25,13 +26,13 @@ from perfmodel.published_pairs import own_config
 from strategies import parse_layout
 from strategies.own_gpus import find_gpu
 
-TABLE = Path(__file__).parent / "held_out.csv"
+TABLES = tuple(Path(__file__).parent / f"{name}.csv" for name in ("held_out", "held_out_2026"))
 
 
-def points() -> tuple[Point, ...]:
+def points(table: Path) -> tuple[Point, ...]:
     return tuple(
         msgspec.structs.replace(each, model=own_config(each.model))
-        for each in read_points(TABLE.read_text())
+        for each in read_points(table.read_text())
     )
 
 
@@ -55,19 +56,25 @@ def log_factors(point: Point, name: str) -> tuple[FloatArray, bool]:
 
 
 def told(name: str, errors: FloatArray, bounds: FloatArray) -> str:
+    """A group in a line: what a source does not print is in none of its figures."""
     parts = [f"{name:28} n {len(errors):3}"]
     for figure, column, bound in zip(FIGURES, errors.T, bounds.T, strict=True):
-        half, most = np.exp(np.quantile(np.abs(column), [0.5, 0.9]))
-        held = np.mean(np.abs(column) <= bound)
-        middle = np.exp(np.median(column))
-        parts.append(f"{WORDS[figure]} {middle:.2f} · {half:.2f} · {most:.2f}, {held:.0%} held")
+        printed = ~np.isnan(column)
+        if not printed.any():
+            continue
+        off = np.abs(column[printed])
+        half, most = np.exp(np.quantile(off, [0.5, 0.9]))
+        held = np.mean(off <= bound[printed])
+        middle = np.exp(np.median(column[printed]))
+        few = f" of {len(off)}" if len(off) < len(errors) else ""
+        told = f"{middle:.2f} · {half:.2f} · {most:.2f}{few}, {held:.0%} held"
+        parts.append(f"{WORDS[figure]} {told}")
     return "   ".join(parts)
 
 
-def main(words: Sequence[str]) -> None:
-    name = words[0] if words else VLLM_2026.name
+def report(table: Path, name: str) -> None:
     rows, errors, bounds, alike = [], [], [], []
-    for point in points():
+    for point in points(table):
         try:
             error = log_error(point, estimate(point, calibration(name)))
         except MoeserveError as wrong:
@@ -87,7 +94,7 @@ def main(words: Sequence[str]) -> None:
             f"{point.input_len}:{point.output_len} at {point.concurrency} ({point.source})"
         )
     every, most = np.array(errors), np.array(bounds)
-    print(told("all", every, most))
+    print(told(f"all of {table.name}", every, most))
     groups: tuple[Callable[[int], str], ...] = (
         lambda at: rows[at].source,
         lambda at: named(rows[at]),
@@ -98,6 +105,11 @@ def main(words: Sequence[str]) -> None:
         for value in sorted({group(at) for at in range(len(rows))}):
             chosen = [at for at in range(len(rows)) if group(at) == value]
             print(told(value, every[chosen], most[chosen]))
+
+
+def main(words: Sequence[str]) -> None:
+    for table in TABLES:
+        report(table, words[0] if words else VLLM_2026.name)
 
 
 if __name__ == "__main__":

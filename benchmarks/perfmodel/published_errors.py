@@ -25,10 +25,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from catalog.versions import release
 from perfmodel import left_out
 from perfmodel.arrays import FloatArray
 from perfmodel.constants import CALIBRATIONS, VLLM_2026, Constants, calibration
 from perfmodel.kernel_tables.source import KernelTables, kernel_tables
+from perfmodel.known_error import LEVEL_SINCE
 from perfmodel.left_out import left_out_pairs, summaries
 from perfmodel.published import (
     FIGURES,
@@ -50,6 +52,7 @@ FITTED = {
     "expert_efficiency": (0.30, 0.15),
     "first_token_s": (15e-3, 1.0),
     "intake_s": (2e-3, 0.7),
+    "step_s": (0.2e-3, 0.7),
 }
 """Where each constant is expected without any serving measurement, and the standard deviation of
 its logarithm: a kernel's constant and the experts' efficiency from measured kernels, passes by
@@ -58,7 +61,8 @@ EFFICIENCY = "expert_efficiency"
 ERROR_SD = 0.15
 """Of one figure about its source's level."""
 LEVEL_SD = 0.25
-"""Of a source's level: engine version, flags, clocks and clients, which no constant knows."""
+"""Of a source's level: engine version, flags, clocks and clients, which no constant knows. Sources
+of `LEVEL_SINCE` on have none: they are what the constants are to price."""
 LEVELS = np.array([1.0, -1.0, -0.35])
 """How a level shows in tokens/s, TPOT and TTFT."""
 WEIGHTS = np.array([1.0, 1.0, 0.35])
@@ -109,9 +113,11 @@ class Fit:
         weights = np.array([counts[each] ** -0.5 for each in servers])[:, None] * WEIGHTS
         sources = sorted({point.source for point, _ in chosen})
         level_of = np.array([sources.index(point.source) for point, _ in chosen])
+        old = {p.source for p, _ in chosen if p.engine_version and _older(p.engine_version)}
+        level_sd = np.array([LEVEL_SD if source in old else 0.0 for source in sources])
 
         def residuals(x: FloatArray) -> FloatArray:
-            z, levels = x[: len(self.fitted)], x[len(self.fitted) :] * LEVEL_SD
+            z, levels = x[: len(self.fitted)], x[len(self.fitted) :] * level_sd
             constants = self._constants(z)
             errors = np.array([log_error(p, table.estimate(constants)) for p, table in chosen])
             errors -= np.outer(levels[level_of], LEVELS)
@@ -131,6 +137,10 @@ class Fit:
             for (name, (middle, sd)), at in zip(self.fitted.items(), z, strict=True)
         }
         return msgspec.structs.replace(self._start, **found)
+
+
+def _older(version: str) -> bool:
+    return release(version) < release(LEVEL_SINCE)
 
 
 def refit(

@@ -31,6 +31,8 @@ T = TypeVar("T")
 WHAT = "argument of the simulated server (--server-arg)"
 PREFIX_CACHING = "--enable-prefix-caching"
 """And --no-enable-prefix-caching: without either every prompt is computed whole."""
+ASYNC_SCHEDULING = "--async-scheduling"
+"""And --no-async-scheduling: without either what the engine's version does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class ServerArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     kv_cache_dtype: str | None = None
     dtype: str | None = None
     enable_prefix_caching: bool | None = None
+    async_scheduling: bool | None = None
 
     def __post_init__(self) -> None:
         budget = self.max_num_batched_tokens
@@ -106,6 +109,7 @@ class ServerArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             **limits,
             block_tokens=_either(self.block_size, assumed.block_tokens),
             prefix_caching=_either(self.enable_prefix_caching, assumed.prefix_caching),
+            async_scheduling=_either(self.async_scheduling, assumed.async_scheduling),
             conventions=msgspec.structs.replace(assumed.conventions, **conventions),
         )
 
@@ -145,7 +149,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, allow_abbrev=False)
         for flag, argument in PRICED.items():
             self.add_argument(flag, help=argument.allowed.replace("%", "%%"))
-        self.add_argument(PREFIX_CACHING, action=argparse.BooleanOptionalAction)
+        for flag in (PREFIX_CACHING, ASYNC_SCHEDULING):
+            self.add_argument(flag, action=argparse.BooleanOptionalAction)
 
     def error(self, message: str) -> NoReturn:
         raise BadValue(WHAT, message, priced_arguments())
@@ -168,12 +173,13 @@ def priced(args: argparse.Namespace) -> ServerArguments:
     given = {flag: getattr(args, _field(flag)) for flag in PRICED}
     return ServerArguments(
         enable_prefix_caching=args.enable_prefix_caching,
+        async_scheduling=args.async_scheduling,
         **{_field(flag): _value(flag, text) for flag, text in given.items() if text is not None},
     )
 
 
 def priced_arguments() -> str:
-    return ", ".join([*PRICED, PREFIX_CACHING])
+    return ", ".join([*PRICED, PREFIX_CACHING, ASYNC_SCHEDULING])
 
 
 def _either(value: T | None, assumed: T) -> T:

@@ -115,7 +115,9 @@ def fit_of_ten(ten: list[MeasuredRun]) -> CalibrationFit:
 @pytest.mark.slow
 def test_ten_runs_move_each_constant_towards_the_truth(fit_of_ten: CalibrationFit) -> None:
     fit = fit_of_ten
-    for name in ("kernel_s", "sequence_s", "expert_efficiency", "first_token_s"):
+    # A host that schedules ahead shows nothing of its own time.
+    assert fit.constants.sequence_s == VLLM_2026.sequence_s
+    for name in ("kernel_s", "expert_efficiency", "first_token_s"):
         truth, start = getattr(OTHER, name), getattr(VLLM_2026, name)
         moved = (getattr(fit.constants, name) - start) / (truth - start)
         assert 0.1 < moved < 1.5, name

@@ -10,7 +10,7 @@ from catalog.errors import BadValue
 from catalog.hardware_table import GPUS, gpu
 from catalog.model_table import model
 from perfmodel.constants import DEFAULT
-from perfmodel.engine_defaults import engine_defaults, known_version, rules
+from perfmodel.engine_defaults import engine_defaults, known_version, rules, schedules_ahead
 from perfmodel.published import published_points, settings_of
 from perfmodel.serving import ServerSettings, server
 from strategies import parse_layout
@@ -51,6 +51,19 @@ def test_a_cpu_s_limits_grow_with_its_workers() -> None:
 def test_memory_decides_from_its_very_limit_on(gib: float, tokens: int) -> None:
     held = msgspec.structs.replace(gpu("H100"), memory_bytes=gib * 2**30)
     assert engine_defaults(held).max_num_batched_tokens == tokens
+
+
+@pytest.mark.parametrize(("name", "layout", "version", "asked", "ahead"), [
+    ("H100", "tp4", None, None, True), ("H100", "tp4", "0.14.0", None, True),
+    ("H100", "tp4", "0.13.0", None, False), ("H100", "tp4", "0.13.0", True, True),
+    ("B200", "dp8+ep", None, None, True), ("B200", "dp8+ep", None, False, False),
+    ("H100", "pp2+tp2", None, None, False), ("CPU", "single", None, None, False),
+    ("MI300X", "tp4", None, None, False), ("TPU-v6e", "tp4", None, None, False),
+])  # fmt: skip
+def test_the_host_schedules_ahead_since_0_14_but_for_pipelines_and_hosts_that_wait(
+    name: str, layout: str, version: str | None, asked: bool | None, ahead: bool
+) -> None:
+    assert schedules_ahead(gpu(name), parse_layout(layout), version, asked=asked) == ahead
 
 
 def test_fixed_exchange_buffers_bound_a_rank_s_tokens_since_they_do() -> None:

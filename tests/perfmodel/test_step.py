@@ -15,6 +15,7 @@ from perfmodel.experts import RoutingSkew, by_chance
 from perfmodel.launches import launches_per_step
 from perfmodel.load import DUMMY, decode_load, prefill_load
 from perfmodel.memory import memory
+from perfmodel.serving import ServerSettings, server
 from perfmodel.step import StepModel
 from strategies.parse import parse_layout
 
@@ -277,3 +278,29 @@ def test_whole_experts_and_slices_of_all_differ_by_slices_and_chance() -> None:
         for each in ("tp4", "tp4+ep")
     )
     assert tp == pytest.approx(ep)
+
+
+@pytest.mark.parametrize("sequence_s", [10e-6, 1e-3])
+def test_a_step_scheduled_ahead_takes_the_longer_of_gpu_and_host(sequence_s: float) -> None:
+    constants = msgspec.structs.replace(VLLM_2026, sequence_s=sequence_s)
+    apart, ahead = (
+        StepModel(model("gpt-oss-20b"), parse_layout("tp"), gpu("H100"), constants=constants)
+        for _ in range(2)
+    )
+    ahead.ahead = True
+    loads = [decode_load(64, 1000, window=128)]
+    host_s = 64 * sequence_s
+    gpu_s = float(apart.times(loads).total_s[0]) - host_s
+    assert float(ahead.times(loads).total_s[0]) == pytest.approx(max(gpu_s, host_s))
+    shown = step_cost(ahead, loads).parts[-1]
+    over_s = max(0.0, host_s - gpu_s)
+    assert (shown.name, shown.seconds) == ("host", pytest.approx(constants.step_s + over_s))
+
+
+@pytest.mark.parametrize(("constants", "ahead"), [(VLLM_2026, True), (A100_VLLM, False)])
+def test_a_host_that_launches_every_kernel_itself_has_no_time_to_schedule_ahead(
+    constants: Constants, ahead: bool
+) -> None:
+    setup = ServerSettings(constants=constants)
+    where = model("OLMoE-1B-7B"), parse_layout("tp"), gpu("H100")
+    assert server(*where, longest=1024, setup=setup).step_model.ahead == ahead

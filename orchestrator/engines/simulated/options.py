@@ -15,6 +15,7 @@ from orchestrator.experiment.cells import Setup
 from orchestrator.experiment.effective_model import checkpoint_of, loaded_model
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.server_dtypes import requested_model
+from perfmodel.engine_defaults import schedules_ahead
 from perfmodel.memory import memory
 from perfmodel.offload import WeightLimits, spread_weights
 from perfmodel.priced import check_priced
@@ -102,12 +103,26 @@ def beside_columns(setup: Setup, base: ServerSettings, noise: float) -> str:
         f"KV cache in {conventions.kv_dtype}": not of_technique,
         f"computing in {requested.dtype}": requested.dtype not in (None, "auto"),
         f"blocks of {assumed.block_tokens}": assumed.block_tokens != DEFAULT_SETTINGS.block_tokens,
+        f"scheduled {'ahead' if assumed.async_scheduling else 'step by step'}": (
+            _asked_otherwise(setup, assumed)
+        ),
         f"zipf {routing.zipf:g}": routing.zipf > 0,
         f"imbalance {routing.imbalance:g}": routing.imbalance > 1,
         f"routing {_digest(routing.counts)}": bool(routing.counts),
         f"noise {noise:g}": noise > 0,
     }
     return "; ".join(text for text, differs in said.items() if differs)
+
+
+def _asked_otherwise(setup: Setup, assumed: ServerSettings) -> bool:
+    """Whether its server was told to schedule as its version, GPU and layout do not by default."""
+    if not (setup.gpu and setup.layout):
+        return False
+    asked, default = (
+        schedules_ahead(setup.gpu, setup.layout, assumed.engine_version, asked=each)
+        for each in (assumed.async_scheduling, None)
+    )
+    return asked != default
 
 
 def _digest(counts: Sequence[Sequence[int]]) -> str:

@@ -12,6 +12,7 @@ from catalog.model_table import MODELS
 from perfmodel.memory import Conventions
 from perfmodel.serving import ServerSettings, server
 from servers.simulated.arguments import (
+    ASYNC_SCHEDULING,
     DTYPES,
     KV_DTYPES,
     PREFIX_CACHING,
@@ -44,10 +45,10 @@ def command_lines(draw: st.DrawFn) -> tuple[list[str], dict[str, object]]:
         flag = "--" + draw(st.sampled_from((name, name.replace("_", "-"))))
         words += draw(st.sampled_from(([f"{flag}={value}"], [flag, str(value)])))
         wanted[name] = value
-    if draw(st.booleans()):
+    for name in draw(st.sets(st.sampled_from(["enable_prefix_caching", "async_scheduling"]))):
         on = draw(st.booleans())
-        words.append(f"--{'' if on else 'no-'}enable-prefix-caching")
-        wanted["enable_prefix_caching"] = on
+        words.append(f"--{'' if on else 'no-'}{name.replace('_', '-')}")
+        wanted[name] = on
     return words, wanted
 
 
@@ -138,7 +139,7 @@ def test_what_is_not_priced_is_refused_with_what_is(line: str, told: str) -> Non
 @given(st.text(min_size=1, max_size=20).filter(lambda text: not text.isspace()))
 def test_no_other_word_passes(word: str) -> None:
     name = word.partition("=")[0].replace("_", "-").removeprefix("--")
-    if f"--{name}" in (*PRICED, PREFIX_CACHING, "--no-enable-prefix-caching"):
+    if f"--{name.removeprefix('no-')}" in (*PRICED, PREFIX_CACHING, ASYNC_SCHEDULING):
         return
     for line in ([word], [f"--{word}"]):
         with pytest.raises(BadValue):

@@ -159,6 +159,16 @@ def test_one_sequence_of_the_longest_length_allowed_must_fit() -> None:
         )
 
 
+def test_a_server_told_not_to_schedule_ahead_is_slower_and_of_another_condition() -> None:
+    many = {"concurrency": "256", "strategies": ("tp",)}
+    plain, ahead = row(**many), row("--async-scheduling", **many)
+    waits = row("--no-async-scheduling", **many)
+    assert waits["output_throughput"] < 0.97 * plain["output_throughput"]
+    assert waits["assumed"] == "scheduled step by step"
+    assert figures(ahead) == figures(plain)
+    assert "assumed" not in ahead
+
+
 def test_the_prefix_cache_is_off_unless_asked_for_and_finds_nothing_in_random_prompts() -> None:
     assert figures(row("--no-enable-prefix-caching")) == figures(row())
     on = dict(figures(row("--enable-prefix-caching")))
