@@ -237,6 +237,8 @@ def _estimate(run: Run, session: SimulatedSession, experiment: Experiment, serve
         **error_bounds(*asking[:3], summary, asking[3], fitted=fitted),
         "outside_calibration": "; ".join(confidence(*asking, fitted=fitted).outside),
         "kv_tokens_capacity": on.kv_tokens_capacity,
+        "device_memory_bytes": on.memory.weight_bytes,
+        "gpu_memory_bytes": on.memory.taken_bytes(_share(measurement.figures.get("peak_kv_usage"))),
         "feasible": True,
         "bound": max(shares, key=lambda name: shares[name]),
         "calibration": used,

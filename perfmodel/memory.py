@@ -47,6 +47,7 @@ class Memory:
     capacity_bytes: float
     usable_bytes: float
     """After the usable fraction and the reserve."""
+    reserve_bytes: float
     replicated_bytes: float
     """Attention, dense layers, shared experts, embeddings: the same on every replica."""
     layered_bytes: float
@@ -70,6 +71,10 @@ class Memory:
     @property
     def kv_budget_bytes(self) -> float:
         return self.usable_bytes - self.weight_bytes
+
+    def taken_bytes(self, kv_usage: float) -> float:
+        """M(u): weights, this share of the cache, activations, captured graphs and the runtime."""
+        return self.weight_bytes + kv_usage * self.kv_budget_bytes + self.reserve_bytes
 
     def kv_bytes_per_sequence(self, context: int) -> float:
         """M_KV,GPU(L): windowed layers stop growing at their window, a state never grows."""
@@ -113,6 +118,7 @@ def memory(model: Model, layout: Layout, gpu: Gpu, conventions: Conventions = VL
     return Memory(
         capacity_bytes=gpu.memory_bytes,
         usable_bytes=gpu.memory_bytes * conventions.usable_fraction - conventions.reserve_bytes,
+        reserve_bytes=conventions.reserve_bytes,
         replicated_bytes=float(layered + ends),
         layered_bytes=float(layered),
         layers=layers,

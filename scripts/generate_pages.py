@@ -29,6 +29,8 @@ FAMILIES = {
     "client_…, …_dispatch_lag_ms": "how well the load generator kept up",
     "…_share": "share of a step's time, of an estimate",
     "low_…, high_…": "90 % bounds of an estimate",
+    "device_memory_bytes": "weights on the fullest device, as the server counts or estimated",
+    "gpu_memory_bytes": "of an estimate: these, the fullest cache, activations, the runtime",
     "usd_per_…, joules_per_…": "price and energy, where known",
 }
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.data.conditions import cells, condition_columns
 from analysis.data.source_location import refuse_row
-from analysis.landscape.read import verdicts
+from analysis.landscape.read import counts
 from catalog.errors import BadValue
 from orchestrator.results.quantities import role_of
 from perfmodel.arrays import FloatArray
@@ -75,7 +75,7 @@ class _Family:
 
 
 def _families(frame: pd.DataFrame, name: str, results: Sequence[str]) -> list[_Family]:
-    counted = np.array([not text for text in verdicts(frame)])
+    counted = counts(frame)
     found: dict[tuple[str, str, str, int], list[tuple[float, int]]] = {}
     for column in (str(c) for c in frame if _may_name_a_knob(frame, str(c))):
         others = cells(frame, _apart_by(frame, (column, *results)))

@@ -13,7 +13,7 @@ from analysis.landscape.constraint import Constraint, limited_columns, parse_con
 from analysis.landscape.naming import labels_of, name_of, plain
 from analysis.landscape.objective import Objective
 from analysis.landscape.ranking import Criteria, Ranking, RankingMethod, UnknownPolicy, rank_rows
-from analysis.landscape.read import numbers, resolved_objective, verdicts
+from analysis.landscape.read import counts, numbers, resolved_objective, verdicts
 from analysis.landscape.replicates import PARTLY_KNOWN, REPLICATES, undecided
 from catalog.errors import BadValue
 from orchestrator.results.record import ColumnValue
@@ -82,9 +82,10 @@ class RankedLandscape:
             notes.append(f"{rows} refused for a value that is unknown, never taken as 0")
         if self.criteria.unknown == "keep":
             notes.append("rows with unknown values are kept: their limits are not shown to hold")
-        given = [name for name in GIVEN if name in self.frame and self.frame[name].nunique() > 1]
+        counted = self.frame[counts(self.frame)]
+        given = [name for name in GIVEN if name in counted and counted[name].nunique() > 1]
         notes.extend(
-            f"the choice is among several values of {name} ({levels(self.frame, name)}): "
+            f"the choice is among several values of {name} ({levels(counted, name)}): "
             f"--where {name}=VALUE takes one"
             for name in given
         )

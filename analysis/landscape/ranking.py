@@ -84,7 +84,7 @@ def _cost(values: dict[str, FloatArray], objective: Objective) -> FloatArray:
 def _reasons(
     values: dict[str, FloatArray], costs: FloatArray, criteria: Criteria, refused: Sequence[str]
 ) -> tuple[str, ...]:
-    texts = [[text] if text else [] for text in refused] or [[] for _ in range(len(costs))]
+    texts = [list[str]() for _ in range(len(costs))]
     for constraint in criteria.constraints:
         column = values[constraint.column]
         broken = ~constraint.holds(column)
@@ -98,7 +98,8 @@ def _reasons(
         for number, objective in enumerate(criteria.objectives):
             for row in np.flatnonzero(np.isnan(costs[:, number])):
                 texts[row].append(f"{objective.column} unknown: cannot be ranked")
-    return tuple("; ".join(text) for text in texts)
+    known = refused or [""] * len(costs)
+    return tuple(own or "; ".join(text) for own, text in zip(known, texts, strict=True))
 
 
 def _slack(values: dict[str, FloatArray], criteria: Criteria) -> list[FloatArray]:

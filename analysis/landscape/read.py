@@ -21,7 +21,7 @@ from analysis.landscape.latency import LATENCY, with_latency
 from analysis.landscape.objective import PERPLEXITY, QUALITY, Objective
 from analysis.landscape.replicates import one_row_a_condition
 from catalog.errors import BadFile, closest
-from perfmodel.arrays import FloatArray
+from perfmodel.arrays import BoolArray, FloatArray
 
 PUBLISHED = {"mixtral-a6000": "techniques_a6000.csv"}
 CITATIONS = {
@@ -60,7 +60,7 @@ def read_landscape(source: str, **scope: Unpack[Scope]) -> pd.DataFrame:
     output_len = scope.get("output_len")
     if output_len is not None:
         frame = with_latency(frame, output_len)
-    counted = np.array([not text for text in verdicts(frame)])
+    counted = counts(frame)
     if not counted.any():
         return frame
     # Runs that do not count stay as they are: each is refused for a reason of its own.
@@ -81,12 +81,26 @@ def _rows(source: str, own: OwnNames) -> pd.DataFrame:
 
 
 def verdicts(frame: pd.DataFrame) -> list[str]:
-    """Why a run does not count, from its verdict; empty where it does or no verdict is given."""
-    if "verdict" not in frame:
-        return [""] * len(frame)
-    why = frame["verdict_reasons"] if "verdict_reasons" in frame else frame["verdict"]
-    pairs = zip(frame["verdict"].astype(str), why.astype(str), strict=True)
-    return ["" if verdict in ("valid", "") else f"run {verdict}: {text}" for verdict, text in pairs]
+    """Why a row does not count: a run's verdict, an estimate of what cannot be.
+
+    Empty where it does, or where neither is given.
+    """
+    told = [""] * len(frame)
+    if "verdict" in frame:
+        why = frame["verdict_reasons"] if "verdict_reasons" in frame else frame["verdict"]
+        pairs = zip(frame["verdict"].astype(str), why.astype(str), strict=True)
+        told = ["" if said in ("valid", "") else f"run {said}: {text}" for said, text in pairs]
+    if "feasible" in frame:
+        whys = frame["why"].astype(str) if "why" in frame else told
+        cannot = frame["feasible"].astype(str).str.lower() == "false"
+        told = [f"cannot be: {why}" if no else text
+                for no, why, text in zip(cannot, whys, told, strict=True)]  # fmt: skip
+    return told
+
+
+def counts(frame: pd.DataFrame) -> BoolArray:
+    """Whether each row counts."""
+    return np.array([not text for text in verdicts(frame)], bool)
 
 
 def numbers(frame: pd.DataFrame, column: str) -> FloatArray:

@@ -157,7 +157,9 @@ def _origin(landscape: str, frame: "pd.DataFrame") -> tuple[str, ...]:
 def _mixed(frame: "pd.DataFrame") -> list[str]:
     """Say that models or workloads are ranked against each other, and how to take one."""
     from analysis.data.order import ordered
+    from analysis.landscape.read import counts
 
+    frame = frame[counts(frame)]
     found = {n: ordered(frame[n].unique()) for n in ("model", "workload") if n in frame}
     return [
         f"{len(levels)} {name}s are ranked together; --where {name}={levels[0]} takes one"

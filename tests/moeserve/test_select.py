@@ -133,3 +133,14 @@ def test_runs_of_which_none_counts_leave_nothing_to_choose(
     code, _, err = called(capsys, rows, "--maximize", "tput")
     assert code == 4
     assert "none of 2 rows counts" in err
+
+
+def test_an_estimate_of_what_cannot_be_is_refused_for_that_reason_and_is_no_choice_of_workloads(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = ("strategy,workload,tput,feasible,why", "tp,chat,5,True,", "single,,,False,too heavy")
+    code, out, err = called(capsys, table(tmp_path, "\n".join(lines)), "--maximize", "tput")
+    assert code == 0
+    assert "cannot be: too heavy" in out
+    assert "unknown" not in err
+    assert "ranked together" not in err
