@@ -172,7 +172,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "minicpm3": Family(tied_default=True, ignored=("scale_",)),
     "minimax": Family(state="lightning", attention_every=-2, ignored=("block_size",)),
-    "minimax_m2": Family(qk_norm="full", router_bias=True),
+    "minimax_m2": Family(
+        qk_norm="full", router_bias=True, ignored=("mlp_intermediate_size", "shared_moe_mode")
+    ),
     "minimax_m3_vl": Family(qk_norm="head", router_bias=True, ignored=("index_",)),
     "phi": Family(
         bias_default=True,
@@ -184,7 +186,8 @@ FAMILIES: dict[str, Family] = {
         final_norm=2,
         head_bias=True,
     ),
-    "phi3": _MISTRAL,
+    # No code of it reads Phi-4-mini's interval: all of its layers are full.
+    "phi3": Family(full_every=0, ignored=("full_attn_mod",)),
     "phimoe": Family(full_every=0, norm_bias=True, final_norm=2, head_bias_key="lm_head_bias"),
     "seed_oss": Family(bias_default=True, output_bias_key="attention_out_bias"),
     "smollm3": Family(tied_default=True),
