@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from catalog.reader.activations import integer_activations
+from catalog.reader.cache import AskedCache, asked_cache
 from catalog.reader.fields import Fields
 from catalog.reader.module_names import ModuleNames
 from catalog.reader.schemes import (
@@ -50,8 +51,8 @@ class Quantisation:
     """What of the config names a type that is not known here; its bytes then are not known."""
     integer_activations: bool = False
     """Activations are rounded to 8-bit integers too."""
-    small_cache: bool = False
-    """The file asks servers for a cache of fewer bits."""
+    cache: AskedCache | None = None
+    """What the file asks of the cache; None where it asks for nothing."""
 
     def of(self, names: Iterable[str], *, routed: bool = False) -> Scheme:
         """Return how a projection under these names is stored."""
@@ -84,7 +85,8 @@ def quantisation(fields: Fields, beside: Mapping[str, object] | None) -> Quantis
     mlx = fields.nested("quantization")
     if mlx is not None and mlx.given("bits"):
         return _mlx(mlx, plain)
-    if config is None and beside is not None:
+    own_file = config is None and beside is not None
+    if own_file and beside is not None:
         outer = Fields(beside, where=f"{fields.where}: hf_quant_config.json")
         config = outer.nested("quantization")
     if config is None:
@@ -92,7 +94,7 @@ def quantisation(fields: Fields, beside: Mapping[str, object] | None) -> Quantis
     found = replace(
         _read(config, plain),
         integer_activations=integer_activations(config),
-        small_cache=bool(_inside(config).raw("kv_cache_scheme", "kv_cache_quant_algo")),
+        cache=asked_cache(config, _inside(config), own_file=own_file),
     )
     return _of_experts(fields, found)
 

@@ -218,13 +218,48 @@ def test_model_optimizers_own_file_may_stand_inside_the_config() -> None:
         assert bits(read({**outer, **inside})) == 4.5
 
 
-def test_a_file_that_asks_for_a_smaller_cache_is_noted_wherever_it_does() -> None:
+FLOAT8 = {"dynamic": False, "num_bits": 8, "type": "float"}
+MLA = {
+    "model_type": "deepseek_v3", "q_lora_rank": 32, "kv_lora_rank": 64, "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 32, "v_head_dim": 32, "first_k_dense_replace": 4, "n_routed_experts": 8,
+    "num_experts_per_tok": 2, "moe_intermediate_size": 64, "n_shared_experts": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "of_latents"),
+    [
+        # As vLLM 0.32 resolves `--kv-cache-dtype auto`.
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "FP8"}, "fp8", "fp8"),
+        ({"quant_method": "modelopt", "kv_cache_scheme": FLOAT8}, "fp8", "fp8"),
+        ({"producer": {"name": "modelopt"}, "kv_cache_scheme": "FP8"}, "fp8", "fp8"),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "NVFP4"}, "nvfp4", None),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "INT8"}, None, None),
+        ({"quant_method": "modelopt", "kv_cache_scheme": {**FLOAT8, "dynamic": True}}, None, None),
+        ({"kv_cache_quant_algo": "FP8"}, None, None),  # without a method it reads nothing
+        ({**group(**GROUP["weights"]), "kv_cache_scheme": FLOAT8}, "fp8", None),
+        ({**quark(dtype="fp8_e4m3"), "kv_cache_group": ["*k_proj"]}, None, None),
+    ],
+)
+def test_a_cache_is_counted_as_vllm_keeps_it_for_what_the_file_asks(
+    asked: dict[str, Any], kept: str | None, of_latents: str | None
+) -> None:
+    asked = {"quant_algo": "FP8", **asked}
+    for found, dtype in ((read(asked), kept), (read(asked, **MLA), of_latents)):
+        assert found.kv_dtype == dtype
+        wide = found.cache_bytes(1000, element_bytes=2.0)
+        share = {None: 1.0, "fp8": 0.5, "nvfp4": 0.28125}[dtype]
+        assert found.cache_bytes(1000) == pytest.approx(share * wide)
+        word = "so vLLM keeps it" if dtype else "which vLLM does not keep"
+        assert any(word in note for note in found.notes)
+
+
+def test_model_optimizers_own_file_asks_for_a_cache_too_and_silence_asks_for_none() -> None:
     asked = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
-    scheme = {**group(**GROUP["weights"]), "kv_cache_scheme": {"num_bits": 8, "type": "float"}}
-    for found in (read(asked), read(None, beside={"quantization": asked}), read(scheme)):
-        assert any("cache of fewer bits" in note for note in found.notes)
+    assert read(None, beside={"quantization": asked}).kv_dtype == "fp8"
     for silent in ({"quant_algo": "FP8", "kv_cache_quant_algo": None}, {"quant_method": "fp8"}):
-        assert not any("fewer bits" in note for note in read(silent).notes)
+        assert read(silent).kv_dtype is None
+        assert not any("cache" in note for note in read(silent).notes)
 
 
 def test_expressions_that_are_none_or_could_run_forever_are_refused() -> None:
