@@ -16,6 +16,7 @@ from catalog.reader.schemes import (
     algorithm,
     by_weights,
     integers,
+    micro_floats,
     quark_weight,
 )
 
@@ -244,7 +245,8 @@ def _overrides(
     for key in ("extra_config", "dynamic", "layer_quant_config"):
         inner = config.nested(key)
         for name in inner.keys if inner else ():
-            own = _own(inner, name, scheme) if inner else None
+            kind = config.text("data_type", default="int")
+            own = _own(inner, name, scheme, kind) if inner else None
             names = ModuleNames(config, key, [_as_pattern(key, name)])
             if own is None:
                 left_out.append(names)
@@ -261,8 +263,8 @@ def _as_pattern(key: str, name: str) -> str:
     return f"re:{name}" if expression else name
 
 
-def _own(inner: Fields, name: str, scheme: Scheme) -> Scheme | None:
-    """Return one module's own scheme; None where it is left out."""
+def _own(inner: Fields, name: str, scheme: Scheme, kind: str) -> Scheme | None:
+    """Return one module's own scheme, of the kind of all; None where it is left out."""
     if inner.raw(name) is False or name.startswith("-:"):
         return None
     setting = inner.nested(name)
@@ -274,8 +276,8 @@ def _own(inner: Fields, name: str, scheme: Scheme) -> Scheme | None:
     bits = setting.integer("bits", default=0, least=0, most=32)
     if bits >= 16:
         return None
-    if not bits:
-        return scheme
+    if not bits or not kind.startswith("int"):
+        return micro_floats(kind, bits) or scheme
     return integers(bits, setting.integer("group_size", default=128), scale_bits=16 + bits)
 
 

@@ -55,6 +55,10 @@ def group(**weights: object) -> dict[str, Any]:
     }
 
 
+def auto_round(kind: str, **more: object) -> dict[str, Any]:
+    return {"quant_method": "auto-round", "data_type": kind, **more}
+
+
 def quark(**weight: object) -> dict[str, Any]:
     return {"quant_method": "quark", "global_quant_config": {"weight": weight}}
 
@@ -70,6 +74,11 @@ def quark(**weight: object) -> dict[str, Any]:
         ({"quant_method": "gptq", "bits": 8, "group_size": -1}, "int8", 8),
         ({"quant_method": "awq_marlin", "bits": 4, "group_size": 64}, "int4", 4 + 20 / 64),
         ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, "int4", 4 + 20 / 128),
+        ({"quant_method": "inc", "bits": 4, "group_size": 128}, "int4", 4 + 20 / 128),
+        (auto_round("mx_fp", bits=4, group_size=32), "mxfp4", 4.25),
+        (auto_round("mx_fp", bits=8, group_size=32), "fp8", 8.25),
+        (auto_round("nv_fp", bits=4, group_size=16), "nvfp4", 4.5),
+        (auto_round("fp", bits=8, group_size=[128, 128]), "fp8", 8 + 32 / 128**2),
         (group(num_bits=4, type="int", group_size=32), "int4", 4.5),
         (group(num_bits=8, type="int", strategy="channel"), "int8", 8),
         (group(num_bits=8, type="float"), "fp8", 8),
@@ -165,8 +174,13 @@ def test_mixed_precision_gives_each_module_its_own_type() -> None:
         {**group(**GROUP["weights"]), "config_groups": {"W4A16": ["Linear"]}},
         {**group(**GROUP["weights"]), "format": "marlin-24"},
         {**group(**GROUP["weights"]), "sparsity_config": {"format": "sparse-24-bitmask"}},
-        # AutoRound's numbers with a point, ExLlama's bits, both tables, one number in two steps.
-        {"quant_method": "auto-round", "bits": 4, "group_size": 32, "data_type": "mx_fp"},
+        # Kinds of modules, each with its own.
+        {
+            "quant_method": "hqq",
+            "quant_config": {"self_attn.q_proj": HQQ, "mlp.down_proj": HQQ},
+        },
+        # AutoRound's other floats, ExLlama's bits, both tables, one number in two steps.
+        auto_round("fp4_e2m1", bits=4, group_size=32),
         {"bits": 4.25, "head_bits": 6},
         {
             "quant_method": "torchao",
