@@ -222,6 +222,7 @@ FAMILIES: dict[str, Family] = {
     "arctic": Family(compared=False),
     "grok-2": Family(norms_per_layer=4, compared=False, ignored=("global_attn_every_n",)),
     "bailing_moe": Family(compared=False),
+    "bailing_moe_linear": Family(state="lightning", compared=False, ignored=("group_norm",)),
     "llada2_moe": Family(qk_norm="head", router_bias=True, kind="diffusion", compared=False),
     "muse_glimmer": Family(gate="element", norms_per_layer=4),
     "muse_spark": Family(gate="element", norms_per_layer=4, compared=False),

@@ -301,11 +301,24 @@ PUBLISHED: list[tuple[dict[str, object], float]] = [
         },
         11_137_633_280,
     ),
+    # Ring-mini-linear-2.0: 16.4 B, of 20 layers 16 with a state.
+    (
+        {
+            "model_type": "bailing_moe_linear", "hidden_size": 2048, "intermediate_size": 5120,
+            "moe_intermediate_size": 512, "moe_shared_expert_intermediate_size": 512,
+            "num_experts": 256, "num_experts_per_tok": 8, "num_shared_experts": 1,
+            "first_k_dense_replace": 1, "num_attention_heads": 16, "num_key_value_heads": 4,
+            "head_dim": 128, "num_hidden_layers": 20, "layer_group_size": 5, "group_norm_size": 4,
+            "linear_silu": False, "use_qk_norm": True, "moe_router_enable_expert_bias": True,
+            "vocab_size": 157184, "tie_word_embeddings": False, "num_nextn_predict_layers": 0,
+        },
+        16.42e9,
+    ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("config", "parameters"), PUBLISHED)
-def test_keys_that_the_family_s_code_builds_nothing_from_do_not_refuse_a_published_model(
+def test_a_published_model_is_not_refused_for_keys_that_its_code_builds_nothing_from(
     config: dict[str, object], parameters: float
 ) -> None:
     assert model_from_config(config, name="read").total_params == pytest.approx(
