@@ -26,7 +26,7 @@ the way out. The command line prints that line and exits with `exit_code`.
 import difflib
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MOST_LISTED = 24
 LONGEST_SHOWN = 400
@@ -75,12 +75,16 @@ class UnknownName(InputError, LookupError):
         known: Iterable[str],
         *,
         also: Iterable[str] = (),
+        meant: Sequence[str] = (),
         hint: str = "",
     ) -> None:
-        """`also` are names of the same that may be meant, and are not listed."""
+        """`also` are names of the same that may be meant, and are not listed.
+
+        `meant` are known to be, where whoever asks can tell better than by the letters.
+        """
         names = sorted(set(known))
         message = f"unknown {kind} {shown(given)}."
-        close = closest(given, [*also, *names])
+        close = meant or closest(given, [*also, *names])
         if close:
             message += f" Did you mean {' or '.join(close)}?"
         listed = ", ".join(names[:MOST_LISTED]) + (", …" if len(names) > MOST_LISTED else "")

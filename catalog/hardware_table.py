@@ -14,7 +14,7 @@ from importlib import resources
 
 import msgspec
 
-from catalog.errors import BadValue, UnknownName
+from catalog.errors import BadValue, UnknownName, closest
 from catalog.gpu_row import GpuRow, gpu_from
 from catalog.hardware import Gpu
 
@@ -49,7 +49,7 @@ def named_within(name: str, longer: str) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    key = " ".join(re.split(r"[\s_-]+", name.lower().strip()))
+    key = " ".join(re.split(r"[\s_()-]+", name.lower())).strip()
     for brand in _BRANDS:
         key = key.removeprefix(brand)
     return key.split()
@@ -82,8 +82,16 @@ def gpu(name: str, *, price_per_hour_usd: float | None = None) -> Gpu:
     """Return a row by any of its names, at the user's own price if given."""
     row = known_gpu(name)
     if row is None:
-        raise UnknownName("hardware", name, GPUS, hint=HOW_TO_ADD)
+        raise UnknownName("hardware", name, GPUS, meant=_alike(name), hint=HOW_TO_ADD)
     return row if price_per_hour_usd is None else priced(row, price_per_hour_usd)
+
+
+def _alike(name: str) -> list[str]:
+    """The forms of a part whose bare name this is, or else rows with a name much like it."""
+    key = name_key(name)
+    forms = [row for row in GPUS if key and name_key(row).startswith(key)]
+    close = (GPUS[_BY_KEY[each]].name for each in closest(key, _BY_KEY))
+    return forms or list(dict.fromkeys(close))
 
 
 def priced(row: Gpu, price_per_hour_usd: float) -> Gpu:

@@ -70,6 +70,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     weight_dtype: str = "bfloat16"
     """Data type of most published weights; expert weights of gpt-oss are mxfp4."""
     expert_dtype: str | None = None
+    kv_dtype: str | None = None
+    """What its checkpoint has vLLM keep the cache in; None is the computing type."""
     integer_activations: bool = False
     """8-bit integer weights meet activations of 8 bits; else they are widened to 16."""
     stored: Stored | None = None
@@ -176,9 +178,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Elements of state of one sequence that do not grow with it."""
         return sum(count * mixer.state_elements for count, mixer in self.mixers)
 
-    def cache_bytes(self, context: int, *, element_bytes: float = 2.0) -> float:
-        """Bytes one sequence of `context` tokens keeps: cache, index keys, fixed state."""
-        total = self.state_elements * element_bytes
+    def cache_bytes(self, context: int, *, element_bytes: float | None = None) -> float:
+        """Bytes one sequence of `context` tokens keeps: cache, index keys, fixed state.
+
+        Without the size of an element, the cache is as its checkpoint asks, a state in 16 bits.
+        """
+        total = self.state_elements * (element_bytes or DTYPE_BYTES["bfloat16"])
+        element_bytes = element_bytes or DTYPE_BYTES[self.kv_dtype or "bfloat16"]
         for count, mixer in self.mixers:
             held = context if mixer.window is None else min(context, mixer.window)
             total += count * mixer.kv_elements * held * element_bytes

@@ -1,6 +1,5 @@
 """A server's log explained: what it ran, how far it came, why it failed, what to do."""
 
-import os
 from pathlib import Path
 
 from catalog.errors import BadFile
@@ -9,11 +8,10 @@ from catalog.secrets import redact
 from orchestrator.engines.vllm.choices import choices_told
 from orchestrator.engines.vllm.readback import observed
 from orchestrator.measure.failures import diagnose
+from orchestrator.measure.log_author import author, foreign_advice
+from orchestrator.measure.log_file import read_log
 from orchestrator.measure.server_log import stage, stage_number
 from orchestrator.results.record import ColumnValue
-
-HEAD_BYTES, TAIL_BYTES = 16 * 2**20, 32 * 2**20
-"""Of a longer log: how the server started and how it ended."""
 
 
 def explained(path: Path) -> dict[str, ColumnValue]:
@@ -22,6 +20,9 @@ def explained(path: Path) -> dict[str, ColumnValue]:
     `lasting`: whether the same start would fail again, None also where that depends.
     """
     log = _text(path)
+    if foreign := foreign_advice(log):
+        nothing = dict.fromkeys(("layout", "kv_tokens_capacity", "stage", "failure", "lasting"))
+        return {**nothing, "advice": redact(foreign), "server": author(log)}
     seen, failure = observed(log), diagnose(log)
     began = bool(stage_number(log) or seen.version or failure)
     return {
@@ -33,19 +34,15 @@ def explained(path: Path) -> dict[str, ColumnValue]:
         "advice": redact(failure.advice) if failure else None,
         "version": seen.version or None,
         "decode_context_parallel_size": seen.decode_context if seen.decode_context > 1 else None,
+        "server": author(log),
         **{name: redact(str(value)) for name, value in choices_told(log).items()},
     }
 
 
 def _text(path: Path) -> str:
-    """The begin and the end of a log; BadFile where there is none."""
+    """What a log tells; BadFile where there is none."""
     try:
         with open_named(path, "log of one server") as file:
-            head = file.read(HEAD_BYTES)
-            rest = max(0, os.fstat(file.fileno()).st_size - len(head))
-            file.seek(max(0, rest - TAIL_BYTES), os.SEEK_CUR)
-            tail = file.read(TAIL_BYTES)
+            return read_log(file)
     except OSError as error:
         raise BadFile(path, error.strerror or str(error)) from None
-    between = "\n" if rest > TAIL_BYTES else ""
-    return head.decode(errors="replace") + between + tail.decode(errors="replace")

@@ -13,7 +13,7 @@ from perfmodel.collectives import all_gather, reduce_scatter
 from perfmodel.constants import Constants
 from perfmodel.exchange import tuned
 from perfmodel.load import StepLoad
-from perfmodel.shard import context_ways, default_kv_dtype
+from perfmodel.shard import computing_dtype, context_ways
 from strategies.layout import Layout
 
 
@@ -21,7 +21,7 @@ class ContextExchange:
     """The exchange of one model in one layout; it takes no time where no cache is split so."""
 
     def __init__(self, model: Model, layout: Layout, gpu: Gpu, constants: Constants) -> None:
-        attention, element = model.attention, DTYPE_BYTES[default_kv_dtype(model)]
+        attention, element = model.attention, DTYPE_BYTES[computing_dtype(model)]
         self._ranks, self._layers = context_ways(layout), model.layers
         self._link = tuned(gpu, self._ranks, constants)
         self._latent = isinstance(attention, LatentAttention)

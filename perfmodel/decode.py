@@ -38,7 +38,7 @@ from perfmodel.partition import Partitions
 from perfmodel.phases import phase_seconds
 from perfmodel.shard import (
     INDEX_DTYPE,
-    default_kv_dtype,
+    computing_dtype,
     head_dtype,
     picked_heads,
     shard,
@@ -101,7 +101,7 @@ class DecodeModel:
             context_ways=parts.context_ways,
             least_heads=picked_heads(gpu),
         )
-        self._token_bytes = model.hidden * DTYPE_BYTES[default_kv_dtype(model)]
+        self._token_bytes = model.hidden * DTYPE_BYTES[computing_dtype(model)]
         self._layers_bytes = model.layers * self._token_bytes
 
     def cost(self, batch: FloatArray, context: int) -> DecodeCost:
@@ -176,7 +176,7 @@ class DecodeModel:
             ]
         )
         pairs = part.flops_per_pair_full * context + part.flops_per_pair_windowed * near
-        dtype = default_kv_dtype(model)
+        dtype = computing_dtype(model)
         index = self.gpu.peak_flops_per_s(dtype) / self.gpu.peak_flops_per_s(INDEX_DTYPE)
         pairs = pairs + part.flops_per_index_pair * index * context  # in the cache's own FLOP
         flops = np.stack(

@@ -21,7 +21,7 @@ from perfmodel.collectives import (
 )
 from perfmodel.constants import Constants
 from perfmodel.kernel_tables.kernels import Kernels
-from perfmodel.shard import default_kv_dtype, weight_dtypes
+from perfmodel.shard import computing_dtype, weight_dtypes
 from strategies.knobs import GATHER_SCATTER
 from strategies.layout import Layout
 
@@ -55,7 +55,7 @@ class Fabric:
         self._layers = model.layers
         self._moe_layers = model.experts.layers if model.experts else 0
         self._top_k = model.experts.top_k if model.experts else 0
-        self._token_bytes = model.hidden * DTYPE_BYTES[default_kv_dtype(model)]
+        self._token_bytes = model.hidden * DTYPE_BYTES[computing_dtype(model)]
         self._sent_bytes = model.hidden * dispatched_bytes(model)
         self._tensor = tuned(gpu, layout.tp, constants)
         self._expert = tuned(gpu, layout.tp * layout.dp, constants)
@@ -135,7 +135,7 @@ def dispatched_bytes(model: Model) -> float:
     Results come back in the computing type.
     """
     _, experts = weight_dtypes(model)
-    return DTYPE_BYTES["fp8" if experts == "fp8" else default_kv_dtype(model)]
+    return DTYPE_BYTES["fp8" if experts == "fp8" else computing_dtype(model)]
 
 
 def direct_price(model: Model, layout: Layout) -> str | None:

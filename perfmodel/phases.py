@@ -23,8 +23,8 @@ from perfmodel.kernel_tables.kernels import Kernels, KernelTime
 from perfmodel.load import StepLoad
 from perfmodel.shard import (
     INDEX_DTYPE,
+    computing_dtype,
     context_ways,
-    default_kv_dtype,
     head_dtype,
     picked_heads,
     shard,
@@ -99,7 +99,7 @@ class Phases:
         self._bandwidth = gpu.bandwidth_bytes_per_s * constants.memory_efficiency
         weights, experts = weight_dtypes(model)
         dtypes = {"weight": weights, "expert": experts, "head": head_dtype(model)}
-        dtypes |= {"cache": default_kv_dtype(model), "index": INDEX_DTYPE}
+        dtypes |= {"cache": computing_dtype(model), "index": INDEX_DTYPE}
         phase_of = {"expert": "experts", "cache": "attention", "index": "attention"}
         self._peak = {
             part: gpu.peak_flops_per_s(dtype) * constants.efficiency_of(phase_of.get(part, part))

@@ -112,9 +112,14 @@ def shard(
     )
 
 
-def default_kv_dtype(model: Model) -> str:
-    """What vLLM's `--kv-cache-dtype auto` keeps: the computing type, not the weights'."""
+def computing_dtype(model: Model) -> str:
+    """What activations, states and scores are in, whatever the weights are stored in."""
     return "float32" if model.weight_dtype == "float32" else "bfloat16"
+
+
+def default_kv_dtype(model: Model) -> str:
+    """What vLLM's `--kv-cache-dtype auto` keeps: what the checkpoint asks, or else computes in."""
+    return model.kv_dtype or computing_dtype(model)
 
 
 def weight_dtypes(model: Model) -> tuple[str, str]:
@@ -145,7 +150,7 @@ def _cache(model: Model, *, tp: Real, ways: Real, kv_dtype: str | None) -> dict[
     tensor parallelism cannot split). An index key is every rank's.
     """
     element = DTYPE_BYTES[kv_dtype or default_kv_dtype(model)]
-    state = DTYPE_BYTES[default_kv_dtype(model)]
+    state = DTYPE_BYTES[computing_dtype(model)]
     zero = np.zeros(np.broadcast_shapes(np.shape(tp), np.shape(ways))) if np.ndim(tp) else 0.0
     found: dict[str, Real] = dict.fromkeys(_CACHE_FIELDS, zero)
     for count, mixer in model.mixers:

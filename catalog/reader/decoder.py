@@ -5,7 +5,7 @@ from itertools import groupby
 
 import msgspec
 
-from catalog.attention import Attention, GroupedQueryAttention, Mixer
+from catalog.attention import Attention, GroupedQueryAttention, LatentAttention, Mixer
 from catalog.models import UNKNOWN_DTYPE, Block, Model
 from catalog.reader.family import Family
 from catalog.reader.feed_forward import FeedForward, feed_forward
@@ -57,6 +57,8 @@ def decoder(
         source=source,
     )
     model = msgspec.structs.replace(model, extra_params=_extra(fields, family, model))
+    latent = isinstance(model.attention, LatentAttention)
+    kv_dtype = quantised.cache.kept(latent=latent) if quantised.cache else None
     stored, weights, experts = stored_as(model, each, quantised)
     model = msgspec.structs.replace(
         model,
@@ -64,6 +66,7 @@ def decoder(
         weight_dtype=weights,
         expert_dtype=experts,
         integer_activations=quantised.integer_activations,
+        kv_dtype=kv_dtype,
     )
     return _described(model, quantised)
 

@@ -25,6 +25,11 @@ _EXAONE = Family(qk_norm="head", full_every=4)
 # Of a head for classes, pictures, and the vocabulary before it was padded: its code builds none.
 _HUNYUAN = ("dense_list", "pool_type", "org_vocab_size", "anyres_", "num_media_embeds", "vit_")
 _MAMBA2 = Family(state="mamba2")
+_OF_COHERE = (
+    "layer_switch", "order_of_interleaved", "use_parallel", "use_embedding_sharing",
+    "expert_selection", "shared_expert_comb",
+)  # fmt: skip
+_COHERE2 = Family(norms_per_layer=1, full_every=4, tied_default=True, ignored=_OF_COHERE)
 
 FAMILIES: dict[str, Family] = {
     "llama": Family(),
@@ -101,12 +106,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "jamba": Family(state="mamba"),
     "cohere": Family(norms_per_layer=1, tied_default=True),
-    "cohere2": Family(
-        norms_per_layer=1,
-        full_every=4,
-        tied_default=True,
-        ignored=("layer_switch", "order_of_interleaved", "use_parallel", "use_embedding_sharing"),
-    ),
+    "cohere2": _COHERE2,
+    "cohere2_moe": _COHERE2,
     "ernie4_5": Family(bias_key="use_bias", mlp_bias_key="use_bias", tied_default=True),
     "ernie4_5_moe": Family(
         bias_key="use_bias",
@@ -172,7 +173,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "minicpm3": Family(tied_default=True, ignored=("scale_",)),
     "minimax": Family(state="lightning", attention_every=-2, ignored=("block_size",)),
-    "minimax_m2": Family(qk_norm="full", router_bias=True),
+    "minimax_m2": Family(
+        qk_norm="full", router_bias=True, ignored=("mlp_intermediate_size", "shared_moe_mode")
+    ),
     "minimax_m3_vl": Family(qk_norm="head", router_bias=True, ignored=("index_",)),
     "phi": Family(
         bias_default=True,
@@ -184,7 +187,7 @@ FAMILIES: dict[str, Family] = {
         final_norm=2,
         head_bias=True,
     ),
-    "phi3": _MISTRAL,
+    "phi3": Family(full_every=0, ignored=("full_attn_mod",)),  # no code reads Phi-4-mini's
     "phimoe": Family(full_every=0, norm_bias=True, final_norm=2, head_bias_key="lm_head_bias"),
     "seed_oss": Family(bias_default=True, output_bias_key="attention_out_bias"),
     "smollm3": Family(tied_default=True),
@@ -203,7 +206,7 @@ FAMILIES: dict[str, Family] = {
         tied_default=True,
         ignored=("mlp_type",),
     ),
-    "dbrx": Family(),
+    "dbrx": Family(ignored=("ffn_act_fn",)),
     # Not in transformers: from the publishers' own code, or vLLM's.
     "mimo": Family(bias_default=True, output_bias=False, compared=False),
     "minimax_m1": Family(state="lightning", compared=False, ignored=("shared_moe_mode",)),
@@ -219,6 +222,7 @@ FAMILIES: dict[str, Family] = {
     "arctic": Family(compared=False),
     "grok-2": Family(norms_per_layer=4, compared=False, ignored=("global_attn_every_n",)),
     "bailing_moe": Family(compared=False),
+    "bailing_moe_linear": Family(state="lightning", compared=False, ignored=("group_norm",)),
     "llada2_moe": Family(qk_norm="head", router_bias=True, kind="diffusion", compared=False),
     "muse_glimmer": Family(gate="element", norms_per_layer=4),
     "muse_spark": Family(gate="element", norms_per_layer=4, compared=False),

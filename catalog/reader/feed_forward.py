@@ -60,6 +60,8 @@ def feed_forward(
     dense = _dense(fields, family, kinds, hidden, borrowing)
     if experts is None and (family.compared or fields.given(*EXPERTS)):
         fields.skip(*_EXPERT_KEYS)
+        if fields.given("intermediate_size_mlp"):
+            fields.skip("intermediate_size")  # Llama 4's experts, of which Llama-Guard-4 has none
     elif DENSE not in kinds:
         fields.skip(*DENSE_WIDTHS)
     return FeedForward(experts, dense, tuple(kind == SPARSE for kind in kinds))

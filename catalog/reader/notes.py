@@ -80,9 +80,15 @@ def notes_on(
         found.append("its longest sequence is not told: lengths are not checked")
     if model.state_elements:
         found.append("fixed state of 2 bytes an element; servers may keep it in 4")
-    if quantised.small_cache:
+    if model.kv_dtype is not None:
         found.append(
-            "its file asks for a cache of fewer bits, as vLLM keeps it; counted here in 16"
+            f"its file asks for a cache in {model.kv_dtype}, and so vLLM keeps it unless "
+            "--kv-cache-dtype says otherwise"
+        )
+    elif quantised.cache is not None:
+        found.append(
+            "its file asks for a cache of fewer bits, which vLLM does not keep by itself; "
+            "counted in 16"
         )
     if fields.given("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules"):
         found.append("without layers that predict several tokens")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from catalog.reader.activations import integer_activations
+from catalog.reader.cache import AskedCache, asked_cache
 from catalog.reader.fields import Fields
 from catalog.reader.module_names import ModuleNames
 from catalog.reader.schemes import (
@@ -15,6 +16,7 @@ from catalog.reader.schemes import (
     algorithm,
     by_weights,
     integers,
+    micro_floats,
     quark_weight,
 )
 
@@ -50,8 +52,8 @@ class Quantisation:
     """What of the config names a type that is not known here; its bytes then are not known."""
     integer_activations: bool = False
     """Activations are rounded to 8-bit integers too."""
-    small_cache: bool = False
-    """The file asks servers for a cache of fewer bits."""
+    cache: AskedCache | None = None
+    """What the file asks of the cache; None where it asks for nothing."""
 
     def of(self, names: Iterable[str], *, routed: bool = False) -> Scheme:
         """Return how a projection under these names is stored."""
@@ -84,7 +86,8 @@ def quantisation(fields: Fields, beside: Mapping[str, object] | None) -> Quantis
     mlx = fields.nested("quantization")
     if mlx is not None and mlx.given("bits"):
         return _mlx(mlx, plain)
-    if config is None and beside is not None:
+    own_file = config is None and beside is not None
+    if own_file and beside is not None:
         outer = Fields(beside, where=f"{fields.where}: hf_quant_config.json")
         config = outer.nested("quantization")
     if config is None:
@@ -92,7 +95,7 @@ def quantisation(fields: Fields, beside: Mapping[str, object] | None) -> Quantis
     found = replace(
         _read(config, plain),
         integer_activations=integer_activations(config),
-        small_cache=bool(_inside(config).raw("kv_cache_scheme", "kv_cache_quant_algo")),
+        cache=asked_cache(config, _inside(config), own_file=own_file),
     )
     return _of_experts(fields, found)
 
@@ -242,7 +245,8 @@ def _overrides(
     for key in ("extra_config", "dynamic", "layer_quant_config"):
         inner = config.nested(key)
         for name in inner.keys if inner else ():
-            own = _own(inner, name, scheme) if inner else None
+            kind = config.text("data_type", default="int")
+            own = _own(inner, name, scheme, kind) if inner else None
             names = ModuleNames(config, key, [_as_pattern(key, name)])
             if own is None:
                 left_out.append(names)
@@ -259,8 +263,8 @@ def _as_pattern(key: str, name: str) -> str:
     return f"re:{name}" if expression else name
 
 
-def _own(inner: Fields, name: str, scheme: Scheme) -> Scheme | None:
-    """Return one module's own scheme; None where it is left out."""
+def _own(inner: Fields, name: str, scheme: Scheme, kind: str) -> Scheme | None:
+    """Return one module's own scheme, of the kind of all; None where it is left out."""
     if inner.raw(name) is False or name.startswith("-:"):
         return None
     setting = inner.nested(name)
@@ -272,8 +276,8 @@ def _own(inner: Fields, name: str, scheme: Scheme) -> Scheme | None:
     bits = setting.integer("bits", default=0, least=0, most=32)
     if bits >= 16:
         return None
-    if not bits:
-        return scheme
+    if not bits or not kind.startswith("int"):
+        return micro_floats(kind, bits) or scheme
     return integers(bits, setting.integer("group_size", default=128), scale_bits=16 + bits)
 
 

@@ -94,12 +94,23 @@ def _block_bits(fields: Fields, key: str) -> float:
 
 def _packed(fields: Fields) -> Scheme | None:
     """GPTQ, AWQ, AutoRound: a 16-bit scale and a zero point of the weights' bits a group."""
-    if not fields.text("data_type", default="int").startswith("int"):
-        return None  # AutoRound's floating-point formats
     bits = fields.integer("bits", "w_bit", "num_bits", default=4, least=1, most=16)
     group = fields.raw("group_size", "q_group_size")
+    kind = fields.text("data_type", default="int")
+    if kind in ("fp", "fp8") and bits == 8:
+        blocks = _block_bits(fields, "group_size") if isinstance(group, list) else 0.0
+        return Scheme("fp8", 8.0 + blocks)
+    if not kind.startswith("int"):
+        return micro_floats(kind, bits)
     size = None if group in (None, 0, -1) else fields.integer("group_size", "q_group_size")
     return integers(bits, size or 128 if group is None else size, scale_bits=16 + bits)
+
+
+def micro_floats(kind: str, bits: int) -> Scheme | None:
+    """Return AutoRound's floats with a scale a few elements, by the word it has for them."""
+    if "mx_fp" in kind:
+        return {4: MXFP4, 8: MXFP8}.get(bits)
+    return NVFP4 if "nv_fp" in kind and bits == 4 else None
 
 
 def _bitsandbytes(fields: Fields) -> Scheme | None:
@@ -113,7 +124,9 @@ def _bitsandbytes(fields: Fields) -> Scheme | None:
 def _hqq(fields: Fields) -> Scheme | None:
     inner = fields.nested("quant_config") or fields
     inner = inner.nested("weight_quant_params") or inner
-    bits = inner.integer("nbits", "bits", default=4, most=8)
+    if not inner.given("nbits", "bits"):
+        return None  # it names kinds of modules, each with its own
+    bits = inner.integer("nbits", "bits", most=8)
     group = inner.integer("group_size", default=64)
     return integers(bits, group, scale_bits=32)
 
@@ -181,6 +194,7 @@ METHODS: dict[str, Callable[[Fields], Scheme | None]] = {
     "auto-round": _packed,
     "auto_round": _packed,
     "intel/auto-round": _packed,
+    "inc": _packed,
     "bitsandbytes": _bitsandbytes,
     "hqq": _hqq,
     "torchao": _torchao,

@@ -78,6 +78,7 @@ _RULE_KEYS = (
     "full_attention_interval", "layer_group_size", "attn_layer_", "full_attn_idxs",
     "sliding_window_pattern", "_sliding_window_pattern", "global_attn_every_n_layers",
     "max_window_layers", "hybrid_layer_pattern", "no_rope_layer", "linear_attn_config",
+    "prefix_dense_sliding_",
 )  # fmt: skip
 """What a list of all layers makes needless, as the families' code has it."""
 

@@ -6,6 +6,7 @@ container's runtime, or with several starts one after another: what is read here
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "\r": "\n"})
 # The escape itself may have become a blank on its way into the log.
@@ -37,7 +38,8 @@ _OVER = re.compile(
     r"|server(?: is|:) listening on|exiting due to|cleaning up before exit"
 )
 _BEGINS_RECORD = re.compile(
-    r"\s{0,40}(?:$|[(\[|{]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|\d{4}-\d\d|Traceback|File \""
+    r"\s{0,40}(?:\d{1,6}: ?)?"  # srun --label
+    r"(?:$|[(\[|{]|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|\d{4}-\d\d|Traceback|File \""
     r"|[\w.]{1,80}(?:Error|Exception|Warning)\b|\w{1,40} {1,4}\|)"
 )
 
@@ -59,9 +61,10 @@ STAGES = (
 """In the order in which vLLM and llama.cpp go through them: a name, and the line that tells."""
 READY, STOPPED = 9, 10
 LOADED, ALLOCATED, CAPTURING, CAPTURED = 4, 6, 7, 8
-_MARKS = re.compile("|".join(f"(?P<stage{n}>{p})" for n, (_, p) in enumerate(STAGES) if n))
-MOST_LINES = 20_000
-"""Of those that may tell of a failure, at the begin; a quarter as many at the end."""
+_MARKS = tuple(re.compile(pattern) for _, pattern in STAGES)
+MOST_LINES, LONGEST_MESSAGE = 8_000, 4_000
+"""Of those that may tell of a failure, at the begin; a quarter as many at the end. Characters of
+each, half of them at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +87,20 @@ def clean(log: str) -> str:
 
 def unwrapped(text: str) -> str:
     """Join what a terminal has broken: lines that begin like no record belong to the one above."""
-    lines: list[str] = []
-    for line in text.split("\n"):
-        if lines and not _BEGINS_RECORD.match(line):
-            lines[-1] += line
-        else:
-            lines.append(line)
-    return "\n".join(lines)
+    begins = chain([True], map(_BEGINS_RECORD.match, text.split("\n")[1:]))
+    parts = zip(begins, text.split("\n"), strict=True)
+    return "".join(f"\n{line}" if begun else line for begun, line in parts)[1:]
 
 
-def stage_number(text: str) -> int:
-    """The furthest stage that a text tells of."""
-    return max((_stage_of(found) for found in _MARKS.finditer(text)), default=0)
+def stage_number(text: str, *, reached: int = 0) -> int:
+    """The furthest stage that a text tells of, or that was reached before it."""
+    above = range(len(STAGES) - 1, reached, -1)
+    return next((number for number in above if _MARKS[number].search(text)), reached)
 
 
 def stage(log: str) -> str:
     """Name the furthest start-up stage the log has reached."""
     return STAGES[stage_number(log)][0]
-
-
-def _stage_of(found: re.Match[str]) -> int:
-    return int((found.lastgroup or "stage0").removeprefix("stage"))
 
 
 def telling_lines(text: str, *, always: re.Pattern[str], never: re.Pattern[str]) -> list[Line]:
@@ -115,16 +111,17 @@ def telling_lines(text: str, *, always: re.Pattern[str], never: re.Pattern[str])
     kept: list[Line] = []
     reached = 0
     for line in text.split("\n"):
-        mark = _MARKS.search(line)
-        if mark:
-            reached = max(reached, _stage_of(mark))
+        reached = stage_number(line, reached=reached)
         level, begin = _level(line)
         if level in ("DEBUG", "INFO", "WARNING") and not always.search(line):
             continue
         message = _message(line, begin)
         if not message.strip() or never.search(line) or (not level and _QUIET.match(message)):
             continue
-        kept.append(Line(message, reached))
+        if len(message) > LONGEST_MESSAGE:
+            message = message[: LONGEST_MESSAGE // 2] + message[-LONGEST_MESSAGE // 2 :]
+        if not kept or kept[-1] != Line(message, reached):
+            kept.append(Line(message, reached))
     if len(kept) > MOST_LINES * 5 // 4:
         return kept[:MOST_LINES] + kept[-MOST_LINES // 4 :]
     return kept

@@ -43,6 +43,18 @@ DATASHEETS = [
     ("MI325X", 1307.4, 6.0),
     ("MI350X", 2306.9, 8.0),
     ("MI355X", 2516.6, 8.0),
+    ("H200-NVL", 835.5, 4.8),
+    ("H20-3e", 148, 4.8),
+    ("A800", 312, 2.039),
+    ("A800-PCIe", 312, 1.935),
+    ("A10", 125, 0.6),
+    ("A10G", 70, 0.6),
+    ("A40", 149.7, 0.696),
+    ("L40", 181.05, 0.864),
+    ("RTX-3090", 71, 0.936),
+    ("RTX-6000-Ada", 364.2, 0.96),
+    ("RTX-PRO-6000-Max-Q", 438.9, 1.792),
+    ("Gaudi-2", 432, 2.46),
     ("Gaudi-3", 1835, 3.67),
     ("TPU-v5e", 197, 0.819),
     ("TPU-v6e", 918, 1.638),
@@ -169,7 +181,7 @@ def test_an_unknown_gpu_is_refused_with_the_close_one() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["RTX 4090 D", "RTX 4090 Laptop GPU", "V100", "RTX PRO 6000", "H200 NVL", "A800", "H20-3e"],
+    ["RTX 4090 D", "RTX 4090 Laptop GPU", "V100", "RTX PRO 6000", "H800 PCIe", "A16", "MI308X"],
 )
 def test_a_part_that_only_looks_like_one_of_ours_is_not_taken_for_it(name: str) -> None:
     with pytest.raises(UnknownName):
@@ -207,11 +219,11 @@ def test_a_price_that_is_none_is_refused(price: float) -> None:
         ("NVIDIA A100 80GB PCIe", 81920, "A100-PCIe-80GB"),
         ("NVIDIA H100 PCIe", 81559, "H100-PCIe"),
         ("NVIDIA H100 NVL", 95830, "H100-NVL"),
-        ("NVIDIA H200 NVL", 143771, None),
+        ("NVIDIA H200 NVL", 143771, "H200-NVL"),
         ("NVIDIA H800", 81559, "H800"),
         ("NVIDIA H800 PCIe", 81559, None),
         ("NVIDIA H20", 97871, "H20"),
-        ("NVIDIA H20-3e", 143771, None),
+        ("NVIDIA H20-3e", 143771, "H20-3e"),
         ("NVIDIA GH200 480GB", 97871, "GH200"),
         ("NVIDIA GH200 144G HBM3e", 146831, "GH200-144GB"),
         ("NVIDIA GH200 144G HBM3e", 97871, None),
@@ -219,7 +231,7 @@ def test_a_price_that_is_none_is_refused(price: float) -> None:
         ("NVIDIA GB200", 189471, "GB200"),
         ("NVIDIA GB300", 284208, "GB300"),
         ("NVIDIA L4", 23034, "L4"),
-        ("NVIDIA L40", 46068, None),
+        ("NVIDIA L40", 46068, "L40"),
         ("NVIDIA L40S", 46068, "L40S"),
         ("Tesla V100-SXM2-32GB", 32510, "V100-32GB"),
         ("Tesla V100-SXM2-16GB", 16160, "V100-16GB"),
@@ -230,8 +242,8 @@ def test_a_price_that_is_none_is_refused(price: float) -> None:
         ("NVIDIA GeForce RTX 4060", 8188, None),
         ("NVIDIA GeForce RTX 4060 Laptop GPU", 8188, "RTX-4060-Laptop"),
         ("NVIDIA RTX PRO 6000 Blackwell Server Edition", 97887, "RTX-PRO-6000-SE"),
-        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", 97887, None),
-        ("NVIDIA RTX 6000 Ada Generation", 49140, None),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", 97887, "RTX-PRO-6000-Max-Q"),
+        ("NVIDIA RTX 6000 Ada Generation", 49140, "RTX-6000-Ada"),
         ("AMD Instinct MI325X", 262128, "MI325X"),
         ("AMD Instinct MI355X", 294896, "MI355X"),
         ("CPU", 16384, None),
@@ -262,3 +274,28 @@ def test_a_link_that_no_datasheet_tells_is_refused_and_a_single_gpu_needs_none()
     assert laptop.link(1).latency_s == 0
     with pytest.raises(BadValue, match="intra_node_bytes_per_s of RTX-4060-Laptop"):
         laptop.link(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("V100", "V100-16GB or V100-32GB"),
+        ("RTX PRO 6000", "RTX-PRO-6000-SE or RTX-PRO-6000-WS or RTX-PRO-6000-Max-Q"),
+        ("NVIDIA GeForce RTX 4090 D", "RTX-4090"),
+        ("AMD Instinct MI300X VF", "MI300X"),
+        ("8x H100", "H100"),
+        ("DGX B200", "B200"),
+    ],
+)
+def test_a_name_that_no_row_has_is_refused_with_those_that_are_much_like_it(
+    name: str, meant: str
+) -> None:
+    with pytest.raises(UnknownName, match=f"Did you mean {meant}"):
+        gpu(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["H100 (80GB)", "h100_sxm", "A100 (80 GB)", "NVIDIA-H100-80GB-HBM3"]
+)
+def test_brackets_and_separators_do_not_tell_parts_apart(name: str) -> None:
+    assert gpu(name).name in ("H100", "A100-80GB")

@@ -95,3 +95,50 @@ def test_secrets_in_a_log_are_masked_and_its_escapes_do_not_reach_the_terminal(
         assert "START_FAILED" in out
         assert "aaaa" not in out
         assert "\x1b[2J" not in out
+
+
+SGLANG = """[2026-01-02 03:04:05] server_args=ServerArgs(model_path='org/moe-a', tp_size=2)
+[2026-01-02 03:04:06 TP0] Load weight begin. avail mem=78.59 GB
+[2026-01-02 03:04:07 TP0] Load weight end. type=QwenMoe, dtype=torch.bfloat16, avail mem=4.19 GB
+[2026-01-02 03:04:08 TP0] Scheduler hit an exception: Traceback (most recent call last):
+torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 192.00 MiB.
+"""
+TENSORRT = """[TensorRT-LLM] TensorRT LLM version: 1.1.0
+[07/08/2026-19:45:15] [TRT-LLM] [I] Using LLM with PyTorch backend
+[07/08/2026-19:47:15] [TRT-LLM] [RANK 1] [E] Failed to initialize executor: insufficient GPU memory.
+INFO:     Application startup complete.
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "server", "error"),
+    [
+        (SGLANG, "SGLang", "torch.OutOfMemoryError: CUDA out of memory"),
+        (TENSORRT, "TensorRT-LLM", "Failed to initialize executor"),
+        ("time=2026 level=ERROR source=sched.go:456 msg=\"out of memory\"\n", "Ollama", ""),
+        ("[TM][ERROR] CUDA runtime error: out of memory /lmdeploy/src/x.h:246\n", "LMDeploy", ""),
+    ],
+)  # fmt: skip
+def test_a_log_of_another_server_is_named_and_not_classified_by_the_words_of_vllm(
+    log: str, server: str, error: str, tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "log"
+    path.write_text(log)
+    _, out, _ = run(capsys, "--log", str(path), "--format", "json")
+    found = json.loads(out)
+    assert found.pop("server") == server
+    advice = found.pop("advice")
+    assert server in advice
+    assert error in advice
+    assert set(found.values()) == {None}
+
+
+def test_a_log_of_vllm_with_lines_of_tensorrt_llm_s_kernels_stays_vllm_s(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    row = next(row for row in server_logs.table("fail") if "oom_kv_v1" in row["file"])
+    path = tmp_path / "log"
+    path.write_text("[TensorRT-LLM][WARNING] a kernel says so\n" + server_logs.text(row))
+    _, out, _ = run(capsys, "--log", str(path), "--format", "json")
+    found = json.loads(out)
+    assert (found["server"], found["failure"]) == ("vLLM", "OOM_KV")

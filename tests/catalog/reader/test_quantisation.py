@@ -55,6 +55,10 @@ def group(**weights: object) -> dict[str, Any]:
     }
 
 
+def auto_round(kind: str, **more: object) -> dict[str, Any]:
+    return {"quant_method": "auto-round", "data_type": kind, **more}
+
+
 def quark(**weight: object) -> dict[str, Any]:
     return {"quant_method": "quark", "global_quant_config": {"weight": weight}}
 
@@ -70,6 +74,11 @@ def quark(**weight: object) -> dict[str, Any]:
         ({"quant_method": "gptq", "bits": 8, "group_size": -1}, "int8", 8),
         ({"quant_method": "awq_marlin", "bits": 4, "group_size": 64}, "int4", 4 + 20 / 64),
         ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, "int4", 4 + 20 / 128),
+        ({"quant_method": "inc", "bits": 4, "group_size": 128}, "int4", 4 + 20 / 128),
+        (auto_round("mx_fp", bits=4, group_size=32), "mxfp4", 4.25),
+        (auto_round("mx_fp", bits=8, group_size=32), "fp8", 8.25),
+        (auto_round("nv_fp", bits=4, group_size=16), "nvfp4", 4.5),
+        (auto_round("fp", bits=8, group_size=[128, 128]), "fp8", 8 + 32 / 128**2),
         (group(num_bits=4, type="int", group_size=32), "int4", 4.5),
         (group(num_bits=8, type="int", strategy="channel"), "int8", 8),
         (group(num_bits=8, type="float"), "fp8", 8),
@@ -165,8 +174,13 @@ def test_mixed_precision_gives_each_module_its_own_type() -> None:
         {**group(**GROUP["weights"]), "config_groups": {"W4A16": ["Linear"]}},
         {**group(**GROUP["weights"]), "format": "marlin-24"},
         {**group(**GROUP["weights"]), "sparsity_config": {"format": "sparse-24-bitmask"}},
-        # AutoRound's numbers with a point, ExLlama's bits, both tables, one number in two steps.
-        {"quant_method": "auto-round", "bits": 4, "group_size": 32, "data_type": "mx_fp"},
+        # Kinds of modules, each with its own.
+        {
+            "quant_method": "hqq",
+            "quant_config": {"self_attn.q_proj": HQQ, "mlp.down_proj": HQQ},
+        },
+        # AutoRound's other floats, ExLlama's bits, both tables, one number in two steps.
+        auto_round("fp4_e2m1", bits=4, group_size=32),
         {"bits": 4.25, "head_bits": 6},
         {
             "quant_method": "torchao",
@@ -218,13 +232,48 @@ def test_model_optimizers_own_file_may_stand_inside_the_config() -> None:
         assert bits(read({**outer, **inside})) == 4.5
 
 
-def test_a_file_that_asks_for_a_smaller_cache_is_noted_wherever_it_does() -> None:
+FLOAT8 = {"dynamic": False, "num_bits": 8, "type": "float"}
+MLA = {
+    "model_type": "deepseek_v3", "q_lora_rank": 32, "kv_lora_rank": 64, "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 32, "v_head_dim": 32, "first_k_dense_replace": 4, "n_routed_experts": 8,
+    "num_experts_per_tok": 2, "moe_intermediate_size": 64, "n_shared_experts": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "of_latents"),
+    [
+        # As vLLM 0.32 resolves `--kv-cache-dtype auto`.
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "FP8"}, "fp8", "fp8"),
+        ({"quant_method": "modelopt", "kv_cache_scheme": FLOAT8}, "fp8", "fp8"),
+        ({"producer": {"name": "modelopt"}, "kv_cache_scheme": "FP8"}, "fp8", "fp8"),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "NVFP4"}, "nvfp4", None),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "INT8"}, None, None),
+        ({"quant_method": "modelopt", "kv_cache_scheme": {**FLOAT8, "dynamic": True}}, None, None),
+        ({"kv_cache_quant_algo": "FP8"}, None, None),  # without a method it reads nothing
+        ({**group(**GROUP["weights"]), "kv_cache_scheme": FLOAT8}, "fp8", None),
+        ({**quark(dtype="fp8_e4m3"), "kv_cache_group": ["*k_proj"]}, None, None),
+    ],
+)
+def test_a_cache_is_counted_as_vllm_keeps_it_for_what_the_file_asks(
+    asked: dict[str, Any], kept: str | None, of_latents: str | None
+) -> None:
+    asked = {"quant_algo": "FP8", **asked}
+    for found, dtype in ((read(asked), kept), (read(asked, **MLA), of_latents)):
+        assert found.kv_dtype == dtype
+        wide = found.cache_bytes(1000, element_bytes=2.0)
+        share = {None: 1.0, "fp8": 0.5, "nvfp4": 0.28125}[dtype]
+        assert found.cache_bytes(1000) == pytest.approx(share * wide)
+        word = "so vLLM keeps it" if dtype else "which vLLM does not keep"
+        assert any(word in note for note in found.notes)
+
+
+def test_model_optimizers_own_file_asks_for_a_cache_too_and_silence_asks_for_none() -> None:
     asked = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
-    scheme = {**group(**GROUP["weights"]), "kv_cache_scheme": {"num_bits": 8, "type": "float"}}
-    for found in (read(asked), read(None, beside={"quantization": asked}), read(scheme)):
-        assert any("cache of fewer bits" in note for note in found.notes)
+    assert read(None, beside={"quantization": asked}).kv_dtype == "fp8"
     for silent in ({"quant_algo": "FP8", "kv_cache_quant_algo": None}, {"quant_method": "fp8"}):
-        assert not any("fewer bits" in note for note in read(silent).notes)
+        assert read(silent).kv_dtype is None
+        assert not any("cache" in note for note in read(silent).notes)
 
 
 def test_expressions_that_are_none_or_could_run_forever_are_refused() -> None:

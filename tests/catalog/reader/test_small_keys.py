@@ -263,3 +263,64 @@ def test_the_attention_of_a_model_of_mixed_layers_tells_of_its_windows() -> None
     equal = read()
     assert isinstance(equal.attention, GroupedQueryAttention)
     assert (equal.attention.window, equal.attention.windowed_layers, equal.blocks) == (None, 0, ())
+
+
+PUBLISHED: list[tuple[dict[str, object], float]] = [
+    # MiniMax-M2 names the width of a part that MiniMax-M1 had.
+    (
+        {
+            "model_type": "minimax_m2", "hidden_size": 3072, "intermediate_size": 1536,
+            "mlp_intermediate_size": 8192, "shared_intermediate_size": 0,
+            "shared_moe_mode": "sigmoid", "num_attention_heads": 48, "num_key_value_heads": 8,
+            "head_dim": 128, "num_hidden_layers": 62, "num_local_experts": 256,
+            "num_experts_per_tok": 8, "use_qk_norm": True, "qk_norm_type": "per_layer",
+            "use_routing_bias": True, "tie_word_embeddings": False, "vocab_size": 200064,
+            "num_mtp_modules": 3, "mtp_transformer_layers": 1,
+        },
+        228_689_764_864,  # that of MiniMax-M2.5, by transformers' modules
+    ),
+    # Phi-4-mini-instruct: 3.8 B.
+    (
+        {
+            "model_type": "phi3", "full_attn_mod": 1, "interpolate_factor": 1,
+            "hidden_size": 3072, "intermediate_size": 8192, "num_attention_heads": 24,
+            "num_hidden_layers": 32, "num_key_value_heads": 8, "vocab_size": 200064,
+            "tie_word_embeddings": True, "sliding_window": 262144, "lm_head_bias": False,
+        },
+        3_836_021_760,
+    ),
+    # Llama-Guard-4-12B: 12.0 B with 0.9 B that see.
+    (
+        {
+            "model_type": "llama4_text", "hidden_size": 5120, "intermediate_size": 8192,
+            "intermediate_size_mlp": 8192, "interleave_moe_layer_step": 0, "moe_layers": [],
+            "num_local_experts": 0, "num_experts_per_tok": 1, "num_attention_heads": 40,
+            "num_key_value_heads": 8, "head_dim": 128, "num_hidden_layers": 48,
+            "no_rope_layers": [1, 1, 1, 0] * 12, "attention_chunk_size": 8192,
+            "vocab_size": 202048, "tie_word_embeddings": False,
+        },
+        11_137_633_280,
+    ),
+    # Ring-mini-linear-2.0: 16.4 B, of 20 layers 16 with a state.
+    (
+        {
+            "model_type": "bailing_moe_linear", "hidden_size": 2048, "intermediate_size": 5120,
+            "moe_intermediate_size": 512, "moe_shared_expert_intermediate_size": 512,
+            "num_experts": 256, "num_experts_per_tok": 8, "num_shared_experts": 1,
+            "first_k_dense_replace": 1, "num_attention_heads": 16, "num_key_value_heads": 4,
+            "head_dim": 128, "num_hidden_layers": 20, "layer_group_size": 5, "group_norm_size": 4,
+            "linear_silu": False, "use_qk_norm": True, "moe_router_enable_expert_bias": True,
+            "vocab_size": 157184, "tie_word_embeddings": False, "num_nextn_predict_layers": 0,
+        },
+        16.42e9,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "parameters"), PUBLISHED)
+def test_a_published_model_is_not_refused_for_keys_that_its_code_builds_nothing_from(
+    config: dict[str, object], parameters: float
+) -> None:
+    assert model_from_config(config, name="read").total_params == pytest.approx(
+        parameters, rel=0.001
+    )

@@ -99,6 +99,16 @@ CORNERS = [
     ("axk1", {"num_hidden_layers": 4, "first_k_dense_replace": 2}),
     ("inkling_text", {"num_hidden_layers": 8}),
     ("exaone_moe", {"num_hidden_layers": 6, "first_k_dense_replace": 2}),
+    (
+        "cohere2_moe",
+        {
+            "num_hidden_layers": 6,
+            "num_shared_experts": 2,
+            "first_k_dense_replace": 1,
+            "prefix_dense_intermediate_size": 4096,
+            "num_key_value_heads": 8,
+        },
+    ),
 ]
 # Text parts of models that see or hear; transformers gives them no head of their own.
 TEXTS = (

@@ -204,3 +204,20 @@ def test_what_a_client_was_told_is_not_passed_on_as_why_the_server_died() -> Non
     failure = found(READY + client + died)
     assert failure.code == "ENGINE_DEAD"
     assert failure.advice.endswith(": KeyError: 'request-7'")
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "12: ", "[pod/vllm-0/vllm] ", "[1,0]<stderr>: ", "2026-11-30T06:31:01+0000 node vllm[1]: ",
+     '{"stream":"stderr","log":"'],
+)  # fmt: skip
+def test_arguments_that_are_refused_are_known_behind_any_collector_s_prefix(prefix: str) -> None:
+    said = "vllm serve: error: argument --max-model-len: invalid int value: 'x'"
+    assert found(f"{prefix}usage: vllm serve\n{prefix}{said}\n").code == "SERVER_ARGS"
+
+
+@pytest.mark.parametrize("row", server_logs.table("ok"), ids=lambda row: row["file"])
+def test_a_layout_is_read_from_the_labelled_output_of_srun(row: dict[str, str]) -> None:
+    text = server_logs.text(row)
+    labelled = "".join(f"12: {line}\n" for line in text.splitlines())
+    assert observed(labelled).layout == observed(text).layout
