@@ -26,7 +26,8 @@ TEXT_SLACK, TEXT_TOKENS = 0.10, 8
 """How far a prompt of text may be from its length before that is told."""
 CODES = {
     "NO_DONE": "did not end with [DONE]",
-    "USAGE_MISSING": "came without usage: their tokens are their events",
+    "NO_FINISH_REASON": "gave no finish_reason",
+    "USAGE_MISSING": "came without usage: their tokens are those of their events",
     "LEFT_OPEN": "were left open behind [DONE]: their connections were dropped",
     "FIRST_TOKEN_UNCERTAIN": "began with an event without text that may be the first token",
 }

@@ -38,6 +38,7 @@ NOTES = frozenset(
         "LENGTHS_OWN",
         "METRICS_SHARED",
         "NO_DONE",
+        "NO_FINISH_REASON",
         "PROMPT_LONGER",
         "PROMPT_SHORTER",
         "PROMPT_UNKNOWN",
