@@ -27,6 +27,10 @@ TITLE = re.compile(r"(?i)<title>([^<]{1,200})</title>")
 MOST_MODELS = 10_000
 SIDE_LIMIT_S = 5.0
 """For what a server may say beside: some never answer it."""
+LISTS_NONE = "the server lists no model"
+"""It has none yet, or shows none to this key."""
+ANSWERED = 200
+_Entries = list[dict[str, Any] | str] | None
 
 
 class Control:
@@ -79,15 +83,15 @@ class Control:
         url = self.url("/v1/models")
         body = await self._get(url)
         try:
-            listed = msgspec.json.decode(body, type=_Models).data or []
+            listed = _listed(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             words = clean_error(body[:LONGEST_SHOWN_BYTES].decode(errors="replace"))
             seen = "HTML" if body.lstrip()[:1] == b"<" else repr(words[:60])
             raise EndpointError(
-                f"{url}: not an OpenAI-compatible server, it answered {seen}"
+                f"{url}: not an OpenAI-compatible server, it answered {seen}", status=ANSWERED
             ) from None
         if not listed:
-            raise EndpointError(f"{url}: the server lists no model", status=200)
+            raise EndpointError(f"{url}: {LISTS_NONE}", status=ANSWERED)
         if len(listed) > MOST_MODELS:
             raise EndpointError(f"{url}: the server lists {len(listed)} models")
         return listed
@@ -146,7 +150,7 @@ class Control:
             async with self._session.request(
                 method, url, data=body, headers=headers, timeout=limit, allow_redirects=False
             ) as reply:
-                if reply.status != 200:
+                if reply.status != ANSWERED:
                     raise await _refused(reply, url)
                 return await _whole(reply, url)
         except TimeoutError:
@@ -207,8 +211,24 @@ async def _whole(reply: "aiohttp.ClientResponse", url: str) -> bytes:
 
 
 class _Models(msgspec.Struct):
-    data: list[dict[str, Any]] | None
-    """Ollama's is null where it has no model."""
+    """Ollama's is null where it has no model; some name it `models`, and Together gives it bare."""
+
+    data: _Entries | msgspec.UnsetType = msgspec.UNSET
+    models: _Entries = None
+
+
+def _listed(body: bytes) -> list[dict[str, Any]]:
+    """Return the entries of a list, each with its name under `id`; raises ValidationError."""
+    found = msgspec.json.decode(body, type=_Models | list[dict[str, Any] | str])
+    if isinstance(found, _Models):
+        if found.data is msgspec.UNSET and found.models is None:
+            raise msgspec.ValidationError("neither `data` nor `models`")
+        found = (found.models if found.data is msgspec.UNSET else found.data) or []
+    entries = [{"id": each} if isinstance(each, str) else each for each in found]
+    return [
+        {**each, "id": each["name"]} if "id" not in each and "name" in each else each
+        for each in entries
+    ]
 
 
 class _Version(msgspec.Struct):

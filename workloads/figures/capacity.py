@@ -92,7 +92,8 @@ def statement_parts(rows: Sequence[Row], *, fewest: int = 2) -> tuple[str, list[
     levels = levels_of(valid, unit)
     if not levels:
         return name, [f"not known, none of {len(rows)} runs is valid"]
-    parts = [_within_limits(levels, valid, unit), knee_words(levels, unit)]
+    unjudged = _unjudged(rows, levels, unit)
+    parts = [_within_limits(levels, valid, unit, unjudged), knee_words(levels, unit)]
     if left_out:
         parts.append(f"{left_out} runs that are not valid are left out")
     return name, [part for part in parts if part]
@@ -169,7 +170,20 @@ def limits_of(rows: Sequence[Row]) -> tuple[str, float]:
     return limits, target
 
 
-def _within_limits(levels: Sequence[Level], rows: Sequence[Row], unit: str) -> str:
+def _unjudged(rows: Sequence[Row], levels: Sequence[Level], unit: str) -> dict[float, str]:
+    """Return the loads that were tried and have no valid run, lowest first, each with why not."""
+    known = {level.load for level in levels}
+    reasons: dict[float, dict[str, None]] = {}
+    for row in rows:
+        if (load := _load(row, unit)) is not None and load not in known:
+            codes = str(row.get("verdict_reasons") or row["verdict"]).split(";")
+            reasons.setdefault(load, {}).update(dict.fromkeys(codes))
+    return {load: ", ".join(reasons[load]) for load in sorted(reasons)}
+
+
+def _within_limits(
+    levels: Sequence[Level], rows: Sequence[Row], unit: str, unjudged: Mapping[float, str]
+) -> str:
     if not any(level.requests for level in levels):
         best = max(levels, key=lambda level: level.throughput)
         return (
@@ -181,12 +195,15 @@ def _within_limits(levels: Sequence[Level], rows: Sequence[Row], unit: str) -> s
     passed, failed = highest(levels, target)
     if passed is None:
         lowest = levels[0]
-        return f"no load tried is within {within}: {lowest.load:g} {unit} has {lowest.interval}"
-    border = (
-        f"the border is between {passed.load:g} and {failed.load:g}"
-        if failed
-        else "the highest that was tried, so the border may be above"
-    )
+        tried = "with a valid run" if any(load < lowest.load for load in unjudged) else "tried"
+        return f"no load {tried} is within {within}: {lowest.load:g} {unit} has {lowest.interval}"
+    border = "the highest that was tried, so the border may be above"
+    above = [f"{load:g}: {why}" for load, why in unjudged.items() if load > passed.load]
+    if failed:
+        border = f"the border is between {passed.load:g} and {failed.load:g}"
+    elif above:
+        border = f"of the loads above it none has a valid run ({'; '.join(above)}), so the border "
+        border += "is not known"
     return (
         f"highest load within {within}: {passed.load:g} {unit} ({passed.interval}), {border}; "
         f"{_gain(passed)} there"

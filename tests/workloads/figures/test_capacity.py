@@ -73,6 +73,16 @@ def test_runs_that_are_not_valid_are_left_out_and_told() -> None:
     assert none.endswith("not known, none of 2 runs is valid")
 
 
+def test_loads_that_were_tried_in_vain_are_not_taken_for_untried() -> None:
+    refused = [run(n, 300, verdict="invalid", verdict_reasons="ERRORS") for n in (8, 6)]
+    text = statement([*SWEEP[:3], *refused])
+    assert "none has a valid run (6: ERRORS; 8: ERRORS), so the border is not known" in text
+    assert "the highest that was tried" not in text
+    slow = [run(1, 100, verdict="invalid"), run(2, 150, good=5)]
+    assert "no load with a valid run is within" in statement(slow)
+    assert "the border is between 4 and 16" in statement([*SWEEP[:3], *refused, SWEEP[4]])
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

@@ -49,6 +49,13 @@ def test_a_servers_own_words_lead_to_their_way_out(
             '200 with content type none: {"id":1}',
             "needs an event stream",
         ),
+        ("BAD_CONTENT", '200 with content type application/json: {"error":{"code":429}}', "limits"),
+        ("BAD_HTTP", "transfer coding 'gzip, chunked'", "gzip off"),
+        ("TOO_LARGE", "far more than the 4 tokens asked for", "max_tokens"),
+        ("TOKEN_COUNT_MISMATCH", "5 tokens seen, usage says 4", "each event with text"),
+        ("HTTP_4XX", "403: <!DOCTYPE html><html><title>Just a moment...</title>", "a page"),
+        ("HTTP_4XX", '402: {"error":{"message":"Insufficient credits"}}', "credit"),
+        ("HTTP_5XX", '529: {"error":{"message":"overloaded_error"}}', "idle"),
         ("USAGE_MISSING", "1 tokens seen of 4 asked for", "one token an event"),
     ],
 )

@@ -96,6 +96,34 @@ async def test_a_server_that_lists_no_model_is_asked_for_the_one_that_is_named(t
     assert found.notes[0].startswith("UNLISTED")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"id": "m"}]',
+        '{"models": [{"name": "m"}]}',
+        '{"data": ["m"]}',
+        '{"data": [{"name": "m"}]}',
+    ],
+)
+async def test_a_list_of_models_may_have_several_shapes(text: str) -> None:
+    async with answering(listing(text)) as url:
+        found = await inspect(Experiment(endpoint=url))
+    assert (found.identity.asked, found.identity.listed) == ("m", ("m",))
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [('{"error": "none"}', 200), ("", 200), ("<html>", 200), ("no", 500), ("", 400)],
+)
+async def test_with_the_name_to_ask_for_no_list_is_needed(text: str, status: int) -> None:
+    async with answering(listing(text, status)) as url:
+        with pytest.raises(EndpointError, match="--served-model-name"):
+            await inspect(Experiment(endpoint=url))
+        options = EndpointOptions(served_name="b")
+        found = await inspect(Experiment(endpoint=url, endpoint_options=options))
+    assert (found.identity.asked, found.identity.listed) == ("b", None)
+
+
 async def test_a_model_that_is_listed_twice_is_one() -> None:
     async with answering(listing('{"data": [{"id": "m"}, {"id": "m"}]}')) as url:
         found = await inspect(Experiment(endpoint=url))
