@@ -1,5 +1,6 @@
 """Everything asked of a server beside the measured load: health, models, metrics, version."""
 
+import errno
 import re
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -29,6 +30,13 @@ SIDE_LIMIT_S = 5.0
 """For what a server may say beside: some never answer it."""
 LISTS_NONE = "the server lists no model"
 """It has none yet, or shows none to this key."""
+TLS_WORDS = "; a server with TLS does so: ask it at https://"
+CLIENT_WORDS = (
+    "; a server that wants a client's certificate does so: put a proxy that has one before it "
+    "(stunnel, nginx proxy_ssl_certificate) and measure that"
+)
+BROKEN_OFF = frozenset({None, errno.ECONNRESET, errno.EPIPE})
+"""How a connection ends that was made and not secured."""
 ANSWERED = 200
 _Entries = list[dict[str, Any] | str] | None
 
@@ -155,17 +163,29 @@ class Control:
                 return await _whole(reply, url)
         except TimeoutError:
             raise EndpointError(f"{url}: no answer within {limit_s:.0f} s") from None
-        except aiohttp.ClientSSLError as error:
-            raise EndpointError(f"{url}: {tls_failure(error)}") from None
-        except aiohttp.ClientConnectorError as error:
-            what = f"no server answers there ({clean_error(str(error.strerror))})"
-            raise EndpointError(f"{url}: {what}", absent=True) from None
-        except aiohttp.ServerDisconnectedError:
-            tls = "; a server with TLS does so: ask it at https://" if url[:5] == "http:" else ""
-            raise EndpointError(f"{url}: it closed the connection unanswered{tls}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            what = clean_error(str(error)) or type(error).__name__
-            raise EndpointError(f"{url}: {what}") from None
+            raise _unanswered(error, url) from None
+
+
+def _unanswered(error: Exception, url: str) -> EndpointError:
+    """Say why no answer came, as plainly as what went wrong allows."""
+    import aiohttp
+
+    secure = url.startswith("https:")
+    said = clean_error(str(error)) or type(error).__name__
+    match error:
+        case aiohttp.ClientSSLError():
+            said = tls_failure(error)
+        case aiohttp.ClientConnectorError(errno=code) if secure and code in BROKEN_OFF:
+            said = f"it broke off the handshake{CLIENT_WORDS}"
+        case aiohttp.ClientConnectorError(strerror=why):
+            absent = f"{url}: no server answers there ({clean_error(str(why))})"
+            return EndpointError(absent, absent=True)
+        case aiohttp.ServerDisconnectedError():
+            said = f"it closed the connection unanswered{CLIENT_WORDS if secure else TLS_WORDS}"
+        case aiohttp.ClientResponseError():
+            said = f"it speaks no HTTP ({said})"
+    return EndpointError(f"{url}: {said}")
 
 
 async def provenance_of(control: Control) -> Provenance:

@@ -20,6 +20,8 @@ OK = 200
 EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?(?:data|event|id|retry)?:")
 """How an event stream begins, and neither JSON nor HTML."""
 LONGEST_FIELD = 8
+NAMED_WITHIN = 8
+"""Events that may name the model: some gateways begin with some that leave it out."""
 DONE = re.compile(rb'"?\[(?:DONE|done)\]"?')
 SEPARATORS = 4
 """Bytes of a frame that are neither its size nor its chunk: two CRLF."""
@@ -38,7 +40,7 @@ class ResponseDecoder:
         self.reads = self.events = self.coalesced_reads = 0
         self.bytes = 0
         self.answered_by = ""
-        """The model that the answer's first event names."""
+        """The model that the first of its events to name one names."""
         self.notes: list[str] = []
         """Codes of what was odd of an answer all of whose tokens came."""
         self._left_open = False
@@ -103,8 +105,7 @@ class ResponseDecoder:
             size, end = match.end(1) - at, match.end()
             if int(match[1], 16) != end - at - size - SEPARATORS:
                 break
-            if not self.events:
-                self._name(match[2])
+            self._name(match[2])
             self._frames.append(match[2])
             self._frame_stamps.append(stamp_s)
             self.events += 1
@@ -127,8 +128,7 @@ class ResponseDecoder:
                 return
             self._events_by_sight, self._error_body = True, b""
         for data in self._stream.feed(piece):
-            if not self.events:
-                self._name(data)
+            self._name(data)
             self.events += 1
             if DONE.fullmatch(data.strip()):
                 self._done = True
@@ -136,7 +136,8 @@ class ResponseDecoder:
                 self.tokens.add(decode_event(data), stamp_s)
 
     def _name(self, data: bytes) -> None:
-        self.answered_by = clean_error(model_named(data))
+        if not self.answered_by and self.events < NAMED_WITHIN:
+            self.answered_by = clean_error(model_named(data))
 
     def _is_stream(self) -> bool:
         if self._events_by_sight:

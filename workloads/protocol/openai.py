@@ -82,12 +82,11 @@ class StreamEvent(msgspec.Struct, gc=False):
     @property
     def is_odd(self) -> bool:
         """True for an event that is no part of an answer: an error, or something between."""
-        return (
-            self.error is not ABSENT
-            or self.object == "error"
-            or (self.choices is None and self.usage is None)
-            or any(choice.error is not ABSENT for choice in self.choices or ())
-        )
+        if self.error is not ABSENT or self.object == "error":
+            return True
+        if choices := self.choices:
+            return choices[0].error is not ABSENT
+        return choices is None and self.usage is None
 
 
 class _Named(msgspec.Struct, gc=False):

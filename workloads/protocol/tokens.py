@@ -75,14 +75,15 @@ class TokenCounter:
         """Count events; those that are plainly one token of text are most and go quickly."""
         for event, stamp_s in zip(events, stamps_s, strict=True):
             choice = event.choices[0] if event.choices else None
-            plain = not self._runs and event.timings is None and event.counts is None
-            if choice and choice.text and plain and choice.token_ids is None:
-                self._guessed = True
-                self.finish_reason = choice.finish_reason or self.finish_reason
-                self.stamps_s.append(stamp_s)
-                self.counts.append(1)
-            else:
-                self.add(event, stamp_s)
+            if choice and choice.text and choice.token_ids is None and not self._runs:
+                told = event.usage or choice.usage or event.x_groq or event.timings
+                if told is None:
+                    self._guessed = True
+                    self.finish_reason = choice.finish_reason or self.finish_reason
+                    self.stamps_s.append(stamp_s)
+                    self.counts.append(1)
+                    continue
+            self.add(event, stamp_s)
 
     def add(self, event: StreamEvent, stamp_s: float) -> None:
         """Count one event; only the first choice is measured, since one is asked for."""

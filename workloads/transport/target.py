@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 import msgspec
 import numpy as np
@@ -98,6 +98,7 @@ class Target:
             way_out = "without a user and password: give them with --header Authorization=…"
             raise BadValue("endpoint", "a URL with a user and password in it", way_out)
         odd = url.scheme not in PORTS or url.fragment or not _is_query(url.query)
+        odd = odd or any(letter.isspace() for letter in self.base_url)
         if not port or not url.hostname or odd:
             raise BadValue("endpoint", shown, ALLOWED_URL)
         _refuse_keys(url)
@@ -120,7 +121,7 @@ class Target:
             return path
         url = urlsplit(self.base_url)
         root, api = _root(url.path)
-        query = f"?{url.query}" if url.query else ""
+        query = f"?{_quoted(url.query)}" if url.query else ""
         if api is not None and path.startswith("/v1/"):  # beside the API, wherever that is
             return root + path.removeprefix("/v1") + query
         return root.removesuffix("/v1") + path + query
@@ -180,13 +181,18 @@ class Target:
 
 def _root(path: str) -> tuple[str, EndpointKind | None]:
     """Split the path of a whole API's address, as other tools take it, from that API's name."""
-    plain = SLASHES.sub("/", path).rstrip("/")
+    plain = _quoted(SLASHES.sub("/", path).rstrip("/"))
     apis: tuple[EndpointKind, ...] = ("chat", "completions")
     for api in apis:
         ending = PATHS[api].removeprefix("/v1")
         if plain.endswith(ending):
             return plain.removesuffix(ending), api
     return plain, None
+
+
+def _quoted(part: str) -> str:
+    """Write what no request line may hold in percent; what is so written stays."""
+    return quote(part, safe="/%:@!$&'()*+,;=?~")
 
 
 def _asked(prompt: Prompt, api: str) -> dict[str, object]:

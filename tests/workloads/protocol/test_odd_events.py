@@ -137,12 +137,20 @@ def test_a_sign_of_life_is_no_part_of_an_answer(wire: Any, nothing: bytes) -> No
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", ""])
 def test_an_event_stream_under_another_type_is_one(wire: Any, kind: str) -> None:
     def answer(events: list[bytes]) -> bytes:
-        return wire.answer(events).replace(b"text/event-stream", kind.encode())
+        said: bytes = wire.answer(events)
+        return said.replace(b"text/event-stream", kind.encode())
 
     events = [b"da", b"ta: " + wire.stream(3)[0].removeprefix(b"data: "), *wire.stream(3)[1:]]
     assert decoded(answer(events), 3).failure is None
     bare = [each.removeprefix(b"data: ") for each in wire.stream(3)]
     assert getattr(decoded(answer(bare), 3).failure, "error_class", "") == "BAD_CONTENT"
+
+
+def test_the_model_that_answers_may_be_named_late(wire: Any) -> None:
+    nobody = wire.event({"model": "", "choices": []})
+    named = wire.event({**wire.token(finish="length"), "model": "another"})
+    events = [nobody, nobody, named, wire.event(wire.usage(1)), wire.DONE]
+    assert decoded(wire.answer(events), 1).answered_by == "another"
 
 
 @pytest.mark.parametrize("done", [b'"[DONE]"', b"[done]", b"[DONE] "])

@@ -83,6 +83,7 @@ def test_base_urls_are_taken_as_users_write_them(
         ("https://h/chat/completions/", ("/chat/completions", "/models")),
         ("https://h/d/x/chat/completions?v=1", ("/d/x/chat/completions?v=1", "/d/x/models?v=1")),
         ("https://h//v1/chat/completions", ("/v1/chat/completions", "/v1/models")),
+        ("https://h/ü/%7Ea/v1", ("/%C3%BC/%7Ea/v1/chat/completions", "/%C3%BC/%7Ea/v1/models")),
         ("https://h//v1/", ("/v1/chat/completions", "/v1/models")),
     ],
 )
@@ -110,6 +111,8 @@ def test_a_unix_socket_is_a_path() -> None:
         "unix:relative",
         "unix:",
         "http://h:1/\r\nX: y",
+        "http://h:1/ ",
+        "http://h:1/a b/v1",
     ],
 )
 def test_what_is_no_endpoint_is_refused_with_what_is_allowed(url: str) -> None:
