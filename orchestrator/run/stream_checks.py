@@ -49,7 +49,8 @@ def clumped(evidence: Evidence) -> Iterator[str]:
         f"{code}: {together / events:.0%} of the events with tokens came in one read with others "
         f"while the client was idle for {1 - busy:.0%} of the time: something on the way holds "
         "them back, and TTFT and ITL are its own; in nginx set proxy_buffering off and a small "
-        "ssl_buffer_size, or measure the server itself"
+        "ssl_buffer_size, or measure the server itself (one that makes several tokens at once, as "
+        "by speculation, should send them in one event)"
     )
 
 

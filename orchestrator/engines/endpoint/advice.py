@@ -14,7 +14,10 @@ FIELDS = ("min_tokens", "ignore_eos", "stream_options", "temperature", "return_t
 UNKNOWN = re.compile(
     r"(?i)extra|unknown|unrecogni|unexpected|not (?:permitted|allowed|supported|valid)|unsupported"
     r"|invalid|forbidden|additional propert|do(?:es)? not support|cannot be used|must be strictly"
+    r"|only one of|not both|mutually"
 )
+BOUNDS = re.compile(r"(?i)(?:greater|less|larger|smaller) than|at (?:least|most)|must be|should be")
+"""Of a field that is not a length: its value is not taken, and may be left out."""
 KIND = re.compile(r'"(?:type|code)"\s*:\s*"[^"]*"')
 """An error's kind is of a few, `invalid_request_error` above all, and says nothing of the cause."""
 STATUS = re.compile(r'\A(\d{3}):|"(?:code|status|status_code)"\s*:\s*"?(\d{3})\b')
@@ -161,12 +164,13 @@ def refused_fields(words: str, options: EndpointOptions) -> list[str]:
     Of the two lengths of a chat one must be sent: the one that is refused is named first, as in
     «'max_tokens' is not supported, use 'max_completion_tokens'».
     """
-    if not UNKNOWN.search(words):
+    if not UNKNOWN.search(words) and not BOUNDS.search(words):
         return []
     sent = [name for name in (*FIELDS, *options.extra_body) if name not in options.omit_fields]
     named = [name for name in sent if _place(name, words) >= 0]
     lengths = [name for name in LENGTHS if _place(name, words) >= 0]
-    if options.api == "chat" and not set(LENGTHS) & set(options.omit_fields):
+    both = options.api == "chat" and not set(LENGTHS) & set(options.omit_fields)
+    if both and UNKNOWN.search(words):
         named += sorted(lengths, key=lambda name: _place(name, words))[:1]
     return named
 

@@ -28,6 +28,8 @@ KIND = '"type":"invalid_request_error"'
          "vocabulary is smaller"),
         (IDS, '400: {"message":"temperature must be strictly positive"}',
          "--omit-field temperature"),
+        (CHAT, '400: {"message":"temperature: Input should be greater than 0"}',
+         "--omit-field temperature"),
         (CHAT, '{"message":"no api key passed in","code":"401"}', "MOESERVE_API_KEY"),
         (CHAT, '{"message":"slow down","code":429}', "limits how much"),
     ],
@@ -84,10 +86,16 @@ def test_a_refusal_of_another_cause_gets_no_wrong_way_out(words: str) -> None:
     assert advice("HTTP_4XX", words, IDS) == ""
 
 
+def test_a_length_that_is_too_large_is_not_left_out() -> None:
+    words = '400: {"message":"max_tokens must be less than 8192"}'
+    assert advice("HTTP_4XX", words, CHAT) == ""
+
+
 @pytest.mark.parametrize(
     "said",
     [
         "Unsupported parameter: 'max_tokens' is not supported, use 'max_completion_tokens' instead",
+        "Only one of 'max_tokens' and 'max_completion_tokens' may be set",
         "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported",
     ],
 )
