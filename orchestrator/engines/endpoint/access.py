@@ -43,11 +43,10 @@ def target_of(experiment: Experiment, model: str) -> Target:
         idle_timeout_s=options.stall_timeout_s or IDLE_TIMEOUT_S,
         request_timeout_s=options.request_timeout_s or math.inf,
     )
-    if target.api_named not in (None, kind):
-        way_out = f"--api {target.api_named}, or the address of the other API, or none of them"
-        raise BadValue(
-            "--endpoint", f"the address of the {target.api_named} API", f"with {way_out}"
-        )
+    named = target.api_named
+    if named not in (None, kind):
+        allowed = f"the server's address, or this one with --api {named}"
+        raise BadValue("--endpoint", f"the address of its {named} API", allowed)
     return target
 
 

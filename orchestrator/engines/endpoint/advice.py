@@ -55,6 +55,7 @@ SAID = {
 BY_CLASS = {
     "HTTP_3XX": "give the address that it leads to",
     "TOO_LARGE": UNHEEDED_WORDS,
+    "TIMEOUT": "a server that needs longer has it with --stall-timeout S",
     "USAGE_MISSING": (
         "without usage each event must be one token: let the server send usage, or one token an "
         "event"

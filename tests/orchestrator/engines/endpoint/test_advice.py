@@ -53,6 +53,7 @@ def test_a_servers_own_words_lead_to_their_way_out(
         ),
         ("BAD_CONTENT", '200 with content type application/json: {"error":{"code":429}}', "limits"),
         ("BAD_HTTP", "transfer coding 'gzip, chunked'", "gzip off"),
+        ("TIMEOUT", "nothing for 600.1 s", "--stall-timeout"),
         ("TOO_LARGE", "far more than the 4 tokens asked for", "max_tokens"),
         ("TOKEN_COUNT_MISMATCH", "5 tokens seen, usage says 4", "each event with text"),
         ("HTTP_4XX", "403: <!DOCTYPE html><html><title>Just a moment...</title>", "a page"),
