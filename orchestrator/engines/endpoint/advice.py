@@ -98,7 +98,7 @@ def _by_class(error_class: str, words: str, options: EndpointOptions) -> str:
 
 def _counts(words: str, options: EndpointOptions) -> str:
     """Return the way out of counts that disagree, by which is larger."""
-    seen = re.search(r"(\d+) tokens seen, usage says (\d+)", words)
+    seen = re.search(r"(\d{1,12}) tokens seen, usage says (\d{1,12})", words)
     if options.api == "chat" and (seen is None or int(seen[1]) < int(seen[2])):
         return THOUGHTS_WORDS
     if seen and int(seen[1]) > int(seen[2]):
