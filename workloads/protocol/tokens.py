@@ -90,7 +90,7 @@ class TokenCounter:
         choice, usage = event.choices[0] if event.choices else None, event.counts
         if usage is not None:
             self._take_usage(usage)
-        if event.timings is not None and self.cached_tokens is None:
+        if event.timings is not None and not self.cached_tokens:
             self.cached_tokens = count_of(event.timings.cache_n, "cached_tokens", TOKENS.most)
         if choice is not None:
             self.finish_reason = choice.finish_reason or self.finish_reason
@@ -145,7 +145,7 @@ class TokenCounter:
         # What a later one leaves out has been said.
         self.prompt_tokens = self.prompt_tokens if prompt is None else prompt
         self.completion_tokens = self.completion_tokens if completion is None else completion
-        self.cached_tokens = self.cached_tokens if cached is None else cached
+        self.cached_tokens = cached or self.cached_tokens or cached
         self._thoughts = usage.thoughts
 
     def _more(self, count: int) -> int:

@@ -58,19 +58,25 @@ class Usage(msgspec.Struct, gc=False):
 
     @property
     def cached(self) -> Count:
+        """The most that any place tells: some leave a 0 where they count none."""
         details = self.prompt_tokens_details or self.input_tokens_details
-        told = None if details is None else details.cached_tokens
-        for said in (
-            told,
+        told = (
+            None if details is None else details.cached_tokens,
             self.prompt_cache_hit_tokens,
             self.cached_tokens,
             self.cache_read_input_tokens,
-        ):
-            if said is not None and not (isinstance(said, str) and not said.isdecimal()):
-                return said
-        return None
+        )
+        known = [each for each in told if each is not None and is_number(each)]
+        numbers = [int(each) if isinstance(each, str) else each for each in known]
+        return max(numbers, default=None)
 
 
+def is_number(said: float | str) -> bool:
+    return not isinstance(said, str) or (said.isascii() and said.isdecimal() and len(said) < LONG)
+
+
+LONG = 16
+"""Digits of a number written as text, beyond any count."""
 COUNTS = (
     "prompt_tokens",
     "completion_tokens",
@@ -134,7 +140,7 @@ def count_of(said: Count, name: str, most: int) -> int | None:
     if isinstance(said, float) and said.is_integer() and 0 <= said <= most:
         return int(said)
     allowed = WholeRange(0, most)
-    told = allowed.parse(said) if isinstance(said, str) and said.isdecimal() else None
+    told = allowed.parse(said) if isinstance(said, str) and is_number(said) else None
     if told is None:
         raise Failure(
             "TOKEN_COUNT_MISMATCH", f"usage.{name} is {shown(said)}, not {allowed.allowed}"

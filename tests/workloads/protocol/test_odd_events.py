@@ -75,6 +75,9 @@ def test_usage_is_found_in_every_place_where_servers_put_it(
         '"usage":{"completion_tokens":2,"cached_tokens":3}',
         '"usage":{"completion_tokens":2,"cached_tokens":"3"}',
         '"usage":{"completion_tokens":2,"cache_read_input_tokens":3}',
+        '"usage":{"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":0},'
+        '"cached_tokens":3}',
+        '"usage":{"completion_tokens":2,"cached_tokens":0},"timings":{"cache_n":3}',
         '"usage":{"completion_tokens":2},"timings":{"cache_n":3,"prompt_n":1}',
     ],
 )
