@@ -1,5 +1,6 @@
 """Everything asked of a server beside the measured load: health, models, metrics, version."""
 
+import errno
 import re
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +28,17 @@ TITLE = re.compile(r"(?i)<title>([^<]{1,200})</title>")
 MOST_MODELS = 10_000
 SIDE_LIMIT_S = 5.0
 """For what a server may say beside: some never answer it."""
+LISTS_NONE = "the server lists no model"
+"""It has none yet, or shows none to this key."""
+TLS_WORDS = "; a server with TLS does so: ask it at https://"
+CLIENT_WORDS = (
+    "; a server that wants a client's certificate does so: put a proxy that has one before it "
+    "(stunnel, nginx proxy_ssl_certificate) and measure that"
+)
+BROKEN_OFF = frozenset({None, errno.ECONNRESET, errno.EPIPE})
+"""How a connection ends that was made and not secured."""
+ANSWERED = 200
+_Entries = list[dict[str, Any] | str] | None
 
 
 class Control:
@@ -79,15 +91,15 @@ class Control:
         url = self.url("/v1/models")
         body = await self._get(url)
         try:
-            listed = msgspec.json.decode(body, type=_Models).data or []
+            listed = _listed(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             words = clean_error(body[:LONGEST_SHOWN_BYTES].decode(errors="replace"))
             seen = "HTML" if body.lstrip()[:1] == b"<" else repr(words[:60])
             raise EndpointError(
-                f"{url}: not an OpenAI-compatible server, it answered {seen}"
+                f"{url}: not an OpenAI-compatible server, it answered {seen}", status=ANSWERED
             ) from None
         if not listed:
-            raise EndpointError(f"{url}: the server lists no model", status=200)
+            raise EndpointError(f"{url}: {LISTS_NONE}", status=ANSWERED)
         if len(listed) > MOST_MODELS:
             raise EndpointError(f"{url}: the server lists {len(listed)} models")
         return listed
@@ -146,22 +158,34 @@ class Control:
             async with self._session.request(
                 method, url, data=body, headers=headers, timeout=limit, allow_redirects=False
             ) as reply:
-                if reply.status != 200:
+                if reply.status != ANSWERED:
                     raise await _refused(reply, url)
                 return await _whole(reply, url)
         except TimeoutError:
             raise EndpointError(f"{url}: no answer within {limit_s:.0f} s") from None
-        except aiohttp.ClientSSLError as error:
-            raise EndpointError(f"{url}: {tls_failure(error)}") from None
-        except aiohttp.ClientConnectorError as error:
-            what = f"no server answers there ({clean_error(str(error.strerror))})"
-            raise EndpointError(f"{url}: {what}", absent=True) from None
-        except aiohttp.ServerDisconnectedError:
-            tls = "; a server with TLS does so: ask it at https://" if url[:5] == "http:" else ""
-            raise EndpointError(f"{url}: it closed the connection unanswered{tls}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            what = clean_error(str(error)) or type(error).__name__
-            raise EndpointError(f"{url}: {what}") from None
+            raise _unanswered(error, url) from None
+
+
+def _unanswered(error: Exception, url: str) -> EndpointError:
+    """Say why no answer came, as plainly as what went wrong allows."""
+    import aiohttp
+
+    secure = url.startswith("https:")
+    said = clean_error(str(error)) or type(error).__name__
+    match error:
+        case aiohttp.ClientSSLError():
+            said = tls_failure(error)
+        case aiohttp.ClientConnectorError(errno=code) if secure and code in BROKEN_OFF:
+            said = f"it broke off the handshake{CLIENT_WORDS}"
+        case aiohttp.ClientConnectorError(strerror=why):
+            absent = f"{url}: no server answers there ({clean_error(str(why))})"
+            return EndpointError(absent, absent=True)
+        case aiohttp.ServerDisconnectedError():
+            said = f"it closed the connection unanswered{CLIENT_WORDS if secure else TLS_WORDS}"
+        case aiohttp.ClientResponseError():
+            said = f"it speaks no HTTP ({said})"
+    return EndpointError(f"{url}: {said}")
 
 
 async def provenance_of(control: Control) -> Provenance:
@@ -207,8 +231,24 @@ async def _whole(reply: "aiohttp.ClientResponse", url: str) -> bytes:
 
 
 class _Models(msgspec.Struct):
-    data: list[dict[str, Any]] | None
-    """Ollama's is null where it has no model."""
+    """Ollama's is null where it has no model; some name it `models`, and Together gives it bare."""
+
+    data: _Entries | msgspec.UnsetType = msgspec.UNSET
+    models: _Entries = None
+
+
+def _listed(body: bytes) -> list[dict[str, Any]]:
+    """Return the entries of a list, each with its name under `id`; raises ValidationError."""
+    found = msgspec.json.decode(body, type=_Models | list[dict[str, Any] | str])
+    if isinstance(found, _Models):
+        if found.data is msgspec.UNSET and found.models is None:
+            raise msgspec.ValidationError("neither `data` nor `models`")
+        found = (found.models if found.data is msgspec.UNSET else found.data) or []
+    entries = [{"id": each} if isinstance(each, str) else each for each in found]
+    return [
+        {**each, "id": each["name"]} if "id" not in each and "name" in each else each
+        for each in entries
+    ]
 
 
 class _Version(msgspec.Struct):

@@ -142,6 +142,8 @@ def _found_row(
         "mean_ttft_ms": best.mean_ttft_ms if best else None,
         "mean_tpot_ms": best.mean_tpot_ms if best else None,
         "provenance": best.provenance if best else None,
+        "verdict": best.verdict if best else None,
+        "verdict_reasons": best.verdict_reasons if best else None,
         "run_id": best.run_id if best else None,
     }
 

@@ -26,7 +26,8 @@ TEXT_SLACK, TEXT_TOKENS = 0.10, 8
 """How far a prompt of text may be from its length before that is told."""
 CODES = {
     "NO_DONE": "did not end with [DONE]",
-    "USAGE_MISSING": "came without usage: their tokens are their events",
+    "NO_FINISH_REASON": "gave no finish_reason",
+    "USAGE_MISSING": "came without usage: their tokens are those of their events",
     "LEFT_OPEN": "were left open behind [DONE]: their connections were dropped",
     "FIRST_TOKEN_UNCERTAIN": "began with an event without text that may be the first token",
 }
@@ -48,7 +49,8 @@ def clumped(evidence: Evidence) -> Iterator[str]:
         f"{code}: {together / events:.0%} of the events with tokens came in one read with others "
         f"while the client was idle for {1 - busy:.0%} of the time: something on the way holds "
         "them back, and TTFT and ITL are its own; in nginx set proxy_buffering off and a small "
-        "ssl_buffer_size, or measure the server itself"
+        "ssl_buffer_size, or measure the server itself (one that makes several tokens at once, as "
+        "by speculation, should send them in one event)"
     )
 
 

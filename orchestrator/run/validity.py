@@ -1,5 +1,6 @@
 """Is a run worth a claim? Reasons against it, each a code with its numbers and the way out."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -20,6 +21,8 @@ MOST_GROWTH = 0.40
 """Of queue and TTFT both, to be called growing: stationary queues near capacity wander too."""
 SLOWEST_SENDS = 1.05
 LITTLE_SHARE, LITTLE_REQUESTS = 0.10, 1.0
+LIMITED = re.compile(r'\A(?:429|529)\b|"code":"?(?:429|529)\b')
+TOO_MUCH = "; the server limits how much it is asked: lower the load, or lift the limit"
 NOTES = frozenset(
     {
         "SERVER_DISAGREES",
@@ -38,6 +41,7 @@ NOTES = frozenset(
         "LENGTHS_OWN",
         "METRICS_SHARED",
         "NO_DONE",
+        "NO_FINISH_REASON",
         "PROMPT_LONGER",
         "PROMPT_SHORTER",
         "PROMPT_UNKNOWN",
@@ -68,6 +72,7 @@ def _errors(evidence: Evidence) -> Iterator[str]:
         classes = ", ".join(sorted({row.error_class for row in failed}))
         words = Counter(row.error for row in failed).most_common(1)[0][0]
         said = f": {words}" if words else ""
+        said += TOO_MUCH if LIMITED.search(words) else ""
         yield f"ERRORS: {len(failed)} of {len(evidence.rows)} requests failed ({classes}){said}"
 
 
@@ -93,7 +98,12 @@ def _server_tokens(evidence: Evidence) -> Iterator[str]:
             "them not for this run; measure a server that nobody else uses"
         )
     elif counted < client:
-        yield f"TOKEN_COUNT_MISMATCH: {client} tokens to the client, {counted:.0f} to the server"
+        foreign = "served_model" in evidence.figures
+        way_out = "; are these its counters, and in time? (--metrics-url)" if foreign else ""
+        yield (
+            f"TOKEN_COUNT_MISMATCH: {client} tokens to the client, {counted:.0f} to the server"
+            f"{way_out}"
+        )
 
 
 def _server_requests(evidence: Evidence) -> Iterator[str]:

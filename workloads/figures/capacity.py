@@ -92,7 +92,7 @@ def statement_parts(rows: Sequence[Row], *, fewest: int = 2) -> tuple[str, list[
     levels = levels_of(valid, unit)
     if not levels:
         return name, [f"not known, none of {len(rows)} runs is valid"]
-    parts = [_within_limits(levels, valid, unit), knee_words(levels, unit)]
+    parts = [_within_limits(levels, rows, unit), knee_words(levels, unit)]
     if left_out:
         parts.append(f"{left_out} runs that are not valid are left out")
     return name, [part for part in parts if part]
@@ -169,7 +169,19 @@ def limits_of(rows: Sequence[Row]) -> tuple[str, float]:
     return limits, target
 
 
+def _unjudged(rows: Sequence[Row], levels: Sequence[Level], unit: str) -> dict[float, str]:
+    """Return the loads that were tried and have no valid run, lowest first, each with why not."""
+    known = {level.load for level in levels}
+    reasons: dict[float, dict[str, None]] = {}
+    for row in rows:
+        if (load := _load(row, unit)) is not None and load not in known:
+            codes = str(row.get("verdict_reasons") or row["verdict"]).split(";")
+            reasons.setdefault(load, {}).update(dict.fromkeys(codes))
+    return {load: ", ".join(reasons[load]) for load in sorted(reasons)}
+
+
 def _within_limits(levels: Sequence[Level], rows: Sequence[Row], unit: str) -> str:
+    """Say which loads are within the limits; `levels` are those with a valid run."""
     if not any(level.requests for level in levels):
         best = max(levels, key=lambda level: level.throughput)
         return (
@@ -179,18 +191,37 @@ def _within_limits(levels: Sequence[Level], rows: Sequence[Row], unit: str) -> s
     limits, target = limits_of(rows)
     within = f"{limits} for {target:.4g} of requests"
     passed, failed = highest(levels, target)
+    unjudged = _unjudged(rows, levels, unit)
     if passed is None:
         lowest = levels[0]
-        return f"no load tried is within {within}: {lowest.load:g} {unit} has {lowest.interval}"
-    border = (
-        f"the border is between {passed.load:g} and {failed.load:g}"
-        if failed
-        else "the highest that was tried, so the border may be above"
-    )
+        tried = "with a valid run" if any(load < lowest.load for load in unjudged) else "tried"
+        return f"no load {tried} is within {within}: {lowest.load:g} {unit} has {lowest.interval}"
+    refused = levels_of([row for row in rows if _is_refused(row)], unit)
+    beyond = [level for level in refused if level.load in unjudged and level.load > passed.load]
+    first = next((level for level in beyond if not level.meets(target)), None)
     return (
-        f"highest load within {within}: {passed.load:g} {unit} ({passed.interval}), {border}; "
-        f"{_gain(passed)} there"
+        f"highest load within {within}: {passed.load:g} {unit} ({passed.interval}), "
+        f"{_border(passed.load, failed, first, unjudged)}; {_gain(passed)} there"
     )
+
+
+def _is_refused(row: Row) -> bool:
+    """Tell a run that is not valid because requests failed, and for nothing else."""
+    return set(str(row.get("verdict_reasons") or "").split(";")) <= {"ERRORS", "ZERO_TOKENS"}
+
+
+def _border(
+    passed: float, failed: Level | None, refused: Level | None, unjudged: Mapping[float, str]
+) -> str:
+    """Say where the highest load within the limits ends: known, not known, or not looked for."""
+    if refused and (failed is None or refused.load < failed.load):
+        return f"the border is between {passed:g} and {refused.load:g}, where requests failed"
+    if failed:
+        return f"the border is between {passed:g} and {failed.load:g}"
+    if above := [f"{load:g}: {why}" for load, why in unjudged.items() if load > passed]:
+        untold = f"of the loads above it none has a valid run ({'; '.join(above)})"
+        return f"{untold}, so the border is not known"
+    return "the highest that was tried, so the border may be above"
 
 
 def _gain(level: Level) -> str:

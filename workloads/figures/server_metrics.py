@@ -11,6 +11,9 @@ MetricLabels = tuple[tuple[str, str], ...]
 # No step of these is ever taken back (`*+`), and labels are read one behind the other: a line costs
 # what it is long, whatever is in it. `workloads` parses them while it measures.
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*+)(?:\{(.*)\})?\s++(\S++)(?:\s++-?\d++)?")
+_TYPE = re.compile(r"#\s++TYPE\s++(\S++)\s++gauge\s*+")
+EXEMPLAR = " # {"
+"""Where OpenMetrics puts a sample's exemplar."""
 _LABEL = re.compile(r'[\s,]*+([a-zA-Z_][a-zA-Z0-9_]*+)\s*+=\s*+"((?:[^"\\]|\\.)*+)"')
 LONGEST_LINE = 16_384
 MOST_SAMPLES = 100_000
@@ -39,6 +42,8 @@ class Scrape:
     """One reading of `/metrics`: values by name and labels."""
 
     values: Mapping[tuple[str, MetricLabels], float] = field(default_factory=dict)
+    gauges: frozenset[str] = frozenset()
+    """Names that the server says may fall."""
 
     def samples(self, name: str) -> Iterator[tuple[dict[str, str], float]]:
         for (found, labels), value in self.values.items():
@@ -59,7 +64,7 @@ class Scrape:
         """All that only ever grow, each summed over its labels."""
         sums: dict[str, float] = {}
         for (name, _), value in self.values.items():
-            if name.endswith("_total"):
+            if name.endswith("_total") and name not in self.gauges:
                 sums[name] = sums.get(name, 0.0) + value
         return sums
 
@@ -71,19 +76,24 @@ def parse_metrics(text: str) -> Scrape:
     than any, and what comes after more samples than any server has.
     """
     values: dict[tuple[str, MetricLabels], float] = {}
+    gauges: set[str] = set()
     for line in text.splitlines():
         if len(values) >= MOST_SAMPLES:
             break
-        if line.startswith("#") or len(line) > LONGEST_LINE:
+        if len(line) > LONGEST_LINE:
             continue
-        match = _SAMPLE.fullmatch(line.strip())
+        if line.startswith("#"):
+            if len(gauges) < MOST_SAMPLES and (typed := _TYPE.fullmatch(line)):
+                gauges.add(typed[1])
+            continue
+        match = _SAMPLE.fullmatch(line.partition(EXEMPLAR)[0].strip())
         if match is None:
             continue
         value = MEASURED.parse(match[3])
         if value is None:
             continue
         values[match[1], _labels(match[2] or "")] = value
-    return Scrape(values)
+    return Scrape(values, frozenset(gauges))
 
 
 def _labels(text: str) -> MetricLabels:

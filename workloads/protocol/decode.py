@@ -16,6 +16,13 @@ BYTES_PER_TOKEN = 65_536
 LONGEST_ERROR_BODY = 16_384
 # A whole chunk that is a whole event, as nearly all are.
 FRAME = re.compile(rb"([0-9a-fA-F]{1,8})\r\ndata: (\{[^\r\n]*)\n\n\r\n")
+OK = 200
+EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?(?:data|event|id|retry)?:")
+"""How an event stream begins, and neither JSON nor HTML."""
+LONGEST_FIELD = 8
+NAMED_WITHIN = 8
+"""Events that may name the model: some gateways begin with some that leave it out."""
+DONE = re.compile(rb'"?\[(?:DONE|done)\]"?')
 SEPARATORS = 4
 """Bytes of a frame that are neither its size nor its chunk: two CRLF."""
 
@@ -33,7 +40,7 @@ class ResponseDecoder:
         self.reads = self.events = self.coalesced_reads = 0
         self.bytes = 0
         self.answered_by = ""
-        """The model that the answer's first event names."""
+        """The model that the first of its events to name one names."""
         self.notes: list[str] = []
         """Codes of what was odd of an answer all of whose tokens came."""
         self._left_open = False
@@ -47,6 +54,8 @@ class ResponseDecoder:
         self._frames: list[bytes] = []
         self._frame_stamps = array("d")
         self._error_body = b""
+        self._events_by_sight = False
+        """True of an event stream under another content type: no client of OpenAI's looks at it."""
 
     @property
     def complete(self) -> bool:
@@ -96,8 +105,7 @@ class ResponseDecoder:
             size, end = match.end(1) - at, match.end()
             if int(match[1], 16) != end - at - size - SEPARATORS:
                 break
-            if not self.events:
-                self._name(match[2])
+            self._name(match[2])
             self._frames.append(match[2])
             self._frame_stamps.append(stamp_s)
             self.events += 1
@@ -114,23 +122,28 @@ class ResponseDecoder:
 
     def _piece(self, piece: bytes, stamp_s: float) -> None:
         if not self._is_stream():
-            self._error_body = (self._error_body + piece)[:LONGEST_ERROR_BODY]
-            return
+            begun, piece = len(self._error_body), self._error_body + piece
+            if self.body.status != OK or begun > LONGEST_FIELD or not EVENTS.match(piece):
+                self._error_body = piece[:LONGEST_ERROR_BODY]
+                return
+            self._events_by_sight, self._error_body = True, b""
         for data in self._stream.feed(piece):
-            if not self.events:
-                self._name(data)
+            self._name(data)
             self.events += 1
-            if data.strip() == b"[DONE]":
+            if DONE.fullmatch(data.strip()):
                 self._done = True
             elif not self._done:
                 self.tokens.add(decode_event(data), stamp_s)
 
     def _name(self, data: bytes) -> None:
-        self.answered_by = clean_error(model_named(data))
+        if not self.answered_by and self.events < NAMED_WITHIN:
+            self.answered_by = clean_error(model_named(data))
 
     def _is_stream(self) -> bool:
+        if self._events_by_sight:
+            return True
         kind = self.body.headers.get("content-type", "").lower()
-        return self.body.status == 200 and kind.startswith("text/event-stream")
+        return self.body.status == OK and kind.startswith("text/event-stream")
 
     def end(self) -> None:
         """Tell that the server has closed the connection."""
@@ -149,12 +162,13 @@ class ResponseDecoder:
         if not self._done and not self.tokens.finish_reason:
             raise Failure("STREAM_TRUNCATED", "the response ended before the stream did")
         if not self._done:
-            asked = self._requested_tokens
-            if not self.tokens.accounted(asked) and self.tokens.completion_tokens != asked:
-                seen = f"{self.tokens.seen} tokens seen of {asked} asked for"
+            if not self.tokens.all_came(self._requested_tokens):
+                seen = self.tokens.seen_of(self._requested_tokens)
                 raise Failure("NO_DONE", f"the stream ended without [DONE]; {seen}")
             self._note("NO_DONE")
         self.tokens.check(self._requested_tokens)
+        if not self.tokens.finish_reason:
+            self._note("NO_FINISH_REASON")
         if not self.tokens.usage_seen:
             self._note("USAGE_MISSING")
         if self.tokens.first_is_uncertain:

@@ -1,57 +1,37 @@
 """The parts of the OpenAI streaming protocol that a measurement needs."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from catalog.bounded import WholeRange
-from catalog.errors import shown
 from workloads.protocol.failure import Failure
+from workloads.protocol.usage import Timings, Usage, Wrapped, usage_of
 from workloads.transcript import clean_error
 
 ABSENT = msgspec.Raw()
 LONGEST_QUOTED = 4_096
-NO_CONTENT = frozenset({"role", "name", "id", "refusal", "annotations", "provider_specific_fields"})
+NO_CONTENT = frozenset(
+    {"role", "name", "id", "refusal", "annotations", "provider_specific_fields", "type", "object",
+     "channel", "index", "status", "model", "metadata", "obfuscation", "finish_reason",
+     "stop_reason", "logprobs", "signature"}
+)  # fmt: skip
 """Fields of a delta that hold no tokens; any other does, whatever a server calls its thoughts."""
+CONTENT = re.compile(r"(?i)content|text|reason|think|thought|tool|function|audio")
+"""Names of fields with tokens; beside a role, which begins an answer, no others have any."""
+LABELS = frozenset({"id", "type", "index", "format", "role", "object", "signature"})
+"""Fields within one that say what it is."""
 EMPTY = frozenset({b'""', b"[]", b"{}"})
 NO_ERROR = EMPTY | {b"false"}
 """Values of a field `error` with which a part of an answer says that there is none."""
 COMPLAINTS = ("detail", "error_message", "error_msg", "message", "msg", "errors")
 """Where servers put their words when an event is neither of an answer nor an OpenAI error."""
-
-
-class CachedTokens(msgspec.Struct, gc=False):
-    cached_tokens: int | float | None = None
-
-
-class AnswerTokens(msgspec.Struct, gc=False):
-    reasoning_tokens: int | float | None = None
-
-
-class Usage(msgspec.Struct, gc=False):
-    # A server that lies about its usage may send anything here; see `count_of`.
-    prompt_tokens: int | float | str | None = None
-    completion_tokens: int | float | str | None = None
-    prompt_tokens_details: CachedTokens | None = None
-    prompt_cache_hit_tokens: int | float | None = None
-    completion_tokens_details: AnswerTokens | None = None
-    reasoning_tokens: int | float | None = None
-    """SGLang's place for it."""
-
-    @property
-    def thoughts(self) -> float:
-        """Tokens of the answer that are its thoughts, as far as that is told."""
-        details = self.completion_tokens_details
-        return (details and details.reasoning_tokens) or self.reasoning_tokens or 0
-
-    @property
-    def cached(self) -> float | None:
-        details = self.prompt_tokens_details
-        told = None if details is None else details.cached_tokens
-        return self.prompt_cache_hit_tokens if told is None else told
+KINDS = ("type", "event", "object", "status")
+ALIVE = re.compile(r"(?i)(?:ping|heartbeat|keep[-_]?alive)")
+"""Kinds of events that say nothing but that the connection lives."""
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -59,13 +39,19 @@ class Choice(msgspec.Struct, gc=False):
     delta: dict[str, msgspec.Raw] | None = None
     finish_reason: str | None = None
     token_ids: list[int] | None = None
+    usage: Usage | None = None
+    """Moonshot's place for it."""
+    error: msgspec.Raw = ABSENT
 
     @property
     def has_content(self) -> bool:
         if self.text or self.delta is None:
             return bool(self.text)
+        begins = "role" in self.delta
         return any(
-            name not in NO_CONTENT and _is_filled(bytes(value))
+            name not in NO_CONTENT
+            and _is_filled(bytes(value))
+            and not (begins and not CONTENT.search(name))
             for name, value in self.delta.items()
         )
 
@@ -81,15 +67,26 @@ class StreamEvent(msgspec.Struct, gc=False):
     error: msgspec.Raw = ABSENT
     object: str | None = None
     message: msgspec.Raw = ABSENT
+    x_groq: Wrapped | None = None
+    timings: Timings | None = None
+
+    @property
+    def counts(self) -> Usage | None:
+        """What the server says it counted, in whichever place it says so."""
+        if self.usage is not None:
+            return self.usage
+        if self.choices and self.choices[0].usage is not None:
+            return self.choices[0].usage
+        return None if self.x_groq is None else self.x_groq.usage
 
     @property
     def is_odd(self) -> bool:
         """True for an event that is no part of an answer: an error, or something between."""
-        return (
-            self.error is not ABSENT
-            or self.object == "error"
-            or (self.choices is None and self.usage is None)
-        )
+        if self.error is not ABSENT or self.object == "error":
+            return True
+        if choices := self.choices:
+            return choices[0].error is not ABSENT
+        return choices is None and self.usage is None
 
 
 class _Named(msgspec.Struct, gc=False):
@@ -123,9 +120,10 @@ def decode_event(data: bytes) -> StreamEvent:
         event = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         event = _lenient(data, error)
-    said = bytes(event.error)
-    if said not in (b"", b"null") and not (event.choices and said in NO_ERROR):
-        raise Failure("STREAM_ERROR", clean_error(_plain(said)))
+    within = [bytes(choice.error) for choice in event.choices or () if choice.error is not ABSENT]
+    for said in (bytes(event.error), *within):
+        if said not in (b"", b"null") and not (event.choices and said in NO_ERROR):
+            raise Failure("STREAM_ERROR", clean_error(_plain(said)))
     if event.object == "error":
         words = _plain(bytes(event.message)).strip('"')
         raise Failure("STREAM_ERROR", clean_error(words or "error object in the stream"))
@@ -146,12 +144,16 @@ def _lenient(data: bytes, error: Exception) -> StreamEvent:
     """Decode what is no strict JSON of the fields that are known, as far as it is measured."""
     try:
         found = json.loads(data.decode(errors="replace"))
+        if found is None:
+            return StreamEvent()
         if not isinstance(found, dict):
             raise TypeError
-        choices, usage = found.get("choices"), found.get("usage")
+        choices, groq, timings = (found.get(name) for name in ("choices", "x_groq", "timings"))
         return StreamEvent(
             choices=None if choices is None else [_choice(each) for each in choices],
-            usage=_usage(usage) if isinstance(usage, dict) else None,
+            usage=usage_of(found.get("usage")),
+            x_groq=Wrapped(usage_of(groq.get("usage"))) if isinstance(groq, dict) else None,
+            timings=_timings(timings),
             error=_raw(found["error"]) if "error" in found else ABSENT,
             object=found["object"] if isinstance(found.get("object"), str) else None,
             message=_raw(found["message"]) if "message" in found else ABSENT,
@@ -176,7 +178,14 @@ def _choice(found: Mapping[str, Any]) -> Choice:
         delta=None if delta is None else {name: _raw(value) for name, value in delta.items()},
         finish_reason=_reason(found.get("finish_reason")),
         token_ids=ids,
+        usage=usage_of(found.get("usage")),
+        error=_raw(found["error"]) if "error" in found else ABSENT,
     )
+
+
+def _timings(found: object) -> Timings | None:
+    cached = found.get("cache_n") if isinstance(found, dict) else None
+    return Timings(cached) if type(cached) is int else None
 
 
 def _reason(said: object) -> str | None:
@@ -186,50 +195,41 @@ def _reason(said: object) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def _usage(found: Mapping[str, Any]) -> Usage:
-    cached = _within(found, "prompt_tokens_details", "cached_tokens")
-    thoughts = _within(found, "completion_tokens_details", "reasoning_tokens")
-    return Usage(
-        prompt_tokens=_number(found.get("prompt_tokens")),
-        completion_tokens=_number(found.get("completion_tokens")),
-        prompt_tokens_details=CachedTokens(cached),
-        prompt_cache_hit_tokens=_whole(found.get("prompt_cache_hit_tokens")),
-        completion_tokens_details=AnswerTokens(thoughts),
-        reasoning_tokens=_whole(found.get("reasoning_tokens")),
-    )
-
-
-def _within(found: Mapping[str, Any], place: str, name: str) -> int | float | None:
-    details = found.get(place)
-    return _whole(details.get(name)) if isinstance(details, dict) else None
-
-
-def _whole(said: object) -> int | float | None:
-    return said if type(said) in (int, float) else None  # type: ignore[return-value]
-
-
-def _number(said: object) -> int | float | str | None:
-    if said is None or type(said) in (int, float, str):
-        return said  # type: ignore[return-value]
-    return shown(said)
-
-
 def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(json.dumps(value).encode())
 
 
 def _is_filled(value: bytes) -> bool:
-    """Tell whether a field of a delta holds text or objects; numbers and flags are no tokens."""
-    return value[:1] in (b'"', b"[", b"{") and value not in EMPTY
+    """Tell whether a field of a delta holds text; numbers, flags and labels are no tokens."""
+    if value[:1] not in (b"[", b"{") or value in EMPTY:
+        return value[:1] == b'"' and value not in EMPTY
+    try:
+        return _holds_text(msgspec.json.decode(value))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
+
+
+def _holds_text(found: object) -> bool:
+    if isinstance(found, dict):
+        return any(_holds_text(each) for name, each in found.items() if name not in LABELS)
+    if isinstance(found, list):
+        return any(map(_holds_text, found))
+    return isinstance(found, str) and bool(found)
 
 
 def _complaint(data: bytes) -> str:
     """Return the words of an event that has nothing of an answer in it but says what went wrong."""
     with suppress(ValueError, RecursionError):
         found = json.loads(data.decode(errors="replace"))
-        if isinstance(found, dict) and any(found.get(name) for name in COMPLAINTS):
+        if not isinstance(found, dict) or any(_is_alive(found.get(name)) for name in KINDS):
+            return ""
+        if any(found.get(name) for name in COMPLAINTS):
             return _plain(json.dumps(found).encode())
     return ""
+
+
+def _is_alive(kind: object) -> bool:
+    return isinstance(kind, str) and ALIVE.fullmatch(kind) is not None
 
 
 def _plain(error: bytes) -> str:
@@ -237,19 +237,3 @@ def _plain(error: bytes) -> str:
     with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         error = msgspec.json.encode(msgspec.json.decode(error))
     return error.decode(errors="replace")
-
-
-def count_of(said: float | str | None, name: str, most: int) -> int | None:
-    """Return a token count that a server reported, None if it reported none.
-
-    A whole number may be written as a fraction, 16.0. Raises `Failure` for what is no
-    count, or one that no answer to this request can have: a count becomes a size, so it is never
-    believed beyond `most`.
-    """
-    # What a `WholeRange` does, in place: some servers report usage with every token.
-    if said is None or (type(said) is int and 0 <= said <= most):
-        return said
-    if isinstance(said, float) and said.is_integer() and 0 <= said <= most:
-        return int(said)
-    allowed = WholeRange(0, most).allowed
-    raise Failure("TOKEN_COUNT_MISMATCH", f"usage.{name} is {shown(said)}, not {allowed}")

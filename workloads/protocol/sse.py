@@ -7,6 +7,8 @@ import msgspec
 from workloads.protocol.failure import Failure
 
 LONGEST_EVENT = 1 << 20
+ALIVE = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive"})
+"""Names of events that say nothing but that the connection lives."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -14,8 +16,9 @@ class EventStream:
     """Feed it pieces of the body; it returns the data of each event that they complete.
 
     Lines end in LF, CRLF or CR; the data lines of one event are joined by LF. An event without its
-    blank line, or without anything in its data, is never returned. Of the other fields only
-    `event: error` is heeded: its data, or else its comment, comes back as `{"error": …}`.
+    blank line, or without anything in its data, is never returned, nor is a `ping`. Of the other
+    fields only `event: error` is heeded: its data, or else its comment, comes back as
+    `{"error": …}`.
     """
 
     def __init__(self) -> None:
@@ -24,6 +27,7 @@ class EventStream:
         self._size = 0
         self._failed = False
         """True once the event being read has said that it is an error."""
+        self._alive = False
         self._comment = b""
         self._skip_lf = False
         self._first = True
@@ -31,7 +35,7 @@ class EventStream:
     @property
     def pending(self) -> bool:
         """True if an event has begun and not ended."""
-        return bool(self._line or self._data or self._failed)
+        return bool(self._line or self._data or self._failed or self._alive)
 
     def feed(self, piece: bytes) -> list[bytes]:
         if not self.pending and _is_one_event(piece):
@@ -65,8 +69,10 @@ class EventStream:
         data = b"\n".join(self._data)
         if self._failed:
             data = _as_error(data or self._comment)
-        self._data, self._size, self._failed, self._comment = [], 0, False, b""
-        return [data] if data.strip() else []
+        dropped = self._alive or not data.strip()
+        self._data, self._size, self._comment = [], 0, b""
+        self._failed = self._alive = False
+        return [] if dropped else [data]
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
@@ -75,7 +81,7 @@ class EventStream:
             self._size += len(value)
             self._limit(self._size)
         elif name == b"event":
-            self._failed = value.strip() == b"error"
+            self._failed, self._alive = value.strip() == b"error", value.strip() in ALIVE
         elif not name:
             self._comment = value.strip()
 

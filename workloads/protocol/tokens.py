@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from catalog.bounded import TOKENS
 from workloads.protocol.failure import Failure
-from workloads.protocol.openai import Choice, StreamEvent, Usage, count_of
+from workloads.protocol.gaps import shared_times
+from workloads.protocol.openai import Choice, StreamEvent
+from workloads.protocol.usage import Usage, count_of
 from workloads.transcript import NO_TIMES, Seconds, clean_error
 
 Events = NDArray[np.intp]
@@ -73,23 +75,26 @@ class TokenCounter:
         """Count events; those that are plainly one token of text are most and go quickly."""
         for event, stamp_s in zip(events, stamps_s, strict=True):
             choice = event.choices[0] if event.choices else None
-            plain = event.usage is None and not self._runs
-            if choice and choice.text and plain and choice.token_ids is None:
-                self._guessed = True
-                self.finish_reason = choice.finish_reason or self.finish_reason
-                self.stamps_s.append(stamp_s)
-                self.counts.append(1)
-            else:
-                self.add(event, stamp_s)
+            if choice and choice.text and choice.token_ids is None and not self._runs:
+                told = event.usage or choice.usage or event.x_groq or event.timings
+                if told is None:
+                    self._guessed = True
+                    self.finish_reason = choice.finish_reason or self.finish_reason
+                    self.stamps_s.append(stamp_s)
+                    self.counts.append(1)
+                    continue
+            self.add(event, stamp_s)
 
     def add(self, event: StreamEvent, stamp_s: float) -> None:
         """Count one event; only the first choice is measured, since one is asked for."""
-        choice = event.choices[0] if event.choices else None
-        if event.usage is not None:
-            self._take_usage(event.usage)
+        choice, usage = event.choices[0] if event.choices else None, event.counts
+        if usage is not None:
+            self._take_usage(usage)
+        if event.timings is not None and not self.cached_tokens:
+            self.cached_tokens = count_of(event.timings.cache_n, "cached_tokens", TOKENS.most)
         if choice is not None:
             self.finish_reason = choice.finish_reason or self.finish_reason
-            self._take(choice, event.usage, stamp_s)
+            self._take(choice, usage, stamp_s)
 
     def _take(self, choice: Choice, usage: Usage | None, stamp_s: float) -> None:
         if choice.token_ids is not None:
@@ -134,11 +139,13 @@ class TokenCounter:
 
     def _take_usage(self, usage: Usage) -> None:
         self.usage_seen = True
-        self.prompt_tokens = count_of(usage.prompt_tokens, "prompt_tokens", TOKENS.most)
-        self.completion_tokens = count_of(
-            usage.completion_tokens, "completion_tokens", self._most_tokens
-        )
-        self.cached_tokens = count_of(usage.cached, "cached_tokens", TOKENS.most)
+        prompt = count_of(usage.prompt, "prompt_tokens", TOKENS.most)
+        completion = count_of(usage.completion, "completion_tokens", self._most_tokens)
+        cached = count_of(usage.cached, "cached_tokens", TOKENS.most)
+        # What a later one leaves out has been said.
+        self.prompt_tokens = self.prompt_tokens if prompt is None else prompt
+        self.completion_tokens = self.completion_tokens if completion is None else completion
+        self.cached_tokens = cached or self.cached_tokens or cached
         self._thoughts = usage.thoughts
 
     def _more(self, count: int) -> int:
@@ -155,19 +162,13 @@ class TokenCounter:
 
     def check(self, requested_tokens: int | None) -> None:
         """Raise `Failure` unless the stream ended as it should and its counts agree."""
-        if not self.finish_reason:
-            raise Failure("NO_FINISH_REASON", "the stream ended without a finish_reason")
+        if not self.finish_reason and not self.all_came(requested_tokens):
+            what = "the stream ended without a finish_reason"
+            raise Failure("NO_FINISH_REASON", f"{what}; {self.seen_of(requested_tokens)}")
         if ABNORMAL.fullmatch(self.finish_reason):
-            said = f"the server ended it with finish_reason {clean_error(self.finish_reason)!r}"
-            raise Failure("ABORTED", f"{said} after {self.seen} tokens")
-        if not self.usage_seen:
-            if not self.accounted(requested_tokens):
-                raise Failure(
-                    "USAGE_MISSING",
-                    f"the stream ended without usage; {self.seen} tokens seen of "
-                    f"{requested_tokens} asked for",
-                )
-            self.completion_tokens = requested_tokens
+            said = f"finish_reason {clean_error(self.finish_reason)!r}"
+            raise Failure("ABORTED", f"the server ended it with {said} after {self.seen} tokens")
+        self._check_usage(requested_tokens)
         total = self.completion_tokens
         if total is None:
             raise Failure("TOKEN_COUNT_MISMATCH", "usage.completion_tokens is no whole number")
@@ -181,10 +182,29 @@ class TokenCounter:
                 "they came is not known",
             )
 
+    def _check_usage(self, requested_tokens: int | None) -> None:
+        """Where usage does not count the tokens that came, their events must account for all."""
+        if not self.completion_tokens and self.seen:
+            self.usage_seen = False
+        if self.usage_seen:
+            return
+        if not self.accounted(requested_tokens):
+            what = "the stream ended without usage"
+            raise Failure("USAGE_MISSING", f"{what}; {self.seen_of(requested_tokens)}")
+        self.completion_tokens = requested_tokens
+
+    def seen_of(self, requested_tokens: int | None) -> str:
+        return f"{self.seen} tokens seen of {requested_tokens} asked for"
+
     def accounted(self, requested_tokens: int | None) -> bool:
         """Tell whether, by the events alone, just the tokens asked for have come."""
         held = self.counts.count(MAYBE)
         return requested_tokens is not None and requested_tokens in (self.seen, self.seen + held)
+
+    def all_came(self, requested_tokens: int | None) -> bool:
+        """Tell whether just the tokens asked for have come, by the events or by `usage`."""
+        told = self.completion_tokens
+        return (told is not None and told == requested_tokens) or self.accounted(requested_tokens)
 
     def _agree(self, total: int, requested_tokens: int | None) -> None:
         seen = self.seen
@@ -267,11 +287,7 @@ class TokenCounter:
         return len(stamps), reads, int(together.sum())
 
     def times(self, *, agreed: bool = True) -> tuple[Seconds, int]:
-        """Return one time a token, and how many events carried several; `agreed` as above.
-
-        k tokens that arrive at t after a token at p are given p + (t−p)·j/k for j = 1 … k: the
-        gap is shared over them. Tokens of the first event all have its time.
-        """
+        """Return one time a token, and how many events carried several; `agreed` as above."""
         if self._plain:
             return np.array(self.stamps_s, np.float64), 0
         counts = self.resolved(agreed=agreed)
@@ -280,12 +296,4 @@ class TokenCounter:
         several = int((counts > 1).sum())
         if not several:
             return (stamps if len(stamps) else NO_TIMES), 0
-        before = np.concatenate([stamps[:1], stamps[:-1]])
-        ends = np.cumsum(counts)
-        rank = np.arange(1, ends[-1] + 1) - np.repeat(ends - counts, counts)
-        share = rank / np.repeat(counts, counts)
-        gap = np.repeat(stamps - before, counts)
-        times = np.repeat(before, counts) + gap * share
-        # The last token of an event has the event's own time, free of rounding.
-        times[ends - 1] = stamps
-        return times, several
+        return shared_times(stamps, counts), several

@@ -1,10 +1,11 @@
 """The server to measure and the bytes of a request to it."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 import msgspec
 import numpy as np
@@ -28,6 +29,7 @@ LENGTHS = ("max_tokens", "max_completion_tokens")
 NEEDED = frozenset({"prompt", "messages", "stream"})
 FIXED = NEEDED | {"model", "n", "best_of", *LENGTHS}
 """What a measurement sets itself: it counts one answer of a known length."""
+SLASHES = re.compile("/{2,}")
 PORTS = {"http": 80, "https": 443}
 
 
@@ -96,6 +98,7 @@ class Target:
             way_out = "without a user and password: give them with --header Authorization=…"
             raise BadValue("endpoint", "a URL with a user and password in it", way_out)
         odd = url.scheme not in PORTS or url.fragment or not _is_query(url.query)
+        odd = odd or any(letter.isspace() for letter in self.base_url)
         if not port or not url.hostname or odd:
             raise BadValue("endpoint", shown, ALLOWED_URL)
         _refuse_keys(url)
@@ -117,11 +120,16 @@ class Target:
         if self.unix_path is not None:
             return path
         url = urlsplit(self.base_url)
-        prefix = url.path.rstrip("/")
-        for known in PATHS.values():  # a whole address may be given, as other tools take it
-            prefix = prefix.removesuffix(known)
-        query = f"?{url.query}" if url.query else ""
-        return prefix.removesuffix("/v1") + path + query
+        root, api = _root(url.path)
+        query = f"?{_quoted(url.query)}" if url.query else ""
+        if api is not None and path.startswith("/v1/"):  # beside the API, wherever that is
+            return root + path.removeprefix("/v1") + query
+        return root.removesuffix("/v1") + path + query
+
+    @property
+    def api_named(self) -> EndpointKind | None:
+        """The API whose whole address was given; None of a base URL."""
+        return None if self.unix_path is not None else _root(urlsplit(self.base_url).path)[1]
 
     @property
     def origin(self) -> str:
@@ -169,6 +177,22 @@ class Target:
             body["return_token_ids"] = True
         whole = {**body, **self.extra_body}
         return {name: value for name, value in whole.items() if name not in self.omit_fields}
+
+
+def _root(path: str) -> tuple[str, EndpointKind | None]:
+    """Split the path of a whole API's address, as other tools take it, from that API's name."""
+    plain = _quoted(SLASHES.sub("/", path).rstrip("/"))
+    apis: tuple[EndpointKind, ...] = ("chat", "completions")
+    for api in apis:
+        ending = PATHS[api].removeprefix("/v1")
+        if plain.endswith(ending):
+            return plain.removesuffix(ending), api
+    return plain, None
+
+
+def _quoted(part: str) -> str:
+    """Write what no request line may hold in percent; what is so written stays."""
+    return quote(part, safe="/%:@!$&'()*+,;=?~")
 
 
 def _asked(prompt: Prompt, api: str) -> dict[str, object]:

@@ -5,6 +5,7 @@ import math
 import os
 from pathlib import Path
 
+from catalog.errors import BadValue
 from catalog.named_file import LARGEST_SECRET_BYTES, text_named
 from catalog.secrets import hide
 from orchestrator.experiment.experiment import Experiment
@@ -29,7 +30,7 @@ def target_of(experiment: Experiment, model: str) -> Target:
     url, options = experiment.endpoint, experiment.endpoint_options
     assert url is not None
     kind: EndpointKind = "chat" if options.api == "chat" else "completions"
-    return Target(
+    target = Target(
         base_url=url,
         model=model,
         api_key=api_key(experiment),
@@ -42,6 +43,11 @@ def target_of(experiment: Experiment, model: str) -> Target:
         idle_timeout_s=options.stall_timeout_s or IDLE_TIMEOUT_S,
         request_timeout_s=options.request_timeout_s or math.inf,
     )
+    named = target.api_named
+    if named not in (None, kind):
+        allowed = f"the server's address, or this one with --api {named}"
+        raise BadValue("--endpoint", f"the address of its {named} API", allowed)
+    return target
 
 
 def control_of(target: Target) -> Control:

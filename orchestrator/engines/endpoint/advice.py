@@ -14,7 +14,10 @@ FIELDS = ("min_tokens", "ignore_eos", "stream_options", "temperature", "return_t
 UNKNOWN = re.compile(
     r"(?i)extra|unknown|unrecogni|unexpected|not (?:permitted|allowed|supported|valid)|unsupported"
     r"|invalid|forbidden|additional propert|do(?:es)? not support|cannot be used|must be strictly"
+    r"|only one of|not both|mutually"
 )
+BOUNDS = re.compile(r"(?i)(?:greater|less|larger|smaller) than|at (?:least|most)|must be|should be")
+"""Of a field that is not a length: its value is not taken, and may be left out."""
 KIND = re.compile(r'"(?:type|code)"\s*:\s*"[^"]*"')
 """An error's kind is of a few, `invalid_request_error` above all, and says nothing of the cause."""
 STATUS = re.compile(r'\A(\d{3}):|"(?:code|status|status_code)"\s*:\s*"?(\d{3})\b')
@@ -24,18 +27,35 @@ NO_MODEL = re.compile(
     r"|\bmodel\b.{0,120}(?:not (?:found|available|loaded|served)|not exist)"
 )
 REFUSED = frozenset({400, 422})
+UNAUTHORISED = 401
 NOWHERE = frozenset({404, 405, 501})
 NAME_WORDS = "the server does not know this model: --served-model-name NAME says which is meant"
 TEXT_WORDS = "the server takes no token ids: --prompt text"
 LIMITED_WORDS = "the server limits how much it is asked; measure it past that limit"
+BUSY_WORDS = "the server has more to do than it can; wait until it is idle"
+PAID_WORDS = "the account behind the key may not ask; see to its credit"
+PAGE_WORDS = "something before the server answers with a page; measure the server itself"
+UNHEEDED_WORDS = (
+    "the server does not heed max_tokens; a measurement needs answers of a known length"
+)
+CODED_WORDS = "switch compression off on the way (nginx: gzip off), or measure the server itself"
 THOUGHTS_WORDS = (
     "where thoughts are counted and not streamed, let the server stream or leave them: for vLLM "
     """and SGLang --extra-body '{"chat_template_kwargs":{"enable_thinking":false}}'"""
 )
 BY_STATUS = {401: KEY_WORDS, 403: KEY_WORDS, 429: LIMITED_WORDS}
+SAID = {
+    **BY_STATUS,
+    402: PAID_WORDS,
+    413: "the way to the server takes no request of that size (nginx: client_max_body_size)",
+    529: BUSY_WORDS,
+}
+"""What a status says of a completion."""
 
 BY_CLASS = {
     "HTTP_3XX": "give the address that it leads to",
+    "TOO_LARGE": UNHEEDED_WORDS,
+    "TIMEOUT": "a server that needs longer has it with --stall-timeout S",
     "USAGE_MISSING": (
         "without usage each event must be one token: let the server send usage, or one token an "
         "event"
@@ -51,8 +71,10 @@ def advice(error_class: str, words: str, options: EndpointOptions) -> str:
     if by_class := _by_class(error_class, words, options):
         return by_class
     status, said = _status(words), KIND.sub("", words)
-    if status in BY_STATUS:
-        return BY_STATUS[status]
+    if status != UNAUTHORISED and re.match(r"(?i)\d{3}: *<(?:!doctype|html)", words):
+        return PAGE_WORDS
+    if status in SAID:
+        return SAID[status]
     if status in REFUSED | NOWHERE and (other := _other_api(said, options)):
         return other
     if status in NOWHERE:
@@ -67,15 +89,33 @@ def advice(error_class: str, words: str, options: EndpointOptions) -> str:
 def _by_class(error_class: str, words: str, options: EndpointOptions) -> str:
     if error_class == "CONNECT" and "certificate" in words.lower():
         return "give the authority's certificate with --ca-file FILE, or take any with --insecure"
-    if error_class == "TOKEN_COUNT_MISMATCH" and options.api == "chat":
+    if error_class == "TOKEN_COUNT_MISMATCH":
+        return _counts(words, options)
+    if error_class in ("BAD_CONTENT", "BAD_HTTP"):
+        return _content(words, error_class)
+    return BY_CLASS.get(error_class, "")
+
+
+def _counts(words: str, options: EndpointOptions) -> str:
+    """Return the way out of counts that disagree, by which is larger."""
+    seen = re.search(r"(\d{1,12}) tokens seen, usage says (\d{1,12})", words)
+    if options.api == "chat" and (seen is None or int(seen[1]) < int(seen[2])):
         return THOUGHTS_WORDS
-    return _content(words) if error_class == "BAD_CONTENT" else BY_CLASS.get(error_class, "")
+    if seen and int(seen[1]) > int(seen[2]):
+        return "each event with text counts as a token: let the server stream the answer alone"
+    return ""
 
 
-def _content(said: str) -> str:
+def _content(said: str, error_class: str) -> str:
     """Return the way out of an answer that is no plain event stream."""
     if "coding" in said:
-        return "switch compression off on the way (nginx: gzip off), or measure the server itself"
+        return CODED_WORDS
+    if error_class == "BAD_HTTP":
+        return ""
+    if _status(said) in SAID:
+        return SAID[_status(said)]
+    if '"error"' in said:
+        return "the server says what is wrong"
     return "a measurement needs an event stream: status 200 and content type text/event-stream"
 
 
@@ -96,7 +136,10 @@ def _other_api(said: str, options: EndpointOptions) -> str:
 def _no_place(options: EndpointOptions) -> str:
     other = "completions" if options.api == "chat" else "chat"
     place = "/v1/chat/completions" if options.api == "chat" else "/v1/completions"
-    return f"there is no {place}: try --api {other}"
+    return (
+        f"there is no {place}: try --api {other}, or where the API is elsewhere give --endpoint "
+        f"its whole address, …{place.removeprefix('/v1')}"
+    )
 
 
 def _refusal(said: str, options: EndpointOptions) -> str:
@@ -122,12 +165,13 @@ def refused_fields(words: str, options: EndpointOptions) -> list[str]:
     Of the two lengths of a chat one must be sent: the one that is refused is named first, as in
     «'max_tokens' is not supported, use 'max_completion_tokens'».
     """
-    if not UNKNOWN.search(words):
+    if not UNKNOWN.search(words) and not BOUNDS.search(words):
         return []
     sent = [name for name in (*FIELDS, *options.extra_body) if name not in options.omit_fields]
     named = [name for name in sent if _place(name, words) >= 0]
     lengths = [name for name in LENGTHS if _place(name, words) >= 0]
-    if options.api == "chat" and not set(LENGTHS) & set(options.omit_fields):
+    both = options.api == "chat" and not set(LENGTHS) & set(options.omit_fields)
+    if both and UNKNOWN.search(words):
         named += sorted(lengths, key=lambda name: _place(name, words))[:1]
     return named
 

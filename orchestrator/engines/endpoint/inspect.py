@@ -13,7 +13,7 @@ from catalog.secrets import redact
 from orchestrator.engines.endpoint.access import control_of, target_of
 from orchestrator.engines.endpoint.advice import BY_STATUS, KEY_WORDS
 from orchestrator.experiment.experiment import Experiment, ServerOptions
-from orchestrator.measure.control import SIDE_LIMIT_S, Control
+from orchestrator.measure.control import LISTS_NONE, SIDE_LIMIT_S, Control
 from workloads.transport.target import Target
 
 LONGEST_NAME = 1024
@@ -21,18 +21,16 @@ MOST_KEPT = 100
 """Names of a list that are kept with the results."""
 POLL_S = 1.0
 LOADING = frozenset({502, 503, 504})
+REDIRECTS = range(300, 400)
 PATIENCE_S = 60.0
 """How long a server that says it is not ready is waited for when nobody has said how long."""
-EMPTY = 200
-"""The status of a list without a model: the server has none yet, or shows none to this key."""
-ABSENT = frozenset({0, EMPTY, 404, 405, 501})
-"""Answers, or none, of servers that do not list their models."""
-FORBIDDEN = 403
+ABSENT = frozenset({0, 200, 404, 405, 501})
+"""Answers, or none, of servers that do not list their models; 200 is of an odd list or none."""
+UNAUTHORISED, FORBIDDEN = 401, 403
 """Some gateways let a key complete and not list."""
-WAYS_OUT = {
-    **BY_STATUS,
-    FORBIDDEN: f"{KEY_WORDS}; for one that may complete and not list, --served-model-name NAME",
-}
+UNLISTED_WORDS = "--served-model-name NAME asks a server without its list"
+KEY_OR_NAME = f"{KEY_WORDS}; for a key that may complete and not list, {UNLISTED_WORDS}"
+WAYS_OUT = {**BY_STATUS, UNAUTHORISED: KEY_OR_NAME, FORBIDDEN: KEY_OR_NAME}
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +95,7 @@ async def _entries(
         try:
             return await control.models(), ""
         except EndpointError as error:
-            late = error.absent or error.status == EMPTY
+            late = error.absent or LISTS_NONE in str(error)
             loading = error.status in LOADING or (late and asked_for)
             if loading and time.monotonic() < deadline:
                 tell(f"waiting, at most {limit_s:.0f} s: {error}")
@@ -108,13 +106,15 @@ async def _entries(
 
 def _unlisted(experiment: Experiment, error: EndpointError) -> str:
     """Return why nothing is listed, where the server may be measured all the same; else raise."""
-    if error.status == FORBIDDEN and experiment.endpoint_options.served_name is not None:
+    answered = error.status and error.status not in LOADING
+    if answered and experiment.endpoint_options.served_name is not None:
         return str(error)
-    if way_out := WAYS_OUT.get(error.status):
-        raise EndpointError(f"{error}; {way_out}", status=error.status)
-    if error.status not in ABSENT or error.absent or not _may_be_blind(error):
+    if error.status in ABSENT and not error.absent and _may_be_blind(error):
+        return str(error)
+    if not answered or error.status in REDIRECTS:
         raise error
-    return str(error)
+    way_out = WAYS_OUT.get(error.status, UNLISTED_WORDS)
+    raise EndpointError(f"{error}; {way_out}", status=error.status)
 
 
 def patience_s(experiment: Experiment) -> tuple[float, bool]:

@@ -73,6 +73,26 @@ def test_runs_that_are_not_valid_are_left_out_and_told() -> None:
     assert none.endswith("not known, none of 2 runs is valid")
 
 
+def test_loads_that_were_tried_in_vain_are_not_taken_for_untried() -> None:
+    refused = [run(n, 300, verdict="invalid", verdict_reasons="CLUMPED") for n in (8, 6)]
+    text = statement([*SWEEP[:3], *refused])
+    assert "none has a valid run (6: CLUMPED; 8: CLUMPED), so the border is not known" in text
+    assert "the highest that was tried" not in text
+    slow = [run(1, 100, verdict="invalid"), run(2, 150, good=5)]
+    assert "no load with a valid run is within" in statement(slow)
+    assert "the border is between 4 and 16" in statement([*SWEEP[:3], *refused, SWEEP[4]])
+
+
+def test_where_requests_failed_the_load_is_beyond_the_border() -> None:
+    lost = {"verdict": "invalid", "verdict_reasons": "ERRORS"}
+    refused = run(6, 300, good=4, completed=4, failed=96, **lost)
+    border = "the border is between 4 and 6, where requests failed"
+    assert border in statement([*SWEEP[:3], refused])
+    assert border in statement([*SWEEP, refused])
+    some = run(6, 300, good=99, completed=99, failed=1, **lost)
+    assert "(6: ERRORS), so the border is not known" in statement([*SWEEP[:3], some])
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

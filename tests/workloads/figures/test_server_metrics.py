@@ -65,6 +65,18 @@ def test_another_process_is_a_restart_though_its_counters_are_higher() -> None:
     assert not window(parse_metrics("a_total 1"), parse_metrics(now)).restarted, "it was not told"
 
 
+def test_a_gauge_whose_name_ends_like_a_counter_s_may_fall() -> None:
+    typed = "# TYPE free_total gauge\nfree_total {}\n# TYPE made_total counter\nmade_total 5"
+    assert not window(parse_metrics(typed.format(9)), parse_metrics(typed.format(3))).restarted
+    bare = "free_total {}"
+    assert window(parse_metrics(bare.format(9)), parse_metrics(bare.format(3))).restarted
+
+
+def test_a_sample_with_an_exemplar_is_read() -> None:
+    line = 'made_total{engine="0"} 17 # {trace_id="a"} 1.0 1520879607.7'
+    assert parse_metrics(line).total("made_total") == 17
+
+
 def test_labels_with_quotes_and_commas_are_read() -> None:
     found = dict(parse_metrics(BEFORE).values)
     name = "vllm:generation_tokens_total"

@@ -131,7 +131,7 @@ def test_every_kind_of_bad_stream_has_its_class(wire: Any) -> None:
         "NO_FINISH_REASON": [wire.event(wire.token()), use, done],
         "USAGE_MISSING": [good, done],
         "ZERO_TOKENS": [wire.event(wire.token("", finish="stop")), wire.event(wire.usage(0)), done],
-        "TOKEN_COUNT_MISMATCH": [good, wire.event(wire.usage(0)), done],
+        "TOKEN_COUNT_MISMATCH": [good, wire.event(wire.usage(4)), done],
         "STREAM_ERROR": [good, wire.event({"error": {"message": "engine dead", "code": 500}})],
         "BAD_JSON": [wire.event('{"choices": [}'), use, done],
     }

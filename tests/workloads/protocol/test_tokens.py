@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from workloads.protocol.failure import Failure
-from workloads.protocol.openai import Choice, StreamEvent, Usage, decode_event
+from workloads.protocol.openai import Choice, StreamEvent, decode_event
 from workloads.protocol.tokens import TokenCounter
+from workloads.protocol.usage import Usage
 
 
 def text(
@@ -197,10 +198,11 @@ def test_an_event_without_choices_or_with_null_ones_is_no_token() -> None:
     [
         ([text(), used(1)], None, "NO_FINISH_REASON"),
         ([text(finish="stop")], None, "USAGE_MISSING"),
-        ([text(finish="stop"), used("1")], None, "TOKEN_COUNT_MISMATCH"),
-        ([text(finish="stop"), used(None)], None, "TOKEN_COUNT_MISMATCH"),
+        ([text(finish="stop"), used("x")], None, "TOKEN_COUNT_MISMATCH"),
+        ([text(finish="stop"), used(None)], None, "USAGE_MISSING"),
+        ([text(finish="stop"), used(None)], 2, "USAGE_MISSING"),
         ([text(finish="stop"), used(1.5)], None, "TOKEN_COUNT_MISMATCH"),
-        ([text(finish="stop"), used(0)], None, "TOKEN_COUNT_MISMATCH"),
+        ([text(finish="stop"), used(0)], 2, "USAGE_MISSING"),
         ([text(), text(finish="stop"), used(1)], None, "TOKEN_COUNT_MISMATCH"),
         ([text(ids=2), text(ids=1, finish="stop"), used(4)], None, "TOKEN_COUNT_MISMATCH"),
         ([text(used=1), text(finish="stop", used=2), used(3)], None, "TOKEN_COUNT_MISMATCH"),
@@ -230,7 +232,7 @@ def test_times_never_fall() -> None:
         assert len(token_times) == counter.seen
 
 
-@pytest.mark.parametrize("said", [2**31, 2**63, 2**64, 10**400, -1, 1.5, "3", 1e300])
+@pytest.mark.parametrize("said", [2**31, 2**63, 2**64, 10**400, -1, 1.5, "3.5", "9" * 5000, 1e300])
 def test_a_count_that_no_answer_can_have_is_refused_where_it_enters(said: object) -> None:
     for use in (Usage(prompt_tokens=said), Usage(completion_tokens=said)):  # type: ignore[arg-type]
         with pytest.raises(Failure, match="TOKEN_COUNT_MISMATCH") as raised:

@@ -76,6 +76,22 @@ def test_base_urls_are_taken_as_users_write_them(
     assert (target.path, target.host_header, target.address) == (path, host, address)
 
 
+@pytest.mark.parametrize(
+    ("url", "paths"),
+    [
+        ("https://h/api/v4/chat/completions", ("/api/v4/chat/completions", "/api/v4/models")),
+        ("https://h/chat/completions/", ("/chat/completions", "/models")),
+        ("https://h/d/x/chat/completions?v=1", ("/d/x/chat/completions?v=1", "/d/x/models?v=1")),
+        ("https://h//v1/chat/completions", ("/v1/chat/completions", "/v1/models")),
+        ("https://h/ü/%7Ea/v1", ("/%C3%BC/%7Ea/v1/chat/completions", "/%C3%BC/%7Ea/v1/models")),
+        ("https://h//v1/", ("/v1/chat/completions", "/v1/models")),
+    ],
+)
+def test_the_whole_address_of_an_api_is_just_that(url: str, paths: tuple[str, str]) -> None:
+    target = Target(base_url=url, model="m", endpoint="chat")
+    assert (target.path, target.path_of("/v1/models")) == paths
+
+
 def test_a_unix_socket_is_a_path() -> None:
     target = Target(base_url="unix:/run/v.sock", model="m")
     assert (target.unix_path, target.path) == ("/run/v.sock", "/v1/completions")
@@ -95,6 +111,8 @@ def test_a_unix_socket_is_a_path() -> None:
         "unix:relative",
         "unix:",
         "http://h:1/\r\nX: y",
+        "http://h:1/ ",
+        "http://h:1/a b/v1",
     ],
 )
 def test_what_is_no_endpoint_is_refused_with_what_is_allowed(url: str) -> None:

@@ -28,6 +28,8 @@ KIND = '"type":"invalid_request_error"'
          "vocabulary is smaller"),
         (IDS, '400: {"message":"temperature must be strictly positive"}',
          "--omit-field temperature"),
+        (CHAT, '400: {"message":"temperature: Input should be greater than 0"}',
+         "--omit-field temperature"),
         (CHAT, '{"message":"no api key passed in","code":"401"}', "MOESERVE_API_KEY"),
         (CHAT, '{"message":"slow down","code":429}', "limits how much"),
     ],
@@ -49,6 +51,14 @@ def test_a_servers_own_words_lead_to_their_way_out(
             '200 with content type none: {"id":1}',
             "needs an event stream",
         ),
+        ("BAD_CONTENT", '200 with content type application/json: {"error":{"code":429}}', "limits"),
+        ("BAD_HTTP", "transfer coding 'gzip, chunked'", "gzip off"),
+        ("TIMEOUT", "nothing for 600.1 s", "--stall-timeout"),
+        ("TOO_LARGE", "far more than the 4 tokens asked for", "max_tokens"),
+        ("TOKEN_COUNT_MISMATCH", "5 tokens seen, usage says 4", "each event with text"),
+        ("HTTP_4XX", "403: <!DOCTYPE html><html><title>Just a moment...</title>", "a page"),
+        ("HTTP_4XX", '402: {"error":{"message":"Insufficient credits"}}', "credit"),
+        ("HTTP_5XX", '529: {"error":{"message":"overloaded_error"}}', "idle"),
         ("USAGE_MISSING", "1 tokens seen of 4 asked for", "one token an event"),
     ],
 )
@@ -77,10 +87,16 @@ def test_a_refusal_of_another_cause_gets_no_wrong_way_out(words: str) -> None:
     assert advice("HTTP_4XX", words, IDS) == ""
 
 
+def test_a_length_that_is_too_large_is_not_left_out() -> None:
+    words = '400: {"message":"max_tokens must be less than 8192"}'
+    assert advice("HTTP_4XX", words, CHAT) == ""
+
+
 @pytest.mark.parametrize(
     "said",
     [
         "Unsupported parameter: 'max_tokens' is not supported, use 'max_completion_tokens' instead",
+        "Only one of 'max_tokens' and 'max_completion_tokens' may be set",
         "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported",
     ],
 )

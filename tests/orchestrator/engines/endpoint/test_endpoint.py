@@ -1,5 +1,6 @@
 """Measuring a server that already runs, and what is said of one that is not what it should be."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -96,6 +97,34 @@ async def test_a_server_that_lists_no_model_is_asked_for_the_one_that_is_named(t
     assert found.notes[0].startswith("UNLISTED")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"id": "m"}]',
+        '{"models": [{"name": "m"}]}',
+        '{"data": ["m"]}',
+        '{"data": [{"name": "m"}]}',
+    ],
+)
+async def test_a_list_of_models_may_have_several_shapes(text: str) -> None:
+    async with answering(listing(text)) as url:
+        found = await inspect(Experiment(endpoint=url))
+    assert (found.identity.asked, found.identity.listed) == ("m", ("m",))
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [('{"error": "none"}', 200), ("", 200), ("<html>", 200), ("no", 500), ("", 400)],
+)
+async def test_with_the_name_to_ask_for_no_list_is_needed(text: str, status: int) -> None:
+    async with answering(listing(text, status)) as url:
+        with pytest.raises(EndpointError, match="--served-model-name"):
+            await inspect(Experiment(endpoint=url))
+        options = EndpointOptions(served_name="b")
+        found = await inspect(Experiment(endpoint=url, endpoint_options=options))
+    assert (found.identity.asked, found.identity.listed) == ("b", None)
+
+
 async def test_a_model_that_is_listed_twice_is_one() -> None:
     async with answering(listing('{"data": [{"id": "m"}, {"id": "m"}]}')) as url:
         found = await inspect(Experiment(endpoint=url))
@@ -126,6 +155,28 @@ async def test_a_server_that_hangs_up_may_be_one_with_tls() -> None:
 
     async with answering(hang_up) as url:
         with pytest.raises(EndpointError, match=r"closed the connection unanswered.*https://"):
+            await inspect(Experiment(endpoint=url))
+
+
+async def test_a_server_that_breaks_off_tls_may_want_a_certificate_of_the_client() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(EndpointError, match="client's certificate") as raised:
+            await inspect(Experiment(endpoint=url))
+    assert not raised.value.absent
+
+
+async def test_what_speaks_no_http_is_told_as_such() -> None:
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(EndpointError, match="speaks no HTTP"):
             await inspect(Experiment(endpoint=url))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from catalog.errors import BadValue, ChangedExperiment, EndpointError, InputError, UnknownName
+from orchestrator.engines.endpoint.access import target_of
 from orchestrator.engines.endpoint.inspect import choose, inspect
 from orchestrator.engines.endpoint.metrics_source import find_metrics, to_and_fro
 from orchestrator.experiment.endpoint_options import EndpointOptions, kept_in_environment
@@ -158,6 +159,20 @@ def test_a_variable_that_is_not_set_is_named() -> None:
 )
 def test_a_url_may_have_a_prefix_a_query_or_be_the_whole_address(url: str, path: str) -> None:
     assert Target(base_url=url, model="m").path == path
+
+
+@pytest.mark.parametrize(("api", "other"), [("chat", "completions"), ("completions", "chat")])
+def test_an_address_of_one_api_is_not_measured_over_the_other(api: str, other: str) -> None:
+    place = {"chat": "chat/completions", "completions": "completions"}
+    for named, found in ((api, None), (other, f"--api {other}")):
+        asked = Experiment(
+            endpoint=f"http://h:1/v1/{place[named]}", endpoint_options=EndpointOptions(api=api)
+        )
+        if found is None:
+            assert target_of(asked, "m").endpoint == api
+        else:
+            with pytest.raises(BadValue, match=found):
+                target_of(asked, "m")
 
 
 @pytest.mark.parametrize("url", ["http://u:hunter22@h:1", "http://h:1?api_key=hunter22"])
