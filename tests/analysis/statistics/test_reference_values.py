@@ -61,6 +61,22 @@ def test_the_interval_of_eta_squared_is_where_the_noncentral_f_turns(alpha: floa
     assert found.eta_squared_low < fit.effects[0].eta_squared < found.eta_squared_high
 
 
+@pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-4])
+def test_the_interval_of_a_large_effect_holds_its_estimate(spread: float) -> None:
+    """λ/f has the distribution of df·χ²/df_residual where the effect is far above the noise."""
+    noise = np.tile([-1.0, 0.5, 0.5, -0.2, 0.2, 0.0], 3) * spread
+    rows = table({name: [float(x) for x in noise[:6] + level] for name, level in
+                  (("tp", 100.0), ("ep", 200.0), ("tp+ep", 400.0))})  # fmt: skip
+    fit = one_way(design(rows, rows["output_throughput"].to_numpy(), ["strategy"]))
+    f, found = fit.effects[0].f, robust_tests(fit)
+    assert f > 1e4
+    bounds = [f * 2 * stats.chi2.ppf(q, 15) / 15 for q in (0.025, 0.975)]
+    assert (1 - found.eta_squared_low, 1 - found.eta_squared_high) == pytest.approx(
+        [18 / (18 + bound) for bound in bounds], rel=2e-3
+    )
+    assert found.eta_squared_low < fit.effects[0].eta_squared < found.eta_squared_high
+
+
 def test_effect_sizes_by_hand_from_r_s_sums_of_squares() -> None:
     """R prints 3.76634 between three groups and 10.49209 within them, on 2 and 27."""
     (effect,) = one_way(plant_growth()).effects
