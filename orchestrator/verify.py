@@ -16,7 +16,7 @@ from orchestrator.results.contents import open_stored
 from orchestrator.results.manifests import (
     Manifest,
     StoredFile,
-    read_each_manifest,
+    read_each_or_problem,
     run_files,
     unfinished,
 )
@@ -77,9 +77,22 @@ def verify_directory(root: Path) -> list[Problem]:
 
 def _published_runs(root: Path, names: Sequence[str]) -> Share:
     # First all manifests, then all rows: in bundles each kind lies together.
-    manifests = list(read_each_manifest(root, "runs", names))
+    found = list(read_each_or_problem(root, "runs", names))
+    torn = [
+        Problem(name.removesuffix(".json"), str(each))
+        for name, each in zip(names, found, strict=True)
+        if isinstance(each, ResultsError)
+    ]
+    manifests = [each for each in found if isinstance(each, Manifest)]
     ids = [manifest.record.run_id for manifest in manifests]
-    return Share(ids, list(_of(root, manifests)))
+    return Share(ids, [*torn, *_of(root, manifests)])
+
+
+def checked_and_bare(root: Path) -> tuple[int, int]:
+    """How many published runs have rows to recompute their figures from, and how many none."""
+    runs = read_each_or_problem(root, "runs", run_files(root))
+    has_rows = [bool(each.files) for each in runs if isinstance(each, Manifest)]
+    return sum(has_rows), len(has_rows) - sum(has_rows)
 
 
 def _of(root: Path, manifests: Iterable[Manifest]) -> Iterator[Problem]:
@@ -132,7 +145,8 @@ def _figures(manifest: Manifest, parquet: str, content: bytes) -> Iterator[str]:
         )
     except UNREADABLE as error:
         what = clean_error(f"{type(error).__name__}: {error}")
-        raise ResultsError(f"{parquet}: cannot be read: {what}") from error
+        yield f"{parquet} cannot be read: {what}"
+        return
     if len(rows) != record.num_prompts:
         yield f"{len(rows)} request rows for {record.num_prompts} requests"
     for name, value in summary.items():
