@@ -1,5 +1,7 @@
 """What is published of each run, its manifest, and how manifests are read back."""
 
+import hashlib
+import io
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import msgspec
 
 from catalog.errors import BadFile, ResultsError
-from orchestrator.results.contents import names_in, read_folder, read_stored
+from orchestrator.results.contents import names_in, open_stored, read_folder, read_stored
 from orchestrator.results.record import RunRecord
 
 SCHEMA_VERSION = 1
@@ -37,6 +39,24 @@ class _Schema(msgspec.Struct):
 
 
 _manifests = msgspec.json.Decoder(Manifest)
+
+
+def as_published(root: Path, file: StoredFile) -> Path | bytes:
+    """Return where a file of a run lies, or of a bundle its bytes.
+
+    Raises ResultsError for one that is missing or is not what was published: Arrow reads a damaged
+    file as other numbers, or ends the process.
+    """
+    path = root / file.path
+    try:
+        with open_stored(root, file.path) as stored:
+            found = hashlib.file_digest(stored, "sha256").hexdigest()
+            source = bytes(stored.getbuffer()) if isinstance(stored, io.BytesIO) else path
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: is missing, though its run was published") from None
+    if found != file.sha256:
+        raise ResultsError(f"{path}: is not the file that was published")
+    return source
 
 
 def read_manifests(root: Path) -> list[Manifest]:

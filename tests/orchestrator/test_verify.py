@@ -32,9 +32,16 @@ def spoil(root: Path) -> list[tuple[str, str]]:
     lost = StoredFile(path="attempts/lost/requests.parquet", size_bytes=1, sha256="0")
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(failed, files=(lost,))))
     return [
-        (second.record.run_id, f"{file.path}: is not the file that was published"),
-        (failed.record.run_id, f"{lost.path} is missing"),
+        (
+            second.record.run_id,
+            _said(root, file, "is not the file that was published"),
+        ),
+        (failed.record.run_id, _said(root, lost, "is missing, though its run was published")),
     ]
+
+
+def _said(root: Path, file: StoredFile, problem: str) -> str:
+    return f"{root / file.path}: {problem}"
 
 
 def told(root: Path) -> list[tuple[str, str]]:
