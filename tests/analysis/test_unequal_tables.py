@@ -91,6 +91,11 @@ def test_a_crossover_with_a_load_that_is_not_known_is_refused_and_the_report_say
     assert "No crossover" in report_html(some)
 
 
+def test_a_column_that_is_empty_in_every_row_can_be_filled_in() -> None:
+    with pytest.raises(BadFile, match=r"'strategy', row 1: empty; --constant strategy=VALUE says"):
+        tables(typed_by_hand().assign(strategy=""))
+
+
 def test_failed_requests_of_runs_that_nobody_judged_are_said() -> None:
     rows = typed_by_hand()
     failed = rows.assign(failed=np.where(rows["strategy"] == "ep", 60, 0))
