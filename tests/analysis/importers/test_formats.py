@@ -226,6 +226,26 @@ def test_sglang_of_before_the_total_throughput_adds_both_ways(imported: Any) -> 
     assert record.total_token_throughput == 6050.0
 
 
+def test_the_oldest_sglang_files_and_lmdeploys_are_read_for_what_they_say(imported: Any) -> None:
+    names = ("total_throughput", "request_throughput", "server_info", "mean_ttft_ms",
+             "mean_tpot_ms", "mean_itl_ms", "concurrency", "max_concurrency")  # fmt: skip
+    old = without(SGLANG, *names) | {
+        "backend": "lmdeploy", "total_output_tokens_retokenized": 6090, "median_itl_ms": 30.0,
+        "median_ttft_ms": 37.0,
+    }  # fmt: skip
+    (record,) = imported(old)
+    assert (record.output_throughput, record.median_ttft_ms) == (3050.0, 37.0)
+    assert (record.engine, record.strategy, record.max_concurrency) == ("", "", None)
+    assert record.extra["client_backend"] == "lmdeploy"
+    # No mean shows its gaps to be those of tokens.
+    assert (record.median_itl_ms, record.extra["median_chunk_gap_ms"]) == (None, 30.0)
+
+
+def test_sglang_s_replay_of_a_trace_has_no_rate_and_is_told_from_one(imported: Any) -> None:
+    (record,) = imported(SGLANG | {"request_rate": "trace"})
+    assert (record.request_rate, record.extra["arrivals"]) == (None, "trace")
+
+
 def test_a_latency_whose_unit_an_export_does_not_name_is_refused(imported: Any) -> None:
     export = {
         "request_throughput": {"unit": "requests/sec", "avg": 10.0},
