@@ -37,7 +37,7 @@ def runs_of(document: Document) -> Sequence[ImportedRun]:
     if name is None:
         raise document.bad(_unknown(document))
     runs = FORMATS[name][1](document)
-    if any(all(value is None for value in run.summary.values()) for run in runs):
+    if not runs or any(all(value is None for value in run.summary.values()) for run in runs):
         raise document.bad(f"{name}, but without a figure: a run that did not finish?")
     return runs
 

@@ -92,6 +92,15 @@ def test_where_it_depends_each_layout_has_its_loads_and_its_lead() -> None:
     assert "ep at concurrency 64, +5" in found.headline
 
 
+def test_a_lead_that_one_condition_outweighs_is_no_layout_to_use() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.1})
+    odd = (rows["strategy"] == "tp") & (rows["max_concurrency"] == 1) & (rows["block"] == 5)
+    rows.loc[odd, "output_throughput"] *= 10
+    found = only(rows)
+    assert found.headline.startswith("no layout is shown to be best; ep (2 × H100) is nowhere")
+    assert "in 2 of 3 conditions, open in 1" in found.sure
+
+
 def test_single_runs_name_who_is_ahead_but_claim_nothing() -> None:
     found = only(runs({"tp": 1.0, "ep": 1.3}, replicates=1))
     assert found.headline.startswith("ep (2 × H100) is ahead, in single runs: +")

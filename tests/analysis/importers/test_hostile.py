@@ -147,6 +147,7 @@ def test_any_text_around_a_printed_summary_is_read_or_refused(
         (json.dumps(VLLM).replace("10.0", "1e999"), ""),
         (json.dumps(VLLM | {"completed": 10**400}), "larger than can be computed"),
         (json.dumps(VLLM | {"completed": 10**17}), "too large for a count"),
+        ('{"benchmarks": [], "metadata": {"guidellm_version": "0.6"}}', "without a figure"),
         ('[{"build_commit": "a", "n_prompt": 512, "avg_ts": 50.0}]', "llama-bench: single"),
         ('{"elapsed_time": 1.0, "num_requests": 9, "tokens_per_second": 5.0}', "bench throughput"),
         ("version: '0.1'\nmetrics: {}\n", "is not a file that is read: JSON"),
