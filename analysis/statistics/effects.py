@@ -148,11 +148,15 @@ def _eta_squared(effect: Effect, share: float) -> float:
     f, df, rest = effect.f, effect.df, effect.df_residual
     if stats.f.cdf(f, df, rest) <= share:
         return 0.0
-    noncentrality = f * df * float(stats.chi2.ppf(1 - share, rest)) / rest
-    if noncentrality < LARGE_NONCENTRALITY:
-        noncentrality = optimize.brentq(
-            lambda tried: stats.ncf.cdf(f, df, rest, tried) - share, 0.0, 4 * noncentrality + 100
-        )
+    noncentrality = about = f * df * float(stats.chi2.ppf(1 - share, rest)) / rest
+
+    def beyond(tried: float) -> float:
+        found = float(stats.ncf.cdf(f, df, rest, tried))
+        # Far out in a tail there is no number: 1 below the root, 0 above it.
+        return (float(tried < about) if math.isnan(found) else found) - share
+
+    if about < LARGE_NONCENTRALITY:
+        noncentrality = optimize.brentq(beyond, 0.0, 4 * about + 100)
     return noncentrality / (noncentrality + effect.n)
 
 
