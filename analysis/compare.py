@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from shlex import quote
 from typing import Unpack
 
 import numpy as np
@@ -192,7 +193,7 @@ def _nothing_paired(frame: pd.DataFrame, reference: str, apart: Sequence[str]) -
     problem = f"no stratum holds runs of {reference!r} and of {', '.join(sorted(there))} to pair"
     if apart:
         listed = "; ".join(f"{name} ({levels(frame, name)})" for name in apart)
-        problem += f": they differ in {listed}; --pool {apart[0]} overlooks that"
+        problem += f": they differ in {listed}; --pool {quote(apart[0])} overlooks that"
     else:
         problem += ": no block holds both under one load, and runs of different blocks make no pair"
     return BadFile(source_of(frame), problem)

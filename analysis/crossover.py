@@ -11,7 +11,7 @@ from scipy import stats
 from analysis.data.launches import mean_of_known, merged, shared, stacked
 from analysis.data.load import COLUMN, one_kind, with_load
 from analysis.data.order import ordered
-from analysis.data.pairs import LOAD, StratumKey, plain_level, strata
+from analysis.data.pairs import LOAD, NO_SPREAD, StratumKey, plain_level, strata
 from analysis.data.select import RowSelection, need_levels
 from analysis.data.source_location import refuse_row, source_of
 from analysis.question import ComparisonSpec, asked_of, reference_of
@@ -20,6 +20,7 @@ from orchestrator.results.quantities import is_higher_better
 
 # Points between the lowest and highest load at which the confidence set is evaluated.
 STEPS = 2001
+COPIES = "the replicates repeat one number: no interval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +177,13 @@ def _crossovers_of(
         return
     complete = ratios[:, np.isfinite(ratios).all(axis=0)]
     blocks = complete.shape[1]
+    copies = blocks > 1 and float(np.ptp(complete, axis=1).max()) < NO_SPREAD
     at = np.linspace(loads[0], loads[-1], STEPS)
     means = mean_of_known(ratios, 1)
     mean = np.interp(at, loads, means)
     roots = _roots(loads, means)
     undecided = None
-    if blocks > 1:
+    if blocks > 1 and not copies:
         curves = np.stack([np.interp(at, loads, column) for column in complete.T])
         undecided = _undecided(curves, curves.mean(axis=0), alpha)
     for root in roots:
@@ -193,22 +195,22 @@ def _crossovers_of(
             blocks=blocks,
             below=pair.reference if rising else pair.strategy,
             above=pair.strategy if rising else pair.reference,
-            note=_note(blocks, low, high),
+            note=COPIES if copies else _note(blocks, low, high),
         )
     if not roots:
         ahead = pair.strategy if mean.mean() > 0 else pair.reference if mean.any() else ""
         span = f"{2 ** loads[0]:g} to {2 ** loads[-1]:g}"
-        note = f"no crossover in {pair.load_kind} {span}: {_ahead(ahead, means, undecided)}"
+        note = f"no crossover in {pair.load_kind} {span}: {_ahead(ahead, means, undecided, blocks)}"
         yield pair.crossover(blocks=blocks, below=ahead, above=ahead, note=note)
 
 
-def _ahead(name: str, means: np.ndarray, undecided: np.ndarray | None) -> str:
+def _ahead(name: str, means: np.ndarray, undecided: np.ndarray | None, blocks: int) -> str:
     """Who leads throughout, and whether the runs show it; equal means are no lead."""
     if not name:
         return "the two are equal at every load"
     text = f"{name} is {'ahead at every load' if means.all() else 'nowhere behind'}"
     if undecided is None:
-        return f"{text}, untested: too few blocks hold them all"
+        return f"{text}, untested: {COPIES if blocks > 1 else 'too few blocks hold them all'}"
     return f"{text}; the runs do not rule one out" if undecided.any() else text
 
 

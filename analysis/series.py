@@ -97,9 +97,9 @@ def per_user(frame: pd.DataFrame) -> pd.DataFrame:
     pace = curves(frame, speed)[[*CELL, "mean"]].rename(columns={"mean": "tpot_ms"})
     table = efficiency.merge(pace, on=list(CELL))
     table["per_user"] = 1e3 / table["tpot_ms"]
-    groups = table.groupby(["model", "workload"], sort=False)
-    front = groups[["per_user", "mean"]].apply(lambda g: pd.Series(_front(g.to_numpy()), g.index))
-    table["front"] = front.droplevel([0, 1]).reindex(table.index)
+    table["front"] = False
+    for _, group in table.groupby(["model", "workload"], sort=False):
+        table.loc[group.index, "front"] = _front(group[["per_user", "mean"]].to_numpy())
     return table
 
 

@@ -1,7 +1,5 @@
 """The run table and the request table of a results directory."""
 
-import hashlib
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
@@ -9,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from catalog.errors import InputError, ResultsError
+from catalog.errors import InputError
 from catalog.inside import read_inside
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.quality.rows import quality_columns, with_quality
 from orchestrator.results.condition import configurations, server_columns, version_of
-from orchestrator.results.contents import open_stored
-from orchestrator.results.manifests import Manifest, StoredFile, each_manifest, read_manifests
+from orchestrator.results.manifests import (
+    Manifest,
+    as_published,
+    each_manifest,
+    read_manifests,
+)
 from orchestrator.results.record import ColumnValue, RunRecord
 
 if TYPE_CHECKING:
@@ -77,29 +79,12 @@ def _asked(root: Path) -> dict[str, str]:
 def request_files(
     root: Path, manifests: Iterable[Manifest] | None = None
 ) -> "Iterator[RowsSource]":
-    """Yield the files with the request rows of published runs; of those in bundles their bytes.
-
-    Raises ResultsError for one that is missing or is not what was published: Arrow reads a damaged
-    file as other numbers, or ends the process.
-    """
+    """Yield the files with the request rows of published runs, as they were published."""
     listed = read_manifests(root) if manifests is None else manifests
     for manifest in listed:
         for file in manifest.files:
             if file.path.endswith("/requests.parquet"):
-                yield _published(root, file)
-
-
-def _published(root: Path, file: StoredFile) -> "RowsSource":
-    path = root / file.path
-    try:
-        with open_stored(root, file.path) as stored:
-            found = hashlib.file_digest(stored, "sha256").hexdigest()
-            source = bytes(stored.getbuffer()) if isinstance(stored, io.BytesIO) else path
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: is missing, though its run was published") from None
-    if found != file.sha256:
-        raise ResultsError(f"{path}: is not the file that was published (see moeserve verify)")
-    return source
+                yield as_published(root, file)
 
 
 def request_table(root: Path) -> "pa.Table":

@@ -1,6 +1,5 @@
 """Re-read a results directory: is everything that was published still there, whole and true?"""
 
-import hashlib
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,18 +9,17 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from catalog.errors import BadFile, ResultsError
+from catalog.errors import ResultsError
 from catalog.python import safe_children
-from orchestrator.results.contents import open_stored
 from orchestrator.results.manifests import (
     Manifest,
-    StoredFile,
-    read_each_manifest,
+    as_published,
+    read_each_or_problem,
     run_files,
     unfinished,
 )
 from orchestrator.results.record import RunRecord
-from orchestrator.results.rows import transcript_of
+from orchestrator.results.rows import RowsSource, transcript_of
 from workloads.figures.summary import figures_of
 from workloads.transcript import clean_error
 
@@ -77,9 +75,22 @@ def verify_directory(root: Path) -> list[Problem]:
 
 def _published_runs(root: Path, names: Sequence[str]) -> Share:
     # First all manifests, then all rows: in bundles each kind lies together.
-    manifests = list(read_each_manifest(root, "runs", names))
+    found = list(read_each_or_problem(root, "runs", names))
+    torn = [
+        Problem(name.removesuffix(".json"), str(each))
+        for name, each in zip(names, found, strict=True)
+        if isinstance(each, ResultsError)
+    ]
+    manifests = [each for each in found if isinstance(each, Manifest)]
     ids = [manifest.record.run_id for manifest in manifests]
-    return Share(ids, list(_of(root, manifests)))
+    return Share(ids, [*torn, *_of(root, manifests)])
+
+
+def checked_and_bare(root: Path) -> tuple[int, int]:
+    """How many published runs have rows to recompute their figures from, and how many none."""
+    runs = read_each_or_problem(root, "runs", run_files(root))
+    has_rows = [bool(each.files) for each in runs if isinstance(each, Manifest)]
+    return sum(has_rows), len(has_rows) - sum(has_rows)
 
 
 def _of(root: Path, manifests: Iterable[Manifest]) -> Iterator[Problem]:
@@ -94,36 +105,23 @@ def _cores() -> int:
 
 def _problems(root: Path, manifest: Manifest) -> list[Problem]:
     wrong: list[str] = []
-    rows: tuple[str, bytes] | None = None
+    rows: RowsSource | None = None
     for file in manifest.files:
-        wanted = rows is None and file.path.endswith("/requests.parquet")
         try:
-            content = _published(root, file, kept=wanted)
-        except FileNotFoundError:
-            wrong.append(f"{file.path} is missing")
-        except BadFile as error:
+            source = as_published(root, file)
+        except ResultsError as error:
             wrong.append(str(error))
         else:
-            rows = (file.path, content) if wanted else rows
+            rows = source if rows is None and file.path.endswith("/requests.parquet") else rows
     if not wrong:
-        wrong = ["it has no request rows"] if rows is None else list(_figures(manifest, *rows))
+        wrong = ["it has no request rows"] if rows is None else list(_figures(manifest, rows))
     return [Problem(manifest.record.run_id, problem) for problem in wrong]
 
 
-def _published(root: Path, file: StoredFile, *, kept: bool) -> bytes:
-    """Return a file that is as it was published, BadFile for another; only its bytes if kept."""
-    with open_stored(root, file.path) as stored:
-        data = stored.read() if kept else b""
-        found = hashlib.sha256(data) if kept else hashlib.file_digest(stored, "sha256")
-    if found.hexdigest() != file.sha256:
-        raise BadFile(file.path, "is not the file that was published")
-    return data
-
-
-def _figures(manifest: Manifest, parquet: str, content: bytes) -> Iterator[str]:
+def _figures(manifest: Manifest, source: RowsSource) -> Iterator[str]:
     record = manifest.record
     try:
-        rows = transcript_of(content)
+        rows = transcript_of(source)
         summary = figures_of(
             rows,
             goodput=manifest.details.get("goodput") or {},
@@ -132,7 +130,8 @@ def _figures(manifest: Manifest, parquet: str, content: bytes) -> Iterator[str]:
         )
     except UNREADABLE as error:
         what = clean_error(f"{type(error).__name__}: {error}")
-        raise ResultsError(f"{parquet}: cannot be read: {what}") from error
+        yield f"its request rows cannot be read: {what}"
+        return
     if len(rows) != record.num_prompts:
         yield f"{len(rows)} request rows for {record.num_prompts} requests"
     for name, value in summary.items():

@@ -70,7 +70,8 @@ def choice_of(rows: pd.DataFrame, best: pd.DataFrame, spec: ComparisonSpec) -> C
     """Decide for the usable rows of one model, of which `best` holds the winners.
 
     A layout is common where it leads or is not shown to be beaten in every condition: one that is
-    common alone is the choice; several are tied, or open; without any it depends.
+    common alone is the choice, unless one condition outweighs its lead in the others; several are
+    tied, or open; without any it depends.
     """
     standings: Counter[Standing] = Counter(best["standing"].tolist())
     unbeaten = [_names(row, "unbeaten") for row in best.to_dict("records")]
@@ -86,14 +87,21 @@ def choice_of(rows: pd.DataFrame, best: pd.DataFrame, spec: ComparisonSpec) -> C
     names = _by_mean(group, shared, spec)
     lead = _lead(group, names[0], set(group.logs) - shared, spec)
     if len(names) == 1:
-        kind: ChoiceKind = (
-            "use" if standings["shown"] else "ahead" if standings["untested"] else ("open")
-        )
+        kind: ChoiceKind = "use" if standings["shown"] else "ahead"
+        if not (standings["shown"] or standings["untested"]) or not _leads(lead):
+            kind = "open"
         return Choice(kind, names, lead, standings, pairs, some)
     alike = all(shared <= _names(row, "equal") for row in best.to_dict("records"))
     if not alike:
         lead = _lead(group, names[0], {names[1]}, spec)
     return Choice("tie" if alike else "open", names, lead, standings, pairs, some)
+
+
+def _leads(lead: Lead | None) -> bool:
+    """Whether the mean over all conditions is ahead too, beyond its interval where it has one."""
+    if lead is None:
+        return True
+    return (lead.ratio.value if lead.ratio.low is None else lead.ratio.low) > 1
 
 
 def _names(row: Mapping[Hashable, Any], column: str) -> set[str]:

@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis.data.conditions import SEPARATOR, Pooling, kept_apart, labelled, said_apart
 
+UNNAMED = "unnamed layout"
 PROVENANCES = ("measured", "imported", "simulated", "unstated")
 
 
@@ -32,7 +33,11 @@ def by_provenance(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def with_arms(frame: pd.DataFrame) -> pd.DataFrame:
-    """Name an arm by strategy and technique where there are several techniques."""
+    """Name an arm by strategy and technique where there are several techniques.
+
+    An arm whose layout nobody said, as of an import, has a name that says so.
+    """
+    frame = frame.assign(strategy=frame["strategy"].where(frame["strategy"] != "", UNNAMED))
     if "technique" not in frame or frame["technique"].nunique() < 2:
         return frame
     technique = frame["technique"].astype(str)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 import numpy as np
 import pandas as pd
@@ -154,7 +155,7 @@ def said_apart(frame: pd.DataFrame, names: Iterable[str], what: str) -> tuple[st
     """Notes that rows were kept apart by columns, and how to choose."""
     return tuple(
         f"rows differ in {name} ({levels(frame, name)}): {what}; "
-        f"--where {name}=VALUE takes one, --pool {name} overlooks it"
+        f"--where {quote(f'{name}=VALUE')} takes one, --pool {quote(name)} overlooks it"
         for name in names
     )
 
@@ -166,11 +167,11 @@ def refuse_mixed(frame: pd.DataFrame, names: Sequence[str], *, ways: str) -> Non
     listed = "; ".join(f"{name} ({levels(frame, name)})" for name in names)
     first = names[0]
     value = shown(next(iter(ordered(frame[first])), "VALUE"))
-    apart = f", {ways} {first}" if ways else ""
+    apart = f", {ways} {quote(first)}" if ways else ""
     raise BadFile(
         source_of(frame),
         f"rows that would count as replicates differ in {listed}: choose with --where "
-        f"{first}={value}{apart} or --pool {first}",
+        f"{quote(f'{first}={value}')}{apart} or --pool {quote(first)}",
     )
 
 

@@ -1,9 +1,11 @@
 """What a missing column may be called in a table of one's own."""
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from catalog.errors import closest
+from orchestrator.results.quantities import role_of
 
 # Words that people use for a column of the run table.
 KNOWN_AS = {
@@ -51,14 +53,15 @@ def said_missing(missing: Sequence[str], columns: Sequence[str]) -> str:
 def _way(missing: Sequence[str], columns: Sequence[str]) -> str:
     """The flags that name a column of the run table in a table of one's own."""
     flags = [_flag(name, like(name, columns)) for name in missing if name in KNOWN_AS]
-    return f"; say {' '.join(flags)}" if flags else ""
+    known = " ".join(filter(None, flags))
+    return f"; say {known}" if known else ""
 
 
 def _flag(name: str, near: Sequence[str]) -> str:
-    if not near:
-        return f"--constant {name}=VALUE"
-    pair = f"{near[0]}={name}"
-    return f"--column {pair}" if re.fullmatch(r"[\w=/.%-]+", pair) else f"--column '{pair}'"
+    """A column to rename, or the same in all rows; what was measured is never the same."""
+    if near:
+        return f"--column {shlex.quote(f'{near[0]}={name}')}"
+    return "" if role_of(name) == "measure" else f"--constant {name}=VALUE"
 
 
 def _one(name: str, near: Sequence[str], *, alone: bool) -> str:

@@ -4,6 +4,7 @@ import csv
 import functools
 import io
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args, get_type_hints
@@ -36,6 +37,7 @@ DAMAGED = (
 """What libraries raise of a file's content; their own errors are kinds of these."""
 MISSING = frozenset({"", "na", "nan", "null", "none", "n/a"})
 NO_NUMBER = "is not a number (write it without a unit or a comma, decimals behind a point)"
+NAMELESS = re.compile(r"(?:Unnamed: \d+|level_0)?")
 UNSIGNED = re.compile(
     r"^(?:total_|num_|max_concurrency|request_rate|completed|failed|duration|tp$|pp$|dp$)"
     r"|throughput|goodput|^(?:mean|median|std|p90|p95|p99)_(?:ttft|tpot|itl|e2el)_ms$"
@@ -69,6 +71,8 @@ def read_table(path: Path) -> pd.DataFrame:
     if raw.empty:
         raise BadFile(path, "holds no rows")
     raw = raw.rename(columns=_heading)
+    check_columns(path, list(map(str, raw.columns)))
+    raw = _without_row_numbers(raw)
     frame = pd.DataFrame({name: typed(raw[name], str(path)) for name in raw.columns})
     return frame.assign(source_file=str(path), source_row=np.arange(1, len(frame) + 1))
 
@@ -92,6 +96,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise BadFile(path, "is empty") from None
     except BadFile:
         raise
+    except pd.errors.ParserWarning:
+        raise BadFile(path, "a row has more cells than the header") from None
     except UnicodeDecodeError:
         raise BadFile(path, "is no UTF-8 text: save it as CSV in UTF-8") from None
     except (*DAMAGED, csv.Error) as error:
@@ -106,20 +112,53 @@ def _csv_frame(path: Path, content: BinaryIO) -> pd.DataFrame:
         raise BadFile(path, f"larger than {MOST_CSV_BYTES:,} bytes")
     content.seek(0)
     header = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
-    names = next(csv.reader(header), [])
+    names = [name.strip() for name in next(csv.reader(header), [])]
     header.detach()
     mark = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), "")
     if mark:
         raise BadFile(path, f"has {mark!r} between its cells: save it with commas there instead")
-    check_columns(path, names)
+    check_columns(path, [name for name in names if name])
     content.seek(0)
-    return pd.read_csv(
-        content, dtype=str, keep_default_na=False, encoding="utf-8-sig", nrows=MOST_ROWS + 1
-    )
+    with warnings.catch_warnings():
+        # Rows that are longer than the header: else their first cells become the names of rows.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        frame = pd.read_csv(
+            content,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            nrows=MOST_ROWS + 1,
+            index_col=False,
+        )
+    return _without_empty_rows(frame)
+
+
+def _without_empty_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Drop rows of nothing but separators, as a spreadsheet writes them behind its last row."""
+    empty = _is_nothing(frame.iloc[:, 0])
+    if not empty.any():
+        return frame
+    empty &= frame[empty].apply(_is_nothing).all(axis=1).reindex(frame.index, fill_value=False)
+    return frame[~empty].reset_index(drop=True)
+
+
+def _is_nothing(column: pd.Series) -> pd.Series:
+    return column.isna() | (column.str.strip() == "")
+
+
+def _without_row_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """Drop the numbers of rows that pandas writes beside a table as a column without a name."""
+    nameless = [name for name in frame.columns.map(str) if NAMELESS.fullmatch(name)]
+    return frame.drop(columns=[name for name in nameless if _counts(frame[name])])
+
+
+def _counts(column: pd.Series) -> bool:
+    numbers = pd.to_numeric(column, errors="coerce")
+    return bool(numbers.notna().all() and (numbers.diff().iloc[1:] >= 1).all())
 
 
 def _heading(name: object) -> str:
-    text = str(name)
+    text = str(name).strip()
     return text[1:] if HIDDEN_FORMULA.match(text) else text
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import TypedDict
 
 import numpy as np
@@ -115,7 +116,8 @@ def _check_cells(frame: pd.DataFrame, response: str, factors: Sequence[str]) -> 
     for name in factors:
         absent = (frame[name].isna() | (frame[name].astype(str) == "")).to_numpy()
         if absent.any():
-            refuse_row(frame, int(np.flatnonzero(absent)[0]), name, "empty")
+            way = f"--constant {quote(f'{name}=VALUE')} says it for all" if absent.all() else WAY
+            refuse_row(frame, int(np.flatnonzero(absent)[0]), name, f"empty; {way}")
 
 
 def need_levels(frame: pd.DataFrame, factor: str, *, hint: str = "") -> None:

@@ -162,6 +162,9 @@ def _decode(path: Path, decoder: json.JSONDecoder, text: str, start: int) -> tup
     try:
         return decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
+        if text[start] not in "{[":
+            kinds = "JSON, JSON lines, AIPerf's CSV or a printed Serving Benchmark Result"
+            raise bad_file(path, f"is not a file that is read: {kinds}") from None
         cut = " (the file ends there: truncated?)" if error.pos >= len(text.rstrip()) - 1 else ""
         problem = f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}{cut}"
         raise bad_file(path, problem) from None

@@ -9,6 +9,7 @@ from analysis.importers import (
     inferencex,
     llmperf,
     sglang,
+    trtllm,
     vllm,
 )
 from analysis.importers.document import Document
@@ -23,6 +24,7 @@ FORMATS: dict[str, tuple[Matches, Callable[[Document], Sequence[ImportedRun]]]] 
     "inference-perf": (inference_perf.matches, lambda d: [inference_perf.result(d)]),
     "inferencex": (inferencex.matches, inferencex.results),
     "llmperf": (llmperf.matches, lambda d: [llmperf.result(d)]),
+    "trtllm-bench": (trtllm.matches, lambda d: [trtllm.result(d)]),
 }
 RUN_TABLE = {"strategy", "output_throughput", "max_concurrency", "workload", "model"}
 
@@ -35,7 +37,7 @@ def runs_of(document: Document) -> Sequence[ImportedRun]:
     if name is None:
         raise document.bad(_unknown(document))
     runs = FORMATS[name][1](document)
-    if any(all(value is None for value in run.summary.values()) for run in runs):
+    if not runs or any(all(value is None for value in run.summary.values()) for run in runs):
         raise document.bad(f"{name}, but without a figure: a run that did not finish?")
     return runs
 
@@ -54,6 +56,8 @@ def _no_run(document: Document) -> str:
         return "holds single requests of LLMPerf; give the …_summary.json beside it"
     if guidellm.is_older(document):
         return "a report of GuideLLM before 0.5, which has other figures: measure with a newer one"
+    if {"build_commit", "n_prompt", "avg_ts"} <= set(document.data):
+        return "llama-bench: single sequences without a load, not a serving benchmark"
     return repeats(document) or ("" if vllm.matches(document) else vllm.is_unfinished(document))
 
 
@@ -65,4 +69,7 @@ def _unknown(document: Document) -> str:
             "with --column OWN=NAME where its columns have other names"
         )
     known = ", ".join(FORMATS)
-    return f"none of the known formats ({known}); its keys begin {', '.join(keys[:4])}"
+    return (
+        f"none of the known formats ({known}); its keys begin {', '.join(keys[:4])}; what it "
+        "measured can stand in a CSV with the columns of docs/columns.md"
+    )

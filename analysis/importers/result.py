@@ -94,13 +94,14 @@ def without_chunk_gaps(summary: dict[str, Number]) -> tuple[dict[str, Number], d
     """Drop inter-token latencies that are gaps of chunks of several tokens; return them apart.
 
     Gaps between tokens have the mean that the totals give. Without totals they agree with TPOT,
-    which weighs requests and not tokens: only where all outputs have one length.
+    which weighs requests and not tokens: only where all outputs have one length. Nothing shows
+    percentiles without a mean to be those of tokens.
     """
     itl = summary.get("mean_itl_ms")
     right = token_gap_ms(summary) or summary.get("mean_tpot_ms")
-    if itl is None or right is None or abs(itl - right) <= SAME_WITHIN * right:
+    gaps = [name for name in summary if name.endswith("_itl_ms") and summary[name] is not None]
+    if not gaps or (itl and right and abs(itl - right) <= SAME_WITHIN * right):
         return summary, {}
-    gaps = [name for name in summary if name.endswith("_itl_ms")]
     kept = {name: value for name, value in summary.items() if name not in gaps}
     return kept, {name.replace("_itl_", "_chunk_gap_"): summary[name] for name in gaps}
 

@@ -23,6 +23,8 @@ from strategies import Layout
 
 METRICS = {"ttft": "ttft", "tpot": "tpot", "itl": "itl", "e2el": "e2e_latency"}
 POOLS = ("prefill", "decode")
+TRACE = "trace"
+"""Stands where the rate does when requests were sent at a trace's own times."""
 # Where a server's arguments lie, the first that is there.
 ARGUMENTS = ("internal_states.0", "decode.0", "prefill.0", "server_args", "")
 READ = (
@@ -44,7 +46,8 @@ SERVER_STATE = (
 
 def matches(source: Document) -> bool:
     keys = set(source.data)
-    rates = {"total_throughput", "input_throughput"} & keys
+    # The oldest files have no further rate; LMDeploy's copy of the tool writes the same.
+    rates = {"total_throughput", "input_throughput", "total_output_tokens_retokenized"} & keys
     return {"mean_e2e_latency_ms", "output_throughput"} <= keys and bool(rates)
 
 
@@ -55,6 +58,7 @@ def result(source: Document) -> ImportedRun:
     summary, gaps = without_chunk_gaps(_summary(source, prompts))
     server = _server(source)
     rest = leftovers(source.data, READ)
+    is_trace = source.text("request_rate") == TRACE
     backend = source.text("backend")
     return ImportedRun(
         source=source,
@@ -70,12 +74,13 @@ def result(source: Document) -> ImportedRun:
         # does not say.
         num_prompts=prompts or done,
         max_concurrency=source.level("max_concurrency"),
-        request_rate=source.setting("request_rate"),
+        request_rate=None if is_trace else source.setting("request_rate"),
         summary=summary,
         measured={**rest.measured, **gaps},
         labels={
             **({} if prompts else COUNTED),
             **({"client_backend": backend} if backend else {}),
+            **({"arrivals": TRACE} if is_trace else {}),
             **_arguments(source, server),
             **rest.labels,
         },

@@ -70,6 +70,8 @@ def is_unfinished(source: Document) -> str:
         return "vllm bench serve, but without output_throughput: a run that did not finish?"
     if {"avg_latency", "percentiles"} <= keys:
         return "vllm bench latency: batches without a load, not a serving benchmark"
+    if {"elapsed_time", "num_requests", "tokens_per_second"} <= keys:
+        return "vllm bench throughput: a batch without a load and latencies, no serving benchmark"
     return ""
 
 

@@ -1,6 +1,7 @@
 """Replicates of one condition made one row: means of what was measured, and of how many runs."""
 
 from collections.abc import Sequence
+from shlex import quote
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def undecided_notes(
     if len(np.unique(cells(frame, _settled(frame, pool, objectives)))) == len(frame):
         return ()
     listed = "; ".join(f"{name} ({levels(frame, name)})" for name in names)
-    flags = " ".join(f"--pool {name}" for name in names)
+    flags = " ".join(f"--pool {quote(name)}" for name in names)
     return (f"rows that are alike but for {listed} are kept apart: {flags} averages them",)
 
 

@@ -118,7 +118,7 @@ def _crossings(changes: Sequence[Crossover]) -> list[str]:
 def _crossing(change: Crossover) -> str:
     where = dict(change.key).get("workload")
     if change.low is None and change.high is None:
-        bounds = "no interval"
+        bounds = change.note
     else:
         low = "below what was run" if change.low is None else number(change.low, digits=3)
         high = "above what was run" if change.high is None else number(change.high, digits=3)

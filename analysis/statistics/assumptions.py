@@ -56,7 +56,7 @@ def _equal_variances(of: str, fit: FittedModel, logged: bool) -> AssumptionCheck
         return AssumptionCheck(
             of, name, test, float(found.statistic), float(found.pvalue), True, ""
         )
-    way = "read Welch's F" if logged else "read Welch's F, or analyse ratios with --log"
+    way = _read("Welch's F", fit) + ("" if logged else ", or analyse ratios with --log")
     return AssumptionCheck(of, name, test, float(found.statistic), float(found.pvalue), False, way)
 
 
@@ -70,8 +70,14 @@ def _normal_residuals(of: str, fit: FittedModel, logged: bool) -> AssumptionChec
         test, statistic, p = "Shapiro–Wilk", float(shapiro.statistic), float(shapiro.pvalue)
     if p >= LEVEL:
         return AssumptionCheck(of, name, test, statistic, p, True, "")
-    way = "read Kruskal–Wallis" if logged else "read Kruskal–Wallis, or use --log"
+    way = _read("Kruskal–Wallis", fit) + ("" if logged else ", or use --log")
     return AssumptionCheck(of, name, test, statistic, p, False, f"{way}; F bears mild departures")
+
+
+def _read(test: str, fit: FittedModel) -> str:
+    """The test that assumes less, which a model of several factors does not have."""
+    alone = " of each factor alone, without --interactions" if len(fit.effects) > 1 else ""
+    return f"read {test}{alone}"
 
 
 def _balance(of: str, fit: FittedModel) -> AssumptionCheck:

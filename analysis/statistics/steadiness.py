@@ -26,15 +26,16 @@ def replicate_notes(
     `apart` are columns beyond the usual that tell conditions apart.
     """
     known = frame[frame[response] > 0] if response in frame else frame.iloc[:0]
-    if known.empty or "block" not in known:
+    if known.empty:
         return ()
     logs = known[response].astype(float).map(math.log)
     names = [
         column for column in dict.fromkeys(("strategy", *CONDITION, *apart)) if column in known
     ]
     key = pd.Series(cells(known, names), known.index)
+    number = next((known[n].astype(float) for n in ("block", "replicate") if n in known), None)
     return (
-        *_drift(logs, key, known["block"].astype(float)),
+        *(() if number is None else _drift(logs, key, number)),
         *_outliers(logs, key, known[names]),
     )
 

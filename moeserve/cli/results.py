@@ -210,11 +210,15 @@ def _pack(directories: list[str], output: Path | None, *, with_names: bool) -> N
 
 def verify(directory: DirectoryArgument, output: FormatOption = Format.table) -> None:
     from orchestrator.results.archive import opened
-    from orchestrator.verify import verify_directory
+    from orchestrator.verify import checked_and_bare, verify_directory
 
-    problems = verify_directory(opened(directory))
+    root = opened(directory)
+    problems = verify_directory(root)
     show([{"run_id": p.run_id, "problem": p.problem} for p in problems], output)
     if problems:
         note(f"{len(problems)} problems")
         raise typer.Exit(2)
-    note("every published run is whole")
+    checked, bare = checked_and_bare(root)
+    if bare:
+        note(f"{bare} published runs have no request rows: nothing shows their figures right")
+    note(f"every published run{' with rows' if bare else ''} is whole: {checked}")

@@ -1,6 +1,7 @@
 """`moeserve select`: the configuration that serves best under limits, and what the rest lack."""
 
 from enum import StrEnum
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -162,7 +163,8 @@ def _mixed(frame: "pd.DataFrame") -> list[str]:
     frame = frame[counts(frame)]
     found = {n: ordered(frame[n].unique()) for n in ("model", "workload") if n in frame}
     return [
-        f"{len(levels)} {name}s are ranked together; --where {name}={levels[0]} takes one"
+        f"{len(levels)} {name}s are ranked together; "
+        f"--where {quote(f'{name}={levels[0]}')} takes one"
         for name, levels in found.items()
         if len(levels) > 1
     ]

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import BadFile, BadValue
+from catalog.errors import BadValue
 from catalog.inside import read_inside
 from orchestrator.host.files import sync_folder
 from orchestrator.results.bundles import FOLDER, MOST_FILE_BYTES, Bundles, bundles_of
 from orchestrator.results.bundling import Entry, write_bundle
 from orchestrator.results.contents import names_in
-from orchestrator.results.manifests import read_manifests
+from orchestrator.results.manifests import read_manifests, run_files
 from orchestrator.results.store import Store
 
 BUNDLE_BYTES = 2**30
@@ -61,8 +61,7 @@ class Compaction:
 
 def planned_compaction(root: Path) -> Compaction:
     """Return what could be bundled; BadFile for no results directory, BadValue while one writes."""
-    if not (root / "runs").is_dir():
-        raise BadFile(root, "is not a results directory: it has no runs/ in it")
+    run_files(root)
     recorded = _recorded(root)
     _refuse_written(root, recorded)
     pieces = tuple(_pieces(root, recorded))
@@ -75,6 +74,7 @@ def planned_compaction(root: Path) -> Compaction:
 
 def compact(root: Path, progress: Progress = lambda _done, _all: None) -> Compaction:
     """Bundle the small files of every run that is over; doing it again changes nothing."""
+    run_files(root)  # refuses what is no results directory before a lock is made there
     store = Store(root)
     with store.locked():
         found = planned_compaction(root)

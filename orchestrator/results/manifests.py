@@ -1,5 +1,7 @@
 """What is published of each run, its manifest, and how manifests are read back."""
 
+import hashlib
+import io
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,11 @@ from typing import Any
 import msgspec
 
 from catalog.errors import BadFile, ResultsError
-from orchestrator.results.contents import names_in, read_folder, read_stored
+from orchestrator.results.contents import names_in, open_stored, read_folder, read_stored
 from orchestrator.results.record import RunRecord
 
 SCHEMA_VERSION = 1
+WAY_OUT = "moved away, its run is missing, and `run` or `import` adds it again"
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +34,29 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     details: dict[str, Any] = {}
 
 
+class _Schema(msgspec.Struct):
+    schema: int = 0
+
+
 _manifests = msgspec.json.Decoder(Manifest)
+
+
+def as_published(root: Path, file: StoredFile) -> Path | bytes:
+    """Return where a file of a run lies, or of a bundle its bytes.
+
+    Raises ResultsError for one that is missing or is not what was published: Arrow reads a damaged
+    file as other numbers, or ends the process.
+    """
+    path = root / file.path
+    try:
+        with open_stored(root, file.path) as stored:
+            found = hashlib.file_digest(stored, "sha256").hexdigest()
+            source = bytes(stored.getbuffer()) if isinstance(stored, io.BytesIO) else path
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: is missing, though its run was published") from None
+    if found != file.sha256:
+        raise ResultsError(f"{path}: is not the file that was published")
+    return source
 
 
 def read_manifests(root: Path) -> list[Manifest]:
@@ -79,8 +104,21 @@ def read_all(root: Path, folder: str) -> list[Manifest]:
 
 def read_each_manifest(root: Path, folder: str, names: Sequence[str]) -> Iterator[Manifest]:
     """Yield runs, or failed attempts, by the names of their files in a folder."""
+    for found in read_each_or_problem(root, folder, names):
+        if isinstance(found, ResultsError):
+            raise found
+        yield found
+
+
+def read_each_or_problem(
+    root: Path, folder: str, names: Sequence[str]
+) -> Iterator[Manifest | ResultsError]:
+    """Yield the same, and of a record that cannot be read what is wrong with it."""
     for name, data in zip(names, read_folder(root, folder, names), strict=True):
-        yield _decoded(root, f"{folder}/{name}", data)
+        try:
+            yield _decoded(root, f"{folder}/{name}", data)
+        except ResultsError as error:
+            yield error
 
 
 def read_manifest(root: Path, path: Path) -> Manifest:
@@ -92,11 +130,20 @@ def read_manifest(root: Path, path: Path) -> Manifest:
 def _decoded(root: Path, name: str, data: bytes | memoryview) -> Manifest:
     try:
         manifest = _manifests.decode(data)
+        newest = manifest.schema
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ResultsError(f"{root / name}: is damaged: {error}") from error
-    if manifest.schema > SCHEMA_VERSION:
-        raise ResultsError(
-            f"{root / name}: schema {manifest.schema} is newer than {SCHEMA_VERSION}; "
-            "update moeserve"
-        )
+        newest = _schema(data)
+        if newest <= SCHEMA_VERSION:
+            raise ResultsError(f"{root / name}: is damaged: {error}; {WAY_OUT}") from error
+    if newest > SCHEMA_VERSION:
+        problem = f"schema {newest} is newer than {SCHEMA_VERSION}; update moeserve"
+        raise ResultsError(f"{root / name}: {problem}")
     return manifest
+
+
+def _schema(data: bytes | memoryview) -> int:
+    """The schema of a record whose other fields this version may not know; 0 where it has none."""
+    try:
+        return msgspec.json.decode(data, type=_Schema).schema
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.compare import ComparisonSpec, compare
-from analysis.data.conditions import Pooling, kept_apart
+from analysis.data.conditions import Pooling, kept_apart, refuse_mixed
 from analysis.data.where import where
 from analysis.plots.kinds import drawing
 from analysis.predict.read import read_cases
@@ -115,6 +115,12 @@ def test_the_predictor_refuses_to_average_systems() -> None:
     with pytest.raises(BadFile, match=r"differ in tag .*--where tag=.*--pool tag"):
         read_cases(rows)
     assert read_cases(rows, pool=("tag",)).count == 1
+
+
+def test_a_hint_with_spaces_in_a_name_or_value_can_be_pasted_into_a_shell() -> None:
+    frame = two_systems("gpu_type").rename(columns={"gpu_type": "GPU type"})
+    with pytest.raises(BadFile, match=r"--where 'GPU type=', .*or --pool 'GPU type'"):
+        refuse_mixed(frame, kept_apart(frame), ways="--factor")
 
 
 def test_rows_are_picked_by_value_number_or_name_of_a_layout() -> None:

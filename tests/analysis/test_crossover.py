@@ -62,6 +62,14 @@ def test_two_runs_a_point_have_an_interval_and_one_has_none() -> None:
     assert "one run a point" in one.note
 
 
+def test_blocks_that_repeat_one_number_have_no_interval() -> None:
+    (found,) = of(table(lambda x: 0.2 * (x - 1.5), (0.01,) * 4))
+    assert (found.low, found.high) == (None, None)
+    assert "repeat one number" in found.note
+    (ahead,) = of(table(lambda _: 0.1, (0.0,) * 4))
+    assert "untested: the replicates repeat one number" in ahead.note
+
+
 def test_of_two_crossings_each_has_its_sides() -> None:
     # Behind, ahead, behind again: zero at half of the first step and of the last.
     found = of(table(lambda x: {0: -0.1, 1: 0.1, 2: 0.1, 3: -0.1}[round(x)], (-1e-4, 0, 1e-4)))

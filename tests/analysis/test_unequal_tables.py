@@ -91,6 +91,11 @@ def test_a_crossover_with_a_load_that_is_not_known_is_refused_and_the_report_say
     assert "No crossover" in report_html(some)
 
 
+def test_a_column_that_is_empty_in_every_row_can_be_filled_in() -> None:
+    with pytest.raises(BadFile, match=r"'strategy', row 1: empty; --constant strategy=VALUE says"):
+        tables(typed_by_hand().assign(strategy=""))
+
+
 def test_failed_requests_of_runs_that_nobody_judged_are_said() -> None:
     rows = typed_by_hand()
     failed = rows.assign(failed=np.where(rows["strategy"] == "ep", 60, 0))
@@ -276,3 +281,15 @@ def test_percentiles_of_few_requests_are_counted_where_they_are_compared() -> No
     few = rows.assign(completed=np.where(rows["replicate"] < 3, 20.0, 200.0))
     assert "p90_ttft_ms needs 64 requests a run: 12 have fewer" in said(few)
     assert "requests a run" not in said(rows.assign(completed=64.0)) + notes(rows)
+
+
+def test_advice_in_a_model_of_several_factors_names_the_table_that_holds_the_test() -> None:
+    rows = typed_by_hand()
+    rows["output_throughput"] *= np.where(np.arange(len(rows)) % 7 == 3, 9.0, 1.0)
+    varying = ("strategy", "max_concurrency")
+    alone = anova(rows, AnovaModel(factors=varying))
+    together = anova(rows, AnovaModel(factors=varying, interactions=True))
+    words = " of each factor alone, without --interactions"
+    assert any("read Kruskal–Wallis" in c.advice for c in alone.checks)
+    assert not any(words in c.advice for c in alone.checks)
+    assert any(f"read Kruskal–Wallis{words}" in c.advice for c in together.checks)

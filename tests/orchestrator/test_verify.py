@@ -8,12 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from catalog.errors import ResultsError
 from orchestrator import verify
 from orchestrator.results.compact import compact
 from orchestrator.results.manifests import Manifest, StoredFile, read_manifests
 from orchestrator.results.rows import rows_of, write_parquet
-from orchestrator.verify import verify_directory
+from orchestrator.verify import checked_and_bare, verify_directory
 
 GOLDEN = Path(__file__).parent / "results" / "golden" / "v1"
 
@@ -33,9 +32,16 @@ def spoil(root: Path) -> list[tuple[str, str]]:
     lost = StoredFile(path="attempts/lost/requests.parquet", size_bytes=1, sha256="0")
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(failed, files=(lost,))))
     return [
-        (second.record.run_id, f"{file.path}: is not the file that was published"),
-        (failed.record.run_id, f"{lost.path} is missing"),
+        (
+            second.record.run_id,
+            _said(root, file, "is not the file that was published"),
+        ),
+        (failed.record.run_id, _said(root, lost, "is missing, though its run was published")),
     ]
+
+
+def _said(root: Path, file: StoredFile, problem: str) -> str:
+    return f"{root / file.path}: {problem}"
 
 
 def told(root: Path) -> list[tuple[str, str]]:
@@ -93,5 +99,15 @@ def test_several_processes_say_what_one_does_also_of_bundles(
     assert not list((root / "runs").iterdir())
     assert told(root) == wanted
     (root / "runs" / "torn.json").write_bytes(b'{"schema":1')
-    with pytest.raises(ResultsError, match="is damaged"):
-        verify_directory(root)
+    found = told(root)
+    (torn,) = [problem for run_id, problem in found if run_id == "torn"]
+    assert "torn.json: is damaged" in torn
+    assert [each for each in found if each[0] != "torn"] == wanted
+
+
+def test_runs_without_rows_are_counted_as_unchecked(root: Path) -> None:
+    (path, *_) = sorted((root / "runs").iterdir())
+    manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, files=())))
+    assert told(root) == []
+    assert checked_and_bare(root) == (1, 1)

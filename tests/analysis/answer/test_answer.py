@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from analysis.answer.answer import Answer, answers, next_command
 from analysis.compare import ComparisonSpec, compare
+from analysis.report.write import report_html
 from analysis.statistics.contrast import Rule, planned_runs
 from catalog.errors import BadFile
 
@@ -91,6 +92,15 @@ def test_where_it_depends_each_layout_has_its_loads_and_its_lead() -> None:
     assert "ep at concurrency 64, +5" in found.headline
 
 
+def test_a_lead_that_one_condition_outweighs_is_no_layout_to_use() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.1})
+    odd = (rows["strategy"] == "tp") & (rows["max_concurrency"] == 1) & (rows["block"] == 5)
+    rows.loc[odd, "output_throughput"] *= 10
+    found = only(rows)
+    assert found.headline.startswith("no layout is shown to be best; ep (2 × H100) is nowhere")
+    assert "in 2 of 3 conditions, open in 1" in found.sure
+
+
 def test_single_runs_name_who_is_ahead_but_claim_nothing() -> None:
     found = only(runs({"tp": 1.0, "ep": 1.3}, replicates=1))
     assert found.headline.startswith("ep (2 × H100) is ahead, in single runs: +")
@@ -148,6 +158,14 @@ def test_one_layout_alone_is_answered_by_its_capacity() -> None:
     headline = only(rows).headline
     assert "highest load within ttft:200 for 0.99 of requests: 8 concurrent requests" in headline
     assert "knee" in headline
+
+
+def test_a_layout_that_no_file_names_is_said_to_be_none_of_the_named() -> None:
+    rows = runs({"": 1.0}, replicates=1)
+    assert "capacity of m unnamed layout w:" in only(rows).headline
+    one = only(rows[rows["max_concurrency"] == 1]).headline
+    assert one.startswith("only unnamed layout was run, at one load")
+    assert "Only unnamed layout was run" in report_html(rows[rows["max_concurrency"] == 1])
 
 
 def test_a_load_at_which_no_run_is_valid_is_no_highest_load_that_was_tried() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.data.frame import load
+from analysis.data.likeness import said_missing
 from analysis.data.own_names import OwnNames, parse_own_names
 from catalog.errors import InputError
 from moeserve.cli import main
@@ -109,6 +110,8 @@ def test_missing_columns_are_named_at_once_with_the_flags_that_help(
     assert "--column Config=strategy" in said
     assert "--constant model=VALUE" in said
     assert "--constant workload=VALUE" in said
+    # A measurement is never the same in all rows.
+    assert said_missing(["mean_ttft_ms"], ["a"]) == "column 'mean_ttft_ms' is missing"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.data.conditions import kept_apart
 from analysis.data.directory import rows_frame
 from analysis.data.frame import load
 from analysis.data.read import column_kinds, typed
@@ -62,6 +63,7 @@ def test_missing_is_nan_and_not_zero(tmp_path: Path) -> None:
         ("", "is empty"),
         ("model,strategy\n", "holds no rows"),
         ("model,model\na,b\n", "column 'model' is there twice"),
+        ("model, model\na,b\n", "column 'model' is there twice"),
         ("model,strategy\na,tp\nb,ep,extra,more\n", "line 3"),
         ('model,strategy\na,"tp\n', "not a readable CSV"),
     ],
@@ -72,6 +74,28 @@ def test_broken_csv_is_refused_in_one_line(tmp_path: Path, text: str, problem: s
         load(path)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("rest", ["b,ep,2", "b,ep,2,"])
+def test_a_row_longer_than_the_header_does_not_shift_its_cells(tmp_path: Path, rest: str) -> None:
+    path = write(tmp_path / "r.csv", f"model,strategy,workload\na,tp,1,234.5\n{rest}\n")
+    with pytest.raises(BadFile, match="more cells than the header"):
+        load(path)
+
+
+def test_what_a_spreadsheet_and_pandas_write_beside_a_table_is_no_part_of_it(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "r.csv", ", model ,strategy\n0,a,tp\n2,b,ep\n , ,\n")
+    frame = load(path)
+    assert frame["model"].tolist() == ["a", "b"]
+    assert set(frame) == {"model", "strategy", "source_file", "source_row"}
+
+
+def test_a_column_without_a_name_that_does_not_count_rows_keeps_them_apart(tmp_path: Path) -> None:
+    rows = "vllm,a,tp,1\nsglang,a,tp,2\n"
+    frame = load(write(tmp_path / "r.csv", f",model,strategy,output_throughput\n{rows}"))
+    assert kept_apart(frame) == ("Unnamed: 0",)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

@@ -56,3 +56,20 @@ LLMPERF = {
     "results_num_requests_started": 100, "results_number_errors": 10,
     "results_num_completed_requests_per_min": 120.0, "results_inter_token_latency_s_mean": 0.03,
 }  # fmt: skip
+TRTLLM = {
+    "engine": {"model": "moe-a", "model_path": "/models/a", "engine_dir": None, "version": "1.0.0",
+               "backend": "Pytorch", "dtype": "bfloat16", "kv_cache_dtype": "FP8",
+               "quantization": "FP8"},
+    "world_info": {"tp_size": 4, "pp_size": 1, "ep_size": 4, "world_size": 4,
+                   "max_batch_size": 256, "max_num_tokens": 8192, "issue_rate": 9.9e5,
+                   "kv_cache_percentage": 0.9},
+    "request_info": {"num_requests": 1000, "avg_num_concurrent_requests": 60.0,
+                     "avg_input_length": 1000.0, "avg_output_length": 500.0},
+    "performance": {"total_latency_ms": 50_000.0, "avg_request_latency_ms": 3000.0,
+                    "request_throughput_req_s": 20.0, "system_output_throughput_tok_s": 10_000.0,
+                    "system_total_throughput_tok_s": 30_000.0,
+                    "request_latency_percentiles_ms": {"p50": 2900.0, "p99": 3600.0}},
+    "streaming_metrics": {"avg_ttft_ms": 105.8, "avg_tpot_ms": 5.8,
+                          "ttft_percentiles": {"average": 105.8, "p90": 130.0},
+                          "tpot_percentiles": {"average": 5.8, "p95": 6.0}},
+}  # fmt: skip

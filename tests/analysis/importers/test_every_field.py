@@ -181,6 +181,7 @@ def test_inferencex_rows_are_seconds_and_per_gpu() -> None:
         ({"pp": 2}, "pp2+tp8", 16),
         ({"num_gpus": 32}, "tp8", 32),
         ({"disagg": True, "num_gpus": 6}, None, 6),
+        ({"pcp_size": 2}, None, 16),
     ],
 )
 def test_inferencex_layouts_are_vllm_s(
@@ -188,6 +189,41 @@ def test_inferencex_layouts_are_vllm_s(
 ) -> None:
     (row,) = inferencex.results(of({"conc": 1, "tp": 8, "tput_per_gpu": 1.0, **changes}))
     assert (row.layout.name if row.layout else None, row.num_gpus) == (layout, gpus)
+
+
+POOLS = {
+    "conc": 64, "hardware": "gb200", "is_multinode": True, "prefill_tp": 4, "prefill_ep": 4,
+    "prefill_dp_attention": "true", "decode_tp": 8, "decode_ep": 8, "decode_dp_attention": "true",
+    "num_prefill_gpu": 8, "num_decode_gpu": 16, "tput_per_gpu": 1000.0,
+    "output_tput_per_gpu": 150.0,
+}  # fmt: skip
+ONE_SERVER = {"disagg": False, "prefill_tp": 8, "prefill_ep": 8, "num_prefill_gpu": 16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "layout", "gpus", "output", "total"),
+    [
+        ({"disagg": True}, None, 24, 16 * 150.0, 24_000.0),
+        ({"disagg": True, "num_decode_gpu": 0}, None, 8, 8 * 150.0, 8000.0),
+        (ONE_SERVER, "dp8+ep", 16, 16 * 150.0, 16_000.0),
+        (ONE_SERVER | {"prefill_tp": 4}, None, 16, 16 * 150.0, 16_000.0),
+    ],
+)
+def test_output_of_a_disaggregated_row_is_per_decoding_gpu(
+    changes: dict[str, Any], layout: str | None, gpus: int, output: float, total: float
+) -> None:
+    (row,) = inferencex.results(of(POOLS | changes))
+    assert (row.layout.name if row.layout else None, row.num_gpus) == (layout, gpus)
+    assert (row.gpu_type, row.summary["output_throughput"]) == ("gb200", output)
+    assert row.summary["total_token_throughput"] == total
+    assert row.labels["decode_tp"] == 8
+
+
+def test_a_disaggregated_row_without_its_pools_has_no_output_throughput() -> None:
+    row = {"conc": 1, "tp": 8, "disagg": True, "tput_per_gpu": 9.0, "output_tput_per_gpu": 1.0}
+    (found,) = inferencex.results(of(row | {"num_gpus": 6}))
+    assert found.summary["total_token_throughput"] == 54.0
+    assert not [name for name in found.summary if name.startswith("output_throughput")]
 
 
 def test_the_agentic_shape_has_counts_and_a_duration() -> None:

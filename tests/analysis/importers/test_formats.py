@@ -6,7 +6,7 @@ import pytest
 
 from analysis.importers.record import coarse
 from catalog.errors import BadFile
-from tests.analysis.importers.shapes import SERVER, SGLANG, STAGE, VLLM
+from tests.analysis.importers.shapes import SERVER, SGLANG, STAGE, TRTLLM, VLLM
 
 
 def without(data: Any, *keys: Any) -> Any:
@@ -224,6 +224,41 @@ def test_sglang_of_before_the_total_throughput_adds_both_ways(imported: Any) -> 
     old = without(SGLANG, "total_throughput", "server_info") | {"input_throughput": 3000.0}
     (record,) = imported(old)
     assert record.total_token_throughput == 6050.0
+
+
+def test_the_oldest_sglang_files_and_lmdeploys_are_read_for_what_they_say(imported: Any) -> None:
+    names = ("total_throughput", "request_throughput", "server_info", "mean_ttft_ms",
+             "mean_tpot_ms", "mean_itl_ms", "concurrency", "max_concurrency")  # fmt: skip
+    old = without(SGLANG, *names) | {
+        "backend": "lmdeploy", "total_output_tokens_retokenized": 6090, "median_itl_ms": 30.0,
+        "median_ttft_ms": 37.0,
+    }  # fmt: skip
+    (record,) = imported(old)
+    assert (record.output_throughput, record.median_ttft_ms) == (3050.0, 37.0)
+    assert (record.engine, record.strategy, record.max_concurrency) == ("", "", None)
+    assert record.extra["client_backend"] == "lmdeploy"
+    # No mean shows its gaps to be those of tokens.
+    assert (record.median_itl_ms, record.extra["median_chunk_gap_ms"]) == (None, 30.0)
+
+
+def test_sglang_s_replay_of_a_trace_has_no_rate_and_is_told_from_one(imported: Any) -> None:
+    (record,) = imported(SGLANG | {"request_rate": "trace"})
+    assert (record.request_rate, record.extra["arrivals"]) == (None, "trace")
+
+
+def test_trtllm_bench_has_figures_but_neither_load_nor_layout(imported: Any) -> None:
+    (record,) = imported(TRTLLM)
+    assert (record.model, record.engine) == ("moe-a", "tensorrt-llm")
+    assert record.extra["engine_version"] == "1.0.0"
+    assert (record.strategy, record.max_concurrency, record.request_rate) == ("", None, None)
+    assert (record.num_gpus, record.output_throughput_per_gpu) == (4, 2500.0)
+    assert (record.duration, record.completed, record.failed) == (50.0, 1000, None)
+    assert (record.total_output_tokens, record.workload) == (500_000, "1000:500")
+    assert (record.mean_ttft_ms, record.p90_ttft_ms, record.p95_tpot_ms) == (105.8, 130.0, 6.0)
+    assert (record.mean_e2el_ms, record.p99_e2el_ms, record.mean_itl_ms) == (3000.0, 3600.0, None)
+    assert record.extra["quantization"] == "FP8"
+    assert record.extra["ep_size"] == 4
+    assert "issue_rate" not in record.extra
 
 
 def test_a_latency_whose_unit_an_export_does_not_name_is_refused(imported: Any) -> None:

@@ -14,7 +14,15 @@ from analysis.importers.sources import results_of
 from catalog.errors import InputError
 from moeserve.cli import main
 from orchestrator.table import run_rows
-from tests.analysis.importers.shapes import AGENTIC, INFERENCEX, LLMPERF, SGLANG, STAGE, VLLM
+from tests.analysis.importers.shapes import (
+    AGENTIC,
+    INFERENCEX,
+    LLMPERF,
+    SGLANG,
+    STAGE,
+    TRTLLM,
+    VLLM,
+)
 
 DATA = Path(__file__).parent / "data"
 VALUES = st.recursive(
@@ -69,7 +77,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 SHAPES = [
     json.loads((DATA / name).read_text().splitlines()[0])
     for name in ("guidellm.json", "aiperf.json", "inference_perf_stage.json", "sglang.jsonl")
-] + [SGLANG, INFERENCEX, AGENTIC, LLMPERF]
+] + [SGLANG, INFERENCEX, AGENTIC, LLMPERF, TRTLLM]
 
 
 @pytest.mark.slow
@@ -139,6 +147,11 @@ def test_any_text_around_a_printed_summary_is_read_or_refused(
         (json.dumps(VLLM).replace("10.0", "1e999"), ""),
         (json.dumps(VLLM | {"completed": 10**400}), "larger than can be computed"),
         (json.dumps(VLLM | {"completed": 10**17}), "too large for a count"),
+        ('{"benchmarks": [], "metadata": {"guidellm_version": "0.6"}}', "without a figure"),
+        ('[{"build_commit": "a", "n_prompt": 512, "avg_ts": 50.0}]', "llama-bench: single"),
+        ('{"elapsed_time": 1.0, "num_requests": 9, "tokens_per_second": 5.0}', "bench throughput"),
+        ("version: '0.1'\nmetrics: {}\n", "is not a file that is read: JSON"),
+        ('{"benchmark": 1}', "columns of docs/columns.md"),
         (json.dumps(LLMPERF | {"results_number_output_tokens_mean": 1e308}), "too large for a"),
         (json.dumps(STAGE).replace("200.0", "1e308"), "too large for a count"),
         (json.dumps(VLLM | {"duration": -4}), "below zero"),

@@ -231,8 +231,12 @@ def test_scaling_is_one_at_the_lowest_load_and_linear_where_it_is(small: Study) 
     assert scaling(rows)["mean"].to_numpy() == pytest.approx(1.0)
 
 
-def test_the_front_is_what_no_other_cell_beats(small: Study) -> None:
-    table = per_user(small())
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_front_is_what_no_other_cell_beats(small: Study, alone: bool) -> None:
+    rows = small()
+    one = rows[(rows["model"] == rows["model"][0]) & (rows["workload"] == rows["workload"][0])]
+    table = per_user(one if alone else rows)
+    assert table["front"].any()
     for _, here in table.groupby(["model", "workload"]):
         points = here[["per_user", "mean"]].to_numpy()
         for point, on_front in zip(points, here["front"], strict=True):

@@ -21,7 +21,7 @@ from analysis.statistics.contrast import (
     verdict,
 )
 from analysis.statistics.design import Design, design
-from analysis.statistics.effects import factorial, one_way, robust_tests
+from analysis.statistics.effects import Effect, FittedModel, factorial, one_way, robust_tests
 from analysis.statistics.intervals import (
     Interval,
     log_interval,
@@ -59,6 +59,37 @@ def test_the_interval_of_eta_squared_is_where_the_noncentral_f_turns(alpha: floa
         (low, high), rel=1e-4, abs=1e-9
     )
     assert found.eta_squared_low < fit.effects[0].eta_squared < found.eta_squared_high
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-4])
+def test_the_interval_of_a_large_effect_holds_its_estimate(spread: float) -> None:
+    """λ/f has the distribution of df·χ²/df_residual where the effect is far above the noise."""
+    noise = np.tile([-1.0, 0.5, 0.5, -0.2, 0.2, 0.0], 3) * spread
+    rows = table({name: [float(x) for x in noise[:6] + level] for name, level in
+                  (("tp", 100.0), ("ep", 200.0), ("tp+ep", 400.0))})  # fmt: skip
+    fit = one_way(design(rows, rows["output_throughput"].to_numpy(), ["strategy"]))
+    f, found = fit.effects[0].f, robust_tests(fit)
+    assert f > 1e4
+    bounds = [f * 2 * stats.chi2.ppf(q, 15) / 15 for q in (0.025, 0.975)]
+    assert (1 - found.eta_squared_low, 1 - found.eta_squared_high) == pytest.approx(
+        [18 / (18 + bound) for bound in bounds], rel=2e-3
+    )
+    assert found.eta_squared_low < fit.effects[0].eta_squared < found.eta_squared_high
+
+
+@pytest.mark.parametrize("f", [0.5, 30.0, 2800.0])
+def test_the_interval_of_ten_thousand_rows_is_found_where_the_far_tails_have_no_number(
+    f: float,
+) -> None:
+    eta = 2 * f / (2 * f + 9997)
+    effect = Effect("a", 2, 1.0, f, 0.0, eta, eta, eta, 9997, 1.0, 10_000)
+    rows = tuple((float(i), float(i) ** 2, 1.0) for i in range(3))
+    found = robust_tests(FittedModel((effect,), (), rows))
+    assert 0 <= found.eta_squared_low < found.eta_squared_high < 1
+    for bound, share in ((found.eta_squared_low, 0.975), (found.eta_squared_high, 0.025)):
+        if bound:
+            at = float(stats.ncf.cdf(f, 2, 9997, bound * 10_000 / (1 - bound)))
+            assert at == pytest.approx(share, abs=1e-6)
 
 
 def test_effect_sizes_by_hand_from_r_s_sums_of_squares() -> None:

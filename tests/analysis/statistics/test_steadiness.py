@@ -51,6 +51,16 @@ def test_a_stray_replicate_is_named_and_kept() -> None:
     assert "(tp m w 1)" in note
 
 
+def test_a_table_that_numbers_replicates_and_no_blocks_is_judged_alike() -> None:
+    drifting, stray = study(drift=0.05), study()
+    stray.loc[2, METRIC] *= 0.5
+    for frame, word in ((drifting, "drift by"), (stray, "lie far")):
+        (note,) = replicate_notes(frame, METRIC)
+        assert word in note
+        assert replicate_notes(frame.rename(columns={"block": "replicate"}), METRIC) == (note,)
+    assert replicate_notes(stray.drop(columns="block"), METRIC) == (note,)
+
+
 def test_what_cannot_be_judged_is_not() -> None:
     assert replicate_notes(study(blocks=2, drift=0.5), METRIC) == ()
     assert replicate_notes(study().drop(columns="block"), METRIC) == ()

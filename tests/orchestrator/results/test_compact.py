@@ -222,3 +222,9 @@ def _all_of(root: Path, name: str) -> dict[str, bytes | None]:
         path: bytes(bundles.content(path)) if place.state == "file" else None
         for path, place in bundles.places.items()
     }
+
+
+def test_a_folder_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="is not a results directory"):
+        compact.compact(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()

@@ -245,6 +245,9 @@ def test_damage_and_a_newer_schema_are_said_with_the_file(tmp_path: Path) -> Non
     path.write_bytes(good.replace(b'"schema":1', b'"schema":99'))
     with pytest.raises(ResultsError, match="schema 99 is newer"):
         read_manifests(tmp_path)
+    path.write_bytes(good.replace(b'"schema":1', b'"schema":99,"of_then":1'))
+    with pytest.raises(ResultsError, match="schema 99 is newer"):
+        read_manifests(tmp_path)
 
 
 def test_a_folder_that_is_no_results_directory_is_said_to_be_none(tmp_path: Path) -> None:
