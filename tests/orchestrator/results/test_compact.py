@@ -225,6 +225,6 @@ def _all_of(root: Path, name: str) -> dict[str, bytes | None]:
 
 
 def test_a_folder_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
-    with pytest.raises(BadFile, match="is not a results directory"):
+    with pytest.raises(BadFile, match="no such folder"):
         compact.compact(tmp_path / "absent")
     assert not (tmp_path / "absent").exists()
