@@ -41,7 +41,7 @@ RANGES: dict[str, WholeRange | RealRange] = {
 }
 """What is beyond them would be a list or a wait of that size before anything was measured."""
 LONGEST_START_S = 30 * 86_400.0
-LONGEST_NAME = 60
+LONGEST_NAME = 200
 _FOLDER = re.compile(rf"[^/\x00-\x1f]{{1,{LONGEST_NAME}}}")
 MOST_NAMES = 5_000
 """Of one list: models, strategies, workloads, rates and so on."""
