@@ -107,7 +107,7 @@ class Features:
         launch_s = self.launches * constants.kernel_s
         busy_s = constants.step_s + (gpu_s + launch_s if serial else np.maximum(gpu_s, launch_s))
         host_s = constants.sequence_s * self.sequences + self.growth_s
-        return np.where(self.ahead, np.maximum(busy_s, host_s), busy_s + host_s)
+        return np.asarray(np.where(self.ahead, np.maximum(busy_s, host_s), busy_s + host_s))
 
     def duration_s(self, constants: Constants, runs: int) -> FloatArray:
         """Seconds each run takes, shape (runs,)."""
