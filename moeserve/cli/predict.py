@@ -1,5 +1,6 @@
 """`moeserve predict study`, `fit`, `evaluate`: a learned choice of strategy and how good it is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -161,6 +162,9 @@ def evaluate(
     if named := _named(results, shipped=field or published):
         cases = _cases(named, objective, calibration, tie=tie, pick=pick)
         rows += _judged(cases, split, curve=curve, seed=seed)
+    else:
+        _refuse_unused({"--split": split, "--tie": tie, "--where": where, "--pool": pool,
+                        "--column": column, "--constant": constant})  # fmt: skip
     if published:
         rows += evaluate_published(_uncalibrated(named, pick), seed=seed)
         rows += published_curve(seed=seed) if curve else ()
@@ -171,6 +175,13 @@ def evaluate(
              f" a choice within {told.cases.tie:.0%} of the best counts as right")  # fmt: skip
     columns = (*EVALUATE_COLUMNS[:4], "models_trained_on", *EVALUATE_COLUMNS[4:])
     show(rows, output, columns=columns if curve else EVALUATE_COLUMNS)
+
+
+def _refuse_unused(given: Mapping[str, object]) -> None:
+    """Raise BadValue for a flag about results where none are given."""
+    for flag, value in given.items():
+        if value not in (None, []):
+            raise BadValue(flag, value, "with RESULTS of your own: it is about them alone")
 
 
 def _judged(cases: "Cases", split: list[str] | None, *, curve: bool, seed: int) -> list[Row]:

@@ -170,3 +170,15 @@ def test_a_calibration_that_is_the_predictor_s_own_may_be_named(call: Call, tmp_
     code, _, err = call(*asked, "roofline")
     assert code == 2
     assert "allowed: vllm-2026, as the predictor's features" in err
+
+
+@pytest.mark.parametrize(
+    "flag", [("--split", "leave-one-model-out"), ("--tie", "0.1"), ("--where", "model=OLMoE-1B-7B")]
+)
+def test_a_flag_about_results_is_refused_where_published_measurements_alone_are_judged(
+    call: Call, flag: tuple[str, str]
+) -> None:
+    code, out, err = call("predict", "evaluate", "--field", *flag)
+    assert (code, out) == (2, "")
+    assert f"{flag[0]}: got" in err
+    assert "RESULTS" in err
