@@ -85,7 +85,7 @@ def explained(problem: str, of: type[msgspec.Struct]) -> str:
         expected, got, place = wrong[1].split(" | "), wrong[2], wrong[3] or "the file"
         quotes = ", which is a text in quotes" if "str" in expected and got in QUOTED else ""
         return f"{place}: expected {_kinds(expected)}, got {_kinds([got])}{quotes}"
-    if other := _NO_WORD.search(problem):
+    if other := _NO_WORD.match(problem):
         place, _, field = other[2].rpartition(".")
         if allowed := _allowed(get_type_hints(_struct_at(of, place)).get(field)):
             return f"{other[2]}: got {other[1]}, allowed: {', '.join(allowed)}"

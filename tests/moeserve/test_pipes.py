@@ -122,6 +122,7 @@ def test_a_log_whose_disk_is_full_ends_no_study(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(sys, "stderr", full)
         note("1 of 2 runs")
         note("2 of 2 runs")
+        assert os.path.samestat(os.fstat(full.fileno()), Path(os.devnull).stat())
 
 
 def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
