@@ -71,16 +71,21 @@ def winners(frame: pd.DataFrame, spec: ComparisonSpec | None = None) -> pd.DataF
         for family in (None, reference)
         for each in decisions(groups, family, spec, adjust)
     }
-    modelled = spec.response.startswith("output_throughput") and _all_simulated(frame)
-    margin = max(spec.rule.margin, TIE - 1) if modelled else spec.rule.margin
+    simulated = _all_simulated(frame)
+    modelled = spec.response.startswith("output_throughput") and simulated
     sign = -1 if is_higher_better(spec.response, spec.better) else 1
-    judge = Judge(decided, reference, margin, sign)
+    judge = Judge(decided, reference, margin_of(spec, simulated=simulated), sign)
     rows = [
         _winner(group, means, judge) | {"tied_with": _tied_with(means) if modelled else ""}
         for group in groups
         if (means := _means(group))
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def margin_of(spec: ComparisonSpec, *, simulated: bool) -> float:
+    """What counts as equal: of simulated runs at least what their model cannot tell apart."""
+    return max(spec.rule.margin, TIE - 1) if simulated else spec.rule.margin
 
 
 def beside(best: pd.DataFrame) -> pd.DataFrame:

@@ -8,12 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from analysis.data.arms import provenance_of
 from analysis.data.order import ordered, shown
 from analysis.data.pairs import Stratum, strata
 from analysis.question import ComparisonSpec
 from analysis.statistics.intervals import Interval, log_interval
-from analysis.winners import STANDINGS, Standing
+from analysis.winners import STANDINGS, Standing, margin_of
 from orchestrator.results.quantities import is_higher_better
+from orchestrator.results.record import SIMULATED
 
 ChoiceKind = Literal["use", "ahead", "tie", "open", "depends"]
 """Shown to be best; ahead in runs that allow no test; equal within the margin; not told apart by
@@ -38,10 +40,22 @@ class Place:
 
     layouts: tuple[str, ...]
     """Several where none of them is shown to be beaten."""
-    where: str
+    at: str
+    workloads: str
+    """Of its loads those it is about; empty where it is about all of them."""
     least: float | None
-    """Of the leads over the second, above 1; None where several are in front."""
+    """Of the leads over the second that are beyond the margin and not open, above 1; None where
+    several are in front, or the one in front has no such lead."""
     most: float | None
+    ties: int
+    """Conditions in which another is within the margin of the one in front, or before it."""
+    unsettled: int
+    """Conditions in which a lead beyond the margin is open."""
+    conditions: int
+
+    @property
+    def where(self) -> str:
+        return f"{self.at} ({self.workloads})" if self.workloads else self.at
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +84,8 @@ def choice_of(rows: pd.DataFrame, best: pd.DataFrame, spec: ComparisonSpec) -> C
     """Decide for the usable rows of one model, of which `best` holds the winners.
 
     A layout is common where it leads or is not shown to be beaten in every condition: one that is
-    common alone is the choice, unless one condition outweighs its lead in the others; several are
-    tied, or open; without any it depends.
+    common alone is the choice, unless one condition outweighs its lead in the others or its mean
+    lead is within the margin; several are tied, or open; without any it depends.
     """
     standings: Counter[Standing] = Counter(best["standing"].tolist())
     unbeaten = [_names(row, "unbeaten") for row in best.to_dict("records")]
@@ -84,11 +98,12 @@ def choice_of(rows: pd.DataFrame, best: pd.DataFrame, spec: ComparisonSpec) -> C
         places = tuple(_places(best))
         return Choice("depends", tuple(found), None, standings, pairs, some, places)
     group = _whole(rows, spec)
+    margin = margin_of(spec, simulated=provenance_of(rows) == SIMULATED)
     names = _by_mean(group, shared, spec)
     lead = _lead(group, names[0], set(group.logs) - shared, spec)
     if len(names) == 1:
         kind: ChoiceKind = "use" if standings["shown"] else "ahead"
-        if not (standings["shown"] or standings["untested"]) or not _leads(lead):
+        if not (standings["shown"] or standings["untested"]) or not _leads(lead, margin):
             kind = "open"
         return Choice(kind, names, lead, standings, pairs, some)
     alike = all(shared <= _names(row, "equal") for row in best.to_dict("records"))
@@ -97,11 +112,11 @@ def choice_of(rows: pd.DataFrame, best: pd.DataFrame, spec: ComparisonSpec) -> C
     return Choice("tie" if alike else "open", names, lead, standings, pairs, some)
 
 
-def _leads(lead: Lead | None) -> bool:
-    """Whether the mean over all conditions is ahead too, beyond its interval where it has one."""
+def _leads(lead: Lead | None, margin: float) -> bool:
+    """Whether the mean over all conditions is ahead too, by more than the margin and its doubt."""
     if lead is None:
         return True
-    return (lead.ratio.value if lead.ratio.low is None else lead.ratio.low) > 1
+    return lead.ratio.value > 1 + margin and (lead.ratio.low is None or lead.ratio.low > 1)
 
 
 def _names(row: Mapping[Hashable, Any], column: str) -> set[str]:
@@ -158,8 +173,15 @@ def _by_condition(group: Stratum, name: str, over: str) -> np.ndarray:
 
 def _places(best: pd.DataFrame) -> list[Place]:
     """Who leads where: by load, and within a load by workload where those differ."""
-    kind = str(best["load_kind"].mode().iloc[0])
-    rows = best[best["load_kind"] == kind]
+    return [
+        place
+        for kind in ordered(best["load_kind"].unique())
+        for place in _places_of(best[best["load_kind"] == kind], str(kind))
+    ]
+
+
+def _places_of(rows: pd.DataFrame, kind: str) -> list[Place]:
+    """Of one kind of load."""
     spans: list[tuple[tuple[str, ...], str, pd.DataFrame]] = []
     for load in ordered(rows["load"]):
         for names, workloads, here in _leading(rows[rows["load"] == load]):
@@ -194,11 +216,14 @@ def _leading(here: pd.DataFrame) -> list[tuple[tuple[str, ...], str, pd.DataFram
 
 def _place(names: tuple[str, ...], workloads: str, here: pd.DataFrame, kind: str) -> Place:
     loads = [shown(load) for load in ordered(here["load"])]
-    where = f"at {kind} {loads[0]}" + (f" to {loads[-1]}" if len(loads) > 1 else "")
-    leads = here["lead"].dropna()
-    known = len(names) == 1 and len(leads) == len(here)
-    ends = (float(leads.min()), float(leads.max())) if known else (None, None)
-    return Place(names, f"{where} ({workloads})" if workloads else where, *ends)
+    at = f"at {kind} {loads[0]}" + (f" to {loads[-1]}" if len(loads) > 1 else "")
+    ahead = here[here["unbeaten"] == ""]
+    leads = ahead["lead"].dropna()
+    known = len(names) == 1 and len(leads) == len(ahead) > 0
+    least, most = (float(leads.min()), float(leads.max())) if known else (None, None)
+    unsettled = int((here["standing"] == "open").sum())
+    ties = len(here) - len(ahead) - unsettled
+    return Place(names, at, workloads, least, most, ties, unsettled, len(here))
 
 
 def weakest(standings: Counter[Standing]) -> Standing:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.answer.choice import Choice, Lead, Place, weakest
+from analysis.data.conditions import cells
+from analysis.data.grid import conditions_of
 from analysis.gpus import gpus_of
 from analysis.question import ComparisonSpec
 from analysis.statistics.contrast import Rule, planned_runs
+from analysis.winners import margin_of
 from orchestrator.results.quantities import is_higher_better
 from orchestrator.results.record import SIMULATED
-from perfmodel.known_error import TIE
 
 NOUNS = {
     "output_throughput": "tokens/s",
@@ -22,6 +24,18 @@ NOUNS = {
 }
 
 
+LATENCIES = ("ttft", "tpot", "itl", "e2el")
+
+
+def noun(response: str) -> str:
+    """`tokens/s`, `mean TTFT`, `p99 ITL`; a column of one's own keeps its name."""
+    match response.split("_"):
+        case [statistic, latency, "ms"] if latency in LATENCIES:
+            return f"{statistic} {latency.upper()}"
+        case _:
+            return NOUNS.get(response, response)
+
+
 def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenance: str) -> str:
     """Say which layout, on which GPUs, by how much; ties and what is open by their names."""
     named = {name: with_gpus(name, rows) for name in choice.layouts}
@@ -29,7 +43,8 @@ def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenanc
     lead = "" if choice.lead is None else _lead(choice.lead, rows, spec)
     led = lead and f": {lead}"
     by_model = "by the model, " if provenance == SIMULATED else ""
-    single = "" if by_model or choice.tested else ", in single runs"
+    measure = "" if spec.response == "output_throughput" else f"by {noun(spec.response)}, "
+    single = "" if by_model or choice.tested else f", in {_untested(rows)}"
     match choice.kind:
         case "use" | "ahead" if by_model or choice.kind == "use":
             return f"{by_model}use {first}{led}"
@@ -39,16 +54,20 @@ def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenanc
             here = " in these runs" if choice.standings["near"] and not by_model else ""
             beyond = lead and f", and {lead}"
             within = f"within {_margin(spec, provenance)} of each other"
-            return f"{by_model}{either}: {within}{here}{beyond}"
+            return f"{by_model}{measure}{either}: {within}{here}{beyond}"
         case "open" if len(named) == 1:
-            none = f"{by_model}no layout is shown to be best"
-            return f"{none}; {first} is nowhere shown to be beaten{led}"
+            best = "is shown to be best"
+            if choice.lead is not None and 1 < choice.lead.ratio.value <= 1 + margin_of(
+                spec, simulated=provenance == SIMULATED
+            ):
+                best = f"leads by more than {_margin(spec, provenance)} on average{single}"
+            return f"{by_model}no layout {best}; {first} is nowhere shown to be beaten{led}"
         case "open":
             average = lead and f"; on average {choice.layouts[0]} has {lead}"
-            return f"{by_model}{either}: which is better is open{average}"
+            return f"{by_model}{measure}{either}: which is better is open{average}"
         case _:
             places = _places(choice, named, spec)
-            return f"{by_model}it depends on {_on(choice)}{single}: {places}"
+            return f"{by_model}{measure}it depends on {_on(choice)}{single}: {places}"
 
 
 def sureness(choice: Choice, spec: ComparisonSpec, provenance: str) -> str:
@@ -80,13 +99,7 @@ def _of(count: int, total: int) -> str:
 
 
 def _margin(spec: ComparisonSpec, provenance: str) -> str:
-    return share(margin_of(spec, provenance))
-
-
-def margin_of(spec: ComparisonSpec, provenance: str) -> float:
-    """What counts as equal: of simulated throughputs at least what the model cannot tell apart."""
-    modelled = provenance == SIMULATED and spec.response.startswith("output_throughput")
-    return max(spec.rule.margin, TIE - 1) if modelled else spec.rule.margin
+    return share(margin_of(spec, simulated=provenance == SIMULATED))
 
 
 def with_gpus(name: str, rows: pd.DataFrame) -> str:
@@ -103,7 +116,8 @@ def share(part: float) -> str:
 def _lead(lead: Lead, rows: pd.DataFrame, spec: ComparisonSpec) -> str:
     ratio, over = lead.ratio, with_gpus(lead.over, rows)
     higher = is_higher_better(spec.response, spec.better)
-    text = f"{gain(ratio.value, higher)} {NOUNS.get(spec.response, spec.response)} over {over}"
+    beside = "over" if higher else "against"
+    text = f"{gain(ratio.value, higher)} {noun(spec.response)} {beside} {over}"
     if ratio.low is not None and ratio.high is not None:
         within = _span(_change(ratio.low, higher), _change(ratio.high, higher))
         return f"{text} ({100 * (1 - spec.rule.alpha):g} % interval {within})"
@@ -136,9 +150,15 @@ def _places(choice: Choice, named: dict[str, str], spec: ComparisonSpec) -> str:
 
 
 def _range(place: Place, higher: bool) -> str:
-    if place.least is None or place.most is None:
-        return ""
-    return f", {_span(_change(place.least, higher), _change(place.most, higher))}"
+    """Its leads, and in how many of the place's conditions it has none to be named."""
+    texts = []
+    if place.least is not None and place.most is not None:
+        texts.append(_span(_change(place.least, higher), _change(place.most, higher)))
+    kinds = {"a tie": place.ties, "open": place.unsettled}
+    told = [f"{name} in {count}" for name, count in kinds.items() if count]
+    if told and len(place.layouts) == 1:
+        texts.append(f"{' and '.join(told)} of {place.conditions}")
+    return "".join(f", {text}" for text in texts)
 
 
 def _span(one: float, other: float) -> str:
@@ -148,7 +168,18 @@ def _span(one: float, other: float) -> str:
 
 
 def _on(choice: Choice) -> str:
-    return "the load" if len({place.where for place in choice.places}) > 1 else "the workload"
+    """By what the places differ: their loads, their workloads, or both."""
+    loads, workloads = (
+        len({getattr(place, part) for place in choice.places}) > 1 for part in ("at", "workloads")
+    )
+    return " and ".join(["the load"] * loads + ["the workload"] * workloads)
+
+
+def _untested(rows: pd.DataFrame) -> str:
+    """What runs are called that allow no test: single ones, or too few or too alike."""
+    cell = cells(rows, conditions_of(rows))
+    single = rows.groupby([cell, rows["strategy"].astype(str)]).size().max() == 1
+    return "single runs" if single else "runs that allow no test"
 
 
 def _test(choice: Choice, rule: Rule) -> str:

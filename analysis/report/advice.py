@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.answer.answer import answers_of
 from analysis.answer.firsts import FIRST_TOKEN, firsts
+from analysis.answer.words import share
 from analysis.compare import ComparisonSpec, Contrast, compare
 from analysis.crossover import Crossover
 from analysis.laboratory import change_sentences
@@ -69,7 +70,7 @@ def _ties(best: pd.DataFrame) -> list[str]:
     names = ", ".join(dict.fromkeys(name for each in near["tied_with"] for name in each.split(",")))
     return [
         f"In {len(near)} of {len(best)} conditions {names} cannot be told from the leader: "
-        f"estimated throughputs nearer than {TIE - 1:.0%} are a tie; measure these."
+        f"estimated throughputs nearer than {share(TIE - 1)} are a tie; measure these."
     ]
 
 
