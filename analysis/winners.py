@@ -1,9 +1,9 @@
 """The best strategy of each condition, and whether the corrected contrasts show that it is."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -86,6 +86,11 @@ def winners(frame: pd.DataFrame, spec: ComparisonSpec | None = None) -> pd.DataF
 def margin_of(spec: ComparisonSpec, *, simulated: bool) -> float:
     """What counts as equal: of simulated runs at least what their model cannot tell apart."""
     return max(spec.rule.margin, TIE - 1) if simulated else spec.rule.margin
+
+
+def in_front(row: Mapping[Hashable, Any], column: str = "unbeaten") -> set[str]:
+    """The leader of a condition and those in a column beside it, as `unbeaten` or `equal`."""
+    return {str(row["strategy"]), *filter(None, str(row[column] or "").split(","))}
 
 
 def beside(best: pd.DataFrame) -> pd.DataFrame:

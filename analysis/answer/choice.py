@@ -1,9 +1,8 @@
 """Which layout a model's conditions speak for, and how far: nothing but `winners` decides."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from analysis.data.order import ordered, shown
 from analysis.data.pairs import Stratum, strata
 from analysis.question import ComparisonSpec
 from analysis.statistics.intervals import Interval, log_interval
-from analysis.winners import STANDINGS, Standing, margin_of
+from analysis.winners import STANDINGS, Standing, in_front, margin_of
 from orchestrator.results.quantities import is_higher_better
 from orchestrator.results.record import SIMULATED
 
@@ -88,7 +87,7 @@ def choice_of(rows: pd.DataFrame, best: pd.DataFrame, spec: ComparisonSpec) -> C
     lead is within the margin; several are tied, or open; without any it depends.
     """
     standings: Counter[Standing] = Counter(best["standing"].tolist())
-    unbeaten = [_names(row, "unbeaten") for row in best.to_dict("records")]
+    unbeaten = [in_front(row) for row in best.to_dict("records")]
     shared = set.intersection(*unbeaten)
     tested = best.loc[best["standing"].isin(["shown", "equal"]), "pairs"]
     pairs = int(tested.min()) if len(tested) else 0
@@ -106,7 +105,7 @@ def choice_of(rows: pd.DataFrame, best: pd.DataFrame, spec: ComparisonSpec) -> C
         if not (standings["shown"] or standings["untested"]) or not _leads(lead, margin):
             kind = "open"
         return Choice(kind, names, lead, standings, pairs, some)
-    alike = all(shared <= _names(row, "equal") for row in best.to_dict("records"))
+    alike = all(shared <= in_front(row, "equal") for row in best.to_dict("records"))
     if not alike:
         lead = _lead(group, names[0], {names[1]}, spec)
     return Choice("tie" if alike else "open", names, lead, standings, pairs, some)
@@ -117,11 +116,6 @@ def _leads(lead: Lead | None, margin: float) -> bool:
     if lead is None:
         return True
     return lead.ratio.value > 1 + margin and (lead.ratio.low is None or lead.ratio.low > 1)
-
-
-def _names(row: Mapping[Hashable, Any], column: str) -> set[str]:
-    """The leader of a condition and those in a column beside it."""
-    return {str(row["strategy"]), *filter(None, str(row[column] or "").split(","))}
 
 
 def _leaders(best: pd.DataFrame) -> list[str]:
@@ -160,15 +154,8 @@ def _lead(group: Stratum, name: str, others: set[str], spec: ComparisonSpec) -> 
     ratio = log_interval(sign * pairs.logs)
     if not pairs.testable or pairs.unit == "condition" or len(pairs.logs) < 3:
         ratio = Interval(ratio.value, None, None, ratio.n)
-    by_condition = _by_condition(group, name, over)
-    least, most = (float(np.exp(sign * at)) for at in (by_condition.min(), by_condition.max()))
-    return Lead(over, ratio, min(least, most), max(least, most))
-
-
-def _by_condition(group: Stratum, name: str, over: str) -> np.ndarray:
-    ratios = group.logs[name] - group.logs[over]
-    found: np.ndarray = np.nanmean(ratios[np.isfinite(ratios).any(axis=1)], axis=1)
-    return found
+    by_condition = group.ratios(name, over) ** sign
+    return Lead(over, ratio, float(by_condition.min()), float(by_condition.max()))
 
 
 def _places(best: pd.DataFrame) -> list[Place]:
@@ -200,12 +187,12 @@ def _follows(rows: pd.DataFrame, before: pd.DataFrame, load: object) -> bool:
 
 def _leading(here: pd.DataFrame) -> list[tuple[tuple[str, ...], str, pd.DataFrame]]:
     """Of one load: the layouts in front, with the workloads where not all agree, and their rows."""
-    shared = set.intersection(*(_names(row, "unbeaten") for row in here.to_dict("records")))
+    shared = set.intersection(*(in_front(row) for row in here.to_dict("records")))
     if shared:
         return [(tuple(str(name) for name in ordered(shared)), "", here)]
     found: dict[tuple[str, ...], list[int]] = {}
     for place, row in enumerate(here.to_dict("records")):
-        names = tuple(str(name) for name in ordered(_names(row, "unbeaten")))
+        names = tuple(str(name) for name in ordered(in_front(row)))
         found.setdefault(names, []).append(place)
     return [
         (names, ", ".join(map(str, ordered(own["workload"]))), own)
