@@ -26,7 +26,8 @@ from analysis.statistics.confounding import confound_notes, confounded
 from analysis.statistics.contrast import planned_runs
 from analysis.winners import beside, winners
 from orchestrator.results.given import given_as
-from orchestrator.results.record import MEASURED
+from orchestrator.results.record import MEASURED, SIMULATED
+from perfmodel.known_error import RATIOS_OFF
 from workloads.figures.capacity import statements
 
 FOLLOWING = ("output_throughput", "total_token_throughput", "request_throughput")
@@ -142,6 +143,7 @@ def _answer(
     doubts = list(confound_notes(confounded(rows, reference_of(rows, None), ("model",))))
     doubts = [text for text in doubts if "num_gpus" not in text]  # the headline has them
     agreed = choice.kind in ("use", "ahead") and per_gpu.get(model, ("",))[0] == choice.layouts[0]
+    doubts += _ratios_off(rows)
     if any(SEPARATOR in str(name) for name in rows["strategy"].unique()):
         doubts.insert(0, "techniques differ in quality too, which is no part of this")
     if spec.response in FOLLOWING and _is_open(rows):
@@ -168,6 +170,18 @@ def _absent(rows: pd.DataFrame) -> list[str]:
         for name, count in counts.items()
         if count
     ]
+
+
+def _ratios_off(rows: pd.DataFrame) -> list[str]:
+    """Of estimates: layouts whose ratios to others are known less well than the tie says."""
+    if provenance_of(rows) != SIMULATED or not {"tp", "num_gpus"} <= set(rows):
+        return []
+    names = ordered(rows.loc[rows["tp"] < rows["num_gpus"], "strategy"].unique())
+    least, most = RATIOS_OFF
+    return [
+        f"with data or pipeline parallelism ({', '.join(map(str, names))}) estimated ratios were "
+        f"off by factors of {least:g} to {most:g}"
+    ] * bool(names)
 
 
 def said(found: Sequence[Answer]) -> list[str]:

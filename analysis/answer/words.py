@@ -38,8 +38,9 @@ def noun(response: str) -> str:
 
 def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenance: str) -> str:
     """Say which layout, on which GPUs, by how much; ties and what is open by their names."""
-    named = {name: with_gpus(name, rows) for name in choice.layouts}
-    first, either = named[choice.layouts[0]], " or ".join(named.values())
+    layouts = dict.fromkeys([*choice.layouts, *(n for at in choice.places for n in at.layouts)])
+    named = {name: with_gpus(name, rows) for name in layouts}
+    first, either = named[choice.layouts[0]], " or ".join(named[n] for n in choice.layouts)
     lead = "" if choice.lead is None else _lead(choice.lead, rows, spec)
     led = lead and f": {lead}"
     by_model = "by the model, " if provenance == SIMULATED else ""
@@ -55,7 +56,7 @@ def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenanc
             beyond = lead and f", and {lead}"
             within = f"within {_margin(spec, provenance)} of each other"
             return f"{by_model}{measure}{either}: {within}{here}{beyond}"
-        case "open" if len(named) == 1:
+        case "open" if len(choice.layouts) == 1:
             best = "is shown to be best"
             if choice.lead is not None and 1 < choice.lead.ratio.value <= 1 + margin_of(
                 spec, simulated=provenance == SIMULATED

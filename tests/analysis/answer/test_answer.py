@@ -356,3 +356,19 @@ def test_an_answer_by_another_measure_names_it_in_words() -> None:
     assert depends.startswith("by p99 TTFT, it depends on the load, in single runs: ")
     ahead = only(rows[rows["max_concurrency"] == 64], response="p99_ttft_ms").headline
     assert ahead.endswith("−23 % p99 TTFT against tp (2 × H100)")
+
+
+def test_ratios_of_layouts_that_the_tie_was_not_made_of_are_doubted() -> None:
+    rows = runs({"tp": 1.0, "tp+ep": 1.2}, replicates=1, noise=0.0, provenance="simulated")
+    (doubt,) = only(rows.assign(tp=2)).doubts
+    assert doubt == (
+        "with data or pipeline parallelism (tp+ep) estimated ratios were off by factors of "
+        "1.1 to 2.1"
+    )
+    assert only(rows.assign(tp=rows["num_gpus"])).doubts == ()
+    assert only(rows.assign(tp=2, provenance="measured")).doubts == ()
+
+
+def test_every_layout_of_a_place_is_named_with_its_gpus() -> None:
+    found = only(runs({"tp": (1.3, 1.0, 0.8), "ep": (1.0, 1.0, 1.0), "tp+ep": (0.8, 0.999, 0.7)}))
+    assert "tp+ep (4 × H100)" in found.headline
