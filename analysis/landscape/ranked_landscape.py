@@ -106,9 +106,9 @@ class RankedLandscape:
             notes.append(f"tied with {' and '.join([*named, *more])}: chosen by {rule}")
         if alike := self._told_apart_by_no_model(chosen):
             names = " and ".join(alike[:MOST_TIES])
-            more = f" and {len(alike) - MOST_TIES} more" if len(alike) > MOST_TIES else ""
+            rest = f" and {len(alike) - MOST_TIES} more" if len(alike) > MOST_TIES else ""
             notes.append(
-                f"the model cannot tell it from {names}{more}: estimates within "
+                f"the model cannot tell it from {names}{rest}: estimates within "
                 f"{100 * (TIE - 1):.2g} % are ties; measure these"
             )
         partly = str(row[PARTLY_KNOWN].iloc[0]).split("; ") if PARTLY_KNOWN in row else []
