@@ -135,7 +135,7 @@ def _answer(
     model, provenance = str(rows["model"].iloc[0]), provenance_of(rows)
     if rows["strategy"].nunique() < 2:
         return Answer(provenance, model, alone(alone_in), "")
-    absent, held = _absent(rows), beside(best)
+    absent, held = _absent(rows, alone_in), beside(best)
     if held.empty:
         none = "no answer, no two strategies were run under one condition"
         return Answer(provenance, model, none, "", tuple(absent))
@@ -161,12 +161,19 @@ def _answer(
     )
 
 
-def _absent(rows: pd.DataFrame) -> list[str]:
-    """Which strategies lack conditions that others have: those say nothing of them."""
+def _absent(rows: pd.DataFrame, every: pd.DataFrame) -> list[str]:
+    """Which strategies lack conditions that others have: those say nothing of them.
+
+    `every` are the rows of all verdicts: a run that does not count was run.
+    """
+    tried = every["strategy"].astype(str).value_counts()
     held = pd.crosstab(cells(rows, conditions_of(rows)), rows["strategy"].astype(str)) > 0
     counts = {str(name): int((~held[name]).sum()) for name in ordered(held)}
-    return [
-        f"{name} was not run in {count} of {len(held)} conditions"
+    failed = [f"{n} has no valid run" for n in ordered(tried.index.difference(held.columns))]
+    whole = rows["strategy"].astype(str).value_counts()
+    return failed + [
+        f"{name} {'has no valid run' if tried[name] > whole[name] else 'was not run'} in "
+        f"{count} of {len(held)} conditions"
         for name, count in counts.items()
         if count
     ]

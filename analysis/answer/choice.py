@@ -12,7 +12,7 @@ from analysis.data.order import ordered, shown
 from analysis.data.pairs import Stratum, strata
 from analysis.question import ComparisonSpec
 from analysis.statistics.intervals import Interval, log_interval
-from analysis.winners import STANDINGS, Standing, in_front, margin_of
+from analysis.winners import STANDINGS, Standing, Untested, in_front, margin_of
 from orchestrator.results.quantities import is_higher_better
 from orchestrator.results.record import SIMULATED
 
@@ -71,6 +71,8 @@ class Choice:
     """The fewest that a shown standing rests on; 0 without one."""
     tested: bool
     """Whether any condition has enough runs for a test."""
+    untested: Untested = ""
+    """Why no condition is tested, where all of them have one reason."""
     places: tuple["Place", ...] = ()
     """Where it depends: who leads under which loads."""
 
@@ -92,10 +94,12 @@ def choice_of(rows: pd.DataFrame, best: pd.DataFrame, spec: ComparisonSpec) -> C
     tested = best.loc[best["standing"].isin(["shown", "equal"]), "pairs"]
     pairs = int(tested.min()) if len(tested) else 0
     some = any(value is not None for value in best["settled"].to_list())
+    reasons = set(best["untested"])
+    why: Untested = reasons.pop() if len(reasons) == 1 else "" if some else "few"
     if not shared:
         found = _leaders(best)
         places = tuple(_places(best))
-        return Choice("depends", tuple(found), None, standings, pairs, some, places)
+        return Choice("depends", tuple(found), None, standings, pairs, some, why, places)
     group = _whole(rows, spec)
     margin = margin_of(spec, simulated=provenance_of(rows) == SIMULATED)
     names = _by_mean(group, shared, spec)
@@ -104,11 +108,11 @@ def choice_of(rows: pd.DataFrame, best: pd.DataFrame, spec: ComparisonSpec) -> C
         kind: ChoiceKind = "use" if standings["shown"] else "ahead"
         if not (standings["shown"] or standings["untested"]) or not _leads(lead, margin):
             kind = "open"
-        return Choice(kind, names, lead, standings, pairs, some)
+        return Choice(kind, names, lead, standings, pairs, some, why)
     alike = all(shared <= in_front(row, "equal") for row in best.to_dict("records"))
     if not alike:
         lead = _lead(group, names[0], {names[1]}, spec)
-    return Choice("tie" if alike else "open", names, lead, standings, pairs, some)
+    return Choice("tie" if alike else "open", names, lead, standings, pairs, some, why)
 
 
 def _leads(lead: Lead | None, margin: float) -> bool:

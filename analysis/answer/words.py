@@ -11,7 +11,7 @@ from analysis.data.grid import conditions_of
 from analysis.gpus import gpus_of
 from analysis.question import ComparisonSpec
 from analysis.statistics.contrast import Rule, planned_runs
-from analysis.winners import margin_of
+from analysis.winners import Untested, margin_of
 from orchestrator.results.quantities import is_higher_better
 from orchestrator.results.record import SIMULATED
 
@@ -24,6 +24,22 @@ NOUNS = {
 }
 
 
+UNTESTED: dict[Untested, tuple[str, str]] = {
+    "unpaired": ("no block holds two of the layouts", "run them beside each other, as one study"),
+    "copies": (
+        "the replicates repeat one number, which is no evidence of spread",
+        "plan {} runs of each layout",
+    ),
+    "launch": (
+        "runs of one server launch count as one, and the launches are too few",
+        "plan {} launches of each layout",
+    ),
+    "few": (
+        "the runs are too few to tell a lead from the luck of a run",
+        "plan {} replicates of each layout",
+    ),
+}
+"""Why there is no test, and the way to one."""
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
 
 
@@ -86,10 +102,8 @@ def sureness(choice: Choice, spec: ComparisonSpec, provenance: str) -> str:
         text = f"; within that in {_of(near, choice.conditions)}" if near else ""
         return f"How sure: a model says so, not a GPU; leads under {margin} are ties{text}"
     if not choice.tested:
-        return (
-            "How sure: open, the runs are too few to tell a lead from the luck of a run; plan "
-            f"{planned_runs(spec.rule)} replicates of each layout"
-        )
+        why, way = UNTESTED.get(choice.untested, UNTESTED["few"])
+        return f"How sure: open, {why}; {way.format(planned_runs(spec.rule))}"
     told = [(text.format(margin), n) for text, n in counts.items() if n]
     parts = [f"{t} in {_of(n, choice.conditions) if not i else n}" for i, (t, n) in enumerate(told)]
     return f"How sure: {', '.join(parts)}{_test(choice, spec.rule)}"
@@ -120,7 +134,7 @@ def _lead(lead: Lead, rows: pd.DataFrame, spec: ComparisonSpec) -> str:
     beside = "over" if higher else "against"
     text = f"{gain(ratio.value, higher)} {noun(spec.response)} {beside} {over}"
     if ratio.low is not None and ratio.high is not None:
-        within = _span(_change(ratio.low, higher), _change(ratio.high, higher))
+        within = _interval(_change(ratio.low, higher), _change(ratio.high, higher))
         return f"{text} ({100 * (1 - spec.rule.alpha):g} % interval {within})"
     if math.isclose(lead.least, lead.most, rel_tol=5e-3):
         return text
@@ -166,6 +180,13 @@ def _span(one: float, other: float) -> str:
     """`+21 to +39 %`, `+24 %`."""
     low, high = (_signed(each) for each in sorted((one, other)))
     return low if low == high else f"{low.removesuffix(' %')} to {high}"
+
+
+def _interval(one: float, other: float) -> str:
+    """A span whose ends are told apart; within a tenth of a percent it is that one number."""
+    low, high = (f"{100 * each:+.1f}".replace("-", "−") for each in sorted((one, other)))
+    near = _signed(one) == _signed(other) and low != high
+    return f"{low} to {high} %" if near else _span(one, other)
 
 
 def _on(choice: Choice) -> str:

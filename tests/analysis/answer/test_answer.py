@@ -372,3 +372,31 @@ def test_ratios_of_layouts_that_the_tie_was_not_made_of_are_doubted() -> None:
 def test_every_layout_of_a_place_is_named_with_its_gpus() -> None:
     found = only(runs({"tp": (1.3, 1.0, 0.8), "ep": (1.0, 1.0, 1.0), "tp+ep": (0.8, 0.999, 0.7)}))
     assert "tp+ep (4 × H100)" in found.headline
+
+
+def test_a_layout_whose_runs_do_not_count_was_run_and_is_named() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.2, "dp": 1.5})
+    failed = (rows["strategy"] == "dp") | (
+        (rows["strategy"] == "ep") & (rows["max_concurrency"] == 64)
+    )
+    rows.loc[failed, ["verdict", "verdict_reasons"]] = ["invalid", "OOM"]
+    doubts = only(rows).doubts
+    assert "dp has no valid run" in doubts
+    assert "ep has no valid run in 1 of 3 conditions" in doubts
+
+
+def test_what_keeps_many_runs_from_a_test_is_said_with_its_own_way_out() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.2})
+    copies = only(runs({"tp": 1.0, "ep": 1.2}, noise=0.0)).sure
+    assert "repeat one number" in copies
+    launches = only(rows.assign(server_group=rows["strategy"])).sure
+    assert launches.endswith(f"plan {planned_runs(Rule())} launches of each layout")
+    apart = rows.assign(block=rows["block"] + 100 * (rows["strategy"] == "ep"))
+    assert "no block holds two of the layouts; run them beside each other" in only(apart).sure
+    for told in (copies, launches, only(apart).sure):
+        assert "the runs are too few" not in told
+
+
+def test_an_interval_whose_ends_round_to_one_number_keeps_both() -> None:
+    found = only(runs({"tp": 1.0, "ep": 1.2}, noise=0.002)).headline
+    assert re.search(r"\(95 % interval \+(19|20)\.\d to \+20\.\d %\)", found)
