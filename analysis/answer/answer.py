@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.answer.choice import Choice, choice_of
+from analysis.answer.doubts import absent_from, limits_missed, ratios_off
 from analysis.answer.firsts import PER_GPU, firsts
 from analysis.answer.words import headline, is_sure, sureness
 from analysis.data.arms import (
@@ -16,9 +17,8 @@ from analysis.data.arms import (
     usable_rows,
     with_arms,
 )
-from analysis.data.conditions import NOTHING_SAID, SEPARATOR, Pooling, cells
+from analysis.data.conditions import NOTHING_SAID, SEPARATOR, Pooling
 from analysis.data.frame import require
-from analysis.data.grid import conditions_of
 from analysis.data.order import ordered
 from analysis.data.reached import reached
 from analysis.question import ComparisonSpec, reference_of
@@ -26,8 +26,7 @@ from analysis.statistics.confounding import confound_notes, confounded
 from analysis.statistics.contrast import planned_runs
 from analysis.winners import beside, winners
 from orchestrator.results.given import given_as
-from orchestrator.results.record import MEASURED, SIMULATED
-from perfmodel.known_error import RATIOS_OFF
+from orchestrator.results.record import MEASURED
 from workloads.figures.capacity import statements
 
 FOLLOWING = ("output_throughput", "total_token_throughput", "request_throughput")
@@ -135,7 +134,7 @@ def _answer(
     model, provenance = str(rows["model"].iloc[0]), provenance_of(rows)
     if rows["strategy"].nunique() < 2:
         return Answer(provenance, model, alone(alone_in), "")
-    absent, held = _absent(rows, alone_in), beside(best)
+    absent, held = absent_from(rows, alone_in), beside(best)
     if held.empty:
         none = "no answer, no two strategies were run under one condition"
         return Answer(provenance, model, none, "", tuple(absent))
@@ -143,7 +142,7 @@ def _answer(
     doubts = list(confound_notes(confounded(rows, reference_of(rows, None), ("model",))))
     doubts = [text for text in doubts if "num_gpus" not in text]  # the headline has them
     agreed = choice.kind in ("use", "ahead") and per_gpu.get(model, ("",))[0] == choice.layouts[0]
-    doubts += _ratios_off(rows)
+    doubts += [*limits_missed(rows), *ratios_off(rows)]
     if any(SEPARATOR in str(name) for name in rows["strategy"].unique()):
         doubts.insert(0, "techniques differ in quality too, which is no part of this")
     if spec.response in FOLLOWING and _is_open(rows):
@@ -159,36 +158,6 @@ def _answer(
         tuple(doubts),
         choice,
     )
-
-
-def _absent(rows: pd.DataFrame, every: pd.DataFrame) -> list[str]:
-    """Which strategies lack conditions that others have: those say nothing of them.
-
-    `every` are the rows of all verdicts: a run that does not count was run.
-    """
-    tried = every["strategy"].astype(str).value_counts()
-    held = pd.crosstab(cells(rows, conditions_of(rows)), rows["strategy"].astype(str)) > 0
-    counts = {str(name): int((~held[name]).sum()) for name in ordered(held)}
-    failed = [f"{n} has no valid run" for n in ordered(tried.index.difference(held.columns))]
-    whole = rows["strategy"].astype(str).value_counts()
-    return failed + [
-        f"{name} {'has no valid run' if tried[name] > whole[name] else 'was not run'} in "
-        f"{count} of {len(held)} conditions"
-        for name, count in counts.items()
-        if count
-    ]
-
-
-def _ratios_off(rows: pd.DataFrame) -> list[str]:
-    """Of estimates: layouts whose ratios to others are known less well than the tie says."""
-    if provenance_of(rows) != SIMULATED or not {"tp", "num_gpus"} <= set(rows):
-        return []
-    names = ordered(rows.loc[rows["tp"] < rows["num_gpus"], "strategy"].unique())
-    least, most = RATIOS_OFF
-    return [
-        f"with data or pipeline parallelism ({', '.join(map(str, names))}) estimated ratios were "
-        f"off by factors of {least:g} to {most:g}"
-    ] * bool(names)
 
 
 def said(found: Sequence[Answer]) -> list[str]:

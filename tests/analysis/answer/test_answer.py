@@ -400,3 +400,13 @@ def test_what_keeps_many_runs_from_a_test_is_said_with_its_own_way_out() -> None
 def test_an_interval_whose_ends_round_to_one_number_keeps_both() -> None:
     found = only(runs({"tp": 1.0, "ep": 1.2}, noise=0.002)).headline
     assert re.search(r"\(95 % interval \+(19|20)\.\d to \+20\.\d %\)", found)
+
+
+def test_a_lead_beyond_the_limits_that_were_given_is_doubted() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.2}).assign(goodput_limits="ttft:300", slo_target=0.99)
+    rows["slo_attainment"] = np.where(rows["max_concurrency"] == 64, 0.64, 1.0)
+    (doubt,) = only(rows).doubts
+    assert doubt.startswith(
+        "fewer than 0.99 of requests kept the limits ttft:300: tp in 1, ep in 1 of 3 conditions"
+    )
+    assert only(rows.assign(slo_attainment=1.0)).doubts == ()
