@@ -1,7 +1,7 @@
 """A choice in sentences: what to use and by how much, how sure that is, what is in doubt."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -56,7 +56,7 @@ def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenanc
     """Say which layout, on which GPUs, by how much; ties and what is open by their names."""
     layouts = dict.fromkeys([*choice.layouts, *(n for at in choice.places for n in at.layouts)])
     named = {name: with_gpus(name, rows) for name in layouts}
-    first, either = named[choice.layouts[0]], " or ".join(named[n] for n in choice.layouts)
+    first, either = named[choice.layouts[0]], _either(choice.layouts, named)
     lead = "" if choice.lead is None else _lead(choice.lead, rows, spec)
     led = lead and f": {lead}"
     by_model = "by the model, " if provenance == SIMULATED else ""
@@ -123,6 +123,15 @@ def with_gpus(name: str, rows: pd.DataFrame) -> str:
     return f"{name} ({text})" if text else name
 
 
+def _either(names: Sequence[str], told: Mapping[str, str]) -> str:
+    """`tp (2 × H100) or ep (4 × H100)`; of three and more what all have alike is said once."""
+    gpus = {told[name].removeprefix(name) for name in names}
+    if len(names) < 3 or len(gpus) > 1:
+        return " or ".join(told[name] for name in names)
+    alike = gpus.pop().replace("(", "(each ", 1)
+    return f"{', '.join(names[:-1])} or {names[-1]}{alike}"
+
+
 def share(part: float) -> str:
     """`3 %`, `0.4 %`."""
     return f"{100 * part:.2g} %" if abs(part) < 0.995 else f"{100 * part:.0f} %"
@@ -159,7 +168,9 @@ def _places(choice: Choice, named: dict[str, str], spec: ComparisonSpec) -> str:
     """Who leads where and by how much; each layout's GPUs at its first mention."""
     higher, told, texts = is_higher_better(spec.response, spec.better), dict(named), []
     for place in choice.places:
-        names = " or ".join(told.pop(name, name) for name in place.layouts)
+        new = any(told[name] != name for name in place.layouts)
+        names = _either(place.layouts, named if new and len(place.layouts) > 2 else told)
+        told |= {name: name for name in place.layouts}
         texts.append(f"{names} {place.where}{_range(place, higher)}")
     return "; ".join(texts)
 

@@ -410,3 +410,10 @@ def test_a_lead_beyond_the_limits_that_were_given_is_doubted() -> None:
         "fewer than 0.99 of requests kept the limits ttft:300: tp in 1, ep in 1 of 3 conditions"
     )
     assert only(rows.assign(slo_attainment=1.0)).doubts == ()
+
+
+def test_what_many_layouts_have_alike_is_said_once() -> None:
+    alike = only(runs({"tp": 1.0, "ep": 1.001, "dp": 1.002}, provenance="simulated")).headline
+    assert alike.endswith("or tp (each 2 × H100): within 3.6 % of each other")
+    unlike = only(runs({"tp": 1.0, "ep": 1.001, "tp+ep": 1.002}, provenance="simulated")).headline
+    assert "tp+ep (4 × H100) or ep (2 × H100) or tp (2 × H100): within" in unlike
