@@ -1,9 +1,9 @@
 """The best strategy of each condition, and whether the corrected contrasts show that it is."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,11 @@ from perfmodel.known_error import TIE, tied
 CONDITION = ("model", "workload", "load_kind", "load")
 COLUMNS = (
     *CONDITION, "strategy", "runner_up", "lead", "settled", "tied_with", "standing", "equal",
-    "unbeaten", "pairs",
+    "unbeaten", "pairs", "untested",
 )  # fmt: skip
+Untested = Literal["", "unpaired", "copies", "launch", "few"]
+"""Why nothing is tested: no block holds two layouts, the replicates repeat one number, the runs of
+a layout share one server launch, or there are too few of them; empty where something is."""
 Decided = Mapping[tuple[int, str, str], Decision]
 Standing = Literal["open", "near", "untested", "equal", "shown"]
 STANDINGS: tuple[Standing, ...] = ("open", "near", "untested", "equal", "shown")
@@ -52,7 +55,7 @@ def winners(frame: pd.DataFrame, spec: ComparisonSpec | None = None) -> pd.DataF
     one run); tied_with: of simulated runs alone, whose throughput is a model's, the strategies too
     near for the model to tell; standing: the weakest of its standings to the others; equal and
     unbeaten: the others within the margin, and those that it is not ahead of for sure; pairs: the
-    fewest that a standing rests on.
+    fewest that a standing rests on; untested: why no standing of it could be tested.
 
     Shown means by the verdicts of `compare`, whose family of contrasts with the reference is the
     same; two strategies that are not the reference are held to the family of all pairs. A lead
@@ -71,16 +74,26 @@ def winners(frame: pd.DataFrame, spec: ComparisonSpec | None = None) -> pd.DataF
         for family in (None, reference)
         for each in decisions(groups, family, spec, adjust)
     }
-    modelled = spec.response.startswith("output_throughput") and _all_simulated(frame)
-    margin = max(spec.rule.margin, TIE - 1) if modelled else spec.rule.margin
+    simulated = _all_simulated(frame)
+    modelled = spec.response.startswith("output_throughput") and simulated
     sign = -1 if is_higher_better(spec.response, spec.better) else 1
-    judge = Judge(decided, reference, margin, sign)
+    judge = Judge(decided, reference, margin_of(spec, simulated=simulated), sign)
     rows = [
         _winner(group, means, judge) | {"tied_with": _tied_with(means) if modelled else ""}
         for group in groups
         if (means := _means(group))
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def margin_of(spec: ComparisonSpec, *, simulated: bool) -> float:
+    """What counts as equal: of simulated runs at least what their model cannot tell apart."""
+    return max(spec.rule.margin, TIE - 1) if simulated else spec.rule.margin
+
+
+def in_front(row: Mapping[Hashable, Any], column: str = "unbeaten") -> set[str]:
+    """The leader of a condition and those in a column beside it, as `unbeaten` or `equal`."""
+    return {str(row["strategy"]), *filter(None, str(row[column] or "").split(","))}
 
 
 def beside(best: pd.DataFrame) -> pd.DataFrame:
@@ -109,8 +122,18 @@ def _winner(group: Stratum, means: Mapping[str, float], judge: Judge) -> dict[st
         "standing": min(standings.values(), key=STANDINGS.index, default=None),
         "equal": ",".join(name for name, how in standings.items() if how in ("equal", "near")),
         "unbeaten": ",".join(n for n, how in standings.items() if how in ("equal", "near", "open")),
+        "untested": "" if any(tested) or not found else _untested(found[0]),
         "pairs": min((0 if each is None else len(each.pairs.logs) for each in found), default=0),
     }
+
+
+def _untested(found: Decision | None) -> Untested:
+    """Of the leader and the second."""
+    if found is None:
+        return "unpaired"
+    if found.pairs.copies:
+        return "copies"
+    return "launch" if found.pairs.unit == "launch" else "few"
 
 
 def _all_simulated(frame: pd.DataFrame) -> bool:

@@ -19,6 +19,8 @@ TIE = 1.036
 ratios of `tpN+ep` to `tpN` were within this of published ones, and all that named the wrong one.
 That of pipelines and data parallelism was off by 1.1 to 2.1, though it named the better one of all
 four pairs."""
+RATIOS_OFF = (1.1, 2.1)
+"""Least and most of how far those of pipelines and data parallelism were off."""
 WORDS = {"output_throughput": "tokens/s", "mean_tpot_ms": "TPOT", "mean_ttft_ms": "TTFT"}
 WIDER = 1.5
 """Exponent of the factors where nothing was published: nine of ten points of a whole source left

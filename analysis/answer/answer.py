@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.answer.choice import Choice, choice_of
+from analysis.answer.doubts import absent_from, limits_missed, ratios_off
 from analysis.answer.firsts import PER_GPU, firsts
 from analysis.answer.words import headline, is_sure, sureness
 from analysis.data.arms import (
@@ -16,9 +17,8 @@ from analysis.data.arms import (
     usable_rows,
     with_arms,
 )
-from analysis.data.conditions import NOTHING_SAID, SEPARATOR, Pooling, cells
+from analysis.data.conditions import NOTHING_SAID, SEPARATOR, Pooling
 from analysis.data.frame import require
-from analysis.data.grid import conditions_of
 from analysis.data.order import ordered
 from analysis.data.reached import reached
 from analysis.question import ComparisonSpec, reference_of
@@ -134,7 +134,7 @@ def _answer(
     model, provenance = str(rows["model"].iloc[0]), provenance_of(rows)
     if rows["strategy"].nunique() < 2:
         return Answer(provenance, model, alone(alone_in), "")
-    absent, held = _absent(rows), beside(best)
+    absent, held = absent_from(rows, alone_in), beside(best)
     if held.empty:
         none = "no answer, no two strategies were run under one condition"
         return Answer(provenance, model, none, "", tuple(absent))
@@ -142,6 +142,7 @@ def _answer(
     doubts = list(confound_notes(confounded(rows, reference_of(rows, None), ("model",))))
     doubts = [text for text in doubts if "num_gpus" not in text]  # the headline has them
     agreed = choice.kind in ("use", "ahead") and per_gpu.get(model, ("",))[0] == choice.layouts[0]
+    doubts += [*limits_missed(rows), *ratios_off(rows)]
     if any(SEPARATOR in str(name) for name in rows["strategy"].unique()):
         doubts.insert(0, "techniques differ in quality too, which is no part of this")
     if spec.response in FOLLOWING and _is_open(rows):
@@ -157,17 +158,6 @@ def _answer(
         tuple(doubts),
         choice,
     )
-
-
-def _absent(rows: pd.DataFrame) -> list[str]:
-    """Which strategies lack conditions that others have: those say nothing of them."""
-    held = pd.crosstab(cells(rows, conditions_of(rows)), rows["strategy"].astype(str)) > 0
-    counts = {str(name): int((~held[name]).sum()) for name in ordered(held)}
-    return [
-        f"{name} was not run in {count} of {len(held)} conditions"
-        for name, count in counts.items()
-        if count
-    ]
 
 
 def said(found: Sequence[Answer]) -> list[str]:

@@ -1,17 +1,19 @@
 """A choice in sentences: what to use and by how much, how sure that is, what is in doubt."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from analysis.answer.choice import Choice, Lead, Place, weakest
+from analysis.data.conditions import cells
+from analysis.data.grid import conditions_of
 from analysis.gpus import gpus_of
 from analysis.question import ComparisonSpec
 from analysis.statistics.contrast import Rule, planned_runs
+from analysis.winners import Untested, margin_of
 from orchestrator.results.quantities import is_higher_better
 from orchestrator.results.record import SIMULATED
-from perfmodel.known_error import TIE
 
 NOUNS = {
     "output_throughput": "tokens/s",
@@ -22,14 +24,44 @@ NOUNS = {
 }
 
 
+UNTESTED: dict[Untested, tuple[str, str]] = {
+    "unpaired": ("no block holds two of the layouts", "run them beside each other, as one study"),
+    "copies": (
+        "the replicates repeat one number, which is no evidence of spread",
+        "plan {} runs of each layout",
+    ),
+    "launch": (
+        "runs of one server launch count as one, and the launches are too few",
+        "plan {} launches of each layout",
+    ),
+    "few": (
+        "the runs are too few to tell a lead from the luck of a run",
+        "plan {} replicates of each layout",
+    ),
+}
+"""Why there is no test, and the way to one."""
+LATENCIES = ("ttft", "tpot", "itl", "e2el")
+
+
+def noun(response: str) -> str:
+    """`tokens/s`, `mean TTFT`, `p99 ITL`; a column of one's own keeps its name."""
+    match response.split("_"):
+        case [statistic, latency, "ms"] if latency in LATENCIES:
+            return f"{statistic} {latency.upper()}"
+        case _:
+            return NOUNS.get(response, response)
+
+
 def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenance: str) -> str:
     """Say which layout, on which GPUs, by how much; ties and what is open by their names."""
-    named = {name: with_gpus(name, rows) for name in choice.layouts}
-    first, either = named[choice.layouts[0]], " or ".join(named.values())
+    layouts = dict.fromkeys([*choice.layouts, *(n for at in choice.places for n in at.layouts)])
+    named = {name: with_gpus(name, rows) for name in layouts}
+    first, either = named[choice.layouts[0]], _either(choice.layouts, named)
     lead = "" if choice.lead is None else _lead(choice.lead, rows, spec)
     led = lead and f": {lead}"
     by_model = "by the model, " if provenance == SIMULATED else ""
-    single = "" if by_model or choice.tested else ", in single runs"
+    measure = "" if spec.response == "output_throughput" else f"by {noun(spec.response)}, "
+    single = "" if by_model or choice.tested else f", in {_untested(rows)}"
     match choice.kind:
         case "use" | "ahead" if by_model or choice.kind == "use":
             return f"{by_model}use {first}{led}"
@@ -39,16 +71,20 @@ def headline(choice: Choice, rows: pd.DataFrame, spec: ComparisonSpec, provenanc
             here = " in these runs" if choice.standings["near"] and not by_model else ""
             beyond = lead and f", and {lead}"
             within = f"within {_margin(spec, provenance)} of each other"
-            return f"{by_model}{either}: {within}{here}{beyond}"
-        case "open" if len(named) == 1:
-            none = f"{by_model}no layout is shown to be best"
-            return f"{none}; {first} is nowhere shown to be beaten{led}"
+            return f"{by_model}{measure}{either}: {within}{here}{beyond}"
+        case "open" if len(choice.layouts) == 1:
+            best = "is shown to be best"
+            if choice.lead is not None and 1 < choice.lead.ratio.value <= 1 + margin_of(
+                spec, simulated=provenance == SIMULATED
+            ):
+                best = f"leads by more than {_margin(spec, provenance)} on average{single}"
+            return f"{by_model}no layout {best}; {first} is nowhere shown to be beaten{led}"
         case "open":
             average = lead and f"; on average {choice.layouts[0]} has {lead}"
-            return f"{by_model}{either}: which is better is open{average}"
+            return f"{by_model}{measure}{either}: which is better is open{average}"
         case _:
             places = _places(choice, named, spec)
-            return f"{by_model}it depends on {_on(choice)}{single}: {places}"
+            return f"{by_model}{measure}it depends on {_on(choice)}{single}: {places}"
 
 
 def sureness(choice: Choice, spec: ComparisonSpec, provenance: str) -> str:
@@ -66,10 +102,8 @@ def sureness(choice: Choice, spec: ComparisonSpec, provenance: str) -> str:
         text = f"; within that in {_of(near, choice.conditions)}" if near else ""
         return f"How sure: a model says so, not a GPU; leads under {margin} are ties{text}"
     if not choice.tested:
-        return (
-            "How sure: open, the runs are too few to tell a lead from the luck of a run; plan "
-            f"{planned_runs(spec.rule)} replicates of each layout"
-        )
+        why, way = UNTESTED.get(choice.untested, UNTESTED["few"])
+        return f"How sure: open, {why}; {way.format(planned_runs(spec.rule))}"
     told = [(text.format(margin), n) for text, n in counts.items() if n]
     parts = [f"{t} in {_of(n, choice.conditions) if not i else n}" for i, (t, n) in enumerate(told)]
     return f"How sure: {', '.join(parts)}{_test(choice, spec.rule)}"
@@ -80,19 +114,22 @@ def _of(count: int, total: int) -> str:
 
 
 def _margin(spec: ComparisonSpec, provenance: str) -> str:
-    return share(margin_of(spec, provenance))
-
-
-def margin_of(spec: ComparisonSpec, provenance: str) -> float:
-    """What counts as equal: of simulated throughputs at least what the model cannot tell apart."""
-    modelled = provenance == SIMULATED and spec.response.startswith("output_throughput")
-    return max(spec.rule.margin, TIE - 1) if modelled else spec.rule.margin
+    return share(margin_of(spec, simulated=provenance == SIMULATED))
 
 
 def with_gpus(name: str, rows: pd.DataFrame) -> str:
     """`tp (2 × A100-80GB)`; the name alone where rows do not say."""
     text = gpus_of(rows[rows["strategy"] == name]).get(name, "")
     return f"{name} ({text})" if text else name
+
+
+def _either(names: Sequence[str], told: Mapping[str, str]) -> str:
+    """`tp (2 × H100) or ep (4 × H100)`; of three and more what all have alike is said once."""
+    gpus = {told[name].removeprefix(name) for name in names}
+    if len(names) < 3 or len(gpus) > 1:
+        return " or ".join(told[name] for name in names)
+    alike = gpus.pop().replace("(", "(each ", 1)
+    return f"{', '.join(names[:-1])} or {names[-1]}{alike}"
 
 
 def share(part: float) -> str:
@@ -103,9 +140,10 @@ def share(part: float) -> str:
 def _lead(lead: Lead, rows: pd.DataFrame, spec: ComparisonSpec) -> str:
     ratio, over = lead.ratio, with_gpus(lead.over, rows)
     higher = is_higher_better(spec.response, spec.better)
-    text = f"{gain(ratio.value, higher)} {NOUNS.get(spec.response, spec.response)} over {over}"
+    beside = "over" if higher else "against"
+    text = f"{gain(ratio.value, higher)} {noun(spec.response)} {beside} {over}"
     if ratio.low is not None and ratio.high is not None:
-        within = _span(_change(ratio.low, higher), _change(ratio.high, higher))
+        within = _interval(_change(ratio.low, higher), _change(ratio.high, higher))
         return f"{text} ({100 * (1 - spec.rule.alpha):g} % interval {within})"
     if math.isclose(lead.least, lead.most, rel_tol=5e-3):
         return text
@@ -130,15 +168,23 @@ def _places(choice: Choice, named: dict[str, str], spec: ComparisonSpec) -> str:
     """Who leads where and by how much; each layout's GPUs at its first mention."""
     higher, told, texts = is_higher_better(spec.response, spec.better), dict(named), []
     for place in choice.places:
-        names = " or ".join(told.pop(name, name) for name in place.layouts)
+        new = any(told[name] != name for name in place.layouts)
+        names = _either(place.layouts, named if new and len(place.layouts) > 2 else told)
+        told |= {name: name for name in place.layouts}
         texts.append(f"{names} {place.where}{_range(place, higher)}")
     return "; ".join(texts)
 
 
 def _range(place: Place, higher: bool) -> str:
-    if place.least is None or place.most is None:
-        return ""
-    return f", {_span(_change(place.least, higher), _change(place.most, higher))}"
+    """Its leads, and in how many of the place's conditions it has none to be named."""
+    texts = []
+    if place.least is not None and place.most is not None:
+        texts.append(_span(_change(place.least, higher), _change(place.most, higher)))
+    kinds = {"a tie": place.ties, "open": place.unsettled}
+    told = [f"{name} in {count}" for name, count in kinds.items() if count]
+    if told and len(place.layouts) == 1:
+        texts.append(f"{' and '.join(told)} of {place.conditions}")
+    return "".join(f", {text}" for text in texts)
 
 
 def _span(one: float, other: float) -> str:
@@ -147,8 +193,26 @@ def _span(one: float, other: float) -> str:
     return low if low == high else f"{low.removesuffix(' %')} to {high}"
 
 
+def _interval(one: float, other: float) -> str:
+    """A span whose ends are told apart; within a tenth of a percent it is that one number."""
+    low, high = (f"{100 * each:+.1f}".replace("-", "−") for each in sorted((one, other)))
+    near = _signed(one) == _signed(other) and low != high
+    return f"{low} to {high} %" if near else _span(one, other)
+
+
 def _on(choice: Choice) -> str:
-    return "the load" if len({place.where for place in choice.places}) > 1 else "the workload"
+    """By what the places differ: their loads, their workloads, or both."""
+    loads, workloads = (
+        len({getattr(place, part) for place in choice.places}) > 1 for part in ("at", "workloads")
+    )
+    return " and ".join(["the load"] * loads + ["the workload"] * workloads)
+
+
+def _untested(rows: pd.DataFrame) -> str:
+    """What runs are called that allow no test: single ones, or too few or too alike."""
+    cell = cells(rows, conditions_of(rows))
+    single = rows.groupby([cell, rows["strategy"].astype(str)]).size().max() == 1
+    return "single runs" if single else "runs that allow no test"
 
 
 def _test(choice: Choice, rule: Rule) -> str:

@@ -82,6 +82,12 @@ class Stratum:
         alone = bool((codes != UNKNOWN).any() and linked.max() == 0)
         return Pairs(mean_of_known(ratios, 1), "condition", len(ratios), alone)
 
+    def ratios(self, strategy: str, reference: str) -> np.ndarray:
+        """Of a strategy to the reference, one for each condition that has a pair of them."""
+        logs = self.logs[strategy] - self.logs[reference]
+        found: np.ndarray = np.exp(np.nanmean(logs[np.isfinite(logs).any(axis=1)], axis=1))
+        return found
+
     def blocks_joined(self, whole: np.ndarray) -> np.ndarray:
         """Label the blocks: those that share a launch of any strategy have one label."""
         codes = np.vstack([self._launches(name) for name in self.logs])

@@ -16,7 +16,8 @@ from analysis.landscape.ranking import Criteria, Ranking, RankingMethod, Unknown
 from analysis.landscape.read import counts, numbers, resolved_objective, verdicts
 from analysis.landscape.replicates import PARTLY_KNOWN, REPLICATES, undecided
 from catalog.errors import BadValue
-from orchestrator.results.record import ColumnValue
+from orchestrator.results.record import SIMULATED, ColumnValue
+from perfmodel.known_error import TIE
 
 GIVEN = ("model", "workload", "engine")
 """What a choice is mostly made for, not among."""
@@ -103,6 +104,13 @@ class RankedLandscape:
             more = [f"{len(ties) - MOST_TIES} more"] if len(ties) > MOST_TIES else []
             rule = "more room under the limits, then by name"
             notes.append(f"tied with {' and '.join([*named, *more])}: chosen by {rule}")
+        if alike := self._told_apart_by_no_model(chosen):
+            names = " and ".join(alike[:MOST_TIES])
+            rest = f" and {len(alike) - MOST_TIES} more" if len(alike) > MOST_TIES else ""
+            notes.append(
+                f"the model cannot tell it from {names}{rest}: estimates within "
+                f"{100 * (TIE - 1):.2g} % are ties; measure these"
+            )
         partly = str(row[PARTLY_KNOWN].iloc[0]).split("; ") if PARTLY_KNOWN in row else []
         notes.extend(
             f"the choice has {each} runs only"
@@ -114,6 +122,22 @@ class RankedLandscape:
         if "max_concurrency" in row and not_reached(row).any():
             notes.append("the choice's max_concurrency was not reached: fewer were in flight")
         return notes
+
+    def _told_apart_by_no_model(self, chosen: int) -> list[str]:
+        """Of estimated speeds: ranked layouts that are not worse than the choice beyond a tie."""
+        told = {"strategy", "provenance"} <= set(self.frame)
+        if not told or self.frame["provenance"].iloc[chosen] != SIMULATED:
+            return []
+        near = (self.choice.ranks > 1) & (self.frame["provenance"] == SIMULATED).to_numpy()
+        near &= (self.frame["strategy"] != self.frame["strategy"].iloc[chosen]).to_numpy()
+        near[self._ties(chosen)] = False
+        for objective in self.criteria.objectives:
+            if not _is_speed(objective.column):
+                return []
+            column = numbers(self.frame, objective.column)
+            best = column[chosen]
+            near &= column * TIE > best if objective.maximise else column < best * TIE
+        return list(dict.fromkeys(self.name(int(row)) for row in np.flatnonzero(near)))
 
     def _other_reading(self, binary: Ranking) -> str:
         """What a limit in decimal units would give in binary ones."""
@@ -137,6 +161,11 @@ class RankedLandscape:
             best = column[chosen]
             close &= np.abs(column - best) <= self.criteria.tie * abs(best)
         return sorted(np.flatnonzero(close).tolist(), key=lambda row: int(self.choice.ranks[row]))
+
+
+def _is_speed(column: str) -> bool:
+    """Whether a model of time says it, not a count of bytes or of GPUs."""
+    return "throughput" in column or column.endswith(("_ms", "_s"))
 
 
 def parse_criteria(

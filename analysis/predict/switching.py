@@ -30,9 +30,9 @@ def stretches_of(asked: Sequence[AtLoad]) -> list[Row]:
     """One row for each stretch of loads with one best strategy.
 
     A stretch is clear when at every load of it the chance of being best is at least a half more
-    than that of the runner-up; a router should not switch for one that is not. `tied_with` names
-    the options that are not told from the best at some load of it, `source` all that its loads
-    rest on.
+    than that of the runner-up and no option is tied with it; a router should not switch for one
+    that is not. `runner_up` and `tied_with` name those of some load of it, `source` all that its
+    loads rest on.
     """
     stretches: list[list[AtLoad]] = []
     for load, found in asked:
@@ -55,10 +55,10 @@ def _row(stretch: Sequence[AtLoad]) -> Row:
         "from_concurrency": first[0],
         "to_concurrency": last[0],
         "strategy": best[0].strategy,
-        "runner_up": rivals[-1].strategy if rivals[-1] else None,
+        "runner_up": ",".join(dict.fromkeys(each.strategy for each in rivals if each)) or None,
         "least_lead": min(leads) if leads else None,
         "least_probability": min(option.probability for option in best),
-        "clear": min(margins) >= 0.5,
+        "clear": min(margins) >= 0.5 and not any(each.tied_with for each in best),
         "tied_with": ",".join(dict.fromkeys(name for each in best for name in each.tied_with)),
         "source": ",".join(dict.fromkeys(each.source for each in best)),
     }

@@ -7,11 +7,16 @@ import pandas as pd
 
 from analysis.answer.answer import answers_of
 from analysis.answer.firsts import FIRST_TOKEN, firsts
+from analysis.answer.words import share
 from analysis.compare import ComparisonSpec, Contrast, compare
 from analysis.crossover import Crossover
+from analysis.data.arms import provenance_of
 from analysis.laboratory import change_sentences
+from analysis.statistics.contrast import Rule
 from analysis.tables.render import number
+from analysis.winners import in_front
 from catalog.errors import InputError
+from orchestrator.results.record import SIMULATED
 from perfmodel.known_error import TIE
 
 
@@ -42,12 +47,13 @@ def advice(
     quickest, made = firsts(rows, spec, FIRST_TOKEN), []
     for answer in answers_of(rows, spec, best):
         here = best[best["model"] == answer.model]
+        mine = [c for c in changes if dict(c.key).get("model") == answer.model]
         points = (
             *(f"{text[:1].upper()}{text[1:]}." for text in answer.doubts),
             *_moves(moved, answer.model),
             *averages.get(answer.model, ()),
             *_ties(here),
-            *_crossings([c for c in changes if dict(c.key).get("model") == answer.model]),
+            *_crossings(mine, here, simulated=answer.provenance == SIMULATED),
             *_quickest(quickest.get(answer.model)),
         )
         told = points if answer.choice else ()
@@ -69,7 +75,7 @@ def _ties(best: pd.DataFrame) -> list[str]:
     names = ", ".join(dict.fromkeys(name for each in near["tied_with"] for name in each.split(",")))
     return [
         f"In {len(near)} of {len(best)} conditions {names} cannot be told from the leader: "
-        f"estimated throughputs nearer than {TIE - 1:.0%} are a tie; measure these."
+        f"estimated throughputs nearer than {share(TIE - 1)} are a tie; measure these."
     ]
 
 
@@ -80,15 +86,21 @@ def _averages(rows: pd.DataFrame, spec: ComparisonSpec) -> dict[str, list[str]]:
     except InputError:
         return {}
     said: dict[str, list[str]] = {}
+    simulated = provenance_of(rows) == SIMULATED
     for contrast in found.contrasts:
-        said.setdefault(str(dict(contrast.stratum.key)["model"]), []).append(_contrast(contrast))
+        told = _contrast(contrast, spec.rule, simulated=simulated)
+        said.setdefault(str(dict(contrast.stratum.key)["model"]), []).append(told)
     return said
 
 
-def _contrast(found: Contrast) -> str:
+def _contrast(found: Contrast, rule: Rule, *, simulated: bool) -> str:
+    """The average, how far apart its conditions lie, and the verdict; an estimate has none."""
     ratio = found.ratio
     share = number(100 * ratio.value, digits=3)
     text = f"{found.strategy} gives {share} % of {found.reference}'s throughput on average"
+    text += _by_condition(found, rule.margin)
+    if simulated:  # no repeated estimate tells more
+        return f"{text}: by the model."
     if ratio.low is not None and ratio.high is not None and ratio.low != ratio.high:
         low, high = (number(100 * bound, digits=3) for bound in (ratio.low, ratio.high))
         text += f" (95 % interval {low} to {high}, {found.pairs} {found.paired_by}s)"
@@ -104,6 +116,15 @@ def _contrast(found: Contrast) -> str:
     return f"{text}: {outcome}{needed}."
 
 
+def _by_condition(found: Contrast, margin: float) -> str:
+    """From where to where the conditions go, where one of them is away from the average."""
+    each = 100 * found.stratum.ratios(found.strategy, found.reference)
+    if each.max() - each.min() <= 100 * margin:
+        return ""
+    low, high = (number(bound, digits=3) for bound in (each.min(), each.max()))
+    return f", {low} to {high} % by condition"
+
+
 def _moves(moved: pd.DataFrame | None, model: object) -> list[str]:
     """Whether the laboratory's winner is that of traffic, where both ran."""
     if moved is None or moved.empty:
@@ -111,13 +132,36 @@ def _moves(moved: pd.DataFrame | None, model: object) -> list[str]:
     return change_sentences(moved[moved["model"] == model])
 
 
-def _crossings(changes: Sequence[Crossover]) -> list[str]:
-    return [_crossing(change) for change in changes if change.load is not None]
+def _crossings(changes: Sequence[Crossover], best: pd.DataFrame, *, simulated: bool) -> list[str]:
+    return [
+        _crossing(change, simulated=simulated)
+        for change in changes
+        if _changes_places(change, best)
+    ]
 
 
-def _crossing(change: Crossover) -> str:
+def _changes_places(change: Crossover, best: pd.DataFrame) -> bool:
+    """Whether each is beaten on the other's side: lines that cross within ties say nothing."""
+    if change.load is None:
+        return False
+    rows = best[best["load_kind"] == change.load_kind]
+    for name, level in change.key:
+        rows = rows[rows[name] == level] if name in rows else rows
+    sides = {
+        change.better_above: rows["load"] < change.load,
+        change.better_below: rows["load"] > change.load,
+    }
+    return all(
+        any(name not in in_front(row) for row in rows[side].to_dict("records"))
+        for name, side in sides.items()
+    )
+
+
+def _crossing(change: Crossover, *, simulated: bool) -> str:
     where = dict(change.key).get("workload")
-    if change.low is None and change.high is None:
+    if simulated:  # no repeated estimate gives an interval
+        bounds = "by the model"
+    elif change.low is None and change.high is None:
         bounds = change.note
     else:
         low = "below what was run" if change.low is None else number(change.low, digits=3)

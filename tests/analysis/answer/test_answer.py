@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.answer.answer import Answer, answers, next_command
+from analysis.answer.firsts import FIRST_TOKEN, firsts
 from analysis.compare import ComparisonSpec, compare
 from analysis.report.write import report_html
 from analysis.statistics.contrast import Rule, planned_runs
@@ -263,3 +264,161 @@ def test_arms_that_never_ran_beside_each_other_have_no_lead_to_tell() -> None:
     for answer in answers(rows):
         assert answer.headline == answer.headline.strip(": ")
         assert not answer.headline.endswith(" has")
+
+
+def by_workload(**ratios: tuple[tuple[float, ...], tuple[float, ...]]) -> pd.DataFrame:
+    """Estimates of layouts against tp, load by load, of short and of long prompts."""
+    parts = [
+        runs(
+            {"tp": 1.0, **{name: ratio[place] for name, ratio in ratios.items()}},
+            replicates=1,
+            noise=0.0,
+            provenance="simulated",
+            workload=workload,
+        )
+        for place, workload in enumerate(("short", "long"))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize("near", [1.03, 0.98])
+def test_a_tie_among_the_conditions_of_a_place_is_told_apart_from_its_leads(near: float) -> None:
+    found = only(by_workload(ep=((0.8, near, 1.29), (0.8, 1.2, 1.2))))
+    assert "ep (2 × H100) at concurrency 8 to 64, +20 to +29 %, a tie in 1 of 4" in found.headline
+
+
+def test_a_layout_that_is_common_to_ties_alone_has_no_lead_to_be_named() -> None:
+    found = only(
+        by_workload(ep=((1.3, 1.03, 1.3), (1.3, 0.9, 1.3)), dp=((0.8, 0.9, 1.4), (0.8, 1.03, 1.4)))
+    )
+    assert "tp at concurrency 8, a tie in 2 of 2" in found.headline.replace(" (2 × H100)", "")
+
+
+@pytest.mark.parametrize(
+    ("provenance", "replicates", "margin"),
+    [("simulated", 1, "3.6"), ("measured", 1, "3"), ("measured", 6, "3")],
+)
+def test_a_mean_lead_inside_the_margin_makes_no_layout_the_one_to_use(
+    provenance: str, replicates: int, margin: str
+) -> None:
+    rates: dict[str, float | tuple[float, ...]] = {"tp": 1.0, "ep": (1.0, 1.0, 1.06)}
+    found = only(runs(rates, replicates=replicates, noise=1e-4, provenance=provenance))
+    assert found.choice is not None
+    assert found.choice.kind == "open"
+    assert f"no layout leads by more than {margin} % on average" in found.headline
+
+
+def test_layouts_that_workloads_alone_tell_apart_depend_on_the_workload() -> None:
+    low, high = (0.8,) * 3, (1.3,) * 3
+    assert "it depends on the workload: ep" in only(by_workload(ep=(low, high))).headline
+    both = only(by_workload(ep=((0.8, 0.8, 1.3), (1.3, 1.3, 1.3))))
+    assert "it depends on the load and the workload: " in both.headline
+
+
+def test_every_kind_of_load_has_its_place_where_the_answer_depends_on_it() -> None:
+    closed, opened = runs({"tp": 1.0, "ep": 0.8}), runs({"tp": 1.0, "ep": 1.3})
+    opened = opened.assign(request_rate=opened["max_concurrency"], max_concurrency=None)
+    found = only(pd.concat([closed, opened], ignore_index=True))
+    assert "at concurrency 1 to 64, +" in found.headline
+    assert "at request rate 1 to 64, +" in found.headline
+
+
+def test_replicates_too_few_for_a_test_are_no_single_runs() -> None:
+    found = only(runs({"tp": 1.0, "ep": 1.3}, replicates=2))
+    assert found.headline.startswith("ep (2 × H100) is ahead, in runs that allow no test: +")
+
+
+def test_what_is_a_tie_makes_no_layout_first_by_another_measure() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.2}, replicates=1, noise=0.0, provenance="simulated")
+    near = rows.assign(mean_ttft_ms=np.where(rows["strategy"] == "tp", 100.0, 101.0))
+    assert firsts(near, ComparisonSpec(), FIRST_TOKEN) == {}
+    split = near.assign(mean_ttft_ms=[100, 100, 200, 200, 200, 100])
+    split = split[split["max_concurrency"] != 1]
+    assert firsts(split, ComparisonSpec(), FIRST_TOKEN) == {
+        "m": ("tp", "1 of 2 conditions; ep in as many")
+    }
+
+
+def test_an_estimate_has_one_margin_whatever_is_asked_of_it() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.033}, replicates=1, noise=0.0, provenance="simulated")
+    rows["request_throughput"] = rows["output_throughput"] / 128
+    for response in ("output_throughput", "request_throughput"):
+        found = only(rows, response=response)
+        assert found.choice is not None
+        assert found.choice.kind == "tie"
+        assert "within 3.6 % of each other" in found.headline
+
+
+def test_an_answer_by_another_measure_names_it_in_words() -> None:
+    rows = runs({"tp": 1.0, "ep": (0.8, 1.0, 1.3)}, replicates=1, noise=0.0)
+    rows["p99_ttft_ms"] = 1e4 / rows["output_throughput"]
+    depends = only(rows, response="p99_ttft_ms").headline
+    assert depends.startswith("by p99 TTFT, it depends on the load, in single runs: ")
+    ahead = only(rows[rows["max_concurrency"] == 64], response="p99_ttft_ms").headline
+    assert ahead.endswith("−23 % p99 TTFT against tp (2 × H100)")
+
+
+def test_ratios_of_layouts_that_the_tie_was_not_made_of_are_doubted() -> None:
+    rows = runs({"tp": 1.0, "tp+ep": 1.2}, replicates=1, noise=0.0, provenance="simulated")
+    (doubt,) = only(rows.assign(tp=2)).doubts
+    assert doubt == (
+        "with data or pipeline parallelism (tp+ep) estimated ratios were off by factors of "
+        "1.1 to 2.1"
+    )
+    assert only(rows.assign(tp=rows["num_gpus"])).doubts == ()
+    assert only(rows.assign(tp=2, provenance="measured")).doubts == ()
+
+
+def test_every_layout_of_a_place_is_named_with_its_gpus() -> None:
+    rates: dict[str, float | tuple[float, ...]] = {
+        "tp": (1.3, 0.8, 0.8),
+        "ep": 1.0,
+        "tp+ep": (0.8, 0.99, 0.7),
+    }
+    found = only(runs(rates, replicates=1, noise=0.0, provenance="simulated"))
+    assert "ep (2 × H100) or tp+ep (4 × H100) at concurrency 8" in found.headline
+
+
+def test_a_layout_whose_runs_do_not_count_was_run_and_is_named() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.2, "dp": 1.5})
+    failed = (rows["strategy"] == "dp") | (
+        (rows["strategy"] == "ep") & (rows["max_concurrency"] == 64)
+    )
+    rows.loc[failed, ["verdict", "verdict_reasons"]] = ["invalid", "OOM"]
+    doubts = only(rows).doubts
+    assert "dp has no valid run" in doubts
+    assert "ep has no valid run in 1 of 3 conditions" in doubts
+
+
+def test_what_keeps_many_runs_from_a_test_is_said_with_its_own_way_out() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.2})
+    copies = only(runs({"tp": 1.0, "ep": 1.2}, noise=0.0)).sure
+    assert "repeat one number" in copies
+    launches = only(rows.assign(server_group=rows["strategy"])).sure
+    assert launches.endswith(f"plan {planned_runs(Rule())} launches of each layout")
+    apart = rows.assign(block=rows["block"] + 100 * (rows["strategy"] == "ep"))
+    assert "no block holds two of the layouts; run them beside each other" in only(apart).sure
+    for told in (copies, launches, only(apart).sure):
+        assert "the runs are too few" not in told
+
+
+def test_an_interval_whose_ends_round_to_one_number_keeps_both() -> None:
+    found = only(runs({"tp": 1.0, "ep": 1.2}, noise=0.002)).headline
+    assert re.search(r"\(95 % interval \+(19|20)\.\d to \+20\.\d %\)", found)
+
+
+def test_a_lead_beyond_the_limits_that_were_given_is_doubted() -> None:
+    rows = runs({"tp": 1.0, "ep": 1.2}).assign(goodput_limits="ttft:300", slo_target=0.99)
+    rows["slo_attainment"] = np.where(rows["max_concurrency"] == 64, 0.64, 1.0)
+    (doubt,) = only(rows).doubts
+    assert doubt.startswith(
+        "fewer than 0.99 of requests kept the limits ttft:300: tp in 1, ep in 1 of 3 conditions"
+    )
+    assert only(rows.assign(slo_attainment=1.0)).doubts == ()
+
+
+def test_what_many_layouts_have_alike_is_said_once() -> None:
+    alike = only(runs({"tp": 1.0, "ep": 1.001, "dp": 1.002}, provenance="simulated")).headline
+    assert alike.endswith("or tp (each 2 × H100): within 3.6 % of each other")
+    unlike = only(runs({"tp": 1.0, "ep": 1.001, "tp+ep": 1.002}, provenance="simulated")).headline
+    assert "tp+ep (4 × H100) or ep (2 × H100) or tp (2 × H100): within" in unlike

@@ -141,3 +141,24 @@ def test_a_run_that_does_not_count_is_refused_with_its_reason() -> None:
 def test_an_absent_column_is_named_with_a_near_one(published: pd.DataFrame) -> None:
     with pytest.raises(BadFile, match="did you mean tpot_s"):
         chosen(published, small=("tpot",))
+
+
+def test_what_a_model_cannot_tell_from_the_choice_is_named_beside_it() -> None:
+    rows = pd.DataFrame(
+        {
+            "provenance": "simulated",
+            "strategy": ["tp", "ep", "dp2+ep"],
+            "output_throughput": [100.0, 103.0, 90.0],
+            "mean_ttft_ms": [50.0, 50.5, 40.0],
+            "device_memory_bytes": [100.0, 101.0, 150.0],
+        }
+    )
+    near = "the model cannot tell it from {}: estimates within 3.6 % are ties; measure these"
+    fastest = chosen(rows, large=("output_throughput",))
+    assert near.format("tp") in fastest.notes
+    apart = (
+        chosen(rows, small=("mean_ttft_ms",)),
+        chosen(rows, small=("device_memory_bytes",)),
+        chosen(rows.assign(provenance="measured"), large=("output_throughput",)),
+    )
+    assert not [note for each in apart for note in each.notes if "cannot tell" in note]

@@ -136,6 +136,17 @@ def test_a_measured_crossover_is_found_between_the_loads_that_show_it() -> None:
     assert all(row["clear"] for row in rows)
 
 
+def test_a_stretch_with_a_tie_is_not_clear_however_likely_its_best_is() -> None:
+    rates = [("tp", 8, 100.0), ("ep", 8, 200.0), ("tp", 32, 400.0), ("ep", 32, 800.0)]
+    fitted = fit(measured(*rates), objective="throughput")
+    asked = recommendations(QUESTION, [8, 32], fitted, prompts_per_load=2)
+    assert [row["clear"] for row in stretches_of(asked)] == [True]
+    load, found = asked[0]
+    best, *others = found.options
+    tied = replace(found, options=(replace(best, tied_with=(others[0].strategy,)), *others))
+    assert [row["clear"] for row in stretches_of([(load, tied), asked[1]])] == [False]
+
+
 @pytest.mark.slow
 def test_measured_rows_outweigh_simulated_ones(cases: Cases) -> None:
     from analysis.predict.methods import weights
