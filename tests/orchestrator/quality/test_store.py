@@ -69,8 +69,22 @@ def test_scores_that_were_changed_since_are_refused(tmp_path: Path) -> None:
     record = keep(tmp_path, make_plan(STUDY, "vllm").setups[0], scores(1))
     path = tmp_path / "quality" / f"{record.configuration_id}.parquet"
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ResultsError, match="is not the file that was written"):
+    with pytest.raises(ResultsError, match=r"is not the file that was written; with .*json moved"):
         read_scores(tmp_path, record)
+    path.unlink()
+    with pytest.raises(ResultsError, match=r"No such file or directory; with .*json moved away"):
+        read_scores(tmp_path, record)
+
+
+def test_a_reference_of_another_gpu_or_version_is_said(tmp_path: Path) -> None:
+    plan = make_plan(STUDY, "vllm")
+    for setup in plan.setups[:2]:
+        record = keep(tmp_path, setup, scores(1))
+    later = msgspec.structs.replace(record, gpu_type="H100", details={"version": "0.32.0"})
+    path = tmp_path / "quality" / f"{record.configuration_id}.json"
+    write_durably(path, msgspec.json.encode(later))
+    (told,) = compare_all(tmp_path, plan, QUESTION, None)
+    assert "measured on H100, 0.32.0, single/none on CPU" in told
 
 
 def test_runs_get_their_configuration_s_quality_and_others_stay_as_they_are(tmp_path: Path) -> None:
