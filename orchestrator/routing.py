@@ -31,7 +31,7 @@ from strategies.knobs import PLACEMENTS
 from workloads.load.content import TokenIds
 from workloads.load.prompts import token_prompts
 from workloads.quality.client import QualityClient, client_session
-from workloads.quality.windows import SAMPLE, check_windows, read_text, windows_of
+from workloads.quality.windows import SAMPLE, check_text, check_windows, read_text, windows_of
 
 CHARACTERS_PER_TOKEN = 16
 RESAMPLES = 1000
@@ -95,6 +95,8 @@ def check_followed(study: Study, spec: RoutingSpec, *, saved: bool) -> Iterator[
 
     Yields the degrees that are left out of a model's rows, and why.
     """
+    if spec.text != RANDOM:
+        check_text(spec.text, window=spec.window)
     servers = servers_of(study)
     for group in servers:
         experts, what = _experts(study, group), group.setup.what

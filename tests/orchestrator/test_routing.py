@@ -91,10 +91,12 @@ def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, s
 def test_what_could_not_be_saved_or_cut_is_refused_before_anything_is_started(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (short := tmp_path / "short.txt").write_text("hello")
     asked = ("routing", "-m", "tiny-mixtral", "--engine", "transformers", "--text", RANDOM)
     for more, told in (
         (("--tokens", "100"), "one window of 256"),
         (("--window", "1"), "2 tokens or more"),
+        (("--text", str(short)), "5 bytes"),
         (("--ep", "16"), "up to the 8 experts"),
         (("--save", str(tmp_path / "none" / "routing.json")), "cannot be written"),
         (("--save", str(tmp_path)), "cannot be written"),

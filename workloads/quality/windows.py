@@ -24,6 +24,18 @@ def read_text(source: str) -> str:
     return text_named(Path(source), "text", most_bytes=LARGEST_TEXT_BYTES)
 
 
+def check_text(source: str, *, window: int) -> None:
+    """Refuse without a tokenizer what is too short by any: a token has a byte at least.
+
+    One more than the bytes may come, where a tokenizer begins every text with a token of its own.
+    """
+    have = len(read_text(source).encode())
+    if have + 1 < window:
+        raise BadValue(
+            "--text", f"{source}: {have} bytes", f"{window} tokens or more, or a smaller --window"
+        )
+
+
 def check_windows(*, window: int, limit: int) -> None:
     """Refuse sizes that no text of any length could be cut by."""
     if window < 2:

@@ -16,6 +16,7 @@ from orchestrator.quality.record import QualityRecord, QualitySpec, reference_se
 from orchestrator.quality.rows import compare_all, quality_columns, quality_rows, with_quality
 from orchestrator.quality.store import folder_of, read_scores, write_scores
 from workloads.quality.scores import Scores
+from workloads.quality.windows import check_text
 
 STUDY = Experiment(
     models=("tiny-mixtral",), engine="vllm", strategies=("single", "tp"), techniques=("none,bf16",)
@@ -116,6 +117,15 @@ def test_a_question_and_a_reference_are_checked_before_any_server_starts() -> No
     for wrong in ({"window": 1}, {"tokens": 10}, {"top": 0}, {"top": 21}):
         with pytest.raises(BadValue):
             QualitySpec(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_text_too_short_for_any_tokenizer_is_refused_before_a_server_starts(
+    tmp_path: Path,
+) -> None:
+    (short := tmp_path / "short.txt").write_text("seven b")
+    check_text(str(short), window=8)
+    with pytest.raises(BadValue, match="7 bytes"):
+        check_text(str(short), window=9)
 
 
 def test_a_simulated_engine_has_no_quality() -> None:
