@@ -126,12 +126,14 @@ async def test_what_was_damaged_and_moved_away_is_not_said_for_ever(study: Path)
     for name in (first, study / "planned.json"):
         name.unlink()
         name.write_text("{")
-    assert len(onlooker.look()["failures"]) == 2
+    damaged: Any = onlooker.look()
+    assert len(damaged["failures"]) == 2
     (study / "planned.json").write_bytes(plan)
     first.unlink()
     assert onlooker.look()["failures"] == []
     first.write_bytes(whole)
-    assert onlooker.look()["runs"]["rows"] == 4
+    mended: Any = onlooker.look()
+    assert mended["runs"]["rows"] == 4
 
 
 async def test_an_unknown_plan_is_no_plan_of_none(study: Path, tmp_path: Path) -> None:
