@@ -25,6 +25,7 @@ from orchestrator.results.store import Store, refuse_changes, refuse_other
 
 SCHEMA_VERSION = 1
 StructT = TypeVar("StructT")
+WAY_OUT = "moved away, the same command makes it again"
 MACHINE = ("device", "cpu", "cpus", "threads", "torch", "transformers")
 
 
@@ -120,10 +121,20 @@ class DiffusionStore:
         """Read those of the runs that are finished."""
         paths = {run: self._path(model, run) for run in runs}
         return {
-            run: _read(self.root, path, GenerationRecord)
+            run: self._record(model, run, path)
             for run, path in paths.items()
             if os.path.lexists(path)
         }
+
+    def _record(self, model: str, run: CaseRun, path: Path) -> GenerationRecord:
+        """Read a run's file, which must be of this very run."""
+        found = _read(self.root, path, GenerationRecord)
+        of = (found.model, found.round, found.configuration)
+        if of != (model, run.round, _configuration(run.case)):
+            raise ResultsError(f"{path}: is of another run; {WAY_OUT}")
+        if not found.passes_s:
+            raise ResultsError(f"{path}: has no forward pass; {WAY_OUT}")
+        return found
 
     def _path(self, model: str, run: CaseRun) -> Path:
         named = [model, _configuration(run.case)]
@@ -154,4 +165,4 @@ def _read(root: Path, path: Path, kind: type[StructT]) -> StructT:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ResultsError(f"{path}: is damaged: {error}") from error
+        raise ResultsError(f"{path}: is damaged: {error}; {WAY_OUT}") from error

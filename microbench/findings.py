@@ -108,8 +108,12 @@ def _batching(backend: str, rows: Sequence[PointRow]) -> Finding:
 
 
 def _active(backend: str, rows: Sequence[PointRow]) -> Finding:
-    """The same tokens and operations over more experts: only the bytes differ."""
-    shown = [_growth(each) for each in along(rows, "active_experts", least=2)]
+    """The same tokens and operations over more experts: only the bytes differ.
+
+    Weights that stay in a cache tell nothing of the memory, whatever the time does.
+    """
+    from_memory = [row for row in rows if not row.cached]
+    shown = [_growth(each) for each in along(from_memory, "active_experts", least=2)]
     return _finding(
         ACTIVE,
         backend,
@@ -180,7 +184,7 @@ def _sizes(row: PointRow) -> tuple[object, ...]:
 
 def _finding(what: str, backend: str, shown: Sequence[SliceResult], numbers: str) -> Finding:
     if not shown:
-        needs = "not enough values of the sizes it is about"
+        needs = "not enough values of the sizes it is about, or weights that stay in a cache"
         return Finding(
             finding=what, backend=backend, verdict="not tested", holds=0, slices=0, numbers=needs
         )

@@ -30,7 +30,7 @@ class FitRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def fits(rows: Sequence[PointRow]) -> list[FitRow]:
-    """Fit each backend and type over the points whose roofline is memory's.
+    """Fit each backend and type over the points whose roofline is memory's, and weights from it.
 
     The choice is made by the ceilings alone, not by what the backend reached: one that does not
     stream its weights shows it by a low bandwidth.
@@ -38,10 +38,14 @@ def fits(rows: Sequence[PointRow]) -> list[FitRow]:
     found = []
     for name, own in by_backend(timed(rows)).items():
         for dtype in dict.fromkeys(row.dtype for row in own):
-            chosen = [row for row in own if row.dtype == dtype and row.roofline_bound == "memory"]
+            chosen = [row for row in own if row.dtype == dtype and _of_memory(row)]
             if line := _fit(name, dtype, chosen):
                 found.append(line)
     return found
+
+
+def _of_memory(row: PointRow) -> bool:
+    return row.roofline_bound == "memory" and not row.cached
 
 
 def _fit(backend: str, dtype: str, rows: Sequence[PointRow]) -> FitRow | None:

@@ -18,7 +18,7 @@ class RoutingPattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     kind: str = "uniform"
     """uniform: as even a load as can be; random: independent choices; zipf: skewed ones."""
     zipf: float = 1.0
-    """Under zipf expert i is chosen in proportion to 1 / i^zipf."""
+    """Under zipf, and no other, expert i is chosen in proportion to 1 / i^zipf."""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from catalog.units import GB, MS_PER_S
 from microbench.bound import Ceilings, expected, reached
 from microbench.messages import PointTimings, SweepJob
 from microbench.point import Point
+from microbench.rotation import stays_cached
 from microbench.routing import route, touched
 from microbench.session import Gathered
 from microbench.timing_summary import TimingSummary, summarise
@@ -52,6 +53,8 @@ class PointRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     compute_share: float | None = None
     roofline_ms: float
     roofline_bound: str
+    cached: bool = False
+    """The weights stay in a cache from step to step: the time says nothing of the memory."""
     bound: str | None = None
     disagreement: float | None = None
     samples: int = 0
@@ -87,6 +90,7 @@ def _rows(job: SweepJob, gathered: Gathered) -> Iterator[PointRow]:
 
 def _row(shape: PointContext, found: Sequence[PointTimings], best: Ceilings) -> PointRow:
     point, job = shape.point, shape.job
+    cached = stays_cached(point, shape.touched, job.device.cache_bytes)
     beside = beside_samples(best, found)
     cost = beside.roofline(point.weight_bytes(shape.touched), point.flops)
     failed = next((each for each in found if each.failure), None)
@@ -103,6 +107,7 @@ def _row(shape: PointContext, found: Sequence[PointTimings], best: Ceilings) -> 
         ceiling_gflop_per_s=beside.flops_per_s / GB,
         roofline_ms=float(cost.seconds) * MS_PER_S,
         roofline_bound=expected(cost),
+        cached=cached,
         disagreement=max(apart, default=None),
         interrupted_samples=sum(each.interrupted for each in found),
         processes=len(found),
@@ -114,7 +119,14 @@ def _row(shape: PointContext, found: Sequence[PointTimings], best: Ceilings) -> 
     if failed is not None:
         return row
     summary = summarise([each.seconds for each in found])
-    return msgspec.structs.replace(row, **_times(point, summary, cost))
+    timed = msgspec.structs.replace(row, **_times(point, summary, cost))
+    return _without_memory(timed) if cached else timed
+
+
+def _without_memory(row: PointRow) -> PointRow:
+    """Leave out what a row says of the memory that its weights did not come from."""
+    bound = row.bound if row.bound == "compute" else "cache"
+    return msgspec.structs.replace(row, bandwidth_share=None, bound=bound)
 
 
 def beside_samples(best: Ceilings, found: Sequence[PointTimings]) -> Ceilings:

@@ -7,6 +7,7 @@ technique is enough, and the degrees and placements of expert parallelism follow
 
 import functools
 import hashlib
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from strategies.knobs import PLACEMENTS
 from workloads.load.content import TokenIds
 from workloads.load.prompts import token_prompts
 from workloads.quality.client import QualityClient, client_session
-from workloads.quality.windows import SAMPLE, read_text, windows_of
+from workloads.quality.windows import SAMPLE, check_text, check_windows, read_text, windows_of
 
 CHARACTERS_PER_TOKEN = 16
 RESAMPLES = 1000
@@ -55,6 +56,7 @@ class RoutingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_windows(window=self.window, limit=self.tokens)
         for degree in self.degrees:
             if degree < 2:
                 raise BadValue("--ep", degree, "2 ranks or more")
@@ -88,6 +90,33 @@ def servers_of(study: Study) -> list[ServerGroup]:
     return list(first.values())
 
 
+def check_followed(study: Study, spec: RoutingSpec, *, saved: bool) -> Iterator[str]:
+    """Refuse before anything is started what could not be counted, or saved, after it.
+
+    Yields the degrees that are left out of a model's rows, and why.
+    """
+    if spec.text != RANDOM:
+        check_text(spec.text, window=spec.window)
+    servers = servers_of(study)
+    for group in servers:
+        experts, what = _experts(study, group), group.setup.what
+        if experts < min(spec.degrees):
+            raise BadValue("--ep", min(spec.degrees), f"up to the {experts} experts of {what}")
+        for degree in spec.degrees:
+            if experts < degree:
+                yield f"{what}: {experts} experts over {degree} ranks leave ranks empty: left out"
+    if saved and len(servers) != 1:
+        names = ", ".join(group.setup.what for group in servers)
+        raise BadValue("--save", names, "one model and technique")
+
+
+def _experts(study: Study, group: ServerGroup) -> int:
+    experts = study.plan.stored(group.setup).experts  # a technique may hold fewer
+    if experts is None:
+        raise BadValue("--model", group.setup.model, "a mixture of experts: this one has none")
+    return experts.count
+
+
 async def measure_routing(
     study: Study, spec: RoutingSpec, engine: Engine, tell: Callable[[ServerGroup, str], None]
 ) -> list[MeasuredRouting]:
@@ -96,9 +125,6 @@ async def measure_routing(
     measured = []
     for group in servers_of(study):
         model = study.plan.models[group.setup.model]
-        experts = study.plan.stored(group.setup).experts  # a technique may hold fewer
-        if experts is None:
-            raise BadValue("--model", model.name, "a mixture of experts: this one has none")
         with tempfile.TemporaryDirectory(prefix="moeserve-routing-") as logs:
             context = LaunchContext(
                 experiment=study.plan.experiment,
@@ -108,7 +134,7 @@ async def measure_routing(
             )
             callbacks = Callbacks(on_stage=functools.partial(tell, group))
             async with engine.open(group, context, callbacks) as session:
-                by_kind = await _followed(session, spec, text, experts.count, callbacks)
+                by_kind = await _followed(session, spec, text, _experts(study, group), callbacks)
                 setup, provenance = group.setup, session.provenance
         measured.append(MeasuredRouting(setup, provenance, by_kind, spec.window))
     return measured
@@ -120,7 +146,7 @@ async def _followed(
     assert isinstance(session, HttpBacked)  # engines without HTTP report no experts
     http = session.http
     windows = {} if text is None else {spec.text: await _windows(http, spec, text)}
-    count = len(windows[spec.text]) if windows else max(1, spec.tokens // spec.window)
+    count = len(windows[spec.text]) if windows else spec.tokens // spec.window
     rng = np.random.default_rng(spec.seed)
     drawn = token_prompts(rng, count=count, length=spec.window, vocab=http.vocab)
     found = {}
@@ -150,7 +176,8 @@ async def _windows(http: HttpSession, spec: RoutingSpec, text: str) -> TokenIds:
 def routing_rows(measured: MeasuredRouting, spec: RoutingSpec, *, layers: bool) -> Iterator[Row]:
     """Yield a row for each kind of prompt, degree and placement: of all layers, then of each."""
     random = measured.by_kind[RANDOM]
-    for placed in ((degree, name) for degree in spec.degrees for name in spec.placements):
+    degrees = [degree for degree in spec.degrees if degree <= random.shape[-1]]
+    for placed in itertools.product(degrees, spec.placements):
         for kind, counts in measured.by_kind.items():
             against = None if kind == RANDOM else random
             yield _row(measured, kind, "all", placed, counts, against)
@@ -218,9 +245,6 @@ def _resampled(by_rank: NDArray[np.int64], rng: np.random.Generator) -> NDArray[
 
 def routing_file(measured: Sequence[MeasuredRouting], spec: RoutingSpec) -> RoutingFile:
     """Return what `estimate --routing` reads: one model's routing of the text."""
-    if len(measured) != 1:
-        names = ", ".join(each.setup.what for each in measured)
-        raise BadValue("--save", names, "one model and technique")
     (one,) = measured
     counts = one.by_kind[spec.text]
     text = f"{RANDOM} {spec.seed}" if spec.text == RANDOM else read_text(spec.text)

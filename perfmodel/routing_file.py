@@ -1,5 +1,6 @@
 """Files that say where tokens went: of `moeserve routing --save`, or a run's experts.parquet."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -79,6 +80,13 @@ def _parquet(path: Path, data: bytes) -> tuple[TokenCounts, None]:
 def _check(path: Path, counts: TokenCounts) -> None:
     if counts.shape[1] < 2 or not counts.sum(axis=1).all():
         raise BadFile(path, "expert_tokens: two experts or more, and a token in each layer")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse before the measuring what could not be written after it."""
+    folder = path.parent
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise BadFile(path, "cannot be written: name a file in a folder that is there")
 
 
 def write_routing(path: Path, routing: RoutingFile) -> None:

@@ -89,6 +89,7 @@ class Onlooker:
         self._began = found
 
     def _planned(self) -> Planned | None:
+        self._damaged.pop("planned.json", None)
         try:
             return read_planned(self.root)
         except MoeserveError as error:
@@ -101,6 +102,8 @@ class Onlooker:
         there = dict.fromkeys(names_in(self.root, folder))
         for gone in known.keys() - there.keys():
             known.pop(gone)
+        for mended in [n for n in self._damaged if n.startswith(f"{folder}/")]:
+            self._damaged.pop(mended)
         for name in there.keys() - known.keys():
             try:
                 manifest = read_manifest(self.root, self.root / folder / name)
@@ -166,7 +169,7 @@ class Onlooker:
         started = list(_entries(self.root / "servers"))
         if not started:
             return None
-        last = max(started, key=lambda entry: entry.stat().st_mtime)
+        last = max(started, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime)
         return {"name": last.name, "log": self._tail(f"servers/{last.name}/server.log")}
 
     def _tail(self, name: str) -> str:

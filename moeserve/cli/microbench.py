@@ -60,7 +60,7 @@ def experts(
     dtype: flags.DtypeOption = None,
     backend: flags.BackendOption = None,
     routing: flags.RoutingKindOption = "uniform",
-    zipf: flags.ZipfOption = 1.0,
+    zipf: flags.ZipfOption = None,
     seed: flags.SeedOption = 0,
     device: flags.DeviceOption = "auto",
     threads: flags.ThreadsOption = None,
@@ -71,7 +71,6 @@ def experts(
     output: FormatOption = Format.table,
 ) -> None:
     from microbench.grid import SweepGrid
-    from microbench.routing import RoutingPattern
     from microbench.study import SweepOptions
 
     grid = SweepGrid(
@@ -89,7 +88,7 @@ def experts(
         backends=flags.names("--backend", backend),
         grid=grid,
         quick=quick,
-        routing=RoutingPattern(kind=routing, zipf=zipf, seed=seed),
+        routing=flags.pattern(routing, zipf, seed),
         samples=samples,
         processes=processes,
     )

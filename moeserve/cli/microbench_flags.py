@@ -1,11 +1,14 @@
 """The flags of `moeserve microbench experts`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from catalog.errors import BadValue
+
+if TYPE_CHECKING:
+    from microbench.routing import RoutingPattern
 
 PANEL = "Sizes: 512, or 8,16,32, or 8..128 (doubling)"
 
@@ -35,7 +38,9 @@ BackendOption = Annotated[
 RoutingKindOption = Annotated[
     str, typer.Option("--routing", help="uniform (even load), random or zipf.")
 ]
-ZipfOption = Annotated[float, typer.Option("--zipf", help="Exponent of the zipf routing.")]
+ZipfOption = Annotated[
+    float | None, typer.Option("--zipf", help="Exponent of --routing zipf; default 1.")
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of routing, weights and tokens.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 ThreadsOption = Annotated[
@@ -64,6 +69,18 @@ def levels(flag: str, text: str | None) -> tuple[int, ...] | None:
         return parse_levels(text)
     except BadValue:
         raise BadValue(flag, text, ALLOWED_LEVELS) from None
+
+
+def pattern(kind: str, zipf: float | None, seed: int) -> "RoutingPattern":
+    """Refuse an exponent that the routing asked for would pass over."""
+    from microbench.routing import RoutingPattern
+
+    if zipf is None:
+        return RoutingPattern(kind=kind, seed=seed)
+    found = RoutingPattern(kind=kind, zipf=zipf, seed=seed)
+    if kind != "zipf":
+        raise BadValue("--zipf", zipf, f"only with --routing zipf, not {kind}")
+    return found
 
 
 def names(flag: str, text: str | None) -> tuple[str, ...] | None:

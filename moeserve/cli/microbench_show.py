@@ -145,5 +145,7 @@ def _doubts(result: SweepResult) -> Iterator[str]:
         yield f"{len(failed)} rows have no times: {failed[0].backend}: {failed[0].why}"
     if not result.job.device.on_gpu:
         yield "measured on a CPU: says nothing about a GPU's ratios; no constants for `estimate`"
+    elif not result.fits:
+        yield "no constants for `estimate`: too few points read their weights from memory for a fit"
     elif result.constants is None:
         yield "no constants for `estimate`: no row describes this GPU, see moeserve hardware --help"

@@ -92,9 +92,9 @@ def _checked_row(each: "CheckedItem") -> Row:
     found = "; ".join(said(reading, value) for reading, value in pairs)
     return {
         **_named(each.item),
-        "verdict": each.verdict,
+        "verdict": "failed" if each.failed else each.verdict,
         "as_stated": each.as_stated,
-        "comes_out": found,
+        "comes_out": each.failed or found,
         "command": each.item.command,
     }
 

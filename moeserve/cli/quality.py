@@ -108,9 +108,9 @@ def _measure(
     from orchestrator.quality.record import reference_setup
     from orchestrator.quality.rows import compare_all, quality_rows
     from orchestrator.study import prepare
-    from workloads.quality.windows import read_text
+    from workloads.quality.windows import check_text
 
-    read_text(spec.text)
+    check_text(spec.text, window=spec.window)
     study = asyncio.run(prepare(asked))
     check_possible(study)
     for model in study.plan.models:

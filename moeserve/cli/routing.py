@@ -11,6 +11,7 @@ from moeserve.cli.show import Format, FormatOption, headed, note, show
 
 if TYPE_CHECKING:
     from orchestrator.engine import Engine
+    from orchestrator.experiment.experiment import Experiment
     from orchestrator.experiment.server_group import ServerGroup
     from orchestrator.routing import MeasuredRouting, RoutingSpec
 
@@ -66,20 +67,24 @@ def routing(
 ) -> None:
     from catalog.errors import BadValue
     from orchestrator.routing import RoutingSpec, routing_file, routing_rows
-    from perfmodel.routing_file import write_routing
+    from perfmodel.routing_file import check_writable, write_routing
 
     try:
-        degrees = tuple(int(each) for each in ep.split(","))
+        degrees = tuple(dict.fromkeys(int(each) for each in ep.split(",")))
     except ValueError:
         raise BadValue("--ep", ep, "whole numbers from 2, such as 2,4,8") from None
+    asked = flags.experiment(experiment)
     spec = RoutingSpec(
         text=text,
         tokens=tokens,
         window=window,
         degrees=degrees,
-        placements=tuple(placement.split(",")),
+        placements=tuple(dict.fromkeys(placement.split(","))),
+        seed=asked.seed,
     )
-    measured = asyncio.run(_measured(flags, experiment, spec, quiet=quiet))
+    if save is not None:
+        check_writable(save)
+    measured = asyncio.run(_measured(asked, spec, saved=save is not None, quiet=quiet))
     if save is not None:
         write_routing(save, routing_file(measured, spec))
         note(f"routing written to {save}")
@@ -91,19 +96,22 @@ def routing(
 
 
 async def _measured(
-    flags: ExperimentFlags, given: Path | None, spec: "RoutingSpec", *, quiet: bool
+    asked: "Experiment", spec: "RoutingSpec", *, saved: bool, quiet: bool
 ) -> "list[MeasuredRouting]":
     import msgspec
 
     from orchestrator.engines.registry import engine_kind
-    from orchestrator.routing import measure_routing
+    from orchestrator.routing import check_followed, measure_routing
     from orchestrator.study import prepare
 
-    asked = msgspec.structs.replace(flags.experiment(given), expert_load=True)
-    study = await prepare(asked)
+    study = await prepare(msgspec.structs.replace(asked, expert_load=True))
+    for left_out in check_followed(study, spec, saved=saved):
+        note(left_out)
+    said: dict[str, str] = {}
 
     def tell(group: "ServerGroup", stage: str) -> None:
-        if not quiet:
+        if not quiet and said.get(group.group_id) != stage:
+            said[group.group_id] = stage
             note(f"{group.setup.what}: {stage}")
 
     engine: Engine = engine_kind(study.engine).build()

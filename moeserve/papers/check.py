@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from catalog.errors import RunFailed
+from catalog.errors import MoeserveError, RunFailed
 from catalog.python import python_module
 from moeserve.papers.item import PaperItem, Reading, Value, Verdict, alike
 from moeserve.papers.reading import value_of
@@ -25,6 +25,8 @@ class CheckedItem:
 
     item: PaperItem
     values: tuple[Value | None, ...]
+    failed: str = ""
+    """Why its command gave no values, which says nothing of the paper."""
 
     @property
     def verdict(self) -> Verdict:
@@ -34,8 +36,10 @@ class CheckedItem:
     def as_stated(self) -> bool:
         """Whether every figure, and the verdict that follows from them, is what the list says."""
         pairs = zip(self.item.readings, self.values, strict=True)
-        return self.verdict == self.item.verdict and all(
-            alike(value, reading.gives, SAME) for reading, value in pairs
+        return (
+            not self.failed
+            and self.verdict == self.item.verdict
+            and all(alike(value, reading.gives, SAME) for reading, value in pairs)
         )
 
 
@@ -101,9 +105,12 @@ class Checker:
     _written: dict[str, list[str]] = field(default_factory=dict)
 
     def check(self, item: PaperItem) -> CheckedItem:
-        """Run an item's command and take its readings."""
-        rows = self.rows(item.command)
-        return CheckedItem(item, tuple(value_of(each, rows) for each in item.readings))
+        """Run an item's command and take its readings; one that fails hides no other."""
+        try:
+            rows = self.rows(item.command)
+            return CheckedItem(item, tuple(value_of(each, rows) for each in item.readings))
+        except MoeserveError as error:
+            return CheckedItem(item, (None,) * len(item.readings), str(error))
 
     def rows(self, command: str) -> list[Row]:
         """Return what the last step of a command prints, as rows."""
@@ -118,13 +125,17 @@ class Checker:
         return self._rows[command]
 
     def _run(self, arguments: Sequence[str]) -> str:
-        done = subprocess.run(
-            [*python_module(PROGRAM), *arguments],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST_S,
-        )
+        try:
+            done = subprocess.run(
+                [*python_module(PROGRAM), *arguments],
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=LONGEST_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            took = f"took longer than {LONGEST_S:.0f} s, and was ended"
+            raise RunFailed(f"{PROGRAM} {shlex.join(arguments)}: {took}") from error
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no word"])[-1]
             raise RunFailed(f"{PROGRAM} {shlex.join(arguments)}: exit {done.returncode}: {last}")

@@ -9,7 +9,13 @@ from orchestrator.experiment.cells import Setup, StoredSetup
 from orchestrator.plan import Plan
 from orchestrator.results.record import Provenance
 from workloads.quality.scores import MOST_TOP
-from workloads.quality.windows import SAMPLE, TEXT_TOKENS, WINDOW_TOKENS, read_text
+from workloads.quality.windows import (
+    SAMPLE,
+    TEXT_TOKENS,
+    WINDOW_TOKENS,
+    check_windows,
+    read_text,
+)
 
 
 class QualitySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,10 +31,7 @@ class QualitySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         if not 1 <= self.top <= MOST_TOP:
             raise BadValue("--top", self.top, f"1 to {MOST_TOP} tokens a position")
-        if self.window < 2:
-            raise BadValue("--window", self.window, "2 tokens or more")
-        if self.tokens < self.window:
-            raise BadValue("--tokens", self.tokens, f"one window of {self.window} or more")
+        check_windows(window=self.window, limit=self.tokens)
 
     @property
     def sha256(self) -> str:

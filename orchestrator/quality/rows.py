@@ -32,7 +32,10 @@ ConfigurationKey = str
 
 
 def compare_all(root: Path, plan: Plan, spec: QualitySpec, reference: str | None) -> list[str]:
-    """Compare what has been measured with each model's reference; return what could not be."""
+    """Compare what has been measured with each model's reference.
+
+    Returns what could not be compared, and where more than the configuration differs.
+    """
     records = {record.configuration_id: record for record in read_records(root)}
     kept = [each for each in read_comparisons(root) if each.configuration_id in records]
     found, problems = {each.configuration_id: each for each in kept}, []
@@ -47,9 +50,19 @@ def compare_all(root: Path, plan: Plan, spec: QualitySpec, reference: str | None
             found[record.configuration_id] = compare_with_reference(root, record, base, name=name)
         except BadValue:
             problems.append(f"{setup.what}: another tokenizer than {name}, so not compared")
+            continue
+        if (here := _measured_with(record)) != (there := _measured_with(base)):
+            problems.append(
+                f"{setup.what}: measured on {here}, {name} on {there}: the ratio holds that, too; "
+                f"in a directory of its own (-o) all is measured alike"
+            )
     data = msgspec.json.encode(list(found.values()))
     write_durably(root / FOLDER / "compared.json", msgspec.json.format(data))
     return problems
+
+
+def _measured_with(record: QualityRecord) -> str:
+    return ", ".join(filter(None, (record.gpu_type, version_of(record.details))))
 
 
 def quality_rows(root: Path, plan: Plan, spec: QualitySpec) -> list[dict[str, ColumnValue]]:

@@ -23,6 +23,7 @@ from workloads.quality.compare import compare
 from workloads.quality.scores import Scores
 
 FOLDER = "quality"
+WAY_OUT = "moved away, `moeserve quality` measures or compares it again"
 MOST_SCORE_BYTES = 8_000_000_000
 T = TypeVar("T")
 
@@ -83,12 +84,13 @@ def _lists(values: np.ndarray) -> pa.Array:
 def read_scores(root: Path, record: QualityRecord) -> Scores:
     """Read a configuration's scores, after checking that they are what was written."""
     path = root / FOLDER / f"{record.configuration_id}.parquet"
+    way = f"with {path.with_suffix('.json').name} {WAY_OUT}"
     try:
         data = read_inside(root, f"{FOLDER}/{path.name}", most_bytes=MOST_SCORE_BYTES)
     except OSError as error:
-        raise ResultsError(f"{path}: cannot be read: {error}") from error
+        raise ResultsError(f"{path}: cannot be read: {error.strerror}; {way}") from error
     if hashlib.sha256(data).hexdigest() != record.scores_sha256:
-        raise ResultsError(f"{path}: is not the file that was written")
+        raise ResultsError(f"{path}: is not the file that was written; {way}")
     table = pq.read_table(pa.BufferReader(data))
     count = int(table["window"][-1].as_py()) + 1
     shape = (count, table.num_rows // count)
@@ -145,4 +147,4 @@ def _read(root: Path, path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(read_inside(root, f"{FOLDER}/{path.name}"), type=kind)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ResultsError(f"{path}: damaged: {error}") from error
+        raise ResultsError(f"{path}: damaged: {error}; {WAY_OUT}") from error

@@ -49,6 +49,8 @@ class Row(msgspec.Struct, frozen=True):
     touched_experts: int
     top_k: int
     median_ms: float | None = None
+    cached: bool = False
+    """Whether the weights stayed in a cache, as no server's do: such times are not used."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -93,7 +95,10 @@ def _shape(row: Row) -> tuple[str, int, int, int, int]:
 
 def _layer(rows: Sequence[Row], experts: Experts) -> Measured | None:
     """Seconds over tokens, each batch at the experts that so many tokens touch."""
-    kept = [r for r in rows if r.backend == BACKEND and r.routing in UNSKEWED and r.median_ms]
+    kept = [
+        row for row in rows
+        if row.backend == BACKEND and row.routing in UNSKEWED and row.median_ms and not row.cached
+    ]  # fmt: skip
     batches = sorted({row.batch for row in kept})
     found = []
     for batch in batches:

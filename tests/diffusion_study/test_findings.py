@@ -3,6 +3,7 @@
 import pytest
 
 from diffusion_study.findings import (
+    Ratio,
     Row,
     ratios,
     steps_spread,
@@ -55,7 +56,16 @@ def test_an_moe_model_is_compared_with_the_dense_one_of_nearest_active_parameter
     assert (grouped.least, grouped.most) == (1.25, 1.25)
     told = verdict([loop, grouped])
     assert "the loop costs a factor of 4.00 here, and 1.25 is left" in told
+    assert "not told apart" in told
     assert verdict([grouped]) == ""
+
+
+def test_a_loop_within_the_others_spread_is_given_no_cost() -> None:
+    loop = Ratio("m", "loop", mean=2.1, least=1.8, most=2.4, active=1.0)
+    grouped = Ratio("m", "grouped", mean=2.0, least=1.7, most=2.3, active=1.0)
+    told = verdict([loop, grouped])
+    assert "not shown" in told
+    assert "factor" not in told
 
 
 def test_where_the_loop_is_fastest_nothing_is_blamed_on_it() -> None:

@@ -122,8 +122,22 @@ def test_a_damaged_answer_is_named(tmp_path: Path) -> None:
         store.publish("m", RUNS[0], ANSWER, "float32")
     (path,) = (tmp_path / "answers").iterdir()
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ResultsError, match=path.name):
+    with pytest.raises(ResultsError, match=f"{path.name}.*moved away"):
         store.records("m", RUNS)
+
+
+def test_an_answer_of_another_run_or_without_a_pass_counts_for_none(tmp_path: Path) -> None:
+    store = DiffusionStore(tmp_path, STUDY)
+    with store.opened():
+        store.publish("m", RUNS[0], ANSWER, "float32")
+        (first,) = (tmp_path / "answers").iterdir()
+        store.publish("m", RUNS[1], Generation((), (), 7), "float32")
+    with pytest.raises(ResultsError, match="no forward pass"):
+        store.records("m", RUNS[1:])
+    (second,) = {*(tmp_path / "answers").iterdir()} - {first}
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(ResultsError, match="of another run"):
+        store.records("m", RUNS[1:])
 
 
 @pytest.mark.slow

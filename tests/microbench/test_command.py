@@ -118,6 +118,7 @@ def test_what_was_measured_and_what_it_is_worth_stands_on_standard_error(ran: Ra
         (["--backend", "vlm"], 2, "vllm"),
         (["--batch", "eight"], 2, "--batch"),
         (["--routing", "zip"], 2, "zipf"),
+        (["--zipf", "1.2"], 2, "only with --routing zipf"),
         (["--device", "gpu"], 2, "cpu"),
         (["--processes", "0"], 2, "1 to 64"),
         (["--hidden", "65536", "--width", "65536", "--experts", "512"], 4, "GB is free"),

@@ -24,10 +24,12 @@ from microbench.findings import (
     findings,
 )
 from microbench.fits import fits
-from microbench.messages import PointTimings
+from microbench.messages import PointTimings, SweepJob
 from microbench.point import Point
-from microbench.rows import PointRow, beside_samples
+from microbench.routing import RoutingPattern
+from microbench.rows import PointRow, beside_samples, rows
 from microbench.save import check_target, rows_csv
+from microbench.session import Gathered
 from perfmodel.constants import Constants
 
 CEILINGS = Ceilings(copy_bytes_per_s=80 * GB, read_bytes_per_s=100 * GB, flops_per_s=10_000 * GB)
@@ -127,6 +129,38 @@ def test_rows_without_times_are_left_out_of_everything() -> None:
     failed = [msgspec.structs.replace(each, median_ms=None) for each in sweep(streaming)]
     assert fits(failed) == []
     assert {found.verdict for found in findings(failed)} == {"not tested"}
+
+
+def test_weights_that_stay_in_a_cache_say_nothing_of_the_memory() -> None:
+    cached = [msgspec.structs.replace(each, cached=True) for each in sweep(streaming)]
+    assert fits(cached) == []
+    found = verdicts(cached)
+    assert (found[ACTIVE].verdict, found[WIDTH].verdict) == ("not tested", "confirmed")
+
+
+def test_a_row_knows_by_its_bytes_and_the_last_level_cache_that_it_is_cached() -> None:
+    points = tuple(
+        Point(
+            batch=2, hidden=hidden, intermediate=hidden, experts=2, active_experts=2, top_k=2,
+            dtype="float32",
+        )
+        for hidden in (8, 1024)
+    )  # fmt: skip
+    on = device("cpu", 8 * GIB, "cpu")
+    job = SweepJob(
+        device=on, points=points, together=(), backends=("loop",), routing=RoutingPattern(),
+        rounds=1, samples=2, warm_ups=0,
+    )  # fmt: skip
+    times = {
+        (point, "loop"): [
+            PointTimings(point=point, backend="loop", kernel="", seconds=(1e-3, 2e-3))
+        ]
+        for point in (0, 1)
+    }
+    small, large = rows(job, Gathered(times, {"float32": [CEILINGS]}))
+    assert (small.cached, small.bound, small.bandwidth_share) == (True, "cache", None)
+    assert not large.cached
+    assert large.bandwidth_share == pytest.approx(25.2e6 / 1.5e-3 / 100e9, rel=0.01)
 
 
 def test_the_ceiling_of_a_row_is_the_memory_s_pace_beside_its_samples() -> None:

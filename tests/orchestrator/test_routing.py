@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.errors import BadValue
 from moeserve.cli import main
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.plan import make_plan
@@ -53,6 +52,11 @@ def test_a_row_for_each_layer_comes_on_request() -> None:
     assert [row["rank_max_over_mean"] for row in rows] == [1.25, 1.5, 1.0]
 
 
+def test_a_degree_with_more_ranks_than_experts_has_no_row() -> None:
+    rows = routing_rows(measured({RANDOM: EVEN}), RoutingSpec(degrees=(2, 4, 8)), layers=False)
+    assert [row["ep"] for row in rows] == [2, 4]
+
+
 def test_one_prompt_has_no_interval() -> None:
     one = measured({RANDOM: EVEN[:1], "sample": UNEVEN[:1]})
     _, text = routing_rows(one, RoutingSpec(degrees=(2,)), layers=False)
@@ -63,8 +67,6 @@ def test_the_file_holds_the_text_s_counts_of_one_model() -> None:
     one = measured({RANDOM: EVEN, "sample": UNEVEN})
     saved = routing_file([one], RoutingSpec())
     assert (saved.expert_tokens, saved.tokens, saved.top_k) == ([[6, 3, 3, 0]], 6, 2)
-    with pytest.raises(BadValue, match="one model and technique"):
-        routing_file([one, one], RoutingSpec())
 
 
 @pytest.mark.parametrize(("args", "told"), [
@@ -83,6 +85,39 @@ def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, s
         main(list(words))
     said = capsys.readouterr()
     return int(ended.value.code or 0), said.out, said.err
+
+
+@needs_transformers
+def test_what_could_not_be_saved_or_cut_is_refused_before_anything_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (short := tmp_path / "short.txt").write_text("hello")
+    asked = ("routing", "-m", "tiny-mixtral", "--engine", "transformers", "--text", RANDOM)
+    for more, told in (
+        (("--tokens", "100"), "one window of 256"),
+        (("--window", "1"), "2 tokens or more"),
+        (("--text", str(short)), "5 bytes"),
+        (("--ep", "16"), "up to the 8 experts"),
+        (("--save", str(tmp_path / "none" / "routing.json")), "cannot be written"),
+        (("--save", str(tmp_path)), "cannot be written"),
+        (("-m", "tiny-olmoe", "--save", str(tmp_path / "r.json")), "one model and technique"),
+    ):
+        code, out, err = called(capsys, *asked, *more)
+        assert (code, out, told in err, "starting" in err) == (2, "", True, False), more
+
+
+@needs_transformers
+def test_random_ids_follow_the_seed_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    async def measure(_: object, spec: RoutingSpec, *__: object) -> list[MeasuredRouting]:
+        seeds.append(spec.seed)
+        return []
+
+    monkeypatch.setattr("orchestrator.routing.measure_routing", measure)
+    with pytest.raises(SystemExit):
+        main(["routing", "-m", "tiny-mixtral", "--engine", "transformers", "--seed", "7"])
+    assert seeds == [7]
 
 
 @pytest.mark.slow

@@ -30,11 +30,16 @@ class ScoreComparison:
 
     @property
     def same_perplexity(self) -> bool | None:
-        """True when the interval shows the perplexities equal; None where it cannot be known."""
+        """Whether the interval shows the perplexities equal, or apart; None where it shows neither.
+
+        Too few windows make a wide interval, which is no sign of a difference.
+        """
         if self.ratio_interval is None:
             return None
         low, high = self.ratio_interval
-        return low >= 1 - SAME_SHARE and high <= 1 + SAME_SHARE
+        if low >= 1 - SAME_SHARE and high <= 1 + SAME_SHARE:
+            return True
+        return False if high < 1 - SAME_SHARE or low > 1 + SAME_SHARE else None
 
 
 def compare(scores: Scores, reference: Scores) -> ScoreComparison:

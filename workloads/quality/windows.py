@@ -24,12 +24,29 @@ def read_text(source: str) -> str:
     return text_named(Path(source), "text", most_bytes=LARGEST_TEXT_BYTES)
 
 
-def windows_of(tokens: Sequence[int], *, window: int, limit: int) -> NDArray[np.int32]:
-    """Cut the first `limit` tokens into whole windows (W, L); what is left over is not used."""
+def check_text(source: str, *, window: int) -> None:
+    """Refuse without a tokenizer what is too short by any: a token has a byte at least.
+
+    One more than the bytes may come, where a tokenizer begins every text with a token of its own.
+    """
+    have = len(read_text(source).encode())
+    if have + 1 < window:
+        raise BadValue(
+            "--text", f"{source}: {have} bytes", f"{window} tokens or more, or a smaller --window"
+        )
+
+
+def check_windows(*, window: int, limit: int) -> None:
+    """Refuse sizes that no text of any length could be cut by."""
     if window < 2:
         raise BadValue("--window", window, "2 tokens or more: the first has nothing before it")
     if limit < window:
         raise BadValue("--tokens", limit, f"one window of {window} tokens or more")
+
+
+def windows_of(tokens: Sequence[int], *, window: int, limit: int) -> NDArray[np.int32]:
+    """Cut the first `limit` tokens into whole windows (W, L); what is left over is not used."""
+    check_windows(window=window, limit=limit)
     used = np.asarray(tokens[:limit], dtype=np.int32)
     count = len(used) // window
     if not count:

@@ -119,6 +119,23 @@ async def test_what_is_damaged_is_said_and_hides_nothing_else(study: Path) -> No
     assert "root:" not in json.dumps(seen)
 
 
+async def test_what_was_damaged_and_moved_away_is_not_said_for_ever(study: Path) -> None:
+    onlooker, plan = Onlooker(study), (study / "planned.json").read_bytes()
+    first, *_ = sorted((study / "runs").glob("*.json"))
+    whole = first.read_bytes()
+    for name in (first, study / "planned.json"):
+        name.unlink()
+        name.write_text("{")
+    damaged: Any = onlooker.look()
+    assert len(damaged["failures"]) == 2
+    (study / "planned.json").write_bytes(plan)
+    first.unlink()
+    assert onlooker.look()["failures"] == []
+    first.write_bytes(whole)
+    mended: Any = onlooker.look()
+    assert mended["runs"]["rows"] == 4
+
+
 async def test_an_unknown_plan_is_no_plan_of_none(study: Path, tmp_path: Path) -> None:
     (study / "planned.json").unlink()
     seen = Onlooker(study).look()

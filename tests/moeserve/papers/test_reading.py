@@ -1,5 +1,8 @@
 """A figure is taken from exactly the rows it is said to be of, or refused."""
 
+import subprocess
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -109,6 +112,22 @@ def test_steps_of_a_command_are_words_and_files() -> None:
         (["estimate", "-m", "a", "--format", "csv"], "a.csv"),
         (["tables", "a.csv", "--by", "x y"], ""),
     ]
+
+
+def test_a_command_that_fails_or_never_ends_says_nothing_of_the_paper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "slow" in words:
+            raise subprocess.TimeoutExpired(words, 300)
+        return subprocess.CompletedProcess(words, 2, "", "moeserve: no such thing")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    near = item("contradicted", reading(gives=10.0, printed=99.0))
+    for command, why in (("moeserve slow", "longer than 300 s"), ("moeserve x", "no such thing")):
+        found = Checker(tmp_path).check(msgspec.structs.replace(near, command=command))
+        assert why in found.failed
+        assert not found.as_stated
 
 
 def test_a_command_is_run_once_for_all_that_ask(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001

@@ -16,6 +16,7 @@ from orchestrator.quality.record import QualityRecord, QualitySpec, reference_se
 from orchestrator.quality.rows import compare_all, quality_columns, quality_rows, with_quality
 from orchestrator.quality.store import folder_of, read_scores, write_scores
 from workloads.quality.scores import Scores
+from workloads.quality.windows import check_text
 
 STUDY = Experiment(
     models=("tiny-mixtral",), engine="vllm", strategies=("single", "tp"), techniques=("none,bf16",)
@@ -69,8 +70,22 @@ def test_scores_that_were_changed_since_are_refused(tmp_path: Path) -> None:
     record = keep(tmp_path, make_plan(STUDY, "vllm").setups[0], scores(1))
     path = tmp_path / "quality" / f"{record.configuration_id}.parquet"
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ResultsError, match="is not the file that was written"):
+    with pytest.raises(ResultsError, match=r"is not the file that was written; with .*json moved"):
         read_scores(tmp_path, record)
+    path.unlink()
+    with pytest.raises(ResultsError, match=r"No such file or directory; with .*json moved away"):
+        read_scores(tmp_path, record)
+
+
+def test_a_reference_of_another_gpu_or_version_is_said(tmp_path: Path) -> None:
+    plan = make_plan(STUDY, "vllm")
+    for setup in plan.setups[:2]:
+        record = keep(tmp_path, setup, scores(1))
+    later = msgspec.structs.replace(record, gpu_type="H100", details={"version": "0.32.0"})
+    path = tmp_path / "quality" / f"{record.configuration_id}.json"
+    write_durably(path, msgspec.json.encode(later))
+    (told,) = compare_all(tmp_path, plan, QUESTION, None)
+    assert "measured on H100, 0.32.0, single/none on CPU" in told
 
 
 def test_runs_get_their_configuration_s_quality_and_others_stay_as_they_are(tmp_path: Path) -> None:
@@ -102,6 +117,15 @@ def test_a_question_and_a_reference_are_checked_before_any_server_starts() -> No
     for wrong in ({"window": 1}, {"tokens": 10}, {"top": 0}, {"top": 21}):
         with pytest.raises(BadValue):
             QualitySpec(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_text_too_short_for_any_tokenizer_is_refused_before_a_server_starts(
+    tmp_path: Path,
+) -> None:
+    (short := tmp_path / "short.txt").write_text("seven b")
+    check_text(str(short), window=8)
+    with pytest.raises(BadValue, match="7 bytes"):
+        check_text(str(short), window=9)
 
 
 def test_a_simulated_engine_has_no_quality() -> None:

@@ -71,7 +71,7 @@ def test_slices_of_tensor_parallelism_are_served_by_experts_as_thin(tmp_path: Pa
     "other",
     [
         {"backend": "loop"}, {"routing": "zipf 1.2"}, {"dtype": "float16"}, {"top_k": 4},
-        {"median_ms": None},
+        {"median_ms": None}, {"cached": True},
     ],
 )  # fmt: skip
 def test_other_kernels_types_and_routings_serve_nothing(tmp_path: Path, other: dict) -> None:

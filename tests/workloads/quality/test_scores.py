@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import BadFile, BadValue
-from workloads.quality.compare import coarse_kl, compare
+from workloads.quality.compare import ScoreComparison, coarse_kl, compare
 from workloads.quality.scores import ABSENT, Scores, mean_interval
 from workloads.quality.windows import read_text, windows_of
 
@@ -68,7 +68,7 @@ def test_a_model_agrees_with_itself_and_with_nothing_else() -> None:
     assert (same.token_agreement, same.kl_divergence) == (1.0, 0.0)
     assert (same.perplexity_ratio, same.same_perplexity) == (1.0, True)
     differs = compare(other, reference)
-    assert differs.same_perplexity is False
+    assert differs.same_perplexity is None
     assert differs.token_agreement is not None
     assert differs.token_agreement < 0.6
     assert differs.kl_divergence is not None
@@ -96,6 +96,15 @@ def test_paired_windows_show_a_difference_that_their_spread_would_hide() -> None
     assert found.same_perplexity is False
     assert found.token_agreement is None
     assert found.kl_divergence is None
+
+
+def test_an_interval_that_shows_neither_tells_nothing_of_sameness() -> None:
+    told = {
+        (0.98, 1.004): None, (0.5, 2.0): None, (0.995, 1.005): True, (1.02, 1.3): False,
+        (0.7, 0.98): False,
+    }  # fmt: skip
+    for interval, same in told.items():
+        assert ScoreComparison(1.0, interval, None, None, None).same_perplexity is same
 
 
 def test_intervals_are_student_s_and_too_few_windows_give_none() -> None:
