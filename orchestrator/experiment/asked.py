@@ -11,6 +11,7 @@ from catalog.model_table import find_model
 from catalog.models import Model
 from catalog.reader.file import cached_config
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.recorded import with_own_rate
 from servers import tiny_checkpoint as tiny
 from workloads.figures.goodput import ALLOWED, NAMES, classes_of, limits_of
 from workloads.load.build import has_prompts
@@ -28,7 +29,8 @@ def workloads_of(experiment: Experiment, model: str) -> tuple[Workload, ...]:
     """
     texts = experiment.workloads
     folder = tokenizer_folder(experiment, model) if _any_prompts(texts) else None
-    return tuple(dict.fromkeys(parse_workload(text, folder) for text in texts))
+    found = dict.fromkeys(parse_workload(text, folder) for text in texts)
+    return tuple(with_own_rate(workload, experiment.num_prompts) for workload in found)
 
 
 def longest_of(experiment: Experiment, model: str) -> int:

@@ -18,6 +18,7 @@ from catalog.reader.notes import stand_in
 from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.experiment import DEFAULT_CONCURRENCY, Experiment
 from orchestrator.experiment.hardware import gpus_of, hardware_of, own_gpu_of
+from orchestrator.experiment.recorded import refuse_unused
 from strategies import Layout, Technique, parse_layouts, parse_techniques
 from strategies.engine_support import refuse_unable
 from workloads.load.concurrency import parse_levels
@@ -195,6 +196,8 @@ def load_points(experiment: Experiment, workload: Workload | None = None) -> tup
     """
     given, rates = experiment.concurrency, experiment.request_rates
     own_rate = workload.rate_per_s if workload else None
+    if workload:
+        refuse_unused(experiment, workload)
     if not rates and not given and own_rate is not None:
         rates = (own_rate,)
     if not rates:
@@ -211,7 +214,7 @@ def load_points(experiment: Experiment, workload: Workload | None = None) -> tup
             max_concurrency=cap,
             request_rate=rate,
             burstiness=shape,
-            rate_curve="" if own_rate is not None else experiment.rate_curve or "",
+            rate_curve=experiment.rate_curve or "",
         )
         for rate, cap in product(rates, caps)
     )

@@ -151,6 +151,34 @@ def test_a_rate_curve_wants_a_rate_and_is_part_of_the_load() -> None:
     assert point.rate_curve == "steps:1x5,2x5"
 
 
+@pytest.mark.parametrize(
+    ("options", "fields", "told"),
+    [
+        ("", {"request_rates": (2.0,), "burstiness": 0.5}, "burstiness.*stretches the gaps"),
+        ("", {"request_rates": (2.0,), "rate_curve": "ramp:1-2x5"}, "rate_curve.*stretches"),
+        (",speed=2", {"concurrency": "2"}, "speed= of a trace alone"),
+        (",speed=2", {"request_rates": (2.0,)}, "speed= of a trace alone"),
+        (",speed=2@1+16:8@1", {}, "speed= of a trace alone"),
+    ],
+)
+def test_what_recorded_arrivals_have_no_use_for_is_refused(
+    trace: Path, options: str, fields: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(BadValue, match=told):
+        plan(f"trace:{trace}{options}", **fields)
+
+
+@pytest.mark.parametrize(("text", "count"), [(",prompts=3", None), ("", 3)])
+def test_the_rate_of_a_trace_is_that_of_the_requests_that_are_sent(
+    trace: Path, text: str, count: int | None
+) -> None:
+    own = run_of(plan(f"trace:{trace}{text}", num_prompts=count))
+    assert own.cell.load.request_rate == pytest.approx(2 / 4)
+    assert unwritten(own).due_s == pytest.approx([0, 1, 4])
+    fast = run_of(plan(f"trace:{trace}{text}", num_prompts=count, request_rates=(4.0,)))
+    assert unwritten(fast).due_s == pytest.approx([0, 1 / 8, 4 / 8]), "two gaps in half a second"
+
+
 def test_a_study_goes_on_wherever_its_files_lie_and_not_with_other_files(
     trace: Path, tmp_path: Path
 ) -> None:

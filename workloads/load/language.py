@@ -54,6 +54,8 @@ OF_FILES = {
 OF_LENGTHS = ("prompts", "natural", "prefix", "turns", "think")
 _LABEL = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,39})=(.+)", re.DOTALL)
 _WEIGHT = re.compile(r"(.+)@([0-9]{1,9}(?:\.[0-9]{1,6})?)", re.DOTALL)
+_NO_WEIGHT = re.compile(r".*@[-+0-9.][0-9.e+-]*", re.DOTALL | re.IGNORECASE)
+"""A number that is no weight: 1e-9, -1, .5."""
 _OPTION = re.compile(rf",(?=(?:{'|'.join(OPTIONS)})(?:=|,|@|\+|$))")
 _NUMBERED = re.compile(r"[A-Za-z][A-Za-z0-9_-]*=[0-9][^:]*")
 """An option that is none: what has a label is a source, of which no one is a number."""
@@ -100,10 +102,12 @@ def _piece(part: str, text: str) -> Piece:
         match = _WEIGHT.fullmatch(word)
         words.append(match[1] if match else word)
         weights += [float(match[2])] if match else []
-    if len(weights) > 1 or not all(weights):
-        raise BadValue("workload", text, "one weight above 0 behind the @ of a part")
     head = words[0]
     of_file = head.startswith(tuple(f"{kind}:" for kind in FILES))
+    strange = not of_file and any(_NO_WEIGHT.fullmatch(word) for word in words)
+    if len(weights) > 1 or not all(weights) or strange:
+        allowed = "one weight above 0 behind the @ of a part, of at most six decimals: 0.7"
+        raise BadValue("workload", text, allowed)
     label = None if of_file else _LABEL.fullmatch(head)
     return Piece(
         label=label[1] if label else "",

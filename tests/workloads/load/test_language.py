@@ -19,6 +19,8 @@ from workloads.load.profiles import REAL, TEXTS, parse_workload
         ("balanced,natural", "balanced,natural", (1024, 512), 1536),
         ("a=100:10:5+b=200:20:15", "a=100:10@5+b=200:20@15,prompts=20", (175, 18), 220),
         ("chat@0.7+rag@0.3,prompts=50", "chat@0.7+rag@0.3,prompts=50", (3628, 352), 10080),
+        ("5:6@1+7:8@0.00001", "5:6@1+7:8@0.00001", (5, 6), 15),
+        ("9~0.00002:6:5", "9~0.00002:6:5", (9, 6), 16),
     ],
 )
 def test_a_workload_has_one_canonical_text_and_means_and_a_longest(
@@ -76,6 +78,8 @@ def test_any_text_is_read_or_refused_with_a_message(text: str) -> None:
         ("5:5:5,turns=2,turns=3", "turns once"),
         ("5:5:5,speed=2", "not speed"),
         ("5:5@0+6:6@1", "one weight above 0"),
+        ("5:5@1+chat@1e-9", "one weight above 0.*six decimals"),
+        ("5:5@1+6:6,turns=2@-1", "one weight above 0"),
         ("5:5:3+5:5:4", "a label of its own"),
         ("5:5,prompts=3+6:6,prompts=4", "prompts= once"),
         ("5:5,turns=2", "INPUT:OUTPUT:PROMPTS"),

@@ -61,11 +61,11 @@ class Trace:
     def hashes_of(self, row: int) -> tuple[int, ...]:
         return self.hashes[row] if self.hashes else ()
 
-    @property
-    def rate_per_s(self) -> float | None:
-        """Requests per second as recorded; None for one request, or all at one instant."""
-        span_s = float(self.times_s[-1])
-        return (len(self) - 1) / span_s if span_s > 0 else None
+    def rate_per_s(self, most: int | None = None) -> float | None:
+        """Requests per second of the first `most` as recorded; None for one, or all at once."""
+        times_s = self.times_s[:most]
+        span_s = float(times_s[-1])
+        return (len(times_s) - 1) / span_s if span_s > 0 else None
 
 
 class _Row(msgspec.Struct):
