@@ -1,6 +1,7 @@
 """An experiment expanded into cells: everything that is measured, with an id from its content."""
 
 import hashlib
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from orchestrator.experiment.recorded import refuse_unused
 from strategies import Layout, Technique, parse_layouts, parse_techniques
 from strategies.engine_support import refuse_unable
 from workloads.load.concurrency import parse_levels
+from workloads.load.draw import shares
 from workloads.load.workload import StoredWorkload, Workload
 
 AS_SERVED = "as served"
@@ -259,12 +261,22 @@ def cells_of(experiment: Experiment, setup: Setup) -> tuple[Cell, ...]:
             setup=setup,
             workload=workload,
             load=load,
-            num_prompts=_num_prompts(experiment, workload, load),
+            num_prompts=_some_of_each(workload, _num_prompts(experiment, workload, load)),
             seed=experiment.seed,
         )
         for workload in workloads_of(experiment, setup.model)
         for load in load_points(experiment, workload)
     )
+
+
+def _some_of_each(workload: Workload, count: int) -> int:
+    """Return a number of prompts, or refuse one that has none for some class of a mix."""
+    for part, share in zip(workload.parts, shares(workload, count), strict=False):
+        if not share:
+            fewest = math.ceil(sum(each.weight for each in workload.parts) / part.weight)
+            allowed = f"at least {fewest:,} prompts for one of {part.label} (,prompts={fewest})"
+            raise BadValue("workload", f"{workload.name} with {count} prompts", allowed)
+    return count
 
 
 def _num_prompts(experiment: Experiment, workload: Workload, load: LoadPoint) -> int:

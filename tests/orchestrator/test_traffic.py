@@ -144,6 +144,23 @@ def test_limits_of_a_class_that_nobody_has_are_refused(
         plan("chat=16:8@1+long=64:8@1", "16:8:4", concurrency="1", goodput={"chat.ttft": 9.0})
 
 
+@pytest.mark.parametrize(
+    ("text", "fields", "fewest"),
+    [
+        ("a=16:8@99+b=64:8@1,prompts=20", {}, 100),
+        ("a=16:8@299+b=64:8@1", {}, 300),
+        ("a=16:8:900+b=64:8:100", {"num_prompts": 4}, 10),
+    ],
+)
+def test_a_run_that_has_no_request_of_some_class_is_refused(
+    text: str, fields: dict[str, Any], fewest: int
+) -> None:
+    with pytest.raises(BadValue, match=rf"at least {fewest} prompts for one of b"):
+        plan(text, concurrency="4", **fields)
+    (enough, _) = plan(text, concurrency="4", num_prompts=fewest).as_asked
+    assert np.bincount(unwritten(enough).requests.part_of).tolist() == [fewest - 1, 1]
+
+
 def test_a_rate_curve_wants_a_rate_and_is_part_of_the_load() -> None:
     with pytest.raises(BadValue, match="with request_rates"):
         Experiment(rate_curve="steps:1x5,2x5")
