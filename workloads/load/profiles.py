@@ -101,4 +101,5 @@ def _laboratory(text: str, name: str, match: re.Match[str]) -> Workload:
         or prompts == 0
     ):
         raise BadValue("workload", text, f"{ALLOWED}, at most {LARGEST:,}")
+    name = f"{inputs}:{outputs}:{prompts or 'auto'}"
     return Workload(name=name, input_len=inputs, output_len=outputs, num_prompts=prompts)

@@ -41,6 +41,8 @@ class TraceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     from_s: float = 0.0
     to_s: float | None = None
     """Cut to what arrived from `from_s` on and before `to_s`, in seconds of the recording."""
+    unit: str | None = None
+    """Of its numbers of time, `s` or `ms`; None is what its format says."""
     block_tokens: int | None = None
     """Tokens that a hash stands for; None is what its format says."""
 

@@ -20,6 +20,12 @@ from workloads.load.profiles import REAL, TEXTS, parse_workload
         ("a=100:10:5+b=200:20:15", "a=100:10@5+b=200:20@15,prompts=20", (175, 18), 220),
         ("chat@0.7+rag@0.3,prompts=50", "chat@0.7+rag@0.3,prompts=50", (3628, 352), 10080),
         ("5:6@1+7:8@0.00001", "5:6@1+7:8@0.00001", (5, 6), 15),
+        (
+            "5:6:7,turns=02,think=2.50-03,prefix=08x02",
+            "5:6:7,prefix=8x2,turns=2,think=2.5-3",
+            (18, 6),
+            30,
+        ),
         ("9~0.00002:6:5", "9~0.00002:6:5", (9, 6), 16),
     ],
 )
@@ -73,6 +79,7 @@ def test_any_text_is_read_or_refused_with_a_message(text: str) -> None:
         ("5:5:5,prefix=0x2", "eight prefixes"),
         ("5:5:5,turns=0", "turns=a whole number"),
         ("5:5:5,think=1", "think= with turns="),
+        ("5:5:5,think=1,turns=1", "turns= of two or more"),
         ("5:5:5,turns=2,think=-1", "seconds as"),
         ("5:5:5,natural=yes", "natural"),
         ("5:5:5,turns=2,turns=3", "turns once"),
