@@ -207,6 +207,7 @@ def load_points(experiment: Experiment, workload: Workload | None = None) -> tup
             LoadPoint(max_concurrency=level, request_rate=None, burstiness=None)
             for level in parse_levels(given or DEFAULT_CONCURRENCY)
         )
+    rates = tuple(dict.fromkeys(rates))
     caps: tuple[int | None, ...] = parse_levels(given) if given else (None,)
     shape = None if experiment.burstiness == "constant" else experiment.burstiness
     if own_rate is not None:

@@ -16,7 +16,7 @@ TEXTS = ("concurrency",)
 """Fields that hold a list as text: `1,4,8`."""
 _MISSED = re.compile(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?$")
 _WRONG = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?$")
-_NO_WORD = re.compile(r"Invalid enum value (.*) - at `\$\.?([^`]*)`$")
+_NO_WORD = re.compile(r"\AInvalid enum value (.*) - at `\$\.?([^`]*)`$")
 KINDS = {
     "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
     "object": "fields (name: value)", "array": "a list", "null": "nothing", "NoneType": "nothing",
@@ -85,7 +85,7 @@ def explained(problem: str, of: type[msgspec.Struct]) -> str:
         expected, got, place = wrong[1].split(" | "), wrong[2], wrong[3] or "the file"
         quotes = ", which is a text in quotes" if "str" in expected and got in QUOTED else ""
         return f"{place}: expected {_kinds(expected)}, got {_kinds([got])}{quotes}"
-    if other := _NO_WORD.search(problem):
+    if other := _NO_WORD.match(problem):
         place, _, field = other[2].rpartition(".")
         if allowed := _allowed(get_type_hints(_struct_at(of, place)).get(field)):
             return f"{other[2]}: got {other[1]}, allowed: {', '.join(allowed)}"

@@ -21,7 +21,10 @@ def with_own_rate(workload: Workload, count: int | str | None) -> Workload:
 
 
 def refuse_unused(experiment: Experiment, workload: Workload) -> None:
-    """Refuse what a trace's own arrivals have no use for, rather than pass over it."""
+    """Refuse what arrivals that are recorded, or a closed loop's, have no use for."""
+    if experiment.burstiness != 1 and not experiment.request_rates:
+        allowed = "with request_rates (--request-rate): it does nothing else"
+        raise BadValue("burstiness", experiment.burstiness, allowed)
     sources = [part.source for part in workload.parts]
     replayed = len(sources) == 1 and not experiment.request_rates and not experiment.concurrency
     if not replayed and any(isinstance(one, TraceFile) and one.speed != 1 for one in sources):

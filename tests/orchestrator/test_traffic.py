@@ -161,6 +161,29 @@ def test_a_run_that_has_no_request_of_some_class_is_refused(
     assert np.bincount(unwritten(enough).requests.part_of).tolist() == [fewest - 1, 1]
 
 
+def test_what_is_one_workload_or_one_load_is_measured_once(trace: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.jsonl"
+    elsewhere.mkdir()
+    copied = elsewhere / trace.name
+    copied.write_bytes(trace.read_bytes())
+    texts = (
+        "16:8:4",
+        "16-16:8:4",
+        "16:8,prompts=4",
+        "016:08:4",
+        f"trace:{trace}",
+        f"trace:{copied}",
+    )
+    made = plan(*texts, request_rates=(2.0, 2.0), strategies=("tp",))
+    names = [run.cell.workload.name for run in made.as_asked]
+    assert [name.partition("#")[0] for name in names] == ["16:8:4", f"trace:{trace.name}"]
+
+
+def test_limits_of_a_class_want_a_mix() -> None:
+    with pytest.raises(BadValue, match="no workload here has classes"):
+        plan("16:8:4", concurrency="1", goodput={"chat.ttft": 9.0})
+
+
 def test_a_rate_curve_wants_a_rate_and_is_part_of_the_load() -> None:
     with pytest.raises(BadValue, match="with request_rates"):
         Experiment(rate_curve="steps:1x5,2x5")
@@ -172,6 +195,8 @@ def test_a_rate_curve_wants_a_rate_and_is_part_of_the_load() -> None:
     ("options", "fields", "told"),
     [
         ("", {"request_rates": (2.0,), "burstiness": 0.5}, "burstiness.*stretches the gaps"),
+        ("", {"burstiness": "constant"}, "burstiness.*with request_rates"),
+        ("", {"attainment": 0.5}, "attainment.*with goodput"),
         ("", {"request_rates": (2.0,), "rate_curve": "ramp:1-2x5"}, "rate_curve.*stretches"),
         (",speed=2", {"concurrency": "2"}, "speed= of a trace alone"),
         (",speed=2", {"request_rates": (2.0,)}, "speed= of a trace alone"),
