@@ -1,7 +1,6 @@
 """An experiment expanded into cells: everything that is measured, with an id from its content."""
 
 import hashlib
-import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -274,7 +273,7 @@ def _some_of_each(workload: Workload, count: int) -> int:
     """Return a number of prompts, or refuse one that has none for some class of a mix."""
     for part, share in zip(workload.parts, shares(workload, count), strict=False):
         if not share:
-            fewest = math.ceil(sum(each.weight for each in workload.parts) / part.weight)
+            fewest = workload.fewest_of_each
             allowed = f"at least {fewest:,} prompts for one of {part.label} (,prompts={fewest})"
             raise BadValue("workload", f"{workload.name} with {count} prompts", allowed)
     return count

@@ -148,7 +148,7 @@ def test_limits_of_a_class_that_nobody_has_are_refused(
     ("text", "fields", "fewest"),
     [
         ("a=16:8@99+b=64:8@1,prompts=20", {}, 100),
-        ("a=16:8@299+b=64:8@1", {}, 300),
+        ("a=16:8@299+b=64:8@1", {"num_prompts": 100}, 300),
         ("a=16:8:900+b=64:8:100", {"num_prompts": 4}, 10),
     ],
 )
@@ -159,6 +159,11 @@ def test_a_run_that_has_no_request_of_some_class_is_refused(
         plan(text, concurrency="4", **fields)
     (enough, _) = plan(text, concurrency="4", num_prompts=fewest).as_asked
     assert np.bincount(unwritten(enough).requests.part_of).tolist() == [fewest - 1, 1]
+
+
+def test_auto_sends_enough_for_a_request_of_each_class(trace: Path) -> None:
+    made = plan("a=16:8@299+b=64:8@1", "a=16:8@0.7+b=64:8@0.3", concurrency="4", strategies=("tp",))
+    assert [run.cell.num_prompts for run in made.as_asked] == [300, 64]
 
 
 def test_what_is_one_workload_or_one_load_is_measured_once(trace: Path, tmp_path: Path) -> None:
