@@ -282,6 +282,10 @@ def test_a_histogram_s_pairs_are_drawn_by_their_counts(tmp_path: Path) -> None:
     workload = parse_workload(f"lengths:{path},prompts=400")
     assert (workload.input_len, workload.output_len, workload.longest_tokens) == (30, 4, 95)
     assert workload.num_prompts == 400
+    for header in ("input_len,output_len,weight", "input_len,output_len,count,count"):
+        path.write_text(f"{header}\n10,3,5,5\n")
+        with pytest.raises(BadFile, match="line 1: '(weight|count)': no column of"):
+            parse_workload(f"lengths:{path}")
     path.write_text("input_len,output_len\n10,0\n")
     with pytest.raises(BadFile, match="line 2: output_len: '0'"):
         parse_workload(f"lengths:{path}")
