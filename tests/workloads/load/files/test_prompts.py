@@ -284,7 +284,7 @@ def test_a_histogram_s_pairs_are_drawn_by_their_counts(tmp_path: Path) -> None:
     assert workload.num_prompts == 400
     for header in ("input_len,output_len,weight", "input_len,output_len,count,count"):
         path.write_text(f"{header}\n10,3,5,5\n")
-        with pytest.raises(BadFile, match="line 1: '(weight|count)': no column of"):
+        with pytest.raises(BadFile, match=r"line 1: '(weight|count)': no column of"):
             parse_workload(f"lengths:{path}")
     path.write_text("input_len,output_len\n10,0\n")
     with pytest.raises(BadFile, match="line 2: output_len: '0'"):
