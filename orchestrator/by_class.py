@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.results.manifests import read_manifests
+from orchestrator.results.quantities import role_of
 from orchestrator.results.record import Row
 from orchestrator.results.rows import rows_of
 from orchestrator.run.outcome import attainment
@@ -21,12 +22,12 @@ from workloads.transcript import RequestRow
 COUNTS = ("completed", "failed", "total_input_tokens", "total_output_tokens")
 LATENCIES = ("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms")
 KEPT = (
-    "provenance", "verdict", "model", "strategy", "tp", "dp", "pp", "ep", "num_gpus", "gpu_type",
-    "technique", "engine", "replicate", "block", "attempt", "started_at", "server_group",
-    "max_concurrency", "request_rate", "burstiness", "duration", "goodput_limits",
-    "engine_version", "server_args", "server_env", "endpoint",
+    "verdict", "replicate", "block", "attempt", "started_at", "server_group", "duration",
+    "goodput_limits",
 )  # fmt: skip
-"""Of the run, in the row of each of its classes."""
+"""Of the run, in the row of each of its classes, beside the condition that it was under."""
+OWN = ("workload", "input_len", "output_len", "num_prompts")
+"""Columns of the condition that are of the whole run, and another for each class."""
 
 
 def class_rows(root: Path, by: str) -> list[Row]:
@@ -50,7 +51,7 @@ def _row(run: Row, by: str, name: str | int, rows: Sequence[RequestRow]) -> Row:
     figures, limits = figures_of(rows, goodput={}, max_concurrency=None), run.get("goodput_limits")
     label = "" if name == "" else f"{by}={name}"
     return {
-        **{key: run[key] for key in KEPT if run.get(key) is not None},
+        **{key: value for key, value in run.items() if value is not None and _is_kept(key)},
         "run_id": f"{run['run_id']}:{label}" if label else run["run_id"],
         "workload": f"{run['workload']} {label}" if label else run["workload"],
         by: name,
@@ -63,6 +64,10 @@ def _row(run: Row, by: str, name: str | int, rows: Sequence[RequestRow]) -> Row:
         "cached_token_share": cache_figures(rows, {})["cached_token_share"],
         **attainment(rows, parse_goodput([str(limits)]) if limits else {}),
     }
+
+
+def _is_kept(name: str) -> bool:
+    return name in KEPT or (role_of(name) == "condition" and name not in OWN)
 
 
 def _rates(figures: Mapping[str, float | int | None], run: Row) -> Row:

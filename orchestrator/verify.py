@@ -20,6 +20,7 @@ from orchestrator.results.manifests import (
 )
 from orchestrator.results.record import RunRecord
 from orchestrator.results.rows import RowsSource, transcript_of
+from workloads.figures.metrics import Summary
 from workloads.figures.summary import figures_of
 from workloads.transcript import clean_error
 
@@ -122,21 +123,27 @@ def _figures(manifest: Manifest, source: RowsSource) -> Iterator[str]:
     record = manifest.record
     try:
         rows = transcript_of(source)
-        summary = figures_of(
+        figures = partial(
+            figures_of,
             rows,
             goodput=manifest.details.get("goodput") or {},
             max_concurrency=record.max_concurrency,
-            percentiles_of_few=record.provenance == "imported",
         )
+        summary = figures(percentiles_of_few=record.provenance == "imported")
     except UNREADABLE as error:
         what = clean_error(f"{type(error).__name__}: {error}")
         yield f"its request rows cannot be read: {what}"
         return
+    arithmetic: Summary = {}
     if len(rows) != record.num_prompts:
         yield f"{len(rows)} request rows for {record.num_prompts} requests"
     for name, value in summary.items():
         stored = getattr(record, name) if name in _FIELDS else record.extra.get(name)
         if value is None and name in SUMS_OF_PROMPTS:
             continue
+        if value is None and stored is not None:
+            # Earlier releases published percentiles of fewer samples: too bold, and yet no change.
+            arithmetic = arithmetic or figures(percentiles_of_few=True)
+            value = arithmetic[name]
         if stored != value and not (stored != stored and value != value):  # NaN is NaN
             yield f"{name} was published as {stored}, its rows give {value}"

@@ -1,7 +1,7 @@
 """The workloads of an experiment, as one of its models takes them."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from catalog.model_table import find_model
 from catalog.models import Model
 from catalog.reader.file import cached_config
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.recorded import with_own_rate
 from servers import tiny_checkpoint as tiny
 from workloads.figures.goodput import ALLOWED, NAMES, classes_of, limits_of
 from workloads.load.build import has_prompts
@@ -28,7 +29,8 @@ def workloads_of(experiment: Experiment, model: str) -> tuple[Workload, ...]:
     """
     texts = experiment.workloads
     folder = tokenizer_folder(experiment, model) if _any_prompts(texts) else None
-    return tuple(dict.fromkeys(parse_workload(text, folder) for text in texts))
+    found = {each.name: each for each in (parse_workload(text, folder) for text in texts)}
+    return tuple(with_own_rate(each, experiment.num_prompts) for each in found.values())
 
 
 def longest_of(experiment: Experiment, model: str) -> int:
@@ -80,14 +82,23 @@ def check_goodput(experiment: Experiment, model: str) -> None:
     for name in slos:
         if name.rpartition(".")[2] not in NAMES:
             raise BadValue("goodput", name, ALLOWED)
-    labels = [[part.label for part in w.parts] or [""] for w in workloads_of(experiment, model)]
-    for part in classes_of(slos):
-        if not any(part in of for of in labels):
-            known = [label for of in labels for label in of if label]
-            raise UnknownName("class in --goodput", part, known, hint="It is one of a mix.")
-    for workload, of in zip(experiment.workloads, labels, strict=False):
+    if not slos and experiment.attainment != Experiment().attainment:
+        raise BadValue("attainment", experiment.attainment, "with goodput: it does nothing else")
+    workloads = workloads_of(experiment, model)
+    labels = [[part.label for part in each.parts] or [""] for each in workloads]
+    _refuse_unknown_class(slos, [label for of in labels for label in of if label])
+    for workload, of in zip(workloads, labels, strict=True):
         if slos and not any(limits_of(label, slos) for label in of):
-            raise BadValue("goodput", dict(slos), f"a limit that is of {workload}")
+            raise BadValue("goodput", dict(slos), f"a limit that is of {workload.name}")
+
+
+def _refuse_unknown_class(slos: Mapping[str, float], known: Sequence[str]) -> None:
+    for part in classes_of(slos):
+        if not known:
+            told = "limits of all requests (ttft:200): no workload here has classes"
+            raise BadValue("goodput", f"a limit of {part}", told)
+        if part not in known:
+            raise UnknownName("class in --goodput", part, known, hint="It is one of a mix.")
 
 
 def refuse_uncounted(experiment: Experiment, model: str, engine: str) -> None:

@@ -18,9 +18,11 @@ from catalog.reader.notes import stand_in
 from orchestrator.experiment.asked import workloads_of
 from orchestrator.experiment.experiment import DEFAULT_CONCURRENCY, Experiment
 from orchestrator.experiment.hardware import gpus_of, hardware_of, own_gpu_of
+from orchestrator.experiment.recorded import refuse_unused
 from strategies import Layout, Technique, parse_layouts, parse_techniques
 from strategies.engine_support import refuse_unable
 from workloads.load.concurrency import parse_levels
+from workloads.load.draw import shares
 from workloads.load.workload import StoredWorkload, Workload
 
 AS_SERVED = "as served"
@@ -195,6 +197,8 @@ def load_points(experiment: Experiment, workload: Workload | None = None) -> tup
     """
     given, rates = experiment.concurrency, experiment.request_rates
     own_rate = workload.rate_per_s if workload else None
+    if workload:
+        refuse_unused(experiment, workload)
     if not rates and not given and own_rate is not None:
         rates = (own_rate,)
     if not rates:
@@ -202,6 +206,7 @@ def load_points(experiment: Experiment, workload: Workload | None = None) -> tup
             LoadPoint(max_concurrency=level, request_rate=None, burstiness=None)
             for level in parse_levels(given or DEFAULT_CONCURRENCY)
         )
+    rates = tuple(dict.fromkeys(rates))
     caps: tuple[int | None, ...] = parse_levels(given) if given else (None,)
     shape = None if experiment.burstiness == "constant" else experiment.burstiness
     if own_rate is not None:
@@ -211,7 +216,7 @@ def load_points(experiment: Experiment, workload: Workload | None = None) -> tup
             max_concurrency=cap,
             request_rate=rate,
             burstiness=shape,
-            rate_curve="" if own_rate is not None else experiment.rate_curve or "",
+            rate_curve=experiment.rate_curve or "",
         )
         for rate, cap in product(rates, caps)
     )
@@ -256,12 +261,22 @@ def cells_of(experiment: Experiment, setup: Setup) -> tuple[Cell, ...]:
             setup=setup,
             workload=workload,
             load=load,
-            num_prompts=_num_prompts(experiment, workload, load),
+            num_prompts=_some_of_each(workload, _num_prompts(experiment, workload, load)),
             seed=experiment.seed,
         )
         for workload in workloads_of(experiment, setup.model)
         for load in load_points(experiment, workload)
     )
+
+
+def _some_of_each(workload: Workload, count: int) -> int:
+    """Return a number of prompts, or refuse one that has none for some class of a mix."""
+    for part, share in zip(workload.parts, shares(workload, count), strict=False):
+        if not share:
+            fewest = workload.fewest_of_each
+            allowed = f"at least {fewest:,} prompts for one of {part.label} (,prompts={fewest})"
+            raise BadValue("workload", f"{workload.name} with {count} prompts", allowed)
+    return count
 
 
 def _num_prompts(experiment: Experiment, workload: Workload, load: LoadPoint) -> int:

@@ -16,7 +16,7 @@ TEXTS = ("concurrency",)
 """Fields that hold a list as text: `1,4,8`."""
 _MISSED = re.compile(r"unknown field `([^`]*)`(?: - at `\$\.?([^`]*)`)?$")
 _WRONG = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?$")
-_NO_WORD = re.compile(r"Invalid enum value (.*) - at `\$\.?([^`]*)`$")
+_NO_WORD = re.compile(r"\AInvalid enum value (.*) - at `\$\.?([^`]*)`$")
 KINDS = {
     "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
     "object": "fields (name: value)", "array": "a list", "null": "nothing", "NoneType": "nothing",

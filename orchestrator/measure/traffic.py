@@ -44,11 +44,13 @@ def due_of(run: Run, requests: Requests | None = None) -> NDArray[np.float64] | 
     Later turns have none: NaN. A trace keeps its own gaps, stretched so that its mean rate is the
     one asked for.
     """
-    load, own_rate = run.cell.load, run.cell.workload.rate_per_s
+    load = run.cell.load
     if load.request_rate is None:
         return None
-    if requests is not None and requests.recorded_s is not None and own_rate is not None:
-        return requests.recorded_s * (own_rate / load.request_rate)
+    recorded_s = None if requests is None else requests.recorded_s
+    if recorded_s is not None and recorded_s.any():
+        own_rate = (len(recorded_s) - 1) / float(recorded_s[-1])
+        return recorded_s * (own_rate / load.request_rate)
     _, arrivals = run.cell.traffic_rng(run.replicate).spawn(2)
     first = np.full(run.cell.num_prompts, True) if requests is None else requests.turn == 0
     shape = float("inf") if load.burstiness is None else load.burstiness

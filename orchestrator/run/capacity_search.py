@@ -44,7 +44,9 @@ class CapacitySearch:
             burstiness=self.template.load.burstiness,
             rate_curve=self.template.load.rate_curve,
         )
-        workload = msgspec.structs.replace(self.template.workload, num_prompts=None)
+        workload = self.template.workload
+        if workload.available is None:  # of a file or trace, what is asked for is what is sent
+            workload = msgspec.structs.replace(workload, num_prompts=None)
         count = self.fixed_prompts or workload.prompts_for(int(level))
         changed = msgspec.structs.replace(self.template, load=load, num_prompts=count)
         return Run(changed, self.replicate)

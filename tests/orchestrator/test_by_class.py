@@ -111,11 +111,14 @@ async def test_each_part_and_each_turn_has_a_row_of_its_own_requests(tmp_path: P
         hardware="H100",
         engine="simulated",
         workloads=("chat=64:8,turns=2,think=1@3+long=300:4@1,prompts=40",),
-        concurrency="4",
+        request_rates=(40.0,),
+        rate_curve="steps:1x1,2x1",
         goodput={"chat.ttft": 1e6, "long.ttft": 1e-3},
     )
     await run_study(await prepare(experiment), tmp_path / "out", listen=lambda _: None)
     chat, long = class_rows(tmp_path / "out", "part")
+    assert chat["rate_curve"] == "steps:1x1,2x1", "what the run was under, the class was"
+    assert "input_len" not in chat
     assert (chat["part"], chat["requests"], chat["slo_attainment"]) == ("chat", 30, 1.0)
     assert (long["part"], long["requests"], long["slo_attainment"]) == ("long", 10, 0.0)
     assert (long["mean_input_tokens"], long["mean_output_tokens"]) == (300.0, 4.0)

@@ -144,11 +144,86 @@ def test_limits_of_a_class_that_nobody_has_are_refused(
         plan("chat=16:8@1+long=64:8@1", "16:8:4", concurrency="1", goodput={"chat.ttft": 9.0})
 
 
+@pytest.mark.parametrize(
+    ("text", "fields", "fewest"),
+    [
+        ("a=16:8@99+b=64:8@1,prompts=20", {}, 100),
+        ("a=16:8@299+b=64:8@1", {"num_prompts": 100}, 300),
+        ("a=16:8:900+b=64:8:100", {"num_prompts": 4}, 10),
+    ],
+)
+def test_a_run_that_has_no_request_of_some_class_is_refused(
+    text: str, fields: dict[str, Any], fewest: int
+) -> None:
+    with pytest.raises(BadValue, match=rf"at least {fewest} prompts for one of b"):
+        plan(text, concurrency="4", **fields)
+    (enough, _) = plan(text, concurrency="4", num_prompts=fewest).as_asked
+    assert np.bincount(unwritten(enough).requests.part_of).tolist() == [fewest - 1, 1]
+
+
+def test_auto_sends_enough_for_a_request_of_each_class(trace: Path) -> None:
+    made = plan("a=16:8@299+b=64:8@1", "a=16:8@0.7+b=64:8@0.3", concurrency="4", strategies=("tp",))
+    assert [run.cell.num_prompts for run in made.as_asked] == [300, 64]
+
+
+def test_what_is_one_workload_or_one_load_is_measured_once(trace: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.jsonl"
+    elsewhere.mkdir()
+    copied = elsewhere / trace.name
+    copied.write_bytes(trace.read_bytes())
+    texts = (
+        "16:8:4",
+        "16-16:8:4",
+        "16:8,prompts=4",
+        "016:08:4",
+        f"trace:{trace}",
+        f"trace:{copied}",
+    )
+    made = plan(*texts, request_rates=(2.0, 2.0), strategies=("tp",))
+    names = [run.cell.workload.name for run in made.as_asked]
+    assert [name.partition("#")[0] for name in names] == ["16:8:4", f"trace:{trace.name}"]
+
+
+def test_limits_of_a_class_want_a_mix() -> None:
+    with pytest.raises(BadValue, match="no workload here has classes"):
+        plan("16:8:4", concurrency="1", goodput={"chat.ttft": 9.0})
+
+
 def test_a_rate_curve_wants_a_rate_and_is_part_of_the_load() -> None:
     with pytest.raises(BadValue, match="with request_rates"):
         Experiment(rate_curve="steps:1x5,2x5")
     (point,) = load_points(Experiment(rate_curve="steps:1x5,2x5", request_rates=(2.0,)))
     assert point.rate_curve == "steps:1x5,2x5"
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "told"),
+    [
+        ("", {"request_rates": (2.0,), "burstiness": 0.5}, "burstiness.*stretches the gaps"),
+        ("", {"burstiness": "constant"}, "burstiness.*with request_rates"),
+        ("", {"attainment": 0.5}, "attainment.*with goodput"),
+        ("", {"request_rates": (2.0,), "rate_curve": "ramp:1-2x5"}, "rate_curve.*stretches"),
+        (",speed=2", {"concurrency": "2"}, "speed= of a trace alone"),
+        (",speed=2", {"request_rates": (2.0,)}, "speed= of a trace alone"),
+        (",speed=2@1+16:8@1", {}, "speed= of a trace alone"),
+    ],
+)
+def test_what_recorded_arrivals_have_no_use_for_is_refused(
+    trace: Path, options: str, fields: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(BadValue, match=told):
+        plan(f"trace:{trace}{options}", **fields)
+
+
+@pytest.mark.parametrize(("text", "count"), [(",prompts=3", None), ("", 3)])
+def test_the_rate_of_a_trace_is_that_of_the_requests_that_are_sent(
+    trace: Path, text: str, count: int | None
+) -> None:
+    own = run_of(plan(f"trace:{trace}{text}", num_prompts=count))
+    assert own.cell.load.request_rate == pytest.approx(2 / 4)
+    assert unwritten(own).due_s == pytest.approx([0, 1, 4])
+    fast = run_of(plan(f"trace:{trace}{text}", num_prompts=count, request_rates=(4.0,)))
+    assert unwritten(fast).due_s == pytest.approx([0, 1 / 8, 4 / 8]), "two gaps in half a second"
 
 
 def test_a_study_goes_on_wherever_its_files_lie_and_not_with_other_files(

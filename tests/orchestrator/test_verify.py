@@ -13,6 +13,7 @@ from orchestrator.results.compact import compact
 from orchestrator.results.manifests import Manifest, StoredFile, read_manifests
 from orchestrator.results.rows import rows_of, write_parquet
 from orchestrator.verify import checked_and_bare, verify_directory
+from workloads.figures.metrics import summarise
 
 GOLDEN = Path(__file__).parent / "results" / "golden" / "v1"
 
@@ -69,6 +70,20 @@ def test_a_figure_that_its_rows_do_not_give_is_told(root: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_percentile_of_few_that_an_earlier_release_published_is_held_to_the_rows(
+    root: Path,
+) -> None:
+    (path, *_) = sorted((root / "runs").iterdir())
+    manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    rows = rows_of(root / manifest.files[0].path)
+    true = summarise(rows)["p99_ttft_ms"]
+    assert (manifest.record.p99_ttft_ms, isinstance(true, float)) == (None, True)
+    for stored, problems in ((true, 0), (1.5, 1)):
+        record = msgspec.structs.replace(manifest.record, p99_ttft_ms=stored)
+        path.write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, record=record)))
+        assert len(told(root)) == problems
+
+
 def test_a_run_of_before_that_summed_prompts_nobody_counted_is_still_whole(root: Path) -> None:
     (path, *_) = sorted((root / "runs").iterdir())
     manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)

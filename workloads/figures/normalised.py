@@ -29,14 +29,19 @@ def normalised_figures(rows: Sequence[RequestRow]) -> dict[str, float | None]:
         if row.first_token_s is not None and row.input_tokens
     ]
     whole = [
-        (row.done_s - row.due_s) / row.output_tokens * MS
+        (end_s - row.due_s) / row.output_tokens * MS
         for row in done
-        if row.done_s is not None and row.output_tokens
+        if (end_s := _last_token_s(row)) is not None and row.output_tokens
     ]
     return {
         **_statistics("ttft_per_input_token_ms", np.array(first)),
         **_statistics("e2el_per_output_token_ms", np.array(whole)),
     }
+
+
+def _last_token_s(row: RequestRow) -> float | None:
+    """E2EL ends with the last token; where the tokens' times were not kept, with the answer."""
+    return float(row.token_times_s[-1]) if len(row.token_times_s) else row.done_s
 
 
 def _statistics(name: str, values: NDArray[np.float64]) -> dict[str, float | None]:

@@ -1,10 +1,12 @@
 """The figures of a run as they are published: a percentile that too few samples carry is empty."""
 
 import functools
+import math
 import re
 from collections.abc import Iterable, Mapping
 
 from workloads.figures.metrics import percentile_floor, summarise
+from workloads.figures.steady import steady_window
 from workloads.transcript import RequestRow, Transcript
 
 PERCENTILE = re.compile(r"(?P<window>steady_)?p(?P<percentile>\d+)_(?P<metric>[a-z0-9]+)_.*ms")
@@ -26,16 +28,23 @@ def figures_of(
     if percentiles_of_few:
         return summary
     done = run.completed
-    counts = {"itl": len(done.gaps_s)}
-    requests = {"": len(done), "steady_": int(summary["steady_requests"] or 0)}
+    window = steady_window(run, max_concurrency) or (math.nan, math.nan)
+    counts = {"": _samples(done), "steady_": _samples(done.where(done.sent_within(*window)))}
     for name in summary:
         asked = _percentile_in(name)
         if asked is None:
             continue
-        window, percentile, metric = asked
-        if counts.get(metric, requests[window]) < percentile_floor(percentile):
+        within, percentile, metric = asked
+        samples = counts[within].get(metric, counts[within]["requests"])
+        if samples < percentile_floor(percentile):
             summary[name] = None
     return summary
+
+
+def _samples(done: Transcript) -> dict[str, int]:
+    """Return how many values each latency has: gaps, answers of more than one token, requests."""
+    several = int((done.output_tokens > 1).sum())
+    return {"requests": len(done), "itl": len(done.gaps_s), "tpot": several}
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from workloads.load.files.tokenizer import FILE, folder_of
 from workloads.load.language import (
     FILES,
     OPTIONS,
+    REALS,
     Piece,
     check_options,
     count_of,
@@ -30,6 +31,7 @@ ALLOWED = (
     "length may be A-B or MEAN~CV; or file:PATH, trace:PATH, lengths:PATH; mixes A@0.7+B@0.3"
 )
 LONGEST_FILE_NAME = 60
+_NUMBER = re.compile(r"[0-9]++(?:\.[0-9]++)?+")
 _PINNED = re.compile(r"(.+)#([0-9a-f]{8,64})", re.DOTALL)
 
 
@@ -227,16 +229,23 @@ def _name(written: Sequence[_Written], weights: Sequence[float], total: int | No
 
 def _canonical(each: _Written, *, mixed: bool = False) -> Piece:
     given, counted = each.given, "" if mixed or not each.counted else str(each.count or "auto")
-    options = {name: given.options[name] for name in OPTIONS if name in given.options}
-    options.pop("prompts", None)
-    if "tokenizer" in options:
-        options["tokenizer"] = _shown_tokenizer(options["tokenizer"])
+    said = [name for name in OPTIONS if name in given.options and name != "prompts"]
+    options = {name: _shown(name, given.options[name]) for name in said}
     shown = each.shown
     if counted and not _of_file(each.piece) and each.given.source == each.piece.source:
         shown, counted = f"{shown}:{counted}", ""
     if counted and "prompts" in given.options:
         options["prompts"] = counted
     return Piece(given.label, shown, None, options)
+
+
+def _shown(option: str, value: str) -> str:
+    """An option's value as it is always written: 2.0, 02 and 2e0 are 2."""
+    if option == "tokenizer":
+        return _shown_tokenizer(value)
+    if option in REALS:
+        return plain(float(value))
+    return _NUMBER.sub(lambda number: plain(float(number[0])), value)
 
 
 def _shown_tokenizer(given: str) -> str:

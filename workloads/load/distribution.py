@@ -70,8 +70,8 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def plain(number: float) -> str:
-    """Write a number as short as it reads back: 2, 0.5."""
-    return str(int(number)) if number == int(number) else repr(float(number))
+    """Write a number as short as it reads back: 2, 0.5, 0.00001 (the language has no exponents)."""
+    return np.format_float_positional(number, trim="-")
 
 
 def parse_tokens(text: str, what: str, given: str, most: int) -> Distribution:

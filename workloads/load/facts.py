@@ -22,7 +22,7 @@ class Facts:
     available: int | None = None
     """Requests there are; None where as many as are wanted can be drawn."""
     rate_per_s: float | None = None
-    """As recorded, of a trace."""
+    """At which a trace had those arrive."""
     longest_at: str = ""
     """Where a file has its longest prompt."""
 
@@ -67,7 +67,7 @@ def _of_trace(source: TraceFile, most: int | None) -> Facts:
         mean_output=float(outputs.mean()),
         longest=int((inputs + outputs).max()),
         available=len(trace),
-        rate_per_s=trace.rate_per_s,
+        rate_per_s=trace.rate_per_s(most),
     )
 
 

@@ -7,6 +7,7 @@
     OPTION    = prompts=N | natural | prefix=TOKENSxCOUNT | turns=N | think=SECONDS
               | output=N | cut=LENGTH | tokenizer=FOLDER
               | speed=X | scale=X | from=S | to=S | block=TOKENS
+              | unit=s|ms
 
 docs/workloads.md says what each is for. `+`, `,` and `@` divide only before something of the
 language, so a file's name may hold them.
@@ -46,14 +47,19 @@ OPTIONS: Mapping[str, str] = {
     "from": "seconds of the recording",
     "to": "seconds of the recording",
     "block": "tokens that a hash stands for",
+    "unit": "s or ms, of its times",
 }
+REALS = ("speed", "scale", "from", "to")
+"""Options that are one real number, however it is written."""
 OF_FILES = {
     "file": ("output", "cut", "tokenizer", "turns", "think", "natural", "prompts"),
-    "trace": ("speed", "scale", "from", "to", "block", "natural", "prompts"),
+    "trace": ("speed", "scale", "from", "to", "block", "unit", "natural", "prompts"),
 }
 OF_LENGTHS = ("prompts", "natural", "prefix", "turns", "think")
 _LABEL = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,39})=(.+)", re.DOTALL)
 _WEIGHT = re.compile(r"(.+)@([0-9]{1,9}(?:\.[0-9]{1,6})?)", re.DOTALL)
+_NO_WEIGHT = re.compile(r".*@[-+0-9.][0-9.e+-]*", re.DOTALL | re.IGNORECASE)
+"""A number that is no weight: 1e-9, -1, .5."""
 _OPTION = re.compile(rf",(?=(?:{'|'.join(OPTIONS)})(?:=|,|@|\+|$))")
 _NUMBERED = re.compile(r"[A-Za-z][A-Za-z0-9_-]*=[0-9][^:]*")
 """An option that is none: what has a label is a source, of which no one is a number."""
@@ -100,10 +106,12 @@ def _piece(part: str, text: str) -> Piece:
         match = _WEIGHT.fullmatch(word)
         words.append(match[1] if match else word)
         weights += [float(match[2])] if match else []
-    if len(weights) > 1 or not all(weights):
-        raise BadValue("workload", text, "one weight above 0 behind the @ of a part")
     head = words[0]
     of_file = head.startswith(tuple(f"{kind}:" for kind in FILES))
+    strange = not of_file and any(_NO_WEIGHT.fullmatch(word) for word in words)
+    if len(weights) > 1 or not all(weights) or strange:
+        allowed = "one weight above 0 behind the @ of a part, of at most six decimals: 0.7"
+        raise BadValue("workload", text, allowed)
     label = None if of_file else _LABEL.fullmatch(head)
     return Piece(
         label=label[1] if label else "",
@@ -130,7 +138,9 @@ def source_of(kind: str, where: Path, options: Mapping[str, str], digest: str, t
     if kind == "lengths":
         return LengthsFile(path=where, digest=digest)
     if kind == "trace":
-        until = options.get("to")
+        until, unit = options.get("to"), options.get("unit")
+        if unit not in (None, "s", "ms"):
+            raise BadValue("workload", text, f"unit={OPTIONS['unit']}")
         return TraceFile(
             path=where,
             digest=digest,
@@ -139,6 +149,7 @@ def source_of(kind: str, where: Path, options: Mapping[str, str], digest: str, t
             from_s=_real(options, "from", 0.0, text),
             to_s=None if until is None else _real(options, "to", 0.0, text),
             block_tokens=_whole(options, "block", None, text),
+            unit=unit,
         )
     return PromptFile(
         path=where,
@@ -190,8 +201,10 @@ def check_options(piece: Piece, kind: str, text: str) -> None:
         if name not in allowed:
             options = f"{', '.join(allowed)} with {kind or 'lengths'}, not {name}"
             raise BadValue("workload", text, options)
-    if "think" in piece.options and "turns" not in piece.options:
-        raise BadValue("workload", text, "think= with turns=")
+    if "think" in piece.options and piece.options.get("turns", "1") == "1":
+        raise BadValue("workload", text, "think= with turns= of two or more")
+    if "cut" in piece.options and "turns" in piece.options:
+        raise BadValue("workload", text, "cut= of a plain text, or turns= of conversations")
 
 
 def _prefix(given: str, text: str) -> Prefix:

@@ -66,7 +66,9 @@ def parse_workload(text: str, tokenizer: Path | None = None) -> Workload:
         if ":" not in name:
             raise UnknownName("workload", name, TEXTS, hint=f"Or give {ALLOWED}.")
         raise BadValue("workload", text, ALLOWED)
-    return build(name, TEXTS, tokenizer)
+    found = build(name, TEXTS, tokenizer)
+    # 64-64:32:20 and 64:32,prompts=20 are 64:32:20, whose traffic is the one of that name.
+    return parse_workload(found.name) if is_laboratory(found.name) else found
 
 
 def is_laboratory(name: str) -> bool:
@@ -101,4 +103,5 @@ def _laboratory(text: str, name: str, match: re.Match[str]) -> Workload:
         or prompts == 0
     ):
         raise BadValue("workload", text, f"{ALLOWED}, at most {LARGEST:,}")
+    name = f"{inputs}:{outputs}:{prompts or 'auto'}"
     return Workload(name=name, input_len=inputs, output_len=outputs, num_prompts=prompts)

@@ -5,6 +5,7 @@ equal `name` send the same traffic from the same seed: a file stands in it with 
 of what it holds, never with the folder it lies in.
 """
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -41,6 +42,8 @@ class TraceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     from_s: float = 0.0
     to_s: float | None = None
     """Cut to what arrived from `from_s` on and before `to_s`, in seconds of the recording."""
+    unit: str | None = None
+    """Of its numbers of time, `s` or `ms`; None is what its format says."""
     block_tokens: int | None = None
     """Tokens that a hash stands for; None is what its format says."""
 
@@ -164,11 +167,17 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
         `auto` sends five waves of the concurrency: the first ramps up, the last drains, and the
         requested concurrency is held for the three to four between them. Of a file or a trace all
-        that it has, once.
+        that it has, once; of a mix enough for a request of each class.
         """
         if self.num_prompts is not None:
             return self.num_prompts
-        return self.available or max(FEWEST, WAVES * (max_concurrency or 0))
+        return self.available or max(FEWEST, WAVES * (max_concurrency or 0), self.fewest_of_each)
+
+    @property
+    def fewest_of_each(self) -> int:
+        """Return how many requests have one of each class for certain."""
+        weights = [part.weight for part in self.parts] or [1.0]
+        return math.ceil(round(sum(weights) / min(weights), 6))
 
 
 class StoredWorkload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,13 +1,17 @@
 """The search for the highest load: what it tries, what it finds, and that it resumes."""
 
+import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from catalog.errors import BadValue
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.measure.traffic import unwritten
+from orchestrator.plan import make_plan
 from orchestrator.results.manifests import read_manifests
-from orchestrator.run.capacity_search import search_rows
+from orchestrator.run.capacity_search import CapacitySearch, search_rows, searches
 from orchestrator.run.events import RunEvent, RunFinished
 from orchestrator.study import prepare, run_study
 
@@ -53,6 +57,26 @@ async def test_every_level_below_the_border_met_the_limits_and_the_one_above_did
         met = record.extra["slo_attainment"] >= 0.99  # type: ignore[operator]
         assert met == ((record.max_concurrency or 0) <= row["highest"])  # type: ignore[operator]
     assert row["slo_attainment_low"] <= row["slo_attainment"] <= row["slo_attainment_high"]  # type: ignore[operator]
+
+
+def searched(*workloads: str) -> CapacitySearch:
+    experiment = msgspec.structs.replace(SEARCH, models=("tiny-olmoe",), workloads=workloads)
+    (group,) = make_plan(experiment, "simulated").groups
+    (search, *_) = searches(experiment, group)
+    return search
+
+
+def test_a_level_of_a_mix_has_a_request_of_each_class_and_one_of_a_trace_those_asked_for(
+    tmp_path: Path,
+) -> None:
+    mixed = searched("a=16:8@299+b=64:8@1,prompts=300").run_at(4)
+    assert mixed.cell.num_prompts == 300
+    trace = tmp_path / "t.jsonl"
+    rows = [{"timestamp": at * at * 100, "input_length": 9, "output_length": 2} for at in range(9)]
+    trace.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    traced = searched(f"trace:{trace},prompts=3").run_at(4.0)
+    assert traced.cell.num_prompts == 3
+    assert unwritten(traced).due_s == pytest.approx([0, 0.125, 0.5]), "four a second"
 
 
 @pytest.mark.slow

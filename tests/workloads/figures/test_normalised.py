@@ -1,5 +1,8 @@
 """Latencies over lengths, by hand."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from workloads.figures.normalised import normalised_figures
@@ -17,6 +20,12 @@ def test_each_request_is_divided_by_its_own_length_from_when_it_was_due() -> Non
     found = normalised_figures([row(0, 0.1, 1.1, 100, 11), row(1, 0.4, 0.8, 200, 4)])
     assert found["mean_ttft_per_input_token_ms"] == pytest.approx((1.0 + 2.0) / 2)
     assert found["median_e2el_per_output_token_ms"] == pytest.approx((100 + 200) / 2)
+
+
+def test_an_answer_ends_with_its_last_token_not_with_what_the_server_sends_after_it() -> None:
+    late = replace(row(0, 0.1, 9.0, 10, 2), token_times_s=np.array([1.1, 1.5]))
+    found = normalised_figures([late])
+    assert found["mean_e2el_per_output_token_ms"] == pytest.approx(250)
 
 
 def test_percentiles_of_few_requests_and_lengths_nobody_knows_are_empty() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from catalog.errors import BadFile
 from workloads.load.content import Message, Prompt
 from workloads.load.distribution import Distribution
 from workloads.load.files.open import bad_line
@@ -45,6 +46,8 @@ def read_entries(source: PromptFile) -> tuple[Entry, ...]:
     if source.cut is not None:
         return tuple(_pieces(source, source.cut, _tokenizer(source)))
     found = read_prompts(source.path, source.digest)
+    if source.turns is not None and not any(each.messages for each in found):
+        raise BadFile(source.path, "holds no conversation that turns= could divide: leave it out")
     # Ids need no tokenizer, nor the library that reads one.
     tokenizer = _tokenizer(source) if any(each.ids is None for each in found) else None
     return tuple(

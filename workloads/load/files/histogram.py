@@ -15,6 +15,7 @@ from workloads.load.files.open import bad_line, read_bytes
 
 WHAT = "file of lengths"
 COLUMNS = ("input_len", "output_len")
+KNOWN = (*COLUMNS, "count")
 TOKENS = WholeRange(1, 10_000_000)
 COUNTS = WholeRange(1, 2**31 - 1)
 MOST_ROWS = 1_000_000
@@ -37,9 +38,12 @@ def read_histogram(path: Path, digest: str) -> Histogram:
     except UnicodeDecodeError as error:
         raise BadFile(path, f"is not UTF-8: {error.reason} at byte {error.start}") from None
     reader = csv.DictReader(io.StringIO(text))
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
+    names = list(reader.fieldnames or ())
+    if missing := [name for name in COLUMNS if name not in names]:
         raise bad_line(path, 1, missing[0], "no such column; it has input_len,output_len[,count]")
+    if other := [name for name in names if name not in KNOWN or names.count(name) > 1]:
+        told = f"no column of {','.join(COLUMNS)}[,count], or there twice: nothing would use it"
+        raise bad_line(path, 1, f"{other[0]!r:.60}", told)
     rows = []
     try:
         for row in reader:

@@ -11,6 +11,17 @@ from catalog.named_file import read_named
 
 MOST_BYTES = 1_000_000_000
 LONGEST_LINE_BYTES = 64_000_000
+PACKED = {
+    b"\x1f\x8b": "compressed (gzip)",
+    b"\x28\xb5\x2f\xfd": "compressed (zstd)",
+    b"\xfd7zXZ\x00": "compressed (xz)",
+    b"BZh": "compressed (bzip2)",
+    b"PK\x03\x04": "a zip archive",
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow",
+    b"version https://git-lfs": "the address of a file in Git LFS, not the file",
+}
+"""How files begin that hold requests, but not as text."""
 DIGITS = 8
 """Of the hash, in a workload's name."""
 
@@ -25,6 +36,8 @@ def read_bytes(path: Path, digest: str, what: str) -> bytes:
     """Return what a file holds; BadFile where that is no longer what `digest` is of."""
     _state(path, what)
     data = _read(path)
+    if form := next((name for begin, name in PACKED.items() if data.startswith(begin)), None):
+        raise BadFile(path, f"is {form}, and a {what} is text: unpack or export it first")
     if hashlib.sha256(data).hexdigest()[: len(digest)] != digest:
         raise BadFile(path, f"has changed: its hash is no longer {digest}, which was planned")
     return data

@@ -3,7 +3,8 @@
 A line of JSON is one request, and has `prompt` (text), `prompt_token_ids` or `messages` (of a
 chat), and may have `output_len`; the names that other load generators give the text and the length
 are read alike. Where the last message is the assistant's, it is the recorded answer. The same
-objects may stand in one JSON array; in ShareGPT's they have `conversations`, of `from` and `value`.
+objects may stand in one JSON array; ShareGPT's have `conversations`, of `from` and `value`, LMSYS's
+and WildChat's a `conversation`, which is as `messages`, and lines of the OpenAI batch API a `body`.
 """
 
 import codecs
@@ -22,11 +23,22 @@ from workloads.load.content import Message, TokenIds
 from workloads.load.files.open import bad_line, lines_of, read_bytes
 
 WHAT = "file of prompts"
-GIVEN = ("prompt", "text", "text_input", "prompt_token_ids", "messages")
-ASKED = ("output_len", "output_tokens", "output_length", "max_completion_tokens", "max_tokens")
-"""Names of an answer's length: here, in `vllm bench serve`, in AIPerf, in the OpenAI API."""
-BEYOND_TEXT = ("image_files", "images", "image", "audio", "audios", "video", "videos", "tools")
+GIVEN = ("prompt", "text", "text_input", "prompt_token_ids", "messages", "conversation")
+ASKED = ("output_len", "output_tokens", "output_length", "output_tokens_count", "max_new_tokens",
+         "max_completion_tokens", "max_tokens")  # fmt: skip
+"""Names of an answer's length: here, in `vllm bench serve`, in AIPerf, in GuideLLM, in
+transformers, in the OpenAI API."""
+BEYOND_TEXT = ("image_files", "images", "image", "audio", "audios", "video", "videos", "tools",
+               "functions", "response_format")  # fmt: skip
+UNSENT = {
+    **dict.fromkeys(BEYOND_TEXT, "text alone is sent: leave out field or line"),
+    **dict.fromkeys(("n", "best_of"), "one answer is asked of each prompt: repeat the line"),
+    **dict.fromkeys(("system", "system_prompt", "prefix"), "stands in the prompt, or in messages"),
+    "delay": "each line is a request of its own; turns stand in one line's messages, with turns=",
+}
+"""Fields that ask for what is not sent as it stands; anything but nothing, or one answer, is."""
 LENGTHS = WholeRange(1, 10_000_000)
+SAID = ("role", "content")
 ROLES = {"human": "user", "user": "user", "system": "system", "gpt": "assistant",
          "chatgpt": "assistant", "assistant": "assistant", "bing": "assistant",
          "bard": "assistant", "model": "assistant"}  # fmt: skip
@@ -46,29 +58,28 @@ class Recorded:
     output_len: int | None = None
 
 
+class _Said(msgspec.Struct):
+    value: str
+    from_: str = msgspec.field(name="from")
+
+
 _Line = msgspec.defstruct(
     "_Line",
     [
-        *((name, str | None, None) for name in GIVEN[:-2]),
+        *((name, str | None, None) for name in GIVEN[:-3]),
         ("prompt_token_ids", list[int] | None, None),
         ("messages", list[dict[str, msgspec.Raw]] | None, None),
+        ("conversation", list[dict[str, msgspec.Raw]] | None, None),
+        ("conversations", list[_Said] | None, None),
+        ("body", msgspec.Raw, msgspec.Raw(b"")),
         *((name, int | None, None) for name in ASKED),
-        *((name, Any, None) for name in BEYOND_TEXT),
+        *((name, Any, None) for name in UNSENT),
     ],
 )
 """What of a line is read; further fields are other people's."""
 
 
 _decoder = msgspec.json.Decoder(_Line)
-
-
-class _Said(msgspec.Struct):
-    value: str
-    from_: str = msgspec.field(name="from")
-
-
-class _Conversation(msgspec.Struct):
-    conversations: list[_Said] = []
 
 
 @lru_cache(maxsize=8)
@@ -94,18 +105,24 @@ def read_text(path: Path, digest: str) -> str:
 
 def _lines(path: Path, data: bytes) -> Iterator[Recorded]:
     for number, line in lines_of(path, data):
-        yield _recorded(path, number, line)
+        yield from _recorded(path, number, line)
 
 
-def _recorded(path: Path, number: int, line: bytes | msgspec.Raw) -> Recorded:
+def _recorded(path: Path, number: int, line: bytes | msgspec.Raw) -> Iterator[Recorded]:
+    """Yield the request of a line: none of a conversation that has no first answer."""
     try:
-        found = _decoder.decode(line)
+        found: Any = _decoder.decode(line)
+        if bytes(found.body) and not _given(found, GIVEN):
+            found = _decoder.decode(found.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadFile(path, f"line {number}: {error}") from None
-    for name in BEYOND_TEXT:
-        if getattr(found, name):
-            raise bad_line(path, number, name, "text alone is sent: leave out field or line")
-    return Recorded(
+    for name, told in UNSENT.items():
+        if (value := getattr(found, name)) and value != 1:
+            raise bad_line(path, number, name, told)
+    if found.conversations is not None:
+        yield from _sharegpt(number, found.conversations)
+        return
+    yield Recorded(
         line=number, output_len=_length(path, number, found), **_prompt(path, number, found)
     )
 
@@ -133,7 +150,9 @@ def _prompt(path: Path, number: int, line: Any) -> Mapping[str, Any]:
     ((name, value),) = given.items()
     if not value:
         raise bad_line(path, number, name, "is empty")
-    if name == "messages":
+    if name == "conversation":  # beside what was said others keep who, where and when
+        value = [{key: one[key] for key in SAID if key in one} for one in value]
+    if name in ("messages", "conversation"):
         return {"messages": _messages(path, number, value)}
     if name != "prompt_token_ids":
         return {"text": value}
@@ -148,7 +167,7 @@ def _messages(path: Path, number: int, given: list[dict[str, msgspec.Raw]]) -> t
         {name: msgspec.json.decode(value) for name, value in message.items()} for message in given
     )
     for message in found:
-        for name in ("role", "content"):
+        for name in SAID:
             if not isinstance(message.get(name), str):
                 raise bad_line(path, number, f"messages.{name}", "is missing, or no text")
     if not any(message["role"] == "user" for message in found):
@@ -157,23 +176,19 @@ def _messages(path: Path, number: int, given: list[dict[str, msgspec.Raw]]) -> t
 
 
 def _array(path: Path, data: bytes) -> Iterator[Recorded]:
-    """Yield an array's requests, numbered from 1; of conversations those with an answer."""
+    """Yield an array's requests, numbered from 1."""
     try:
         found = msgspec.json.decode(data, type=list[msgspec.Raw])
-        if any(b'"conversations"' in each for each in map(bytes, found[:1])):
-            yield from _sharegpt(msgspec.json.decode(data, type=list[_Conversation]))
-            return
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadFile(path, f"line 1: is not ShareGPT's JSON: {error}") from None
+        raise BadFile(path, f"line 1: is no JSON array: {error}") from None
     for number, each in enumerate(found, 1):
-        yield _recorded(path, number, each)
+        yield from _recorded(path, number, each)
 
 
-def _sharegpt(found: list[_Conversation]) -> Iterator[Recorded]:
-    """Yield the conversations that begin with a prompt and its answer, as others' loaders do."""
-    for number, each in enumerate(found, 1):
-        said = [(ROLES.get(one.from_), one.value) for one in each.conversations]
-        roles = [role for role, _ in said[:2]]
-        if roles == ["user", "assistant"] and all(value for _, value in said[:2]):
-            messages = tuple({"role": role, "content": value} for role, value in said if role)
-            yield Recorded(line=number, messages=messages, chat=False)
+def _sharegpt(number: int, conversation: list[_Said]) -> Iterator[Recorded]:
+    """Yield a conversation that begins with a prompt and its answer, as others' loaders do."""
+    said = [(ROLES.get(one.from_), one.value) for one in conversation]
+    roles = [role for role, _ in said[:2]]
+    if roles == ["user", "assistant"] and all(value for _, value in said[:2]):
+        messages = tuple({"role": role, "content": value} for role, value in said if role)
+        yield Recorded(line=number, messages=messages, chat=False)

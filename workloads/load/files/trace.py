@@ -33,6 +33,10 @@ from workloads.load.workload import TraceFile
 WHAT = "trace"
 MOONCAKE_BLOCK, BAILIAN_BLOCK = 512, 16
 MS = 1e-3
+UNITS_S = {"s": 1.0, "ms": MS}
+MOST_UNSAID_PER_S = 200.0
+"""Requests per second of a trace in milliseconds that does not say so; a second's are 1,000 times
+as many, and other tools write such lines in seconds."""
 TOKENS = WholeRange(0, 10_000_000)
 TIMES = RealRange(-1e15, 1e15)
 IDS = WholeRange(-(2**63), 2**63 - 1)
@@ -61,11 +65,11 @@ class Trace:
     def hashes_of(self, row: int) -> tuple[int, ...]:
         return self.hashes[row] if self.hashes else ()
 
-    @property
-    def rate_per_s(self) -> float | None:
-        """Requests per second as recorded; None for one request, or all at one instant."""
-        span_s = float(self.times_s[-1])
-        return (len(self) - 1) / span_s if span_s > 0 else None
+    def rate_per_s(self, most: int | None = None) -> float | None:
+        """Requests per second of the first `most` as recorded; None for one, or all at once."""
+        times_s = self.times_s[:most]
+        span_s = float(times_s[-1])
+        return (len(times_s) - 1) / span_s if span_s > 0 else None
 
 
 class _Row(msgspec.Struct):
@@ -76,10 +80,11 @@ class _Row(msgspec.Struct):
     output_length: int
     hash_ids: list[int] | None = None
     chat_id: int | str | None = None
+    delay: float | None = None
+    """AIPerf's: from the end of the turn before it."""
 
-    @property
-    def at_s(self) -> float:
-        return self.timestamp * (MS if self.chat_id is None else 1.0)
+    def at_s(self, unit_s: float | None) -> float:
+        return self.timestamp * (unit_s or (MS if self.chat_id is None else 1.0))
 
     @property
     def block_tokens(self) -> int:
@@ -95,9 +100,14 @@ _decoder = msgspec.json.Decoder(_Row)
 def read_trace(source: TraceFile) -> Trace:
     """Read, cut and scale a trace; BadFile names file, line and field of what is wrong."""
     data = read_bytes(source.path, source.digest, WHAT).removeprefix(codecs.BOM_UTF8)
-    rows = sorted(_rows(source, data), key=lambda row: row[0])
+    lines = data.lstrip()[:1] in (b"{", b"[")
+    found = _json_rows(source, data) if lines else _csv_rows(source.path, data)
+    rows = sorted(found, key=lambda row: row[0])
+    _check_unit(source, [row[0] for row in rows], said=not lines)
     if not rows:
         raise BadFile(source.path, f"no request is left of it; it takes {FORMS}")
+    if source.block_tokens is not None and not any(row[3] for row in rows):
+        raise BadFile(source.path, "has no hash_ids whose tokens block= could tell: leave it out")
     begin_s = rows[0][0]
     end_s = float("inf") if source.to_s is None else source.to_s
     rows = [row for row in rows if source.from_s <= row[0] - begin_s < end_s]
@@ -119,14 +129,20 @@ def _scaled(lengths: list[int], scale: float) -> NDArray[np.int64]:
     return scaled
 
 
-def _rows(source: TraceFile, data: bytes) -> Iterator[_Read]:
-    if data.lstrip()[:1] in (b"{", b"["):
-        return _json_rows(source, data)
-    return _csv_rows(source.path, data)
+def _check_unit(source: TraceFile, times_s: list[float], *, said: bool) -> None:
+    """Refuse times whose unit nobody has said and that are too close to be what is usual."""
+    if said and source.unit is not None:
+        raise BadFile(source.path, "is a table, whose format says what its times are, not unit=")
+    if said or source.unit is not None or len(times_s) < 2:
+        return
+    count, span_s = len(times_s) - 1, times_s[-1] - times_s[0]
+    if count > MOST_UNSAID_PER_S * span_s > 0:
+        given = f"{count / span_s:,.0f} requests a second as it is read"
+        raise BadFile(source.path, f"has {given}: ,unit=s or ,unit=ms says what its times are")
 
 
 def _json_rows(source: TraceFile, data: bytes) -> Iterator[_Read]:
-    path = source.path
+    path, unit_s = source.path, UNITS_S[source.unit] if source.unit else None
     for number, line in lines_of(path, data):
         try:
             row = _decoder.decode(line)
@@ -141,7 +157,10 @@ def _json_rows(source: TraceFile, data: bytes) -> Iterator[_Read]:
         if ids and len(ids) != -(-row.input_length // block):
             told = f"{len(ids)} blocks of {block} are not {row.input_length} tokens"
             raise bad_line(path, number, "hash_ids", f"{told}; say how many with ,block=TOKENS")
-        yield row.at_s, row.input_length, row.output_length, ids, block
+        if row.delay:
+            told = "waits for an earlier answer, and a trace is replayed by its times: leave it out"
+            raise bad_line(path, number, "delay", told)
+        yield row.at_s(unit_s), row.input_length, row.output_length, ids, block
 
 
 def _csv_rows(path: Path, data: bytes) -> Iterator[_Read]:

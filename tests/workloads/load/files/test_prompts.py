@@ -166,7 +166,12 @@ def test_no_more_is_asked_than_a_file_has(tmp_path: Path) -> None:
         (b'{"prompt_token_ids": [1, -2]}\n', "line 1: prompt_token_ids: -2"),
         (b'{"messages": [{"role": "user"}]}\n', "line 1: messages.content"),
         (b'{"messages": [{"role": "system", "content": "a"}]}\n', "line 1: messages.role"),
-        (b'[{"conversations": 1}]', "line 1: is not ShareGPT"),
+        (b'[{"conversations": 1}]', "line 1: .*conversations"),
+        (b'[{"prompt": "a"},', "line 1: is no JSON array"),
+        (b'{"prompt": "a", "n": 4}\n', "line 1: n: one answer is asked"),
+        (b'{"prompt": "a", "n": 1}\n{"prompt": "a", "system_prompt": "b"}\n', "line 2: system_pro"),
+        (b'{"prompt": "a", "delay": 500, "body": "b"}\n', "line 1: delay: .*turns="),
+        (b'{"body": {"messages": [{"role": "user"}]}}\n', "line 1: messages.content"),
         (b"[]", "holds no conversation"),
         (b"\xff\xfe\n", "line 1: "),
         (b"\n \n", "no line that is not blank"),
@@ -180,6 +185,14 @@ def test_a_bad_file_names_file_line_and_field(tmp_path: Path, text: bytes, told:
         parse_workload(f"file:{path}")
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_turns_of_a_file_without_conversations_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "p.jsonl", {"prompt": "a"}, {"prompt_token_ids": [1]})
+    with pytest.raises(BadFile, match="no conversation that turns="):
+        parse_workload(f"file:{path},turns=2")
+    with pytest.raises(BadValue, match="cut= of a plain text, or turns="):
+        parse_workload(f"file:{path},turns=2,cut=9")
 
 
 def test_what_is_no_file_or_far_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -205,6 +218,8 @@ def test_what_is_no_file_or_far_too_large_is_refused_before_it_is_read(tmp_path:
         ("text", "output_length"),
         ("text_input", "max_tokens"),
         ("prompt", "max_completion_tokens"),
+        ("prompt", "output_tokens_count"),
+        ("prompt", "max_new_tokens"),
     ],
 )
 @pytest.mark.parametrize("form", ["lines", "array", "byte order mark"])
@@ -220,12 +235,57 @@ def test_others_names_of_a_prompt_and_of_its_answer_s_length_are_read_alike(
     assert [(len(np.asarray(each.prompt)), each.output_len) for each in entries] == [(2, 7), (1, 8)]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversation_id": "1", "conversation": [{**said, "turn": 1} for said in CHAT]},
+        {"custom_id": "1", "url": "/v1/chat/completions", "body": {"messages": CHAT}},
+        {"id": "1", "conversations": [
+            {"from": "human", "value": "a b"}, {"from": "gpt", "value": "c d e"},
+            {"from": "human", "value": "a"},
+        ]},
+    ],
+    ids=["LMSYS and WildChat", "OpenAI batch", "ShareGPT"],
+)  # fmt: skip
+@pytest.mark.parametrize("array", [False, True])
+def test_others_conversations_are_divided_into_their_turns(
+    tmp_path: Path, folder: Path, row: dict[str, object], array: bool
+) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps([row]) if array else json.dumps(row) + "\n")
+    entries = read_entries(source_of(parse_workload(f"file:{path},turns=2", folder)))
+    assert [(len(np.asarray(e.prompt)), e.turn, e.output_len) for e in entries] == [
+        (4, 0, 3), (10, 1, 256),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["file", "trace", "lengths"])
+@pytest.mark.parametrize(
+    ("begin", "told"),
+    [
+        (b"\x1f\x8b\x08\x00", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PAR1", "Parquet"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
+    ],
+)  # fmt: skip
+def test_what_is_packed_is_refused_by_its_form(
+    tmp_path: Path, kind: str, begin: bytes, told: str
+) -> None:
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(begin + b"\x00\xff" * 9)
+    with pytest.raises(BadFile, match=f"{told}.*unpack or export it first"):
+        parse_workload(f"{kind}:{path}")
+
+
 def test_a_histogram_s_pairs_are_drawn_by_their_counts(tmp_path: Path) -> None:
     path = tmp_path / "h.csv"
     path.write_text("input_len,output_len,count\n10,3,3\n90,5,1\n")
     workload = parse_workload(f"lengths:{path},prompts=400")
     assert (workload.input_len, workload.output_len, workload.longest_tokens) == (30, 4, 95)
     assert workload.num_prompts == 400
+    for header in ("input_len,output_len,weight", "input_len,output_len,count,count"):
+        path.write_text(f"{header}\n10,3,5,5\n")
+        with pytest.raises(BadFile, match=r"line 1: '(weight|count)': no column of"):
+            parse_workload(f"lengths:{path}")
     path.write_text("input_len,output_len\n10,0\n")
     with pytest.raises(BadFile, match="line 2: output_len: '0'"):
         parse_workload(f"lengths:{path}")

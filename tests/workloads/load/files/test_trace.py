@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catalog.errors import BadFile
+from catalog.errors import BadFile, BadValue
 from workloads.load.draw import draw
 from workloads.load.profiles import parse_workload
 from workloads.load.traffic import Requests
@@ -67,6 +67,42 @@ def test_bailian_s_lines_are_known_by_their_chat_id(tmp_path: Path) -> None:
     assert requests.recorded_s.tolist() == [0.0, 1.5]
     assert requests.content is not None
     assert requests.content.shareable_tokens() == 16
+
+
+def test_times_that_may_be_seconds_are_replayed_only_once_their_unit_is_said(
+    tmp_path: Path,
+) -> None:
+    """`vllm bench serve` and GuideLLM write Mooncake's fields with seconds."""
+    rows: list[dict[str, object]] = [
+        {"timestamp": at_s, "input_length": 9, "output_length": 2} for at_s in (0.0, 0.5, 1.5)
+    ]
+    path = written(tmp_path / "t.jsonl", rows)
+    with pytest.raises(BadFile, match=r"has 1,333 requests a second.*,unit=s or ,unit=ms"):
+        parse_workload(f"trace:{path}")
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        recorded_s = drawn(f"trace:{path},unit={unit}").recorded_s
+        assert recorded_s is not None
+        assert recorded_s.tolist() == pytest.approx([0, 0.5 * scale, 1.5 * scale])
+    with pytest.raises(BadValue, match="unit=s or ms"):
+        parse_workload(f"trace:{path},unit=min")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        ("Timestamp,Request tokens,Response tokens\n1,2,3\n", ",unit=s", "a table.*not unit="),
+        ("Timestamp,Request tokens,Response tokens\n1,2,3\n", ",block=16", "no hash_ids"),
+        ('{"timestamp": 1, "input_length": 5, "output_length": 2, "delay": 9}\n', "",
+         "line 1: delay: waits for an earlier answer"),
+    ],
+)  # fmt: skip
+def test_what_a_trace_has_no_use_for_is_refused(
+    tmp_path: Path, text: str, options: str, told: str
+) -> None:
+    path = tmp_path / "t"
+    path.write_text(text)
+    with pytest.raises(BadFile, match=told):
+        parse_workload(f"trace:{path}{options}")
 
 
 @pytest.mark.parametrize(
