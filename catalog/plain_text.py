@@ -10,7 +10,12 @@ LONGEST_NOTE = 20_000
 """Characters of one message; the end of a server's log has a few thousand."""
 UNSEEN = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 """For a class of a pattern: characters without a width, or that turn the direction of others."""
-_ESCAPED = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{UNSEEN}]")
+FORMATS = (
+    "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+"""The other characters of Unicode's category Cf; the last ones hide a text of their own."""
+_ESCAPED = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{UNSEEN}{FORMATS}]")
 
 
 def plain(text: str, *, keep: str = "") -> str:
@@ -28,4 +33,10 @@ def message(text: str) -> str:
 
 def escaped_json(text: str) -> str:
     """Escape what a terminal would obey within the strings of JSON, which reads back the same."""
-    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _ESCAPED.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    """JSON names UTF-16's units: two of a character beyond the first plane."""
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
