@@ -89,6 +89,10 @@ def apart(plain: dict[str, Any], right: dict[str, Any]) -> dict[str, tuple[float
     }
 
 
+def clumped(row: dict[str, Any]) -> bool:
+    return "CLUMPED" in row["verdict_reasons"].split(";")
+
+
 async def test_default_buffers_are_flagged_and_without_them_the_numbers_are_right(
     tmp_path: Path,
 ) -> None:
@@ -102,11 +106,11 @@ async def test_default_buffers_are_flagged_and_without_them_the_numbers_are_righ
             for turn in range(ROUNDS):
                 plain = await measured(url, tmp_path / f"plain{turn}")
                 right = await measured(proxy, tmp_path / f"right{turn}", insecure=True)
-                if not apart(plain, right):
+                if not (apart(plain, right) or clumped(plain) or clumped(right)):
                     break
-    assert "CLUMPED" in held["verdict_reasons"].split(";")
-    assert "CLUMPED" not in right["verdict_reasons"].split(";")
-    assert "CLUMPED" not in plain["verdict_reasons"].split(";")
+    assert clumped(held)
+    assert not clumped(right)
+    assert not clumped(plain)
     assert held["median_ttft_ms"] > 2 * right["median_ttft_ms"]
     assert not apart(plain, right)
     assert (right["client_reader"], held["total_output_tokens"]) == ("python", 8 * 128)
