@@ -17,7 +17,7 @@ from catalog.models import Model
 from perfmodel.arrays import BoolArray, FloatArray, Real
 from perfmodel.closed_loop import ClosedLoop
 from perfmodel.constants import Constants
-from perfmodel.launches import growth_s
+from perfmodel.launches import growth_s, host_shown
 from perfmodel.load import StepLoad
 from perfmodel.phases import PhaseCost, phase_seconds
 from perfmodel.serving import ServerSettings, server
@@ -105,9 +105,9 @@ class Features:
         sent_s = self.wire_s + self.hops * (constants.hop_s or 0.0)
         gpu_s = phases_s.sum(axis=1) + sent_s + self.fixed_s
         launch_s = self.launches * constants.kernel_s
-        busy_s = constants.step_s + (gpu_s + launch_s if serial else np.maximum(gpu_s, launch_s))
+        busy_s = gpu_s + launch_s if serial else np.maximum(gpu_s, launch_s)
         host_s = constants.sequence_s * self.sequences + self.growth_s
-        return np.asarray(np.where(self.ahead, np.maximum(busy_s, host_s), busy_s + host_s))
+        return np.asarray(busy_s + host_shown(constants, busy_s, host_s, ahead=self.ahead))
 
     def duration_s(self, constants: Constants, runs: int) -> FloatArray:
         """Seconds each run takes, shape (runs,)."""

@@ -57,8 +57,9 @@ def _optimizers(asked: object) -> str | None:
 
 
 def _float_bits(asked: object) -> object:
-    is_float = isinstance(asked, Mapping) and asked.get("type") == "float"
-    return asked.get("num_bits") if is_float and isinstance(asked, Mapping) else None
+    if isinstance(asked, Mapping) and asked.get("type") == "float":
+        return asked.get("num_bits")
+    return None
 
 
 def _producer(config: Fields) -> object:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from catalog.errors import BadValue
+from moeserve.cli.inputs import refuse_given
 from moeserve.cli.show import note, print_json
 
 HELP = """Hand runs on: Prometheus text, OpenTelemetry's JSON, or runs of MLflow.
@@ -51,9 +51,9 @@ def export(
     from orchestrator.results.archive import opened
     from orchestrator.table import run_rows
 
-    for flag, value in (("--experiment", experiment), ("--tracking-uri", tracking_uri)):
-        if value is not None and to is not Target.mlflow:
-            raise BadValue(flag, value, f"with --to mlflow, not with {to}")
+    if to is not Target.mlflow:
+        mlflows = {"--experiment": experiment, "--tracking-uri": tracking_uri}
+        refuse_given(mlflows, f"with --to mlflow, not with {to}")
     rows = run_rows(opened(directory))
     if to is Target.prometheus:
         from moeserve.exports.prometheus import prometheus_text

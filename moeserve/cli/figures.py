@@ -1,7 +1,6 @@
 """`moeserve plot` and `report`: figures for papers, and one page with everything."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +23,7 @@ from moeserve.cli.inputs import (
     direction,
     pooled,
     read,
+    refuse_given,
     say,
 )
 
@@ -118,7 +118,9 @@ def plot(
         "--column": column, "--constant": constant, "--better": better,
         "--provenance": provenance, "--include-invalid": include_invalid,
     }  # fmt: skip
-    _refuse_unused(kind, [(flag, value) for flag, value in given.items() if value])
+    idle = {flag: value for flag, value in given.items() if not _looks_at(kind, flag)}
+    # A filter that is overlooked would draw what was to be left out.
+    refuse_given(idle, f"with other kinds of plot: {kind} does not look at it")
     notes: tuple[str, ...] = ()
     sheet = Sheet(columns, style)
     of_one_run = {"timeline": timeline_of, "traffic": traffic_figure_of}
@@ -146,20 +148,16 @@ def plot(
     say(notes)
 
 
-def _refuse_unused(kind: str, given: Sequence[tuple[str, object]]) -> None:
-    """Raise BadValue for a flag that such a figure does not look at.
-
-    A filter that is overlooked would draw what was to be left out.
-    """
+def _looks_at(kind: str, flag: str) -> bool:
+    """Whether such a figure depends on a flag."""
     from analysis.plots import FIGURES, KINDS
 
+    if kind in ALONE:
+        return flag in ALONE[kind]
     drawn = FIGURES[kind].kind if kind in FIGURES else kind
-    not_of_runs = {flag for flags in ALONE.values() for flag in flags}
-    one_load = drawn not in KINDS or KINDS[drawn].at_load
-    for flag, value in given:
-        used = flag in ALONE[kind] if kind in ALONE else flag not in not_of_runs
-        if not used or (flag == "--concurrency" and not one_load):
-            raise BadValue(flag, value, f"with other kinds of plot: {kind} does not look at it")
+    if flag == "--concurrency":
+        return drawn not in KINDS or KINDS[drawn].at_load
+    return all(flag not in flags for flags in ALONE.values())
 
 
 def report(

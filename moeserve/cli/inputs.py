@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catalog.errors import BadValue
 from moeserve.cli.show import note
 from orchestrator.results.given import ENDING
 from orchestrator.results.record import Row
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
     from analysis.data.conditions import Pooling
     from orchestrator.results.quantities import Better
+
+
+def refuse_given(given: Mapping[str, object], allowed: str) -> None:
+    """Raise BadValue for the first of these flags that the command line set: none is of use."""
+    for flag, value in given.items():
+        if value is not None and value is not False and value != []:
+            raise BadValue(flag, value, allowed)
 
 
 def opened_all(results: list[Path]) -> list[Path]:

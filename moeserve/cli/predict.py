@@ -1,6 +1,5 @@
 """`moeserve predict study`, `fit`, `evaluate`: a learned choice of strategy and how good it is."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,14 @@ import typer
 
 from catalog.errors import BadFile, BadValue
 from moeserve.cli import explore, recommend
-from moeserve.cli.inputs import ColumnOption, ConstantOption, PoolOption, WhereOption, read
+from moeserve.cli.inputs import (
+    ColumnOption,
+    ConstantOption,
+    PoolOption,
+    WhereOption,
+    read,
+    refuse_given,
+)
 from moeserve.cli.recommend import CalibrationOption, ObjectiveOption
 from moeserve.cli.show import Format, FormatOption, note, show
 from orchestrator.results.record import Row
@@ -163,8 +169,9 @@ def evaluate(
         cases = _cases(named, objective, calibration, tie=tie, pick=pick)
         rows += _judged(cases, split, curve=curve, seed=seed)
     else:
-        _refuse_unused({"--split": split, "--tie": tie, "--where": where, "--pool": pool,
-                        "--column": column, "--constant": constant})  # fmt: skip
+        refuse_given({"--split": split, "--tie": tie, "--where": where, "--pool": pool,
+                      "--column": column, "--constant": constant},
+                     "with RESULTS of your own: it is about them alone")  # fmt: skip
     if published:
         rows += evaluate_published(_uncalibrated(named, pick), seed=seed)
         rows += published_curve(seed=seed) if curve else ()
@@ -175,13 +182,6 @@ def evaluate(
              f" a choice within {told.cases.tie:.0%} of the best counts as right")  # fmt: skip
     columns = (*EVALUATE_COLUMNS[:4], "models_trained_on", *EVALUATE_COLUMNS[4:])
     show(rows, output, columns=columns if curve else EVALUATE_COLUMNS)
-
-
-def _refuse_unused(given: Mapping[str, object]) -> None:
-    """Raise BadValue for a flag about results where none are given."""
-    for flag, value in given.items():
-        if value not in (None, []):
-            raise BadValue(flag, value, "with RESULTS of your own: it is about them alone")
 
 
 def _judged(cases: "Cases", split: list[str] | None, *, curve: bool, seed: int) -> list[Row]:

@@ -87,8 +87,9 @@ def clean(log: str) -> str:
 
 def unwrapped(text: str) -> str:
     """Join what a terminal has broken: lines that begin like no record belong to the one above."""
-    begins = chain([True], map(_BEGINS_RECORD.match, text.split("\n")[1:]))
-    parts = zip(begins, text.split("\n"), strict=True)
+    lines = text.split("\n")
+    begins = chain([True], map(_BEGINS_RECORD.match, lines[1:]))
+    parts = zip(begins, lines, strict=True)
     return "".join(f"\n{line}" if begun else line for begun, line in parts)[1:]
 
 

@@ -19,7 +19,7 @@ from orchestrator.host.files import sync_folder
 from orchestrator.results.bundles import FOLDER, MOST_FILE_BYTES, Bundles, bundles_of
 from orchestrator.results.bundling import Entry, write_bundle
 from orchestrator.results.contents import names_in
-from orchestrator.results.manifests import read_manifests, run_files
+from orchestrator.results.manifests import read_manifests, require_results
 from orchestrator.results.store import Store
 
 BUNDLE_BYTES = 2**30
@@ -61,7 +61,7 @@ class Compaction:
 
 def planned_compaction(root: Path) -> Compaction:
     """Return what could be bundled; BadFile for no results directory, BadValue while one writes."""
-    run_files(root)
+    require_results(root)
     recorded = _recorded(root)
     _refuse_written(root, recorded)
     pieces = tuple(_pieces(root, recorded))
@@ -74,7 +74,7 @@ def planned_compaction(root: Path) -> Compaction:
 
 def compact(root: Path, progress: Progress = lambda _done, _all: None) -> Compaction:
     """Bundle the small files of every run that is over; doing it again changes nothing."""
-    run_files(root)  # refuses what is no results directory before a lock is made there
+    require_results(root)  # refuses what is no results directory before a lock is made there
     store = Store(root)
     with store.locked():
         found = planned_compaction(root)
