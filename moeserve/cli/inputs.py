@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def refuse_given(given: Mapping[str, object], allowed: str) -> None:
     """Raise BadValue for the first of these flags that the command line set: none is of use."""
     for flag, value in given.items():
-        if value is not None and value is not False and value != []:
+        if value is not False and value not in (None, "", []):  # but a number that is 0
             raise BadValue(flag, value, allowed)
 
 

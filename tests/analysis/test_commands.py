@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from catalog.errors import MissingExtra
+from catalog.errors import BadValue, MissingExtra
 from moeserve.cli import main
+from moeserve.cli.inputs import refuse_given
 
 Study = Callable[..., pd.DataFrame]
 
@@ -164,3 +165,23 @@ def test_a_missing_library_is_named_with_the_command_that_mends_it(
 
     with pytest.raises(MissingExtra, match=r"pip install 'moeserve\[analysis\]'"):
         need_extra("moeserve report")
+
+
+def test_a_figure_takes_the_defaults_of_flags_that_it_does_not_look_at(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    drawn = tmp_path / "l.svg"
+    code, out, err = run(capsys, "plot", "mixtral-a6000", "-k", "landscape", "-o", drawn)
+    assert (code, out.strip()) == (0, str(drawn)), err
+    assert drawn.stat().st_size
+
+
+@pytest.mark.parametrize("value", [None, "", False, []])
+def test_a_flag_that_was_not_given_is_not_refused_and_is_allowed(value: object) -> None:
+    refuse_given({"--flag": value}, "elsewhere")
+
+
+@pytest.mark.parametrize("value", [0, 0.0, "x", ["x"], True])
+def test_a_flag_that_was_given_is_refused_where_it_is_of_no_use(value: object) -> None:
+    with pytest.raises(BadValue, match="--flag: got"):
+        refuse_given({"--flag": value}, "elsewhere")
